@@ -1,0 +1,416 @@
+"""Every setting, once: frozen dataclasses with default, unit and help; layered loading, saving and checking.
+
+A setting is a leaf field. Its name is the same everywhere: `--min-score`, `CXRCAD_MIN_SCORE`, `min_score = 0.1` in a
+TOML file (at the top or in any section: sections only group). Precedence: default < cxrcad.toml < --config <
+environment < flag.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cxrcad.core import UsageError
+
+__all__ = [
+    "AugmentConfig",
+    "DataConfig",
+    "DetectConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "FindConfig",
+    "GridConfig",
+    "LossConfig",
+    "NetworkConfig",
+    "PhantomConfig",
+    "Setting",
+    "TrainConfig",
+    "build",
+    "layered",
+    "settings_of",
+    "to_dict",
+]
+
+PROJECT_FILE = "cxrcad.toml"
+ENVIRONMENT_PREFIX = "CXRCAD_"
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
+) -> Any:
+    """A leaf field of a config: `help` is one phrase with the unit; `choices` or `low`..`high` bound the value."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "setting": True}
+    )
+
+
+def part(kind: type[T]) -> T:
+    """A field that holds another config."""
+    return dataclasses.field(default_factory=kind)
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """The model's grid: what a radiograph becomes before the network sees it."""
+
+    side: int = setting(
+        1024, "length of the shorter side on the model's grid, pixels (the paper: 1024)", low=32, high=4096
+    )
+    low_percentile: float = setting(0.5, "percentile of the pixels that becomes 0", low=0, high=49)
+    high_percentile: float = setting(99.5, "percentile of the pixels that becomes 1", low=51, high=100)
+
+
+@dataclass(frozen=True)
+class FindConfig:
+    """Probability map -> findings."""
+
+    threshold: float | None = setting(
+        None, "score from which a finding is reported, 0-1 (default: the model's own)", low=0, high=1
+    )
+    method: str = setting(
+        "peaks",
+        "how candidates are cut from the map: peaks grown to a part of their height, or the paper's components",
+        choices=("peaks", "components"),
+    )
+    grow: float = setting(0.5, "part of its peak down to which a candidate grows (method peaks)", low=0.05, high=0.95)
+    peak_distance_mm: float = setting(8.0, "least distance between two peaks, mm", low=0)
+    min_area_mm2: float = setting(12.0, "smallest finding, mm2 (JSRT's smallest nodule, 5 mm, has 20)", low=0)
+    max_findings: int = setting(50, "most candidates kept in one image", low=1)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set in JSRT's layout, and how it is divided."""
+
+    data: Path | None = setting(None, "folder in JSRT's layout: CLNDAT_EN.txt, CNNDAT_EN.TXT, images, scr")
+    protocol: str = setting(
+        "paper",
+        "image set: paper (154 positives), jsrt-140 (nodules in the lung fields), jsrt-247 (with the 93 normals)",
+        choices=("paper", "jsrt-140", "jsrt-247"),
+    )
+    fold_seed: int = setting(2020, "seed of the five folds", low=0)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, and its variant."""
+
+    network: str = setting("mo-segnet", "network", choices=("mo-segnet", "u-net", "deeplabv3plus", "pspnet"))
+    tasks: str = setting("multi", "tasks: multi (nodules and lungs) or single (nodules)", choices=("multi", "single"))
+    norm: str = setting(
+        "table1", "norm: the table's mix, group or batch throughout", choices=("table1", "group", "batch")
+    )
+    groups: int = setting(8, "groups of a group norm", low=1, high=16)
+    channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob (the paper: raw)")
+    aspp: bool = setting(True, "atrous spatial pyramid pooling between encoder and decoder (Figure 3)")
+    skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Equations 1 and 2."""
+
+    balance: str = setting("0.99", "lambda of equation 2, 0-1, or learned (Kendall 2018)")
+    balance_start: float = setting(0.99, "lambda from which a learned balance starts", low=0.01, high=0.99)
+    min_class_weight: float = setting(0.0, "least class weight of equation 1", low=0)
+    max_class_weight: float = setting(1000.0, "largest class weight of equation 1", low=1)
+    truth: str = setting("disc", "nodule mask: a disc of the nodule's size, or its box", choices=("disc", "box"))
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to a training image, on the device, to image and masks together."""
+
+    augment: bool = setting(True, "augment training images")
+    translate: float = setting(0.05, "largest shift, part of the side", low=0, high=0.5)
+    rotate_degrees: float = setting(7.0, "largest rotation, degrees", low=0, high=90)
+    zoom: float = setting(0.1, "largest crop or margin, part of the side", low=0, high=0.5)
+    mirror: bool = setting(False, "mirror left and right in half of the images")
+    brightness: float = setting(0.15, "largest change of brightness and contrast, part of the range", low=0, high=1)
+    gamma: float = setting(0.0, "largest change of log2(gamma)", low=0, high=2)
+    gaussian_noise: float = setting(
+        0.02, "largest standard deviation of the Gaussian noise, part of the range", low=0, high=0.5
+    )
+    poisson_counts: float = setting(500.0, "fewest counts at full brightness of the Poisson noise; 0 for none", low=0)
+    simulate: Path | None = setting(None, "CT nodules (.npz) to project into training images as they are drawn")
+    simulate_count: int = setting(3, "most nodules projected into one image", low=0, high=10)
+    simulate_easy: float = setting(2.5, "contrast factor of projected nodules at the first step, falling to 1", low=1)
+    simulate_easy_steps: int = setting(2000, "steps over which that factor falls", low=1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`cxrcad train`: everything that decides the weights."""
+
+    data: DataConfig = part(DataConfig)
+    grid: GridConfig = part(GridConfig)
+    network: NetworkConfig = part(NetworkConfig)
+    loss: LossConfig = part(LossConfig)
+    augment: AugmentConfig = part(AugmentConfig)
+    find: FindConfig = part(FindConfig)
+    fold: str = setting(
+        "1", "fold to hold out, 1-5, or all (one training a fold)", choices=("1", "2", "3", "4", "5", "all")
+    )
+    normals: bool = setting(False, "train on the training folds' normals too (the paper: positives only)")
+    epochs: int = setting(100, "passes over the training cases", low=1)
+    max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=1)
+    batch: int = setting(1, "images a step (the paper: 1)", low=1)
+    learning_rate: float = setting(1e-3, "Adam's initial learning rate", low=0)
+    schedule: str = setting("constant", "learning rate over the steps", choices=("constant", "cosine"))
+    warmup_steps: int = setting(0, "steps over which the learning rate rises", low=0)
+    ema: float = setting(0.0, "decay of the moving average of the weights that is kept; 0 for none", low=0, high=0.9999)
+    seed: int = setting(0, "seed of weights, order and augmentation", low=0)
+    device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    precision: str = setting("auto", "auto: bf16 autocast where it pays", choices=("auto", "fp32", "bf16"))
+    threads: int | None = setting(None, "CPU threads (default: torch's)", low=1)
+    runs: Path = setting(Path("runs"), "folder of the runs")
+    run: Path | None = setting(None, "the run's folder (default: a new one in the folder of the runs)")
+    resume: bool = setting(False, "go on from the last checkpoint of --run, else of the newest run")
+    checkpoint_steps: int = setting(200, "steps between checkpoints", low=1)
+    validate_epochs: int = setting(10, "epochs between validations", low=1)
+
+
+@dataclass(frozen=True)
+class DetectConfig:
+    """`cxrcad detect`."""
+
+    find: FindConfig = part(FindConfig)
+    model: str | None = setting(None, "packaged model by name, or a folder with one, or a run's fold")
+    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
+    min_score: float | None = setting(
+        None, "report candidates from this score, below the threshold too (0: all)", low=0, high=1
+    )
+    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`cxrcad evaluate` and `cxrcad froc`."""
+
+    data: DataConfig = part(DataConfig)
+    fold: str = setting(
+        "all", "fold whose test cases are scored, 1-5, or all", choices=("1", "2", "3", "4", "5", "all")
+    )
+    run: Path | None = setting(None, "run to score (default: the newest that holds the fold)")
+    runs: Path = setting(Path("runs"), "folder of the runs")
+    beside: Path | None = setting(None, "second run, printed and drawn beside the first")
+    model: str | None = setting(None, "score this packaged model on the fold's test cases instead of a run")
+    out: Path | None = setting(None, "folder of the results (default: the run's; runs/NAME for a packaged model)")
+    hit_rule: str = setting(
+        "center", "what is a hit: center in the nodule's disc, iou, or distance", choices=("center", "iou", "distance")
+    )
+    min_iou: float = setting(0.2, "least overlap of a hit (hit rule iou)", low=0, high=1)
+    max_distance_mm: float = setting(25.0, "largest distance of a hit, mm (hit rule distance)", low=0)
+    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
+    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """`cxrcad export`."""
+
+    name: str | None = setting(None, "name of the packaged model (default: the folder's)")
+    fold: str = setting(
+        "all", "fold of the run to export; all where it holds only one", choices=("1", "2", "3", "4", "5", "all")
+    )
+    data: Path | None = setting(
+        None, "folder with radiographs to compare torch and ONNX Runtime on (default: phantoms)"
+    )
+    compare: int = setting(3, "radiographs to compare on", low=1)
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """`cxrcad phantom`."""
+
+    cases: int = setting(20, "number of phantoms; 5 in 8 have a nodule, as in JSRT", low=1)
+    seed: int = setting(0, "seed", low=0)
+    side: int = setting(2048, "side of the images, pixels: 2048 (JSRT) or 1024", low=256, high=2048)
+    format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf field: where it sits in its config (`path`), its type, and what `setting` was told."""
+
+    name: str
+    path: tuple[str, ...]
+    type: type
+    optional: bool
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+
+    @property
+    def flag(self) -> str:
+        """The command-line spelling, with its two dashes."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    def parse(self, value: Any, origin: str) -> Any:
+        """`value` (text or a TOML value) as this setting's type; UsageError names `origin` and what is allowed."""
+        result = None if value is None else _converted(value, self.type)
+        if result is None:
+            bad = value is not None or not self.optional
+        elif self.choices:
+            bad = str(result) not in self.choices
+        elif self.type in (int, float):
+            bad = (self.low is not None and result < self.low) or (self.high is not None and result > self.high)
+        else:
+            bad = False
+        if bad:
+            raise UsageError(f"{origin}: {self.name} is {value!r}; {self._allowed()}")
+        return result
+
+    def _allowed(self) -> str:
+        if self.choices:
+            return "choose from " + ", ".join(self.choices)
+        if self.type is bool:
+            return "write true or false"
+        kind = {int: "a whole number", float: "a number", str: "text", Path: "a path"}[self.type]
+        bounds = [f"at least {self.low:g}"] if self.low is not None else []
+        bounds += [f"at most {self.high:g}"] if self.high is not None else []
+        return " ".join(["it takes", kind, *([", ".join(bounds)] if bounds else [])])
+
+
+def _converted(value: Any, kind: type) -> Any:
+    """`value` as a `kind`, or None where it is none: 1.5 is no whole number, nan no number, a list no text."""
+    if kind is bool:
+        return value if isinstance(value, bool) else _WORDS.get(str(value).lower())
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
+        return None
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        return None
+    try:
+        result = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if isinstance(result, float) and not math.isfinite(result) else result
+
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def settings_of(config: type, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """Every leaf field of a config class, depth first, in the order in which they are written."""
+    hints = typing.get_type_hints(config)
+    for item in dataclasses.fields(config):
+        kind = hints[item.name]
+        if not item.metadata.get("setting"):
+            yield from settings_of(kind, (*path, item.name))
+            continue
+        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        plain = next(option for option in options if option is not type(None))
+        told = {key: item.metadata[key] for key in ("help", "choices", "low", "high")}
+        yield Setting(item.name, (*path, item.name), plain, type(None) in options, item.default, **told)
+
+
+def build(config: type[T], values: Mapping[str, Any], origin: str = "settings") -> T:
+    """A `config` from leaf values by name; what is not named keeps its default.
+
+    UsageError for a name or value that is off.
+    """
+    known = {item.name: item for item in settings_of(config)}
+    for name in values:
+        if name not in known:
+            raise UsageError(_unknown(name, origin, known))
+    parsed = {name: known[name].parse(value, origin) for name, value in values.items()}
+    return _assemble(config, parsed)
+
+
+def _assemble(config: type[T], values: Mapping[str, Any]) -> T:
+    hints = typing.get_type_hints(config)
+    given: dict[str, Any] = {}
+    for item in dataclasses.fields(config):  # type: ignore[arg-type]
+        if not item.metadata.get("setting"):
+            given[item.name] = _assemble(hints[item.name], values)
+        elif item.name in values:
+            given[item.name] = values[item.name]
+    return config(**given)
+
+
+def layered(
+    config: type[T], flags: Mapping[str, Any], config_file: Path | None = None, folder: Path | None = None
+) -> T:
+    """A `config` from all layers: default < `folder`/cxrcad.toml < `config_file` < environment < `flags`.
+
+    `flags` holds only those that were given.
+    A key of a file may belong to any command; one that belongs to none is a UsageError with the nearest name.
+    """
+    known = {item.name: item for item in settings_of(config)}
+    project = (folder or Path.cwd()) / PROJECT_FILE
+    values: dict[str, Any] = {}
+    for path in ([project] if project.is_file() else []) + ([config_file] if config_file else []):
+        for name, value in _read_toml(path).items():
+            if name in known:
+                values[name] = known[name].parse(value, str(path))
+    for name, item in known.items():
+        if os.environ.get(item.variable):
+            values[name] = item.parse(os.environ[item.variable], f"environment variable {item.variable}")
+    for name, value in flags.items():
+        values[name] = known[name].parse(value, known[name].flag)
+    return _assemble(config, values)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such settings file; check --config") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: not readable as TOML ({error}); correct it or leave it out") from None
+    everything = {item.name: item for kind in ALL_CONFIGS for item in settings_of(kind)}
+    leaves: dict[str, Any] = {}
+    for name, value in content.items():
+        for key, leaf in value.items() if isinstance(value, dict) else [(name, value)]:
+            if key not in everything:
+                raise UsageError(_unknown(key, str(path), everything))
+            leaves[key] = leaf
+    return leaves
+
+
+def _unknown(name: str, origin: str, known: Mapping[str, Setting]) -> str:
+    near = difflib.get_close_matches(name.replace("-", "_"), known, 1, 0.5)
+    return f"{origin}: there is no setting {name}" + (
+        f"; did you mean {near[0]}?" if near else "; `cxrcad COMMAND --help` lists them"
+    )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Leaf values by name, ready for JSON; `build` makes the config of them again."""
+    values: dict[str, Any] = {}
+    for item in settings_of(type(config)):
+        value = config
+        for name in item.path:
+            value = getattr(value, name)
+        values[item.name] = str(value) if isinstance(value, Path) else value
+    return values
+
+
+def to_toml(config: Any) -> str:
+    """The config as a TOML file that `--config` takes; settings that are None are left out."""
+    values = to_dict(config)
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
+    )
+
+
+ALL_CONFIGS: tuple[type, ...] = (TrainConfig, DetectConfig, EvaluateConfig, ExportConfig, PhantomConfig)

@@ -1,0 +1,236 @@
+"""The nouns of the project (Radiograph, Case, Nodule, Finding, Result) and its one tree of errors.
+
+Coordinates are in pixel *edges*: the first pixel covers [0, 1), x to the right and y down; boxes are half-open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Box",
+    "Case",
+    "CxrcadError",
+    "DataError",
+    "EvaluationError",
+    "Failure",
+    "Finding",
+    "ModelError",
+    "ModelIdentity",
+    "NetworkError",
+    "Nodule",
+    "Radiograph",
+    "ReadError",
+    "Result",
+    "Source",
+    "TrainingError",
+    "UsageError",
+    "WriteError",
+]
+
+
+class CxrcadError(Exception):
+    """The root of every error that cxrcad raises on purpose: a sentence that names the fault and the way out."""
+
+    exit_code = 1
+
+
+class UsageError(CxrcadError):
+    """A setting or argument that cannot be right whatever the data (exit code 2)."""
+
+    exit_code = 2
+
+
+class ReadError(CxrcadError):
+    """A file that cannot be read as a frontal radiograph."""
+
+
+class DataError(CxrcadError):
+    """A data folder, table, mask or fold file that is missing, incomplete or contradicts itself."""
+
+
+class ModelError(CxrcadError):
+    """A packaged model or run folder that is missing, damaged, or cannot run here."""
+
+
+class NetworkError(CxrcadError):
+    """An input or option that a network cannot take."""
+
+
+class TrainingError(CxrcadError):
+    """A training that cannot start or go on."""
+
+
+class EvaluationError(CxrcadError):
+    """Predictions and truth that cannot be scored against each other."""
+
+
+class WriteError(CxrcadError):
+    """A result that cannot be written where it was asked for."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open rectangle [x0, x1) x [y0, y1), in pixels or mm as the field that holds it says."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def area(self) -> float:
+        """Area in the square of the box's unit; 0 for an empty box."""
+        return max(0.0, self.x1 - self.x0) * max(0.0, self.y1 - self.y0)
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """(x, y) of the middle."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union with `other`, 0-1."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        shared = max(0.0, width) * max(0.0, height)
+        union = self.area + other.area - shared
+        return shared / union if union > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a radiograph came from: `notes` lists, in order, what was done to its pixels."""
+
+    path: str
+    format: str
+    sha256: str
+    uids: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """One frontal chest radiograph on its file's own grid.
+
+    `pixels` is float32 (rows, cols), presentation values 0-1, bright = dense. `spacing_mm` is (row, column) distance or
+    None where the file does not say; `spacing_from` names the element it was taken from. `orientation` is DICOM's
+    PatientOrientation (row direction, column direction) or None.
+    """
+
+    pixels: NDArray[np.float32]
+    spacing_mm: tuple[float, float] | None
+    spacing_from: str | None
+    orientation: tuple[str, str] | None
+    source: Source
+
+    @property
+    def rows(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def cols(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True)
+class Nodule:
+    """One true nodule, in the pixels of its case's image. None where the data set does not say.
+
+    `subtlety` is JSRT's degree, 1 (extremely subtle) to 5 (obvious). `box_px` is the exact extent where it is known,
+    else None; `disc_box_px` of the case's nodule then serves.
+    """
+
+    x_px: float
+    y_px: float
+    diameter_mm: float | None = None
+    subtlety: int | None = None
+    malignancy: str | None = None
+    location: str | None = None
+    diagnosis: str | None = None
+    box_px: Box | None = None
+    in_lung: bool | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A radiograph of a data set with its truth; the image itself is read when it is needed.
+
+    `nodules` are in the pixels of `image` (rows x cols). `lung_masks` are mask files whose union is the lung fields;
+    empty where there is none. `groups` name what must not be split over folds ("patient:9145", "series:1.3.6...").
+    """
+
+    name: str
+    image: Path
+    rows: int
+    cols: int
+    spacing_mm: tuple[float, float] | None = None
+    nodules: tuple[Nodule, ...] = ()
+    lung_masks: tuple[Path, ...] = ()
+    age_years: int | None = None
+    sex: str | None = None
+    view: str | None = None
+    groups: tuple[str, ...] = ()
+
+    @property
+    def positive(self) -> bool:
+        """Whether the case holds at least one nodule."""
+        return bool(self.nodules)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One suspected lesion, in its file's own pixels; mm fields are None where the spacing is unknown.
+
+    `score` is 0-1; `area_px` counts pixels of the file's grid; `lung_probability` is the mean of the lung map under it,
+    None for a model without a lung task.
+    """
+
+    label: str
+    score: float
+    box_px: Box
+    center_px: tuple[float, float]
+    area_px: float
+    box_mm: Box | None = None
+    area_mm2: float | None = None
+    diameter_mm: float | None = None
+    lung_probability: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model made a result: `sha256` is that of its ONNX file; `provider` what ONNX Runtime really used."""
+
+    name: str
+    sha256: str
+    threshold: float
+    provider: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in one image. `seconds` has read, infer and find."""
+
+    path: str
+    sha256: str
+    rows: int
+    cols: int
+    spacing_mm: tuple[float, float] | None
+    spacing_from: str | None
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that gave no result, and the sentence that says why."""
+
+    path: str
+    error: str

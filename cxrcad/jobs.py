@@ -1,0 +1,95 @@
+"""What every stage does with files and long work: atomic writes, checksums, JSON, and who is told of progress."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+from cxrcad.core import CxrcadError, WriteError
+
+__all__ = ["Progress", "Silent", "read_json", "sha256_of", "write_atomically", "write_json"]
+
+
+log = logging.getLogger(__name__)
+
+
+class Progress(Protocol):
+    """Who is told how long work goes on: the command line shows it, the library is silent."""
+
+    def start(self, title: str, total_steps: int, done_steps: int) -> None:
+        """Begin work of `total_steps`, of which `done_steps` are done."""
+
+    def step(self, done_steps: int, loss: float | None = None) -> None:
+        """Say that `done_steps` are done, and the mean loss where there is one."""
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+
+
+class Silent:
+    """A Progress that says nothing but to the log."""
+
+    def start(self, title: str, total_steps: int, done_steps: int) -> None:
+        """Log the beginning."""
+        log.info("%s: %d of %d steps done", title, done_steps, total_steps)
+
+    def step(self, done_steps: int, loss: float | None = None) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Log the line."""
+        log.info(text)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write `data` to `path` through a temporary file beside it: a reader sees the old file or the whole new one.
+
+    Parent folders are made. Raises WriteError.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WriteError(f"{path}: cannot be written ({reason}); choose another place or make room") from None
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document` to `path` as indented JSON, atomically. Raises WriteError; NaN is refused (ValueError)."""
+    write_atomically(path, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, error: type[CxrcadError]) -> Any:
+    """The content of a JSON file; a missing or damaged one raises `error` with one sentence."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: there is no such file; check the path") from None
+    except OSError as fault:
+        raise error(f"{path}: cannot be read ({fault.strerror}); check the path and its permissions") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
+        raise error(f"{path}: not JSON ({fault}); make the file again") from None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,274 @@
+"""Settings: one name, one meaning, five layers, and a sentence for each value that cannot be right."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxrcad.config import (
+    ALL_CONFIGS,
+    DataConfig,
+    DetectConfig,
+    EvaluateConfig,
+    ExportConfig,
+    FindConfig,
+    GridConfig,
+    NetworkConfig,
+    PhantomConfig,
+    Setting,
+    TrainConfig,
+    build,
+    layered,
+    settings_of,
+    to_dict,
+    to_toml,
+)
+from cxrcad.core import UsageError
+
+# A name that two commands share stands for one thing, but its help speaks of the command: what else may differ is here.
+DIFFERENT_HELP = {"data", "device", "fold", "model", "run", "seed", "side", "threads"}
+DIFFERENT_DEFAULT = {"fold", "side"}
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ALL_CONFIGS:
+        for item in settings_of(kind):
+            monkeypatch.delenv(item.variable, raising=False)
+
+
+def setting_of(kind: type, name: str) -> Setting:
+    return next(item for item in settings_of(kind) if item.name == name)
+
+
+# Names
+
+
+@pytest.mark.parametrize("kind", ALL_CONFIGS)
+def test_a_name_stands_once_in_a_command(kind: type) -> None:
+    names = [item.name for item in settings_of(kind)]
+    assert len(names) == len(set(names))
+
+
+def test_a_name_means_the_same_in_every_command() -> None:
+    by_name: dict[str, list[Setting]] = {}
+    for kind in ALL_CONFIGS:
+        for item in settings_of(kind):
+            by_name.setdefault(item.name, []).append(item)
+    types = {name for name, items in by_name.items() if len({item.type for item in items}) > 1}
+    helps = {name for name, items in by_name.items() if len({item.help for item in items}) > 1}
+    defaults = {name for name, items in by_name.items() if len({item.default for item in items}) > 1}
+    assert types == set()
+    assert helps <= DIFFERENT_HELP
+    assert defaults <= DIFFERENT_DEFAULT
+
+
+@pytest.mark.parametrize("kind", ALL_CONFIGS)
+def test_every_setting_is_typed_helped_and_has_a_default_that_it_allows(kind: type) -> None:
+    for item in settings_of(kind):
+        assert item.type in (bool, int, float, str, Path)
+        assert item.help
+        assert not item.help.endswith(".")
+        assert item.parse(item.default, "default") == item.default
+
+
+@pytest.mark.parametrize("kind", ALL_CONFIGS)
+def test_configs_are_frozen(kind: type) -> None:
+    assert kind.__dataclass_params__.frozen
+
+
+def test_the_papers_values_are_the_defaults() -> None:
+    config = TrainConfig()
+    assert (config.grid.side, config.batch, config.learning_rate) == (1024, 1, 1e-3)
+    assert (config.network.network, config.network.tasks, config.network.norm) == ("mo-segnet", "multi", "table1")
+    assert (config.loss.balance, config.loss.truth, config.data.protocol) == ("0.99", "disc", "paper")
+
+
+def test_a_setting_has_one_spelling_everywhere() -> None:
+    item = setting_of(DetectConfig, "min_score")
+    assert (item.flag, item.variable, item.path) == ("--min-score", "CXRCAD_MIN_SCORE", ("min_score",))
+    assert setting_of(TrainConfig, "peak_distance_mm").path == ("find", "peak_distance_mm")
+
+
+# Layers
+
+
+def test_each_layer_overrides_the_one_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def epochs(**flags: Any) -> int:
+        return layered(TrainConfig, flags, config_file, tmp_path).epochs
+
+    config_file = None
+    assert epochs() == 100
+    (tmp_path / "cxrcad.toml").write_text("epochs = 11\nbatch = 2\n")
+    assert epochs() == 11
+    config_file = tmp_path / "more.toml"
+    config_file.write_text("epochs = 12\n")
+    assert epochs() == 12
+    monkeypatch.setenv("CXRCAD_EPOCHS", "13")
+    assert epochs() == 13
+    assert epochs(epochs=14) == 14
+    assert layered(TrainConfig, {}, config_file, tmp_path).batch == 2
+
+
+def test_the_working_folder_holds_the_project_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cxrcad.toml").write_text('device = "cpu"\n')
+    monkeypatch.chdir(tmp_path)
+    assert layered(DetectConfig, {}).device == "cpu"
+
+
+def test_sections_only_group(tmp_path: Path) -> None:
+    (tmp_path / "cxrcad.toml").write_text('[anything]\nside = 512\n[data]\ndata = "jsrt"\nprotocol = "jsrt-140"\n')
+    config = layered(TrainConfig, {}, None, tmp_path)
+    assert config.grid.side == 512
+    assert config.data == DataConfig(data=Path("jsrt"), protocol="jsrt-140")
+
+
+def test_a_file_may_hold_settings_of_other_commands(tmp_path: Path) -> None:
+    (tmp_path / "cxrcad.toml").write_text("epochs = 3\nmin_score = 0.25\n")
+    assert layered(DetectConfig, {}, None, tmp_path) == DetectConfig(min_score=0.25)
+
+
+def test_an_empty_environment_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXRCAD_DATA", "")
+    assert layered(EvaluateConfig, {}, None, tmp_path).data.data is None
+
+
+def test_text_from_the_environment_becomes_the_settings_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, text in {"DATA": "/d", "SIDE": "512", "GROW": "0.4", "ASPP": "no", "BALANCE": "learned"}.items():
+        monkeypatch.setenv(f"CXRCAD_{name}", text)
+    config = layered(TrainConfig, {}, None, tmp_path)
+    assert (config.data.data, config.grid.side, config.find.grow) == (Path("/d"), 512, 0.4)
+    assert (config.network.aspp, config.loss.balance) == (False, "learned")
+
+
+# Faults
+
+
+def test_an_unknown_name_is_met_with_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("epoch = 3\n")
+    with pytest.raises(UsageError) as error:
+        layered(TrainConfig, {}, path, tmp_path)
+    assert str(error.value) == f"{path}: there is no setting epoch; did you mean epochs?"
+    with pytest.raises(UsageError, match="no setting min-scor; did you mean min_score"):
+        build(DetectConfig, {"min-scor": 1})
+
+
+def test_a_name_like_no_other_is_met_with_where_they_are_listed() -> None:
+    with pytest.raises(UsageError, match="there is no setting xyzzy; `cxrcad COMMAND --help` lists them"):
+        build(DetectConfig, {"xyzzy": 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "allowed"),
+    [
+        (TrainConfig, "fold", "6", "choose from 1, 2, 3, 4, 5, all"),
+        (TrainConfig, "side", 31, "it takes a whole number at least 32, at most 4096"),
+        (TrainConfig, "side", 5000, "it takes a whole number at least 32, at most 4096"),
+        (TrainConfig, "epochs", 1.5, "it takes a whole number at least 1"),
+        (TrainConfig, "epochs", "many", "it takes a whole number at least 1"),
+        (TrainConfig, "epochs", True, "it takes a whole number at least 1"),
+        (TrainConfig, "epochs", None, "it takes a whole number at least 1"),
+        (TrainConfig, "learning_rate", "nan", "it takes a number at least 0"),
+        (TrainConfig, "learning_rate", float("inf"), "it takes a number at least 0"),
+        (TrainConfig, "aspp", "perhaps", "write true or false"),
+        (TrainConfig, "channels", ["raw", "local"], "it takes text"),
+        (TrainConfig, "runs", 3, "it takes a path"),
+        (DetectConfig, "min_score", 1.01, "it takes a number at least 0, at most 1"),
+        (DetectConfig, "device", "gpu", "choose from auto, cpu, cuda"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_met_with_what_can(kind: type, name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(UsageError) as error:
+        build(kind, {name: value}, "here")
+    assert str(error.value) == f"here: {name} is {value!r}; {allowed}"
+    assert error.value.exit_code == 2
+
+
+def test_the_fault_names_the_layer_that_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"^--min-score: min_score is 2; it takes"):
+        layered(DetectConfig, {"min_score": 2}, None, tmp_path)
+    monkeypatch.setenv("CXRCAD_DEVICE", "tpu")
+    with pytest.raises(UsageError, match=r"^environment variable CXRCAD_DEVICE: device is 'tpu'; choose from"):
+        layered(DetectConfig, {}, None, tmp_path)
+    (tmp_path / "cxrcad.toml").write_text("grow = 7\n")
+    with pytest.raises(UsageError, match=r"cxrcad\.toml: grow is 7; it takes a number at least 0\.05, at most 0\.95"):
+        layered(DetectConfig, {}, None, tmp_path)
+
+
+def test_bounds_and_choices_themselves_are_allowed() -> None:
+    assert build(GridConfig, {"side": 32}).side == 32
+    assert build(GridConfig, {"side": 4096}).side == 4096
+    assert build(FindConfig, {"threshold": 0}).threshold == 0.0
+    assert build(TrainConfig, {"fold": 3}).fold == "3"
+    assert build(TrainConfig, {"balance": 0.7}).loss.balance == "0.7"
+    assert build(TrainConfig, {"epochs": 3.0}).epochs == 3
+    assert build(DetectConfig, {"min_score": None}).min_score is None
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"), [(b"a = = 1", "not readable as TOML"), (b"\xff\xfe", "not readable as TOML")]
+)
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, fault: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=fault) as error:
+        layered(TrainConfig, {}, path, tmp_path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_missing_config_file_is_named_and_a_folder_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"gone\.toml: there is no such settings file"):
+        layered(TrainConfig, {}, tmp_path / "gone.toml", tmp_path)
+    with pytest.raises(UsageError, match="not readable as TOML"):
+        layered(TrainConfig, {}, tmp_path, tmp_path)
+
+
+# Saving
+
+
+def values_of(kind: type) -> st.SearchStrategy[dict[str, Any]]:
+    """Any values that the settings of a config allow."""
+
+    def value(item: Setting) -> st.SearchStrategy[Any]:
+        text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
+        low, high = item.low if item.low is not None else -1000, item.high if item.high is not None else 1000
+        allowed = {
+            bool: st.booleans(),
+            int: st.integers(int(low), int(max(high, low))),
+            float: st.floats(low, max(high, low)),
+            Path: text.map(Path),
+            str: st.sampled_from(item.choices) if item.choices else text,
+        }[item.type]
+        return st.none() | allowed if item.optional else allowed
+
+    return st.fixed_dictionaries({}, optional={item.name: value(item) for item in settings_of(kind)})
+
+
+@pytest.mark.parametrize("kind", ALL_CONFIGS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_config_comes_back_from_its_dict_and_its_toml(kind: type, data: st.DataObject) -> None:
+    config = build(kind, data.draw(values_of(kind)))
+    assert build(kind, to_dict(config)) == config
+    assert build(kind, tomllib.loads(to_toml(config))) == config
+
+
+def test_the_saved_config_is_a_config_file(tmp_path: Path) -> None:
+    config = build(TrainConfig, {"side": 512, "data": "/über/\U0001f4c1", "skips": False, "learning_rate": 1e-5})
+    path = tmp_path / "config.toml"
+    path.write_text(to_toml(config), encoding="utf-8")
+    assert layered(TrainConfig, {}, path, tmp_path) == config
+
+
+def test_to_dict_holds_plain_values_by_name() -> None:
+    assert to_dict(PhantomConfig()) == {name: getattr(PhantomConfig(), name) for name in to_dict(PhantomConfig())}
+    assert to_dict(ExportConfig()) == {"name": None, "fold": None, "data": None, "compare": 3}
+    assert to_dict(EvaluateConfig())["runs"] == "runs"
+    assert to_dict(dataclasses.replace(TrainConfig(), network=NetworkConfig(norm="group")))["norm"] == "group"
