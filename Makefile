@@ -1,0 +1,33 @@
+# make demo: nodules found on phantom scans.  make test: lint, types and the whole suite.  make clean: as cloned.
+# PYTHON=... chooses the interpreter (3.11 or newer).
+
+PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo python3)
+PIP_OPTIONS = --quiet --disable-pip-version-check --constraint constraints.txt
+PACKAGING = setup.cfg setup.py pyproject.toml constraints.txt
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test clean
+.DELETE_ON_ERROR:
+
+demo: .venv-demo/installed
+	.venv-demo/bin/cxrcad demo
+
+test: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest -q
+
+# Each environment is made once, and again when what it should hold has changed.
+.venv-demo/installed: $(PACKAGING)
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install $(PIP_OPTIONS) --editable .
+	touch $@
+
+.venv/installed: $(PACKAGING)
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install $(PIP_OPTIONS) --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-demo build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find cxrcad models tests -name __pycache__ -type d -prune -exec rm -rf {} +
