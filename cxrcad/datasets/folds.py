@@ -1,0 +1,209 @@
+"""Five folds of a data set: positives stratified by subtlety, normals spread, groups kept together; saved as JSON.
+
+The paper (section 3.1) divides the 154 positives into five subsets of similar size and does not say how: this is our
+way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrcad.core import Case, DataError
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.jobs import read_json, write_json
+
+__all__ = ["FOLDS", "Split", "load_folds", "make_folds", "save_folds"]
+
+SCHEMA = "cxrcad/folds/1"
+PARTS = ("train", "validation", "test")
+
+FOLDS = 5
+"""The number of folds (the paper, section 3.1); the validation set is one part in as many of each training part."""
+
+NORMAL = 6
+"""The stratum of the normals, beside the subtleties 1-5 and 0 for an unknown one."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold: names of its training, validation and test cases, sorted; together all cases of the data set."""
+
+    fold: int
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Cases that may not be parted: `strata` counts them by stratum."""
+
+    names: tuple[str, ...]
+    strata: Mapping[int, int]
+
+    @property
+    def positives(self) -> int:
+        return sum(count for stratum, count in self.strata.items() if stratum != NORMAL)
+
+
+def make_folds(dataset: Dataset, seed: int) -> tuple[Split, ...]:
+    """The five splits of a data set; fold 1's test cases, fold 2's ... are disjoint and together all cases.
+
+    Positives of each subtlety, positives altogether and normals are divided as evenly as the groups let them be. Cases
+    that share a group, directly or through others, stay together. One fifth of each training part, divided in the same
+    way, is its validation set. The same names, subtleties, groups and seed give the same splits in any order and on any
+    machine. Raises DataError where the data set has too few positives that share no group.
+    """
+    units = _units(dataset.cases)
+    independent = sum(unit.positives > 0 for unit in units)
+    if independent < FOLDS:
+        raise DataError(
+            f"{dataset.folder}: {independent} cases with a nodule that share no patient or series, and {FOLDS} folds "
+            f"need {FOLDS} at least; take more data (`cxrcad phantom OUT` writes some)"
+        )
+    parts = _divide(units, f"{seed}")
+    splits = []
+    for index, test in enumerate(parts):
+        training = [unit for part in parts[:index] + parts[index + 1 :] for unit in part]
+        pieces = _divide(training, f"{seed}:{index + 1}")
+        validation = max(pieces, key=lambda piece: sum(unit.positives for unit in piece))
+        kept = [unit for piece in pieces if piece is not validation for unit in piece]
+        splits.append(Split(index + 1, _names(kept), _names(validation), _names(test)))
+    return tuple(splits)
+
+
+def save_folds(path: Path, splits: Sequence[Split], dataset: Dataset) -> None:
+    """Write the splits to `path` as JSON of schema "cxrcad/folds/1", atomically. Raises WriteError."""
+    folds = [
+        {"fold": split.fold, "train": list(split.train), "validation": list(split.validation), "test": list(split.test)}
+        for split in splits
+    ]
+    counts = {"positives": len(dataset.positives), "normals": len(dataset.normals)}
+    write_json(path, {"schema": SCHEMA, **counts, "folds": folds})
+
+
+def load_folds(path: Path, dataset: Dataset) -> tuple[Split, ...]:
+    """The splits of a folds.json, checked against the data set. DataError where they differ or a split overlaps."""
+    document = read_json(path, DataError)
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        found = document.get("schema") if isinstance(document, dict) else None
+        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; remove it to have new folds made")
+    splits = _parsed(path, document)
+    _check(path, splits, dataset)
+    return splits
+
+
+def _units(cases: Sequence[Case]) -> list[_Unit]:
+    """The connected components of the cases over their groups, in an order that only their names decide."""
+    lead: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while lead.setdefault(key, key) != key:
+            lead[key] = lead[lead[key]]
+            key = lead[key]
+        return key
+
+    for case in cases:
+        for group in case.groups:
+            lead[find("group " + group)] = find("case " + case.name)
+    members: dict[str, list[Case]] = defaultdict(list)
+    for case in sorted(cases, key=lambda case: case.name):
+        members[find("case " + case.name)].append(case)
+    return [
+        _Unit(tuple(case.name for case in unit), Counter(_stratum(case) for case in unit)) for unit in members.values()
+    ]
+
+
+def _stratum(case: Case) -> int:
+    """NORMAL, or the subtlety of the case's most obvious nodule (0 where unknown)."""
+    return max(nodule.subtlety or 0 for nodule in case.nodules) if case.positive else NORMAL
+
+
+def _divide(units: Sequence[_Unit], salt: str) -> list[list[_Unit]]:
+    """The units in five parts: large units first, then stratum by stratum, each to the part that has least of its kind.
+
+    Chance is a hash of salt and name, so that it depends on neither order nor the version of a random generator.
+    """
+    most = math.ceil(sum(unit.positives for unit in units) / FOLDS)
+    parts: list[list[_Unit]] = [[] for _ in range(FOLDS)]
+    strata = [Counter[int]() for _ in range(FOLDS)]
+    positives = [0] * FOLDS
+
+    def burden(part: int, unit: _Unit) -> tuple[Any, ...]:
+        alike = sum(count * strata[part][stratum] for stratum, count in unit.strata.items())
+        over = max(0, positives[part] + unit.positives - most) if unit.positives else 0
+        return over, alike, positives[part], strata[part].total(), _chance(f"{salt}:{unit.names[0]}:{part}")
+
+    def turn(unit: _Unit) -> tuple[Any, ...]:
+        return -len(unit.names), min(unit.strata), _chance(f"{salt}:{unit.names[0]}")
+
+    for unit in sorted(units, key=turn):
+        part = min(range(FOLDS), key=lambda part: burden(part, unit))
+        parts[part].append(unit)
+        strata[part].update(unit.strata)
+        positives[part] += unit.positives
+    return parts
+
+
+def _chance(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _names(units: Sequence[_Unit]) -> tuple[str, ...]:
+    return tuple(sorted(name for unit in units for name in unit.names))
+
+
+def _parsed(path: Path, document: Mapping[str, Any]) -> tuple[Split, ...]:
+    try:
+        splits = tuple(
+            Split(int(fold["fold"]), *(tuple(map(str, fold[part])) for part in PARTS)) for fold in document["folds"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: a fold lacks or garbles {error}; remove the file to have new folds made") from None
+    numbers = [split.fold for split in splits]
+    if numbers != list(range(1, FOLDS + 1)):
+        raise DataError(f"{path}: holds the folds {numbers}, not 1 to {FOLDS}; remove it to have new folds made")
+    return splits
+
+
+def _check(path: Path, splits: Sequence[Split], dataset: Dataset) -> None:
+    there = {case.name for case in dataset.cases}
+    for split in splits:
+        named = [*split.train, *split.validation, *split.test]
+        lacking, unknown = sorted(there - set(named)), sorted(set(named) - there)
+        if lacking or unknown:
+            only = [
+                f"{names[0]} only in the {where}" for names, where in ((lacking, "data"), (unknown, "file")) if names
+            ]
+            raise DataError(
+                f"{path}: fold {split.fold} has {len(set(named))} cases and {dataset.folder} {len(there)} ("
+                f"{', '.join(only)}); give the data that the folds were made from, or remove the file for new ones"
+            )
+        _check_apart(path, split, named, dataset)
+    tests = Counter(name for split in splits for name in split.test)
+    twice = [name for name, count in sorted(tests.items()) if count > 1]
+    if twice or len(tests) != len(there):
+        name, count = (twice[0], "two folds") if twice else (min(there - set(tests)), "no fold")
+        raise DataError(f"{path}: {name} is a test case of {count}; remove the file to have new folds made")
+
+
+def _check_apart(path: Path, split: Split, named: Sequence[str], dataset: Dataset) -> None:
+    twice = sorted(name for name, count in Counter(named).items() if count > 1)
+    if twice:
+        raise DataError(f"{path}: fold {split.fold} names {twice[0]} twice; remove the file to have new folds made")
+    part_of = {name: part for part in PARTS for name in getattr(split, part)}
+    holder: dict[str, str] = {}
+    for case in dataset.cases:
+        for group in case.groups:
+            other = holder.setdefault(group, case.name)
+            if part_of[other] != part_of[case.name]:
+                raise DataError(
+                    f"{path}: fold {split.fold} has {other} in {part_of[other]} and {case.name} in "
+                    f"{part_of[case.name]}, which share {group}; remove the file to have new folds made"
+                )

@@ -1,0 +1,99 @@
+"""A case's truth as masks on the model's grid (nodules as discs or boxes, lung fields), and where its nodules lie."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import Box, Case, DataError, Nodule
+from cxrcad.imaging.preprocess import Geometry, mask_to_grid
+from cxrcad.imaging.read import read_mask
+
+__all__ = ["centre_in_lung", "disc_box_px", "lung_mask", "nodule_box_px", "radii_px", "truth_mask"]
+
+
+def radii_px(case: Case, nodule: Nodule) -> tuple[float, float]:
+    """(along x, along y) radius of the nodule's disc, in pixels of its image. DataError where size or spacing lack."""
+    if nodule.diameter_mm is None or case.spacing_mm is None:
+        lacking = "size of its nodule" if nodule.diameter_mm is None else "spacing of its pixels"
+        raise DataError(f"{case.name}: the {lacking} in mm is unknown; write it in the data set's tables")
+    row_mm, col_mm = case.spacing_mm
+    return nodule.diameter_mm / 2 / col_mm, nodule.diameter_mm / 2 / row_mm
+
+
+def disc_box_px(case: Case, nodule: Nodule) -> Box:
+    """The bounding box of the nodule's disc, in pixels of the case's image (it may reach over the edge). DataError."""
+    radius_x, radius_y = radii_px(case, nodule)
+    return Box(nodule.x_px - radius_x, nodule.y_px - radius_y, nodule.x_px + radius_x, nodule.y_px + radius_y)
+
+
+def nodule_box_px(case: Case, nodule: Nodule) -> Box:
+    """The nodule's exact box where it is known, else that of its disc, in pixels of the case's image. DataError."""
+    return nodule.box_px if nodule.box_px is not None else disc_box_px(case, nodule)
+
+
+def truth_mask(case: Case, geometry: Geometry, truth: str) -> NDArray[np.bool_]:
+    """The case's nodules on the model's grid, (grid_rows, grid_cols); nothing in a normal case and in the padding.
+
+    `truth` "disc" sets the pixels whose centre lies in a disc of the nodule's diameter, "box" those in its exact box
+    or, where that is unknown, the disc's bounding square (the paper, section 2.3). Each nodule sets one pixel at least.
+    Raises DataError for an unknown size and for a geometry of another image.
+    """
+    if truth not in ("disc", "box"):
+        raise DataError(f"{case.name}: there is no truth {truth!r}; choose from disc, box")
+    _check_geometry(case, geometry)
+    mask = np.zeros((geometry.grid_rows, geometry.grid_cols), dtype=np.bool_)
+    shape_of = _disc if truth == "disc" else _box
+    inner = mask[: geometry.content_rows, : geometry.content_cols]
+    for nodule in case.nodules:
+        x, y = geometry.point_to_grid(nodule.x_px, nodule.y_px)
+        inner |= shape_of(case, nodule, geometry, inner.shape)
+        inner[min(max(int(y), 0), inner.shape[0] - 1), min(max(int(x), 0), inner.shape[1] - 1)] = True
+    return mask
+
+
+def lung_mask(case: Case, geometry: Geometry) -> NDArray[np.bool_] | None:
+    """The case's lung fields on the model's grid, (grid_rows, grid_cols), or None where it has no masks.
+
+    Raises ReadError for a damaged mask, DataError for a geometry of another image.
+    """
+    if not case.lung_masks:
+        return None
+    _check_geometry(case, geometry)
+    fields = np.zeros((geometry.grid_rows, geometry.grid_cols), dtype=np.bool_)
+    for path in case.lung_masks:
+        fields |= mask_to_grid(read_mask(path), geometry)
+    return fields
+
+
+def centre_in_lung(case: Case, nodule: Nodule) -> bool | None:
+    """Whether the nodule's centre lies in one of the case's lung masks; None where there are none. Raises ReadError."""
+    for path in case.lung_masks:
+        mask = read_mask(path)
+        row = min(int(nodule.y_px * mask.shape[0] / case.rows), mask.shape[0] - 1)
+        col = min(int(nodule.x_px * mask.shape[1] / case.cols), mask.shape[1] - 1)
+        if mask[row, col]:
+            return True
+    return False if case.lung_masks else None
+
+
+def _check_geometry(case: Case, geometry: Geometry) -> None:
+    if (geometry.rows, geometry.cols) != (case.rows, case.cols):
+        raise DataError(
+            f"{case.name}: its image has {case.rows} x {case.cols} pixels and the geometry is of one with "
+            f"{geometry.rows} x {geometry.cols}; make the geometry from this case's image"
+        )
+
+
+def _disc(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    radius_x, radius_y = radii_px(case, nodule)
+    x, y = geometry.point_to_grid(nodule.x_px, nodule.y_px)
+    across = (np.arange(shape[1]) + 0.5 - x) / (radius_x * geometry.scale_col)
+    down = (np.arange(shape[0]) + 0.5 - y) / (radius_y * geometry.scale_row)
+    return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 <= 1)
+
+
+def _box(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    box = geometry.box_to_grid(nodule_box_px(case, nodule))
+    across, down = np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5
+    return np.asarray(((down >= box.y0) & (down < box.y1))[:, None] & ((across >= box.x0) & (across < box.x1))[None, :])
