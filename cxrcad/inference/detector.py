@@ -1,0 +1,218 @@
+"""A packaged model at work on ONNX Runtime: a radiograph goes in, every candidate comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import ModelError, ModelIdentity, Radiograph, Result
+from cxrcad.imaging.preprocess import Geometry, to_grid
+from cxrcad.inference.bundle import Bundle
+from cxrcad.inference.findings import find
+
+__all__ = ["CPU", "CUDA", "Detector", "Examined"]
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+SILENT = 4
+"""ONNX Runtime's severity "fatal": what goes wrong comes back as an exception, in our words."""
+
+SPACING_NOTE = "pixel spacing unknown: no sizes in mm"
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A result with its (rows, columns) maps by task, 0-1 on the model's grid, padding included, and their geometry."""
+
+    result: Result
+    maps: dict[str, NDArray[np.float32]]
+    geometry: Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A model loaded and ready. `provider` is what ONNX Runtime says it runs on, not what was asked for."""
+
+    bundle: Bundle
+    provider: str
+    session: Any
+
+    @classmethod
+    def open(cls, bundle: Bundle, device: str = "auto", threads: int | None = None) -> Detector:
+        """The model of `bundle` on `device`.
+
+        Args:
+            bundle: the packaged model.
+            device: `cpu`; `cuda`, which fails where CUDA is not usable; `auto`, CUDA where it is and else the CPU.
+            threads: CPU threads; None leaves them to ONNX Runtime.
+
+        Raises:
+            ModelError: ONNX Runtime or CUDA is missing, or the ONNX file is not one of ours.
+        """
+        providers = _providers(device, bundle.name)
+        try:
+            session = _session(bundle.onnx_path, providers, threads)
+        except Exception as error:
+            if device == "auto" and CUDA in providers:
+                return cls.open(bundle, "cpu", threads)
+            reason = f"ONNX Runtime cannot load it ({_first_line(error)})"
+            raise ModelError(f"{bundle.onnx_path}: {reason}; {_way_out(device)}") from error
+        provider = str(session.get_providers()[0])
+        if device == "cuda" and provider != CUDA:
+            raise ModelError(f"{bundle.name}: asked for CUDA, but ONNX Runtime runs on {provider}; {_way_out(device)}")
+        _check_signature(session, bundle)
+        return cls(bundle, provider, session)
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name, SHA-256, threshold and provider, as results state them."""
+        return ModelIdentity(self.bundle.name, self.bundle.sha256, self.bundle.threshold, self.provider)
+
+    def probabilities(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The (rows, columns) probability map, 0-1, of each task for one grid image of that shape, float32 0-1.
+
+        Raises ModelError for a size that is no multiple of the model's, and where ONNX Runtime fails.
+        """
+        multiple = self.bundle.multiple
+        if image.ndim != 2 or any(length % multiple for length in image.shape) or 0 in image.shape:
+            found = " x ".join(map(str, image.shape))
+            raise ModelError(f"{self.bundle.name}: takes a grid in multiples of {multiple}, not {found}; use to_grid")
+        tensor = np.ascontiguousarray(image, dtype=np.float32)[None, None]
+        tasks = list(self.bundle.tasks)
+        try:
+            outputs = self.session.run(tasks, {"image": tensor})
+        except Exception as error:
+            rows, cols = image.shape
+            raise ModelError(
+                f"{self.bundle.name}: ONNX Runtime failed on an image of {rows} x {cols} ({_first_line(error)});"
+                " use --device cpu or free memory"
+            ) from error
+        maps = {task: output[0] for task, output in zip(tasks, outputs, strict=True)}
+        for task, values in maps.items():
+            if values.shape != image.shape or not np.isfinite(values).all():
+                bad = int(np.count_nonzero(~np.isfinite(values)))
+                raise ModelError(
+                    f"{self.bundle.name}: its {task} map of an image {image.shape} is {values.shape} with {bad} values"
+                    " that are no numbers; export the model again"
+                )
+        return maps
+
+    def detect(self, radiograph: Radiograph) -> Result:
+        """Every candidate in a radiograph, best first, the threshold not applied (`findings.select` does).
+
+        `seconds` has infer and find; read is the resampling to the model's grid, to which `batch` adds the file's.
+        Raises ModelError.
+        """
+        return self.examine(radiograph).result
+
+    def examine(self, radiograph: Radiograph) -> Examined:
+        """What `detect` gives, with the probability maps and the geometry that it rests on. Raises ModelError."""
+        start = time.perf_counter()
+        image, geometry = to_grid(radiograph, self.bundle.grid, self.bundle.multiple)
+        ready = time.perf_counter()
+        maps = self.probabilities(image)
+        inferred = time.perf_counter()
+        findings = find(maps["nodule"], maps.get("lung"), geometry, self.bundle.find)
+        found = time.perf_counter()
+        notes = radiograph.source.notes + ((SPACING_NOTE,) if radiograph.spacing_mm is None else ())
+        result = Result(
+            path=radiograph.source.path,
+            sha256=radiograph.source.sha256,
+            rows=radiograph.rows,
+            cols=radiograph.cols,
+            spacing_mm=radiograph.spacing_mm,
+            spacing_from=radiograph.spacing_from,
+            findings=findings,
+            notes=notes,
+            seconds={"read": ready - start, "infer": inferred - ready, "find": found - inferred},
+        )
+        return Examined(result, maps, geometry)
+
+
+def _providers(device: str, name: str) -> list[str]:
+    """The providers to ask ONNX Runtime for. Raises ModelError where `device` cannot be had."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ModelError(f"{name}: device is {device!r}; choose from auto, cpu, cuda")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"{name}: no ONNX Runtime here ({error}); install it with pip install onnxruntime") from None
+    built_in = CUDA in onnxruntime.get_available_providers()
+    if device == "cuda" and not built_in:
+        raise ModelError(f"{name}: this ONNX Runtime was built without CUDA; {_way_out(device)}")
+    if device == "cuda" and not _has_driver():
+        raise ModelError(f"{name}: no NVIDIA driver (libcuda.so.1) can be loaded here; {_way_out(device)}")
+    if device == "cpu" or not built_in or not _has_driver():
+        return [CPU]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        # prints what it misses; whether CUDA works is read back from the session
+        onnxruntime.preload_dlls()
+    return [CUDA, CPU]
+
+
+def _session(path: Path, providers: list[str], threads: int | None) -> Any:
+    """An ONNX Runtime session that keeps quiet and falls back to nothing by itself."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT
+    if threads is not None:
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    with _quiet_default_logger(CUDA in providers):
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+
+
+@contextlib.contextmanager
+def _quiet_default_logger(quiet: bool) -> Iterator[None]:
+    """ONNX Runtime's own logger silenced for a while: it writes to stderr when CUDA's libraries are missing."""
+    import onnxruntime
+
+    if quiet:
+        onnxruntime.set_default_logger_severity(SILENT)
+    try:
+        yield
+    finally:
+        if quiet:
+            onnxruntime.set_default_logger_severity(2)  # its default, "warning"; there is no way to ask
+
+
+def _has_driver() -> bool:
+    """Whether NVIDIA's driver library can be loaded: without it CUDA is not worth asking for."""
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(library)
+            return True
+    return False
+
+
+def _check_signature(session: Any, bundle: Bundle) -> None:
+    """Raise ModelError unless the graph takes `image` and gives every task of the card."""
+    inputs = [item.name for item in session.get_inputs()]
+    outputs = [item.name for item in session.get_outputs()]
+    missing = [task for task in bundle.tasks if task not in outputs]
+    if inputs != ["image"] or missing:
+        raise ModelError(
+            f"{bundle.onnx_path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}, where its card says image"
+            f" and {', '.join(bundle.tasks)}; export the model again"
+        )
+
+
+def _way_out(device: str) -> str:
+    if device == "cuda":
+        return "use --device cpu, or install onnxruntime-gpu[cuda,cudnn] and an NVIDIA driver"
+    return "copy the whole folder again or export the model again"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,154 @@
+"""The tiny model on ONNX Runtime: its maps, its findings, its provider, and the sentences when it cannot run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrcad.core import Box, ModelError, ModelIdentity, Radiograph, Source
+from cxrcad.inference import detector as module
+from cxrcad.inference.bundle import Bundle
+from cxrcad.inference.detector import CPU, CUDA, Detector
+
+MakeModel = Callable[..., Bundle]
+
+
+def radiograph(spacing_mm: tuple[float, float] | None = (0.5, 0.5)) -> Radiograph:
+    """200 rows x 256 columns of 0.2 with a block of 0.9, 40 rows x 32 columns at (x 64, y 80)."""
+    pixels = np.full((200, 256), 0.2, dtype=np.float32)
+    pixels[80:120, 64:96] = 0.9
+    source = Source("scan.png", "PNG", "b" * 64, notes=("8 bit",))
+    return Radiograph(pixels, spacing_mm, "PNG pHYs" if spacing_mm else None, None, source)
+
+
+def test_maps_have_the_images_size_and_known_values(tiny: Bundle) -> None:
+    detector = Detector.open(tiny, "cpu", threads=1)
+    for rows, cols in ((16, 16), (48, 32)):
+        image = np.zeros((rows, cols), dtype=np.float32)
+        image[5, 7] = 0.9
+        maps = detector.probabilities(image)
+        assert list(maps) == ["nodule", "lung"]
+        expected = np.zeros_like(image)
+        expected[4:7, 6:9] = 0.1
+        np.testing.assert_allclose(maps["nodule"], expected, atol=1e-6)
+        np.testing.assert_array_equal(maps["lung"], np.full_like(image, 0.75))
+
+
+def test_a_finding_lies_where_the_block_lies(tmp_path: Path, make_model: MakeModel) -> None:
+    """Shorter side 100 of 200: two file pixels a grid pixel. The blur takes the block's four corners below half."""
+    bundle = make_model(tmp_path / "m", grid={"side": 100}, multiple=8)
+    result = Detector.open(bundle, "cpu", threads=1).detect(radiograph())
+    assert len(result.findings) == 1
+    finding = result.findings[0]
+    assert finding.score == pytest.approx(1.0)
+    assert finding.box_px == Box(64, 80, 96, 120)
+    assert finding.center_px == pytest.approx((80.0, 100.0))
+    assert finding.area_px == (20 * 16 - 4) * 4
+    assert finding.area_mm2 == 20 * 16 - 4
+    assert finding.box_mm == Box(32, 40, 48, 60)
+    assert finding.lung_probability == 0.75
+
+
+def test_a_result_says_what_was_read(tiny: Bundle) -> None:
+    result = Detector.open(tiny, "cpu").detect(radiograph())
+    assert (result.path, result.sha256, result.rows, result.cols) == ("scan.png", "b" * 64, 200, 256)
+    assert (result.spacing_mm, result.spacing_from) == ((0.5, 0.5), "PNG pHYs")
+    assert result.notes == ("8 bit",)
+    assert set(result.seconds) == {"read", "infer", "find"}
+    assert all(value >= 0 for value in result.seconds.values())
+
+
+def test_unknown_spacing_is_noted(tiny: Bundle) -> None:
+    result = Detector.open(tiny, "cpu").detect(radiograph(None))
+    assert result.notes == ("8 bit", "pixel spacing unknown: no sizes in mm")
+    assert result.findings[0].area_mm2 is None
+
+
+def test_a_model_without_a_lung_task(tmp_path: Path, make_model: MakeModel) -> None:
+    bundle = make_model(tmp_path / "single", outputs=("nodule",), tasks=["nodule"])
+    result = Detector.open(bundle, "cpu").detect(radiograph())
+    assert result.findings[0].lung_probability is None
+
+
+def test_the_identity_states_what_ran(tiny: Bundle) -> None:
+    detector = Detector.open(tiny, "cpu")
+    assert detector.identity == ModelIdentity("tiny", tiny.sha256, 0.5, CPU)
+    other = replace(tiny, find=replace(tiny.find, threshold=0.25))
+    assert Detector.open(other, "cpu").identity.threshold == 0.25
+
+
+def test_a_wrong_size_names_the_multiple(tiny: Bundle) -> None:
+    with pytest.raises(ModelError, match=r"tiny: takes a grid in multiples of 16, not 20 x 32"):
+        Detector.open(tiny, "cpu").probabilities(np.zeros((20, 32), dtype=np.float32))
+
+
+def test_a_map_that_is_not_finite_is_an_error(tmp_path: Path, make_model: MakeModel) -> None:
+    bundle = make_model(tmp_path / "nan", bias=float("nan"))
+    with pytest.raises(ModelError, match=r"lung map .* 256 values that are no numbers"):
+        Detector.open(bundle, "cpu").probabilities(np.zeros((16, 16), dtype=np.float32))
+
+
+def test_a_graph_without_the_cards_task_is_refused(tmp_path: Path, make_model: MakeModel) -> None:
+    bundle = make_model(tmp_path / "m", outputs=("nodule",))
+    with pytest.raises(ModelError, match=r"gives nodule, where its card says image and nodule, lung"):
+        Detector.open(bundle, "cpu")
+
+
+def test_a_file_that_is_no_network_is_refused(tiny: Bundle) -> None:
+    tiny.onnx_path.write_bytes(b"not a network")
+    for device in ("cpu", "auto"):
+        with pytest.raises(ModelError, match=r"model\.onnx: ONNX Runtime cannot load it"):
+            Detector.open(tiny, device)
+
+
+def test_an_unknown_device_names_the_devices(tiny: Bundle) -> None:
+    with pytest.raises(ModelError, match=r"device is 'tpu'; choose from auto, cpu, cuda"):
+        Detector.open(tiny, "tpu")
+
+
+def test_cuda_without_a_driver_is_an_error_with_a_way_out(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_has_driver", lambda: False)
+    with pytest.raises(ModelError, match=r"^tiny: .*CUDA|^tiny: no NVIDIA driver") as caught:
+        Detector.open(tiny, "cuda")
+    assert "use --device cpu" in str(caught.value)
+
+
+def test_cuda_that_falls_back_is_an_error(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime was asked for CUDA and runs on the CPU without a word: we say it."""
+    real = module._session
+    monkeypatch.setattr(module, "_providers", lambda device, name: [CUDA, CPU])
+    monkeypatch.setattr(module, "_session", lambda path, providers, threads: real(path, [CPU], threads))
+    with pytest.raises(ModelError, match=r"asked for CUDA, but ONNX Runtime runs on CPUExecutionProvider; use"):
+        Detector.open(tiny, "cuda")
+
+
+def test_auto_takes_the_cpu_where_cuda_does_not_load(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With a driver but without CUDA's libraries nothing is printed and the CPU serves."""
+    monkeypatch.setattr(module, "_has_driver", lambda: True)
+    detector = Detector.open(tiny, "auto")
+    assert detector.provider in (CPU, CUDA)
+    assert detector.provider == detector.session.get_providers()[0]
+    assert detector.probabilities(np.zeros((16, 16), dtype=np.float32))["lung"][0, 0] == 0.75
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == ""
+
+
+def test_importing_inference_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, cxrcad.inference.batch, cxrcad.inference.detector, cxrcad.inference.findings, cxrcad.report.boxes,"
+        " cxrcad.report.overlay;"
+        "heavy = ['onnxruntime', 'scipy', 'pydicom', 'PIL', 'SimpleITK', 'torch', 'matplotlib'];"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "[]"
