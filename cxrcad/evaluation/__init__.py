@@ -1,0 +1,1 @@
+"""How good a model is: matching, FROC, operating points, statistics, the paper's figures. No torch."""

@@ -1,0 +1,185 @@
+"""FROC curves and operating points: pure functions of frozen match results.
+
+A finding is reported at a threshold when its score is at least the threshold. The denominator of "false positives per
+image" is every image that was matched, which is what the protocol scores: positives only for `paper`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import EvaluationError
+from cxrcad.evaluation.matching import ImageMatch
+
+__all__ = ["RATES", "Curve", "Operating", "best_f1_threshold", "froc", "score_at_threshold", "sensitivity_at"]
+
+RATES: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""False positives per image at which sensitivity is reported (LUNA16's seven)."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A FROC curve: one point for each distinct score, highest first; findings of equal score stand in one point.
+
+    `hits`, `false_positives`, `in_lung` and `outside_lung` count the findings whose score is at least the point's
+    threshold; false positives of images without a lung mask are in neither of the last two. The empty report (nothing
+    found, no false positive) is not stored: it is where every curve starts.
+    """
+
+    n_images: int
+    n_nodules: int
+    thresholds: tuple[float, ...]
+    hits: tuple[int, ...]
+    false_positives: tuple[int, ...]
+    in_lung: tuple[int, ...]
+    outside_lung: tuple[int, ...]
+
+    @property
+    def sensitivity(self) -> tuple[float, ...]:
+        """Part of the nodules that is hit at each point, 0-1, never falling along the curve."""
+        return tuple(count / self.n_nodules for count in self.hits)
+
+    @property
+    def fp_per_image(self) -> tuple[float, ...]:
+        """False positives per scored image at each point, never falling along the curve."""
+        return tuple(count / self.n_images for count in self.false_positives)
+
+    @property
+    def final_fp_per_image(self) -> float:
+        """False positives per image when every candidate is reported: where the curve ends."""
+        return self.fp_per_image[-1] if self.false_positives else 0.0
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Counts at one threshold; `threshold` is None where folds with thresholds of their own were added up.
+
+    `fp_in_lung` and `fp_outside_lung` leave out false positives of images without a lung mask.
+    """
+
+    threshold: float | None
+    n_images: int
+    tp: int
+    fp: int
+    fn: int
+    fp_in_lung: int = 0
+    fp_outside_lung: int = 0
+
+    @property
+    def recall(self) -> float:
+        """Part of the nodules that is hit, 0-1."""
+        return self.tp / (self.tp + self.fn)
+
+    @property
+    def precision(self) -> float | None:
+        """Part of hits and false positives that is hits, 0-1; None where nothing is reported."""
+        return self.tp / (self.tp + self.fp) if self.tp + self.fp else None
+
+    @property
+    def f1(self) -> float:
+        """2 TP / (2 TP + FP + FN), 0-1; 0 where nothing is reported."""
+        return 2 * self.tp / (2 * self.tp + self.fp + self.fn)
+
+    @property
+    def fp_per_image(self) -> float:
+        """False positives per scored image."""
+        return self.fp / self.n_images
+
+
+def froc(matches: Sequence[ImageMatch]) -> Curve:
+    """The FROC curve of the matched images; every image counts in the denominator, with or without findings.
+
+    Raises:
+        EvaluationError: There is no image or no nodule to score.
+    """
+    n_nodules = _count_nodules(matches)
+    hits = _ascending(hit.score for match in matches for hit in match.hits)
+    positives = [positive for match in matches for positive in match.false_positives]
+    fps = _ascending(positive.score for positive in positives)
+    inside = _ascending(positive.score for positive in positives if positive.in_lung is True)
+    outside = _ascending(positive.score for positive in positives if positive.in_lung is False)
+    thresholds = np.unique(np.concatenate([hits, fps]))[::-1]
+
+    def at_least(scores: NDArray[np.float64]) -> tuple[int, ...]:
+        return tuple((len(scores) - np.searchsorted(scores, thresholds, side="left")).tolist())
+
+    return Curve(
+        n_images=len(matches),
+        n_nodules=n_nodules,
+        thresholds=tuple(thresholds.tolist()),
+        hits=at_least(hits),
+        false_positives=at_least(fps),
+        in_lung=at_least(inside),
+        outside_lung=at_least(outside),
+    )
+
+
+def sensitivity_at(curve: Curve, rate: float) -> float | None:
+    """The best sensitivity of an operating point with at most `rate` false positives per image; None: not reached.
+
+    A rate is reached when the curve's last point, every candidate reported, has at least that many false positives per
+    image. A curve that ends at 0.6 has no sensitivity at 1, even where it has found every nodule: nobody measured what
+    the detector does at 1. Between points nothing is interpolated; the empty report, with sensitivity 0 and no false
+    positive, is an operating point.
+    """
+    if curve.final_fp_per_image < rate:
+        return None
+    allowed = [s for s, fp in zip(curve.sensitivity, curve.fp_per_image, strict=True) if fp <= rate]
+    return max(allowed, default=0.0)
+
+
+def score_at_threshold(matches: Sequence[ImageMatch], threshold: float) -> Operating:
+    """Counts, F1, recall and precision when findings with a score of at least `threshold` are reported.
+
+    Raises:
+        EvaluationError: There is no image or no nodule to score.
+    """
+    n_nodules = _count_nodules(matches)
+    tp = sum(hit.score >= threshold for match in matches for hit in match.hits)
+    reported = [fp for match in matches for fp in match.false_positives if fp.score >= threshold]
+    return Operating(
+        threshold=threshold,
+        n_images=len(matches),
+        tp=tp,
+        fp=len(reported),
+        fn=n_nodules - tp,
+        fp_in_lung=sum(fp.in_lung is True for fp in reported),
+        fp_outside_lung=sum(fp.in_lung is False for fp in reported),
+    )
+
+
+def best_f1_threshold(matches: Sequence[ImageMatch]) -> float:
+    """The score from which reporting gives the best F1 on these matches; of equal ones the higher threshold.
+
+    It is one of the scores that occur. Without any finding it is 1.0. Choose it on validation cases, never on those
+    that are scored with it.
+
+    Raises:
+        EvaluationError: There is no image or no nodule to score.
+    """
+    curve = froc(matches)
+    best_f1, best = -1.0, 1.0
+    for threshold, tp, fp in zip(curve.thresholds, curve.hits, curve.false_positives, strict=True):
+        f1 = 2 * tp / (tp + fp + curve.n_nodules)
+        if f1 > best_f1:
+            best_f1, best = f1, threshold
+    return best
+
+
+def _ascending(scores: Iterable[float]) -> NDArray[np.float64]:
+    return np.sort(np.fromiter(scores, dtype=np.float64))
+
+
+def _count_nodules(matches: Sequence[ImageMatch]) -> int:
+    if not matches:
+        raise EvaluationError("there is no image to score; choose a fold or protocol that holds cases")
+    n_nodules = sum(match.n_nodules for match in matches)
+    if n_nodules == 0:
+        raise EvaluationError(
+            f"none of the {len(matches)} images holds a nodule, so sensitivity has no meaning; score cases with nodules"
+        )
+    return n_nodules

@@ -1,0 +1,210 @@
+"""Findings against true nodules in one image: which are hits, which false positives, and what was missed.
+
+The rules, in words:
+
+- Findings are taken best score first. A finding is given to a nodule that it hits (`HitRule`) and that no better
+  finding has taken; of several such nodules to the nearest one (hit rule iou: to the one that it overlaps most).
+- A finding that hits only nodules already taken is a duplicate: neither a hit nor a false positive, unless the rule
+  says that duplicates are false positives.
+- A finding that hits no nodule is a false positive, inside or outside the true lung fields by its centre.
+- A nodule that no finding took is missed. A miss is a count, never a detection with a made-up score.
+
+Because better findings are never displaced by worse ones, matching only the findings above a threshold gives the same
+hits as matching all and then dropping those below it: one matching serves every point of a curve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import Case, DataError, EvaluationError, Finding, Nodule, UsageError
+from cxrcad.datasets.truth import nodule_box_px
+
+__all__ = ["FalsePositive", "Hit", "HitRule", "ImageMatch", "LungLookup", "match_image"]
+
+KINDS = ("center", "iou", "distance")
+DUPLICATES = ("ignored", "false positives")
+
+LungLookup = Callable[[float, float], bool]
+"""Whether the point (x, y), in pixels of the case's image, lies in the true lung fields."""
+
+
+@dataclass(frozen=True)
+class HitRule:
+    """What is a hit. `min_iou` counts for kind iou only, `max_distance_mm` for kind distance only.
+
+    `duplicates` says what further findings on a hit nodule are: "ignored" or "false positives".
+    """
+
+    kind: str = "center"
+    min_iou: float = 0.2
+    max_distance_mm: float = 25.0
+    duplicates: str = "ignored"
+
+    def __post_init__(self) -> None:
+        """Refuse a kind or a duplicates rule that does not exist (UsageError)."""
+        if self.kind not in KINDS:
+            raise UsageError(f"hit rule is {self.kind!r}; choose from {', '.join(KINDS)}")
+        if self.duplicates not in DUPLICATES:
+            raise UsageError(f"duplicates are {self.duplicates!r}; choose from {', '.join(DUPLICATES)}")
+
+    def describe(self) -> str:
+        """The rule as one sentence, printed with every figure that rests on it."""
+        hit = {
+            "center": "whose centre lies in the nodule's disc",
+            "iou": f"whose box overlaps the nodule's box with an IoU of at least {self.min_iou:g}",
+            "distance": f"whose centre lies within {self.max_distance_mm:g} mm of the nodule's centre",
+        }[self.kind]
+        further = "neither hits nor false positives" if self.duplicates == "ignored" else "false positives"
+        return (
+            f"A hit is a finding {hit}; the best-scored finding on a nodule counts, "
+            f"further findings on it are {further}."
+        )
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The best-scored finding on nodule number `nodule` (0-based, in the case's order).
+
+    `distance_mm` is from the finding's centre to the nodule's; None where the spacing is unknown.
+    """
+
+    score: float
+    nodule: int
+    distance_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class FalsePositive:
+    """A finding on no nodule. `in_lung` is None where the case has no lung mask."""
+
+    score: float
+    in_lung: bool | None = None
+
+
+@dataclass(frozen=True)
+class ImageMatch:
+    """What became of one image's findings and nodules, each best score first; `duplicates` are scores."""
+
+    case: str
+    n_nodules: int
+    hits: tuple[Hit, ...] = ()
+    false_positives: tuple[FalsePositive, ...] = ()
+    duplicates: tuple[float, ...] = ()
+
+    @property
+    def misses(self) -> int:
+        """Nodules that no finding took."""
+        return self.n_nodules - len(self.hits)
+
+
+def match_image(
+    case: Case,
+    findings: Sequence[Finding],
+    rule: HitRule,
+    lung: NDArray[np.bool_] | LungLookup | None = None,
+) -> ImageMatch:
+    """Hits, false positives and misses of one image; the module's docstring has the rules.
+
+    Args:
+        case: The image with its true nodules.
+        findings: Every candidate, in pixels of the case's image, in any order. Equal scores are taken by place (top to
+            bottom, left to right), so that the order given never matters.
+        rule: What is a hit.
+        lung: The true lung fields: a mask of any size over exactly the image's extent, or a function of (x_px, y_px).
+
+    Raises:
+        EvaluationError: A score is not a finite number, or the rule needs a diameter or spacing that the case lacks.
+    """
+    for finding in findings:
+        if not math.isfinite(finding.score):
+            raise EvaluationError(f"{case.name}: a finding has the score {finding.score}; give it a finite number, 0-1")
+    inside = _lung_lookup(case, lung)
+    taken: set[int] = set()
+    hits: list[Hit] = []
+    false_positives: list[FalsePositive] = []
+    duplicates: list[float] = []
+    for finding in sorted(findings, key=_best_first):
+        preferred = _hit_nodules(case, finding, rule)
+        free = [index for index in preferred if index not in taken]
+        if free:
+            taken.add(free[0])
+            distance = _distance_mm(case, finding, case.nodules[free[0]]) if case.spacing_mm else None
+            hits.append(Hit(float(finding.score), free[0], distance))
+        elif preferred and rule.duplicates == "ignored":
+            duplicates.append(float(finding.score))
+        else:
+            in_lung = None if inside is None else bool(inside(*finding.center_px))
+            false_positives.append(FalsePositive(float(finding.score), in_lung))
+    return ImageMatch(case.name, len(case.nodules), tuple(hits), tuple(false_positives), tuple(duplicates))
+
+
+def _best_first(finding: Finding) -> tuple[float, ...]:
+    (x, y), box = finding.center_px, finding.box_px
+    return -finding.score, y, x, box.y0, box.x0, box.y1, box.x1
+
+
+def _hit_nodules(case: Case, finding: Finding, rule: HitRule) -> list[int]:
+    """Numbers of the nodules that the finding hits, the preferred one first (nearest; iou: largest overlap)."""
+    found: list[tuple[float, int]] = []
+    for index, nodule in enumerate(case.nodules):
+        if rule.kind == "iou":
+            overlap = _overlap(case, finding, nodule)
+            if overlap >= rule.min_iou and overlap > 0:
+                found.append((-overlap, index))
+            continue
+        distance = _distance_mm(case, finding, nodule)
+        limit = _radius_mm(case, nodule) if rule.kind == "center" else rule.max_distance_mm
+        if distance <= limit:
+            found.append((distance, index))
+    return [index for _, index in sorted(found)]
+
+
+def _overlap(case: Case, finding: Finding, nodule: Nodule) -> float:
+    try:
+        return finding.box_px.iou(nodule_box_px(case, nodule))
+    except DataError as error:
+        raise EvaluationError(str(error)) from None
+
+
+def _distance_mm(case: Case, finding: Finding, nodule: Nodule) -> float:
+    row_mm, col_mm = _spacing_mm(case)
+    x, y = finding.center_px
+    return math.hypot((x - nodule.x_px) * col_mm, (y - nodule.y_px) * row_mm)
+
+
+def _radius_mm(case: Case, nodule: Nodule) -> float:
+    if nodule.diameter_mm is None:
+        raise EvaluationError(
+            f"{case.name}: the nodule at ({nodule.x_px:g}, {nodule.y_px:g}) has no diameter, "
+            "which this hit rule needs; give it in the case table or score with --hit-rule distance"
+        )
+    return nodule.diameter_mm / 2
+
+
+def _spacing_mm(case: Case) -> tuple[float, float]:
+    if case.spacing_mm is None:
+        raise EvaluationError(
+            f"{case.name}: the pixel spacing is unknown, which this hit rule needs; "
+            "give the image its spacing or score boxes with --hit-rule iou"
+        )
+    return case.spacing_mm
+
+
+def _lung_lookup(case: Case, lung: NDArray[np.bool_] | LungLookup | None) -> LungLookup | None:
+    if lung is None or not isinstance(lung, np.ndarray):
+        return lung
+    mask = lung
+    rows, cols = mask.shape
+
+    def inside(x_px: float, y_px: float) -> bool:
+        row = min(max(math.floor(y_px * rows / case.rows), 0), rows - 1)
+        col = min(max(math.floor(x_px * cols / case.cols), 0), cols - 1)
+        return bool(mask[row, col])
+
+    return inside

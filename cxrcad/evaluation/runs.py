@@ -1,0 +1,171 @@
+"""Runs and packaged models scored on the test cases of their folds; raw matches are kept and used again."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrcad.config import EvaluateConfig
+from cxrcad.core import Case, CxrcadError, DataError, EvaluationError
+from cxrcad.datasets.folds import FOLDS, Split, load_folds, make_folds
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
+from cxrcad.evaluation.evaluate import Detection, FoldResult, Terms, evaluate_cases, read_matches, write_matches
+from cxrcad.evaluation.matching import HitRule
+from cxrcad.inference.bundle import CARD_NAME, Bundle, load_bundle, resolve_model
+from cxrcad.inference.detector import Detector
+
+__all__ = ["Scored", "find_run", "folds_of_run", "score"]
+
+VALIDATION = "best F1 on the fold's validation cases"
+CARD = "the model's card"
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The folds of one run or model, and the folder where their figures belong."""
+
+    name: str
+    folder: Path
+    results: tuple[FoldResult, ...]
+
+
+def folds_of_run(run: Path) -> tuple[int, ...]:
+    """The folds that a run holds finished, ascending."""
+    cards = run.glob("fold?/model/card.json")
+    return tuple(sorted(int(card.parent.parent.name[-1]) for card in cards if card.parent.parent.name[-1].isdigit()))
+
+
+def find_run(runs: Path, fold: str) -> Path | None:
+    """The newest run in `runs` that holds `fold` ("all": any fold) finished; None where there is none."""
+    held = {run: folds_of_run(run) for run in (runs.iterdir() if runs.is_dir() else ()) if run.is_dir()}
+    fitting = [run for run, folds in held.items() if folds and (fold == "all" or int(fold) in folds)]
+    return max(fitting, key=lambda run: (run / "folds.json").stat().st_mtime, default=None)
+
+
+def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, ...]:
+    """The scored folds of the run (or packaged model), and of `config.beside` where it is given.
+
+    Matches that were kept under the same model, data, protocol and hit rule are used again. `note` is told which run
+    was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
+    """
+    if config.model is not None:
+        first = _score_model(config, note)
+    else:
+        run = config.run or find_run(config.runs, config.fold)
+        if run is None:
+            if config.data.data is None:
+                raise DataError(how_to_get_data())
+            what = "a finished fold" if config.fold == "all" else f"fold {config.fold} finished"
+            raise EvaluationError(f"{config.runs}: no run holds {what}; `cxrcad train --fold {config.fold}` makes one")
+        if config.run is None:
+            note(f"run {run}: the newest that holds the fold")
+        first = _score_run(run, config, note, config.out)
+    if config.beside is None:
+        return (first,)
+    folds = [result.terms.fold for result in first.results]
+    second = _score_run(config.beside, config, note, config.out and config.out / config.beside.name)
+    return (first, Scored(second.name, second.folder, tuple(r for r in second.results if r.terms.fold in folds)))
+
+
+def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) -> Scored:
+    held = folds_of_run(run)
+    wanted = tuple(range(1, FOLDS + 1)) if config.fold == "all" else (int(config.fold),)
+    there = [fold for fold in wanted if fold in held]
+    if not there:
+        folds = ", ".join(map(str, held)) or "none"
+        raise EvaluationError(
+            f"{run}: holds no finished fold {config.fold} (finished: {folds}); train it, or name another"
+        )
+    if len(there) < len(wanted):
+        missing = ", ".join(str(fold) for fold in wanted if fold not in held)
+        note(f"{run}: folds {missing} are not finished and not in the figures")
+    dataset = read_jsrt(config.data.data or _data_of(run), protocol=config.data.protocol)
+    splits = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
+    results = []
+    for fold in there:
+        bundle = load_bundle(run / f"fold{fold}" / "model")
+        place = (out or run) / f"fold{fold}"
+        results.append(_score_fold(bundle, dataset, splits[fold], config, VALIDATION, place, note))
+    return Scored(run.name, out or run, tuple(results))
+
+
+def _score_model(config: EvaluateConfig, note: Note) -> Scored:
+    bundle = resolve_model(config.model)
+    if config.data.data is None:
+        raise DataError(how_to_get_data())
+    dataset = read_jsrt(config.data.data, protocol=config.data.protocol)
+    splits = make_folds(dataset, config.data.fold_seed)
+    out = config.out or config.runs / bundle.name
+    wanted = [split for split in splits if config.fold in ("all", str(split.fold))]
+    results = [_score_fold(bundle, dataset, split, config, CARD, out / f"fold{split.fold}", note) for split in wanted]
+    return Scored(bundle.name, out, tuple(results))
+
+
+def _score_fold(
+    bundle: Bundle, dataset: Dataset, split: Split, config: EvaluateConfig, threshold_from: str, place: Path, note: Note
+) -> FoldResult:
+    rule = HitRule(config.hit_rule, config.min_iou, config.max_distance_mm)
+    names = {case.name for case in dataset.scored()}
+    cases = [case for case in dataset.select(split.test) if case.name in names]
+    kept = place / f"matches-{dataset.protocol}-{config.hit_rule}.json"
+    before = _kept(kept, bundle, rule, str(dataset.folder), cases)
+    if before is not None:
+        note(f"fold {split.fold}: {len(cases)} images, matches of {kept} used again")
+        return before
+    detector = Detector.open(bundle, config.device, config.threads)
+    network = bundle.card.get("network", {})
+    terms = Terms(
+        data=str(dataset.folder),
+        protocol=dataset.protocol,
+        rule=rule,
+        model=detector.identity,
+        network=str(network.get("network", bundle.name)),
+        tasks=str(network.get("tasks", "multi")),
+        threshold_from=threshold_from,
+        fold=split.fold,
+    )
+    note(f"fold {split.fold}: detecting in {len(cases)} images")
+    result = evaluate_cases(cases, _detect_with(detector), terms, trained_on=bundle.training_images)
+    write_matches(kept, result)
+    return result
+
+
+def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
+    def detect(case: Case) -> Detection:
+        examined = detector.examine(read_case(case))
+        lung = examined.maps.get("lung")
+        if lung is not None:
+            lung = lung[: examined.geometry.content_rows, : examined.geometry.content_cols]
+        return Detection(examined.result, lung)
+
+    return detect
+
+
+def _kept(path: Path, bundle: Bundle, rule: HitRule, data: str, cases: Sequence[Case]) -> FoldResult | None:
+    """The matches kept in `path`, if they were made by this model on these cases under this rule."""
+    if not path.is_file() or path.stat().st_mtime < (bundle.folder / CARD_NAME).stat().st_mtime:
+        return None
+    try:
+        result = read_matches(path)
+    except CxrcadError:
+        return None
+    terms = result.terms
+    same = terms.model.sha256 == bundle.sha256 and terms.model.threshold == bundle.threshold and terms.rule == rule
+    same = same and terms.data == data and [match.case for match in result.matches] == [case.name for case in cases]
+    return result if same else None
+
+
+def _data_of(run: Path) -> Path:
+    """The data folder that the run was trained on, from its config.toml."""
+    try:
+        text = (run / "config.toml").read_text(encoding="utf-8")
+        return Path(tomllib.loads(text)["data"])
+    except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DataError(
+            f"{run / 'config.toml'}: does not say which data ({error}); name the folder with --data"
+        ) from None

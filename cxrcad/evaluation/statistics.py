@@ -1,0 +1,87 @@
+"""Figures over folds, their spread and intervals, and the overlap of masks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import EvaluationError
+from cxrcad.evaluation.froc import Operating
+
+__all__ = ["Spread", "dice", "pool", "spread", "wilson"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of `n` folds. `sd` has n - 1 in its denominator and is None for a single fold."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+def spread(values: Sequence[float | None]) -> Spread | None:
+    """Mean and standard deviation (n - 1) of one figure over folds; None where a fold's figure is undefined.
+
+    A fold is never left out of a mean in silence: with one undefined figure (precision where nothing was reported) the
+    mean is undefined too. No fold at all is an EvaluationError.
+    """
+    if not values:
+        raise EvaluationError("there is no fold to take a mean of; evaluate one first")
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return Spread(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
+
+
+def pool(folds: Sequence[Operating]) -> Operating:
+    """The counts of several folds added up, each at the threshold chosen for it.
+
+    `threshold` is kept where all folds share it and None otherwise. No fold at all is an EvaluationError.
+    """
+    if not folds:
+        raise EvaluationError("there is no fold to pool; evaluate one first")
+    thresholds = {fold.threshold for fold in folds}
+    return Operating(
+        threshold=thresholds.pop() if len(thresholds) == 1 else None,
+        n_images=sum(fold.n_images for fold in folds),
+        tp=sum(fold.tp for fold in folds),
+        fp=sum(fold.fp for fold in folds),
+        fn=sum(fold.fn for fold in folds),
+        fp_in_lung=sum(fold.fp_in_lung for fold in folds),
+        fp_outside_lung=sum(fold.fp_outside_lung for fold in folds),
+    )
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The Wilson score interval (low, high) of a proportion, within 0-1 (E. B. Wilson, JASA 22:209-212, 1927).
+
+    Raises:
+        EvaluationError: No trial, or successes outside 0..trials.
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise EvaluationError(f"{successes} of {trials} has no interval; give at least 1 trial and no more successes")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / trials
+    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
+    low = 0.0 if successes == 0 else middle - half
+    high = 1.0 if successes == trials else middle + half
+    return low, high
+
+
+def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Dice overlap of two masks of one shape, 0-1: 2 |A and B| / (|A| + |B|); two empty masks agree, 1.
+
+    Raises:
+        EvaluationError: The shapes differ.
+    """
+    if found.shape != truth.shape:
+        raise EvaluationError(f"masks of {found.shape} and {truth.shape} pixels do not compare; bring both to one grid")
+    size = int(found.sum()) + int(truth.sum())
+    return 2 * int((found & truth).sum()) / size if size else 1.0
