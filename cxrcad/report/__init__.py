@@ -1,0 +1,1 @@
+"""Results out: boxes.json, overlays and curves."""

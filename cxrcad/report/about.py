@@ -1,0 +1,92 @@
+"""What a packaged model, a run or a radiograph is, in lines for a reader or as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cxrcad.evaluation.runs import folds_of_run
+from cxrcad.imaging.read import read_radiograph
+from cxrcad.inference.bundle import Bundle, packaged_models, resolve_model
+
+__all__ = ["describe_models", "describe_path"]
+
+
+def describe_models(as_json: bool = False) -> str:
+    """The packaged models, a line each (or their cards as JSON). Raises ModelError for a damaged one."""
+    bundles = packaged_models()
+    if as_json:
+        return json.dumps([dict(bundle.card) for bundle in bundles], indent=1, ensure_ascii=False)
+    if not bundles:
+        return "no models are packaged here; `cxrcad export RUN --out DIR` makes one, `--model DIR` uses it"
+    return "\n\n".join("\n".join(_model_lines(bundle)) for bundle in bundles)
+
+
+def describe_path(path: Path, as_json: bool = False) -> str:
+    """What `path` is: a model's card, a run's folds, or a radiograph's size, spacing and treatment.
+
+    Raises ReadError, ModelError.
+    """
+    if path.is_dir():
+        folds = folds_of_run(path)
+        if folds:
+            facts: dict[str, Any] = {"kind": "run", "path": str(path), "finished_folds": list(folds)}
+            return (
+                json.dumps(facts, indent=1)
+                if as_json
+                else f"{path}: a run; finished folds {', '.join(map(str, folds))}"
+            )
+        bundle = resolve_model(path)
+        return (
+            json.dumps(dict(bundle.card), indent=1, ensure_ascii=False) if as_json else "\n".join(_model_lines(bundle))
+        )
+    facts = _radiograph_facts(path)
+    if as_json:
+        return json.dumps(facts, indent=1, ensure_ascii=False)
+    return "\n".join(f"{name.replace('_', ' '):<13} {_shown(value)}" for name, value in facts.items())
+
+
+def _radiograph_facts(path: Path) -> dict[str, Any]:
+    radiograph = read_radiograph(path)
+    source = radiograph.source
+    return {
+        "kind": "radiograph",
+        "path": str(path),
+        "format": source.format,
+        "rows": radiograph.rows,
+        "cols": radiograph.cols,
+        "spacing_mm": list(radiograph.spacing_mm) if radiograph.spacing_mm else None,
+        "spacing_from": radiograph.spacing_from,
+        "orientation": list(radiograph.orientation) if radiograph.orientation else None,
+        "sha256": source.sha256,
+        "uids": dict(source.uids),
+        "notes": list(source.notes),
+    }
+
+
+def _model_lines(bundle: Bundle) -> list[str]:
+    card = bundle.card
+    network, training = card.get("network", {}), card.get("training", {})
+    size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6
+    lines = [
+        bundle.name,
+        f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}",
+        f"  grid         shorter side {bundle.grid.side} pixels",
+        f"  threshold    {bundle.threshold:.4g}",
+        f"  trained on   {len(bundle.training_images)} images, {training.get('steps', 'unknown')} steps",
+        f"  sha256       {bundle.sha256}",
+        f"  folder       {bundle.folder} ({size:.1f} MB)",
+    ]
+    lines += [f"  use          {card['intended_use']}"] if "intended_use" in card else []
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {item}" for name, item in value.items()) or "none"
+    if isinstance(value, list):
+        return "; ".join(str(item) for item in value) or "none"
+    return str(value)
