@@ -1,0 +1,115 @@
+"""The parts that networks share: norms, the convolution unit, the input channels, the size check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxrcad.core import NetworkError
+
+__all__ = ["ConvUnit", "InputChannels", "check_input", "make_norm"]
+
+
+def make_norm(norm: str | None, channels: int, groups: int) -> nn.Module:
+    """The norm that Table 1 calls `norm` (GN, BN or None) over `channels`; at most `groups` groups for GN."""
+    if norm is None:
+        return nn.Identity()
+    if norm == "BN":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(min(groups, channels), channels)
+
+
+class ConvUnit(nn.Module):
+    """Convolution -> norm -> ReLU. (B, in, H, W) -> (B, out, H/stride, W/stride).
+
+    `transposed` doubles the side instead (3x3, stride 2, padding 1, output padding 1).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: int = 3,
+        *,
+        norm: str | None = "BN",
+        groups: int,
+        stride: int = 1,
+        rate: int = 1,
+        transposed: bool = False,
+    ) -> None:
+        super().__init__()
+        bias = norm is None
+        if transposed:
+            self.conv: nn.Module = nn.ConvTranspose2d(
+                in_channels, channels, kernel, stride=2, padding=1, output_padding=1, bias=bias
+            )
+        else:
+            padding = rate * (kernel // 2)
+            self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding, dilation=rate, bias=bias)
+        self.norm = make_norm(norm, channels, groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.norm(self.conv(x)), inplace=not torch.is_grad_enabled())
+
+
+class InputChannels(nn.Module):
+    """The radiograph and locally normalised views of it. (B, 1, H, W), 0-1 -> (B, C, H, W), about zero mean.
+
+    `raw` is the image about 0.5. `local` is the image less its blur, over the local standard deviation, with a blur of
+    `sides / 24` pixels (about 15 mm on a chest); `blob` is the difference of a fine and a coarse blur at nodule scale,
+    over the same standard deviation. The paper uses `raw` alone; the others belong to this project's recipe.
+    Blurs are three box means in a row (a piecewise-cubic kernel), by average pooling, so that they cost little.
+    """
+
+    def __init__(self, channels: Sequence[str], side: int) -> None:
+        super().__init__()
+        unknown = set(channels) - {"raw", "local", "blob"}
+        if unknown or not channels:
+            raise NetworkError(f"input channels {sorted(unknown)} are not known; choose from raw, local, blob")
+        self.channels = tuple(channels)
+        self.wide = max(3, side // 24 | 1)
+        self.fine = max(3, side // 170 | 1)
+        self.coarse = max(5, side // 40 | 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.channels == ("raw",):
+            return (x - 0.5) * 4
+        x = x.contiguous()
+        mean = _blur(x, self.wide)
+        variance = _blur((x - mean) ** 2, self.wide)
+        scale = torch.rsqrt(variance + 1e-4)
+        views = {"raw": lambda: (x - 0.5) * 4, "local": lambda: ((x - mean) * scale).clamp(-5, 5)}
+        views["blob"] = lambda: ((_blur(x, self.fine) - _blur(x, self.coarse)) * scale * 2).clamp(-5, 5)
+        return torch.cat([views[name]() for name in self.channels], dim=1)
+
+
+def _blur(x: Tensor, size: int) -> Tensor:
+    """Three box means of `size` pixels in a row, the border taken as the mean of what lies inside.
+
+    A wide blur is smooth, so it is taken on a grid 2 or 4 times coarser (sides are multiples of 8) and interpolated
+    back.
+    """
+    factor = 4 if size >= 16 else 2 if size >= 8 else 1
+    y = functional.avg_pool2d(x, factor) if factor > 1 else x
+    box = max(3, size // factor | 1)
+    for _ in range(3):
+        y = functional.avg_pool2d(y, (box, 1), stride=1, padding=(box // 2, 0), count_include_pad=False)
+        y = functional.avg_pool2d(y, (1, box), stride=1, padding=(0, box // 2), count_include_pad=False)
+    return functional.interpolate(y, scale_factor=factor, mode="bilinear", align_corners=False) if factor > 1 else y
+
+
+def check_input(x: Tensor, multiple: int) -> None:
+    """Raise NetworkError unless `x` is (B, 1, H, W) with H and W multiples of `multiple`; names the size to pad to."""
+    if torch.compiler.is_compiling():
+        return
+    if x.ndim != 4 or x.shape[1] != 1:
+        raise NetworkError(f"input has shape {tuple(x.shape)}; a network takes (batch, 1, height, width)")
+    height, width = x.shape[2:]
+    if height % multiple or width % multiple:
+        up = tuple(-(-side // multiple) * multiple for side in (height, width))
+        raise NetworkError(
+            f"input is {height} x {width}; sides must be multiples of {multiple}: pad to {up[0]} x {up[1]}"
+        )

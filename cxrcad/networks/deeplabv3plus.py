@@ -1,0 +1,63 @@
+"""DeepLabV3+ (Chen et al. 2018) on a residual encoder from scratch: ASPP at output stride 16 and a light decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxrcad.networks.blocks import ConvUnit, InputChannels, check_input
+from cxrcad.networks.resnet import ResidualEncoder
+
+__all__ = ["DeepLabV3Plus"]
+
+
+class _SeparableUnit(nn.Module):
+    """Depthwise 3x3 at a rate, then 1x1, norm, ReLU. (B, in, H, W) -> (B, out, H, W)."""
+
+    def __init__(self, in_channels: int, channels: int, *, rate: int, norm: str, groups: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=rate, dilation=rate, groups=in_channels)
+        self.pointwise = ConvUnit(in_channels, channels, 1, norm=norm, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pointwise(self.depthwise(x))
+        return out
+
+
+class DeepLabV3Plus(nn.Module):
+    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}; H and W multiples of 16."""
+
+    multiple = 16
+    rates = (6, 12, 18)
+
+    def __init__(self, tasks: tuple[str, ...], *, norm: str, groups: int, channels: tuple[str, ...], side: int) -> None:
+        super().__init__()
+        self.inputs = InputChannels(channels, side)
+        self.encoder = ResidualEncoder(len(channels), stride=16, norm=norm, groups=groups)
+        self.point = ConvUnit(512, 128, 1, norm=norm, groups=groups)
+        self.atrous = nn.ModuleList(
+            _SeparableUnit(512, 128, rate=rate, norm=norm, groups=groups) for rate in self.rates
+        )
+        # One image a batch pools to one value a channel, which no batch norm can take: GN in this branch.
+        self.image = ConvUnit(512, 128, 1, norm="GN", groups=groups)
+        self.project = ConvUnit(128 * (len(self.rates) + 2), 128, 1, norm=norm, groups=groups)
+        self.low = ConvUnit(64, 48, 1, norm=norm, groups=groups)
+        self.decode = nn.Sequential(
+            _SeparableUnit(128 + 48, 128, rate=1, norm=norm, groups=groups),
+            _SeparableUnit(128, 128, rate=1, norm=norm, groups=groups),
+        )
+        self.heads = nn.ModuleDict({task: nn.Conv2d(128, 2, 1) for task in tasks})
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        check_input(x, self.multiple)
+        low, high = self.encoder(self.inputs(x))  # (B, 64, H/4, W/4), (B, 512, H/16, W/16)
+        pooled = self.image(high.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *high.shape[2:])
+        parts = [self.point(high), *(unit(high) for unit in self.atrous), pooled]
+        context = self.project(torch.cat(parts, dim=1))  # (B, 128, H/16, W/16)
+        context = functional.interpolate(context, size=low.shape[2:], mode="bilinear", align_corners=False)
+        decoded = self.decode(torch.cat([context, self.low(low)], dim=1))  # (B, 128, H/4, W/4)
+        return {
+            task: functional.interpolate(head(decoded), size=x.shape[2:], mode="bilinear", align_corners=False)
+            for task, head in self.heads.items()
+        }

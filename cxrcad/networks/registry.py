@@ -1,0 +1,41 @@
+"""Networks by name: a NetworkConfig -> a module that keeps the contract (B, 1, H, W) -> {task: (B, 2, H, W)}."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cxrcad.config import NetworkConfig
+from cxrcad.core import NetworkError
+from cxrcad.networks.deeplabv3plus import DeepLabV3Plus
+from cxrcad.networks.mosegnet import MOSegNet, mo_segnet_rows
+from cxrcad.networks.pspnet import PSPNet
+
+__all__ = ["NETWORKS", "build_network", "tasks_of"]
+
+NETWORKS = ("mo-segnet", "u-net", "deeplabv3plus", "pspnet")
+
+
+def tasks_of(config: NetworkConfig) -> tuple[str, ...]:
+    """The outputs of the network: ("nodule", "lung") or ("nodule",)."""
+    return ("nodule", "lung") if config.tasks == "multi" else ("nodule",)
+
+
+def build_network(config: NetworkConfig, side: int) -> nn.Module:
+    """The untrained network that `config` names, for images whose shorter side is `side` pixels.
+
+    `u-net` is MO-SegNet without ASPP (the paper's Figure 3 b). `table1` as norm means batch norm for PSPNet and
+    DeepLabV3+. Initial weights come from torch's global seed. Raises NetworkError.
+    """
+    tasks = tasks_of(config)
+    channels = tuple(name.strip() for name in config.channels.split(",") if name.strip())
+    if config.network in ("mo-segnet", "u-net"):
+        aspp = config.aspp and config.network == "mo-segnet"
+        rows = mo_segnet_rows(tasks=tasks, norm=config.norm, aspp=aspp, skips=config.skips)
+        return MOSegNet(rows, groups=config.groups, channels=channels, side=side)
+    if config.network not in NETWORKS:
+        raise NetworkError(f"there is no network {config.network!r}; choose from {', '.join(NETWORKS)}")
+    if not (config.aspp and config.skips):
+        raise NetworkError(f"{config.network} has no variant without ASPP or skips; those are of mo-segnet (Figure 3)")
+    kind = {"deeplabv3plus": DeepLabV3Plus, "pspnet": PSPNet}[config.network]
+    norm = "GN" if config.norm == "group" else "BN"
+    return kind(tasks, norm=norm, groups=config.groups, channels=channels, side=side)

@@ -1,0 +1,99 @@
+"""What every network keeps: shapes, gradients to every parameter, the size it asks for, ONNX parity, determinism."""
+
+import numpy as np
+import pytest
+import torch
+
+from cxrcad.config import NetworkConfig, build
+from cxrcad.core import NetworkError
+from cxrcad.networks.registry import NETWORKS, build_network, tasks_of
+from cxrcad.training.export import write_onnx
+
+VARIANTS = [
+    {"network": "mo-segnet"},
+    {"network": "mo-segnet", "norm": "group", "channels": "raw,local,blob", "tasks": "single"},
+    {"network": "mo-segnet", "norm": "batch", "skips": False, "aspp": False},
+    {"network": "u-net"},
+    {"network": "u-net", "tasks": "single"},
+    {"network": "deeplabv3plus"},
+    {"network": "deeplabv3plus", "norm": "group", "tasks": "single"},
+    {"network": "pspnet"},
+    {"network": "pspnet", "norm": "group", "tasks": "single"},
+]
+
+
+def made(values: dict) -> tuple[NetworkConfig, torch.nn.Module]:
+    torch.manual_seed(0)
+    config = build(NetworkConfig, values)
+    return config, build_network(config, 128)
+
+
+def test_the_variants_cover_the_registry():
+    assert {values["network"] for values in VARIANTS} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("values", VARIANTS, ids=str)
+def test_two_logits_a_task_at_the_input_size_and_gradients_everywhere(values):
+    config, net = made(values)
+    images = torch.rand(2, 1, 96, 128, generator=torch.Generator().manual_seed(1))
+    outputs = net(images)
+    assert set(outputs) == set(tasks_of(config))
+    assert {tuple(out.shape) for out in outputs.values()} == {(2, 2, 96, 128)}
+    sum(out.square().mean() for out in outputs.values()).backward()
+    without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+@pytest.mark.parametrize("values", VARIANTS, ids=str)
+def test_one_image_a_batch_can_be_trained_on(values):
+    _, net = made(values)
+    assert all(torch.isfinite(out).all() for out in net.train()(torch.rand(1, 1, 64, 64)).values())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_wrong_size_names_the_size_to_pad_to(name):
+    _, net = made({"network": name})
+    with pytest.raises(NetworkError, match="input is 100 x 97; sides must be multiples of") as error:
+        net(torch.rand(1, 1, 100, 97))
+    up = -(-100 // net.multiple) * net.multiple
+    assert f"pad to {up} x {up}" in str(error.value).replace("112 x 112", f"{up} x {up}")
+    with pytest.raises(NetworkError, match=r"takes \(batch, 1, height, width\)"):
+        net(torch.rand(1, 3, 96, 96))
+
+
+@pytest.mark.parametrize("values", [VARIANTS[0], VARIANTS[1], VARIANTS[5], VARIANTS[7]], ids=str)
+def test_onnx_gives_the_same_probabilities_at_another_size(values, tmp_path):
+    import onnxruntime
+
+    config, net = made(values)
+    net.train()
+    for _ in range(3):  # running statistics of their own, so that a norm left behind shows
+        net(torch.rand(2, 1, 128, 128))
+    net.eval()
+    write_onnx(net, tasks_of(config), net.multiple, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for shape in ((128, 160), (96, 64)):
+        image = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(2))
+        served = session.run(list(tasks_of(config)), {"image": image.numpy()})
+        with torch.inference_mode():
+            outputs = net(image)
+        for task, probabilities in zip(tasks_of(config), served, strict=True):
+            expected = outputs[task].softmax(1)[:, 1].numpy()
+            np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+            assert probabilities.std() > 1e-4
+
+
+def test_what_cannot_be_built_is_said():
+    with pytest.raises(NetworkError, match="input channels \\['red'\\] are not known; choose from raw, local, blob"):
+        made({"channels": "raw,red"})
+    with pytest.raises(NetworkError, match="pspnet has no variant without ASPP or skips"):
+        made({"network": "pspnet", "aspp": False})
+
+
+def test_local_channels_do_not_see_brightness_and_contrast():
+    from cxrcad.networks.blocks import InputChannels
+
+    image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(3))
+    views = InputChannels(("local", "blob"), 512)
+    np.testing.assert_allclose(views(image * 0.5 + 0.25), views(image), atol=0.01)
+    assert InputChannels(("raw",), 512)(torch.full((1, 1, 8, 8), 0.75)).unique().tolist() == [1.0]
