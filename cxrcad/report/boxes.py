@@ -42,7 +42,7 @@ def to_document(identity: ModelIdentity, results: Sequence[Result], failures: Se
 
 
 def to_text(document: Mapping[str, Any]) -> str:
-    """The document as indented JSON; a file name that is no UTF-8 keeps its bytes as escapes (\udc..)."""
+    """The document as indented JSON; a file name that is no UTF-8 keeps its bytes as JSON escapes."""
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
