@@ -1,0 +1,97 @@
+"""The faults that every reader finds alike: a file that cannot be opened, and pixels that are no radiograph's."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import ReadError
+
+__all__ = ["FORMATS", "bytes_of", "check_file", "check_size", "check_values", "digest", "head_of", "reason", "refuse"]
+
+FORMATS = "a DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA or NIfTI file"
+SMALLEST_SIDE = 64
+"""Below this a radiograph's nodules (5 mm and more, of some 350 mm) are less than a pixel wide."""
+LARGEST_ASPECT = 3.0
+MOST_PIXELS = 100_000_000
+
+
+def refuse(path: Path, fault: str, way_out: str) -> NoReturn:
+    """Raise ReadError with the one sentence: file, fault, way out."""
+    raise ReadError(f"{path}: {fault}; {way_out}")
+
+
+def check_file(path: Path) -> int:
+    """The size in bytes of a file that is there, is a regular one and is not empty. Raises ReadError."""
+    try:
+        if not path.exists():
+            refuse(path, "there is no such file", "check the path")
+        if path.is_dir():
+            refuse(path, "a folder, not a file", "name the files in it")
+        if not path.is_file():
+            refuse(path, "not a regular file", f"give {FORMATS}")
+        size = path.stat().st_size
+    except OSError as error:
+        refuse(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions")
+    if size == 0:
+        refuse(path, "empty, 0 bytes", "copy the file again")
+    return size
+
+
+def head_of(path: Path, length: int) -> bytes:
+    """The first `length` bytes of a file, or all it has. Raises ReadError."""
+    check_file(path)
+    return _read(path, length)
+
+
+def bytes_of(path: Path) -> bytes:
+    """The whole content of a file. Raises ReadError."""
+    check_file(path)
+    return _read(path, -1)
+
+
+def _read(path: Path, length: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(length)
+    except PermissionError:
+        refuse(path, "no permission to read it", "ask its owner, or chmod it")
+    except OSError as error:
+        refuse(path, f"cannot be read ({error.strerror or error})", "copy the file again")
+
+
+def digest(data: bytes) -> str:
+    """The SHA-256 of `data`, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_size(path: Path, rows: int, cols: int) -> None:
+    """Raise ReadError where no frontal chest radiograph has this many rows and columns."""
+    way_out = "give a frontal chest radiograph"
+    if min(rows, cols) < SMALLEST_SIDE:
+        refuse(path, f"{rows} rows x {cols} columns, but a side needs at least {SMALLEST_SIDE} pixels", way_out)
+    if max(rows, cols) > LARGEST_ASPECT * min(rows, cols):
+        refuse(path, f"{rows} rows x {cols} columns, one side more than {LARGEST_ASPECT:g} times the other", way_out)
+    if rows * cols > MOST_PIXELS:
+        refuse(path, f"{rows} rows x {cols} columns, more than {MOST_PIXELS:,} pixels", way_out)
+
+
+def check_values(path: Path, values: NDArray[Any]) -> None:
+    """Raise ReadError where the pixels are not numbers, or are all one value."""
+    if values.dtype.kind == "f":
+        bad = int(values.size - np.count_nonzero(np.isfinite(values)))
+        if bad:
+            refuse(path, f"{bad:,} of {values.size:,} pixels are not finite numbers", "export the radiograph again")
+    low = values.min()
+    if low == values.max():
+        refuse(path, f"all {values.size:,} pixels have the value {low:g}", "export the radiograph again")
+
+
+def reason(error: BaseException, line: int = 0) -> str:
+    """One line of an error's text, short and without a full stop, to stand in brackets."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[line].strip().rstrip(".")
+    return text if len(text) <= 120 else text[:117] + "..."

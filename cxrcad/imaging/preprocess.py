@@ -1,0 +1,183 @@
+"""A radiograph onto the model's grid, and the way back: `Geometry` joins the file's pixels, the grid's, and mm.
+
+Pixel edges throughout: the first pixel covers [0, 1), and the grid is a pure scale of the file's extent with its
+content at the top left, padded at the bottom and right. So x_grid = x_file * scale_col, without half pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.config import GridConfig
+from cxrcad.core import Box, Radiograph
+
+__all__ = ["Geometry", "mask_to_grid", "normalise", "resample", "to_grid"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the pixels of a file (`rows` x `cols`) lie on the model's grid.
+
+    `grid_rows` and `grid_cols` include the padding. `scale_row` and `scale_col` are grid pixels per file pixel.
+    `spacing_mm` is the file's (row, column) pixel distance, or None where it is unknown.
+    """
+
+    rows: int
+    cols: int
+    grid_rows: int
+    grid_cols: int
+    scale_row: float
+    scale_col: float
+    spacing_mm: tuple[float, float] | None = None
+
+    @classmethod
+    def fit(
+        cls, rows: int, cols: int, side: int, multiple: int, spacing_mm: tuple[float, float] | None = None
+    ) -> Geometry:
+        """The geometry that brings the shorter side to `side` grid pixels and pads both sides up to a `multiple`.
+
+        The longer side keeps the aspect ratio, rounded to a whole pixel; the two scales differ by that rounding.
+        """
+        short = min(rows, cols)
+        content = [max(1, (2 * length * side + short) // (2 * short)) for length in (rows, cols)]
+        padded = [math.ceil(length / multiple) * multiple for length in content]
+        return cls(rows, cols, padded[0], padded[1], content[0] / rows, content[1] / cols, spacing_mm)
+
+    @property
+    def content_rows(self) -> int:
+        """Rows of the grid that hold the image; the rest is padding."""
+        return round(self.rows * self.scale_row)
+
+    @property
+    def content_cols(self) -> int:
+        """Columns of the grid that hold the image; the rest is padding."""
+        return round(self.cols * self.scale_col)
+
+    @property
+    def grid_spacing_mm(self) -> tuple[float, float] | None:
+        """(row, column) distance of the grid's pixels, or None where the spacing is unknown."""
+        if self.spacing_mm is None:
+            return None
+        return self.spacing_mm[0] / self.scale_row, self.spacing_mm[1] / self.scale_col
+
+    @property
+    def grid_pixel_area_mm2(self) -> float | None:
+        """Area of one pixel of the grid, or None where the spacing is unknown."""
+        spacing = self.grid_spacing_mm
+        return None if spacing is None else spacing[0] * spacing[1]
+
+    def point_to_grid(self, x: float, y: float) -> tuple[float, float]:
+        """(x, y) on the grid of a point in the file's pixels."""
+        return x * self.scale_col, y * self.scale_row
+
+    def point_to_file(self, x: float, y: float) -> tuple[float, float]:
+        """(x, y) in the file's pixels of a point on the grid."""
+        return x / self.scale_col, y / self.scale_row
+
+    def box_to_grid(self, box: Box) -> Box:
+        """A box of the file's pixels on the grid."""
+        return Box(*self.point_to_grid(box.x0, box.y0), *self.point_to_grid(box.x1, box.y1))
+
+    def box_to_file(self, box: Box) -> Box:
+        """A box of the grid in the file's pixels, clipped to the file's extent (the padding is none of it)."""
+        x0, y0 = self.point_to_file(box.x0, box.y0)
+        x1, y1 = self.point_to_file(box.x1, box.y1)
+        ends = (self.cols, self.rows, self.cols, self.rows)
+        return Box(*(min(max(value, 0.0), float(end)) for value, end in zip((x0, y0, x1, y1), ends, strict=True)))
+
+    def box_to_mm(self, box: Box) -> Box | None:
+        """A box of the file's pixels in mm from the file's top left corner, or None where the spacing is unknown."""
+        if self.spacing_mm is None:
+            return None
+        row_mm, col_mm = self.spacing_mm
+        return Box(box.x0 * col_mm, box.y0 * row_mm, box.x1 * col_mm, box.y1 * row_mm)
+
+
+def normalise(pixels: NDArray[Any], low_percentile: float, high_percentile: float) -> NDArray[np.float32]:
+    """The pixels stretched so that the two percentiles become 0 and 1, clipped there; zeros where they coincide."""
+    values = np.asarray(pixels, dtype=np.float32)
+    low, high = (float(value) for value in np.percentile(values, (low_percentile, high_percentile)))
+    if not high > low:
+        return np.zeros_like(values)
+    stretched: NDArray[np.float32] = np.clip((values - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    return stretched
+
+
+def to_grid(radiograph: Radiograph, grid: GridConfig, multiple: int) -> tuple[NDArray[np.float32], Geometry]:
+    """The network's input (grid_rows, grid_cols), float32 0-1, and its geometry.
+
+    Resampled first (the percentiles are then those of what the network sees, without the film's grain), normalised over
+    the image without its padding, then padded with the edge's values.
+    """
+    geometry = Geometry.fit(radiograph.rows, radiograph.cols, grid.side, multiple, radiograph.spacing_mm)
+    content = _resized(radiograph.pixels, geometry.content_rows, geometry.content_cols)
+    return _padded(normalise(content, grid.low_percentile, grid.high_percentile), geometry), geometry
+
+
+def resample(pixels: NDArray[Any], geometry: Geometry) -> NDArray[np.float32]:
+    """`pixels`, of any size with the file's extent, on the grid (grid_rows, grid_cols), padded with the edge's values.
+
+    Shrinking averages over areas (no aliasing); enlarging interpolates linearly.
+    """
+    values = np.asarray(pixels, dtype=np.float32)
+    return _padded(_resized(values, geometry.content_rows, geometry.content_cols), geometry)
+
+
+def mask_to_grid(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
+    """A mask on the grid (grid_rows, grid_cols): true where it covers at least half of a grid pixel; padding is false.
+
+    The mask may have another size than the image, but covers the same extent (SCR: 1024 x 1024 for 2048 x 2048).
+    """
+    covered = _resized(np.asarray(mask, dtype=np.float32), geometry.content_rows, geometry.content_cols)
+    result = np.zeros((geometry.grid_rows, geometry.grid_cols), dtype=np.bool_)
+    result[: covered.shape[0], : covered.shape[1]] = covered >= 0.5 - 1e-5
+    return result
+
+
+def _padded(content: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    below, right = geometry.grid_rows - content.shape[0], geometry.grid_cols - content.shape[1]
+    return np.pad(content, ((0, below), (0, right)), mode="edge") if below or right else content
+
+
+def _resized(pixels: NDArray[np.float32], rows: int, cols: int) -> NDArray[np.float32]:
+    result = pixels
+    if rows != pixels.shape[0]:
+        result = _weighted_rows(result, rows)
+    if cols != pixels.shape[1]:
+        result = _weighted_rows(np.ascontiguousarray(result.T), cols).T
+    return np.ascontiguousarray(result, dtype=np.float32)
+
+
+def _weighted_rows(pixels: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """(length, cols): each new row the weighted sum of a few old ones, one gather a tap."""
+    indices, weights = _taps(pixels.shape[0], length)
+    result = np.zeros((length, pixels.shape[1]), dtype=np.float32)
+    for index, weight in zip(indices, weights, strict=True):
+        result += pixels[index] * weight[:, None]
+    return result
+
+
+@lru_cache(maxsize=16)
+def _taps(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """(taps, new) indices of old pixels and their weights, which sum to 1 for each new pixel."""
+    step = old / new
+    if step > 1:  # the old pixels under each new one, by the length that they share with it
+        starts = np.arange(new) * old / new
+        ends = np.arange(1, new + 1) * old / new
+        first = np.floor(starts + 1e-9).astype(np.intp)
+        taps = first[None, :] + np.arange(math.ceil(step) + 1)[:, None]
+        shared = np.minimum(ends, taps + 1) - np.maximum(starts, taps)
+        weights = np.clip(shared, 0, None) / step
+    else:  # between the two nearest centres
+        position = np.clip((np.arange(new) + 0.5) * step - 0.5, 0, old - 1)
+        first = np.floor(position).astype(np.intp)
+        taps = np.stack([first, first + 1])
+        weights = np.stack([1 - (position - first), position - first])
+    keep = weights.max(axis=1) > 1e-9
+    return np.minimum(taps[keep], old - 1), (weights[keep] / weights.sum(axis=0)).astype(np.float32)

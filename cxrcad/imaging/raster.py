@@ -1,0 +1,144 @@
+"""Radiographs and masks in PNG, TIFF, JPEG, BMP and JPEG 2000, 8 or 16 bit, through Pillow.
+
+These formats do not say which end is dense and how large a pixel is on the detector: bright = dense is assumed and
+noted (a TIFF's min-is-white is honoured), and the spacing is unknown (PNG's pHYs and TIFF's resolution are for print).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import Radiograph, Source
+from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values, digest, reason, refuse
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["FORMATS", "image_size", "read", "read_mask"]
+
+FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "JPEG2000")
+MASK_FORMATS = (*FORMATS, "GIF")
+PHOTOMETRIC = 262
+"""TIFF tag PhotometricInterpretation: 0 is min-is-white (TIFF 6.0, section 8)."""
+ORIENTATION = 274
+GREY_TOLERANCE = 2
+"""Levels of 255 by which channels of a grey JPEG may differ through its colour transform."""
+EIGHT_BIT = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(rows, cols) from the file's header; the pixels are not decoded. Raises ReadError."""
+    size = check_file(path)
+    with _opened(path, path, MASK_FORMATS, size) as image:
+        return image.height, image.width
+
+
+def read(path: Path) -> Radiograph:
+    """The radiograph in a PNG, TIFF, JPEG, BMP or JPEG 2000 file.
+
+    Raises ReadError for a damaged file, several images, black and white, colour, and what is no radiograph by its size.
+    """
+    data = bytes_of(path)
+    with _opened(path, io.BytesIO(data), FORMATS, len(data)) as image:
+        check_size(path, image.height, image.width)
+        if getattr(image, "n_frames", 1) > 1:
+            refuse(path, f"{getattr(image, 'n_frames', 1)} images in one file", "save the radiograph alone")
+        if image.mode == "1":
+            refuse(path, "1 bit a pixel, black and white", "give the radiograph, not a mask of it")
+        kind = image.format or "raster"
+        inverted = kind == "TIFF" and _tag(image, PHOTOMETRIC) == 0
+        turned = image.getexif().get(ORIENTATION, 1)
+        image.load()
+        values, notes = _grey(path, image)
+        mode = image.mode
+    check_values(path, values)
+    pixels, note = _presentation(values)
+    notes += [note]
+    if inverted:  # Pillow has done it for 8 bit and less, and for nothing above
+        pixels = pixels if mode in EIGHT_BIT else 1 - pixels
+        notes += ["min-is-white inverted"]
+    if turned != 1:
+        notes += [f"EXIF orientation {turned} not applied"]
+    notes += ["bright = dense assumed"]
+    return Radiograph(pixels, None, None, None, Source(str(path), kind, digest(data), notes=tuple(notes)))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """A mask (rows, cols), true where its file is brighter than half of its largest value; all false where all is 0.
+
+    GIF, PNG or another format of Pillow; palettes are looked up. Raises ReadError.
+    """
+    data = bytes_of(path)
+    with _opened(path, io.BytesIO(data), MASK_FORMATS, len(data)) as image:
+        image.load()
+        values = np.asarray(image if image.mode not in EIGHT_BIT else image.convert("L"))
+    return np.asarray(2 * values.astype(np.float64) > values.max(initial=0), dtype=np.bool_)
+
+
+@contextmanager
+def _opened(path: Path, content: Path | io.BytesIO, formats: tuple[str, ...], size: int) -> Iterator[Image.Image]:
+    """A Pillow image; what Pillow raises while it is open becomes a ReadError."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(content, formats=formats)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        refuse(path, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels", "give a frontal chest radiograph")
+    except UnidentifiedImageError:
+        fault = f"a damaged image header, or a kind that Pillow does not read ({size:,} bytes)"
+        refuse(path, fault, "copy the file again, or save it as PNG")
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError) as error:
+        refuse(path, f"a damaged image header ({reason(error)})", "copy the file again")
+    try:
+        with image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield image
+    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError) as error:
+        fault = f"{image.format} data end early or are damaged, in a file of {size:,} bytes ({reason(error)})"
+        refuse(path, fault, "copy the file again")
+
+
+def _tag(image: Image.Image, tag: int) -> Any:
+    return getattr(image, "tag_v2", {}).get(tag)
+
+
+def _grey(path: Path, image: Image.Image) -> tuple[NDArray[Any], list[str]]:
+    """The (rows, cols) values and what was done; refused where the channels differ."""
+    if image.mode not in EIGHT_BIT:
+        return np.asarray(image), []
+    notes = ["alpha channel left out"] if "transparency" in image.info or image.mode.endswith(("A", "a")) else []
+    if image.mode == "L":
+        return np.asarray(image), notes
+    if image.mode in ("LA", "La"):
+        return np.asarray(image)[..., 0], notes
+    channels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))[..., :3]
+    spread = channels.max(axis=2) - channels.min(axis=2)
+    coloured = int(np.count_nonzero(spread > GREY_TOLERANCE))
+    if coloured:
+        share = f"{coloured:,} of {spread.size:,} pixels are coloured"
+        refuse(path, f"a colour image ({share})", "give the radiograph in grey, without colour marks")
+    return channels[..., 1], [*notes, f"{'palette' if image.mode in ('P', 'PA') else 'equal channels'} read as grey"]
+
+
+def _presentation(values: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
+    """Presentation values 0-1 and the note that says over which range."""
+    if values.dtype == np.uint8:
+        return values.astype(np.float32) / np.float32(255), "8 bit, 0-255 to 0-1"
+    low, high = values.min(), values.max()
+    if values.dtype.itemsize == 2 and low >= 0:
+        # 12 and 14 bit radiographs are commonly saved in 16-bit files as they are
+        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        return values.astype(np.float32) / np.float32(2**bits - 1), f"{bits} bit in 16, 0-{2**bits - 1:,} to 0-1"
+    stretched = (values.astype(np.float64) - float(low)) / (float(high) - float(low))
+    return stretched.astype(np.float32), f"range {low:g} to {high:g} stretched to 0-1"

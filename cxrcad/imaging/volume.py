@@ -1,0 +1,170 @@
+"""Radiographs in MetaImage (.mha, .mhd) and NIfTI files through SimpleITK: two dimensions, or one slice of three.
+
+Neither format says which end is dense: bright = dense is assumed and noted. A volume is refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import Radiograph, Source
+from cxrcad.imaging.faults import bytes_of, check_size, check_values, digest, head_of, reason, refuse
+
+__all__ = ["image_size", "is_nifti", "read"]
+
+NIFTI_MAGIC = {344: (b"n+1\x00", b"ni1\x00"), 4: (b"n+2\x00", b"ni2\x00")}
+"""Where the magic stands in NIfTI-1 and NIfTI-2 headers (nifti1.h, nifti2.h)."""
+META_FIELD = re.compile(rb"^\s*(\w+)\s*=\s*(.*?)\s*$", re.MULTILINE)
+META_REQUIRED = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
+META_LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL[ \t\r]*\n", re.MULTILINE | re.IGNORECASE)
+META_BYTES = {
+    **dict.fromkeys((b"MET_CHAR", b"MET_UCHAR"), 1),
+    **dict.fromkeys((b"MET_SHORT", b"MET_USHORT"), 2),
+    **dict.fromkeys((b"MET_INT", b"MET_UINT", b"MET_LONG", b"MET_ULONG", b"MET_FLOAT"), 4),
+    **dict.fromkeys((b"MET_LONG_LONG", b"MET_ULONG_LONG", b"MET_DOUBLE"), 8),
+}
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether a file starts with a NIfTI header."""
+    return any(head[start : start + 4] in magic for start, magic in NIFTI_MAGIC.items())
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(rows, cols) of the one slice, from the header. Raises ReadError."""
+    with _readable(path) as name:
+        reader, axes = _header(path, name)
+        cols, rows = (int(reader.GetSize()[axis]) for axis in axes)
+    return rows, cols
+
+
+def read(path: Path) -> Radiograph:
+    """The radiograph in a MetaImage or NIfTI file.
+
+    Raises ReadError for a volume, colour, and data that end early (of which ITK's NIfTI reader makes zeros in silence).
+    """
+    with _readable(path) as name:
+        reader, axes = _header(path, name)
+        cols, rows = (int(reader.GetSize()[axis]) for axis in axes)
+        check_size(path, rows, cols)
+        data = bytes_of(path)
+        nifti = reader.GetImageIO() == "NiftiImageIO"
+        (_check_nifti_length if nifti else _check_meta_length)(path, data, rows * cols)
+        try:
+            stored = _toolkit().GetArrayFromImage(reader.Execute()).reshape(rows, cols)
+        except RuntimeError as error:
+            refuse(path, f"the pixel data cannot be read ({_itk_reason(error)})", "copy the file again")
+    check_values(path, stored)
+    pixels, low, high = _stretched(stored)
+    notes = [f"range {low:g} to {high:g} stretched to 0-1", "bright = dense assumed"]
+    notes += ["rows and columns as stored"] if nifti else []
+    col_mm, row_mm = (float(reader.GetSpacing()[axis]) for axis in axes)
+    if nifti:  # the header holds float32
+        row_mm, col_mm = float(f"{row_mm:.7g}"), float(f"{col_mm:.7g}")
+    known = (row_mm, col_mm) != (1.0, 1.0) and row_mm > 0 and col_mm > 0
+    notes += [] if known else [f"header spacing {row_mm:g} x {col_mm:g} taken as unknown"]
+    source = Source(str(path), "NIfTI" if nifti else "MetaImage", digest(data), notes=tuple(notes))
+    return Radiograph(pixels, (row_mm, col_mm) if known else None, "header" if known else None, None, source)
+
+
+def _stretched(stored: NDArray[Any]) -> tuple[NDArray[np.float32], float, float]:
+    low, high = float(stored.min()), float(stored.max())
+    return ((stored.astype(np.float64) - low) / (high - low)).astype(np.float32), low, high
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[str]:
+    """A name under which ITK reads the file: its NIfTI reader goes by the ending, so it may get a link."""
+    head = head_of(path, 512)
+    packed = head[:2] == b"\x1f\x8b"
+    endings = (".nii.gz",) if packed else (".nii", ".hdr")
+    if (packed or is_nifti(head)) and not path.name.lower().endswith(endings):
+        with tempfile.TemporaryDirectory(prefix="cxrcad-") as folder:
+            link = Path(folder) / f"image{endings[0]}"
+            link.symlink_to(path.resolve())
+            yield str(link)
+    else:
+        yield str(path)
+
+
+def _toolkit() -> Any:
+    import SimpleITK  # without types
+
+    return SimpleITK
+
+
+def _header(path: Path, name: str) -> tuple[Any, tuple[int, int]]:
+    """ITK's reader with the header read, and the axes of columns and rows. Raises ReadError for volumes and colour."""
+    nifti = name.lower().endswith((".nii", ".nii.gz", ".hdr"))
+    if not nifti:
+        present = {key for key, _ in META_FIELD.findall(head_of(path, 4096))}
+        for key in META_REQUIRED:
+            if key not in present:
+                refuse(path, f"no {key.decode()} in its header", "copy the file again")
+    reader = _toolkit().ImageFileReader()
+    reader.SetImageIO("NiftiImageIO" if nifti else "MetaImageIO")
+    reader.SetFileName(name)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        refuse(path, f"a damaged header ({_itk_reason(error)})", "copy the file again")
+    size = reader.GetSize()
+    axes = [axis for axis, length in enumerate(size) if length > 1]
+    shape = " x ".join(str(length) for length in size)
+    if len(axes) != 2:
+        what = "a volume" if len(axes) > 2 else "not an image"
+        refuse(path, f"{shape} pixels, {what}", "give one frontal chest radiograph")
+    if reader.GetNumberOfComponents() != 1:
+        refuse(path, f"{reader.GetNumberOfComponents()} values a pixel, a colour image", "give the radiograph in grey")
+    return reader, (axes[0], axes[1])
+
+
+def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            refuse(path, f"the compressed data end early or are damaged ({reason(error)})", "copy the file again")
+    if data[344:348] != NIFTI_MAGIC[344][0]:
+        return  # a pair, whose data lie in its .img, or NIfTI-2
+    order = "<" if data[:4] == struct.pack("<i", 348) else ">"
+    bits, start = struct.unpack_from(f"{order}h", data, 72)[0], int(struct.unpack_from(f"{order}f", data, 108)[0])
+    _check_length(path, len(data) - start, pixels * bits // 8)
+
+
+def _check_meta_length(path: Path, data: bytes, pixels: int) -> None:
+    header = dict(META_FIELD.findall(data[:4096]))
+    file = header.get(b"ElementDataFile", b"LOCAL").decode(errors="replace")
+    packed = header.get(b"CompressedData", b"False").lower() == b"true"
+    each = META_BYTES.get(header.get(b"ElementType", b""), 0)
+    stated = header.get(b"CompressedDataSize", b"0")
+    expected = pixels * each if not packed else int(stated) if stated.isdigit() else 0
+    if file.upper() == "LOCAL":
+        mark = META_LOCAL.search(data)
+        _check_length(path, len(data) - (mark.end() if mark else 0), expected)
+    elif file.upper() != "LIST" and "%" not in file:
+        beside = path.parent / file
+        if not beside.is_file():
+            refuse(path, f"its pixel data lie in {file}, which is not there", "copy that file beside it")
+        _check_length(path, beside.stat().st_size, expected)
+
+
+def _check_length(path: Path, length: int, expected: int) -> None:
+    if length < expected:
+        refuse(path, f"pixel data ends after {max(0, length):,} of {expected:,} bytes", "copy the file again")
+
+
+def _itk_reason(error: RuntimeError) -> str:
+    found = re.search(r"ITK ERROR: (?:\w+\(\w+\): )?(.*)", str(error))
+    return reason(ValueError(found.group(1))) if found else reason(error)

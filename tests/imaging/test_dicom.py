@@ -1,0 +1,461 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    MPEG2MPML,
+    BasicTextSRStorage,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+    RTStructureSetStorage,
+)
+
+from cxrcad.imaging import dicom
+from cxrcad.imaging.read import image_size, read_radiograph
+
+
+def lut(first, entries, bits, as_bytes=False, count=None):
+    item = Dataset()
+    item.LUTDescriptor = [len(entries) % 65536 if count is None else count, first, bits]
+    if as_bytes:
+        item.add_new("LUTData", "OW", np.asarray(entries, dtype="<u2").tobytes())
+    else:
+        item.add_new("LUTData", "US", [int(value) for value in entries])
+    return Sequence([item])
+
+
+def check(path, expected, *notes, tolerance=1e-6):
+    radiograph = read_radiograph(path)
+    np.testing.assert_allclose(radiograph.pixels, expected, atol=tolerance)
+    for note in notes:
+        assert note in radiograph.source.notes
+    return radiograph
+
+
+class TestPixels:
+    def test_without_voi_the_full_range_is_taken(self, make_dicom, stored):
+        radiograph = check(make_dicom(stored // 2 + 100), (stored // 2) / 2047)
+        assert radiograph.source.notes == ("no VOI: full range 100 to 2147",)
+
+    @pytest.mark.parametrize(
+        ("photometric", "shape", "inverted", "note"),
+        [
+            ("MONOCHROME2", None, False, None),
+            ("MONOCHROME2", "IDENTITY", False, None),
+            ("MONOCHROME1", None, True, "MONOCHROME1 inverted"),
+            ("MONOCHROME1", "IDENTITY", True, "MONOCHROME1 inverted"),
+            ("MONOCHROME2", "INVERSE", True, "PresentationLUTShape INVERSE inverted"),
+            ("MONOCHROME1", "INVERSE", True, "MONOCHROME1 with PresentationLUTShape INVERSE inverted once"),
+        ],
+    )
+    def test_one_inversion_at_most(self, make_dicom, stored, photometric, shape, inverted, note):
+        elements = {"PhotometricInterpretation": photometric} | ({"PresentationLUTShape": shape} if shape else {})
+        radiograph = check(make_dicom(stored, **elements), 1 - stored / 4095 if inverted else stored / 4095)
+        assert [text for text in radiograph.source.notes if "invert" in text] == ([note] if note else [])
+
+    def test_8_bit(self, make_dicom, stored):
+        values = (stored >> 4).astype(np.uint8)
+        check(make_dicom(values, bits=8), values / 255)
+
+    def test_16_bit(self, make_dicom, stored):
+        check(make_dicom(stored * np.uint16(16), bits=16), stored / 4095)
+
+    def test_signed(self, make_dicom, stored):
+        check(make_dicom(stored.astype(np.int16) - 2048, bits=16), stored / 4095, "no VOI: full range -2048 to 2047")
+
+    def test_signed_in_12_of_16_bit(self, make_dicom, stored):
+        values = ((stored.astype(np.int32) - 2048) & 0x0FFF).astype(np.uint16)
+        check(make_dicom(values, PixelRepresentation=1), stored / 4095, "no VOI: full range -2048 to 2047")
+
+    def test_overlays_in_the_high_bits_are_masked(self, make_dicom, stored):
+        values = stored | np.where(np.eye(*stored.shape, dtype=bool), 0x9000, 0).astype(np.uint16)
+        check(make_dicom(values), stored / 4095)
+
+    def test_values_in_the_high_bits_are_shifted(self, make_dicom, stored):
+        check(make_dicom((stored << 4) | 0x000A, HighBit=15), stored / 4095, "no VOI: full range 0 to 4095")
+
+    def test_grey_in_colour_is_grey(self, make_dicom, stored):
+        values = (stored >> 4).astype(np.uint8)
+        path = make_dicom(np.stack([values] * 3, axis=2), bits=8)
+        check(path, values / 255, "RGB with equal channels read as grey")
+
+
+class TestSyntaxes:
+    @pytest.mark.parametrize(
+        "syntax",
+        [
+            RLELossless,
+            JPEG2000Lossless,
+            "gdcm:JPEGLosslessProcess14_1",
+            "gdcm:JPEGLosslessProcess14",
+            "gdcm:JPEGLSLossless",
+            "gdcm:JPEG2000Lossless",
+            "gdcm:RLELossless",
+        ],
+    )
+    def test_compressed_without_loss(self, make_dicom, stored, syntax):
+        path = make_dicom(stored, syntax=syntax, PhotometricInterpretation="MONOCHROME1")
+        check(path, 1 - stored / 4095, "MONOCHROME1 inverted")
+        assert image_size(path) == stored.shape
+
+    @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+    def test_compressed_and_signed(self, make_dicom, stored, syntax):
+        check(make_dicom(stored.astype(np.int16) - 2048, bits=16, syntax=syntax), stored / 4095)
+
+    @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+    def test_other_encodings(self, make_dicom, stored, syntax, tmp_path):
+        import pydicom
+
+        dataset = pydicom.dcmread(make_dicom(stored))
+        if syntax == ExplicitVRBigEndian:
+            dataset.PixelData = stored.astype(">u2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        path = tmp_path / "b.dcm"
+        if syntax == ExplicitVRBigEndian:
+            pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=False, force_encoding=True)
+        else:
+            dataset.save_as(path, enforce_file_format=True)
+        check(path, stored / 4095)
+
+    @pytest.mark.parametrize("implicit", [True, False])
+    def test_a_data_set_without_preamble_and_meta(self, make_dicom, stored, tmp_path, implicit):
+        import pydicom
+
+        dataset = pydicom.dcmread(make_dicom(stored))
+        del dataset.file_meta
+        path = tmp_path / "bare"
+        pydicom.dcmwrite(path, dataset, implicit_vr=implicit, little_endian=True)
+        check(path, stored / 4095)
+        assert image_size(path) == stored.shape
+
+    def test_a_missing_decoder_says_what_to_install(self, make_dicom, stored, fault, monkeypatch):
+        from pydicom.pixels.decoders import base
+
+        path = make_dicom(stored, syntax="gdcm:JPEGLSLossless")
+        monkeypatch.setattr(base, "get_decoder", lambda _syntax: SimpleNamespace(is_available=False))
+        assert fault(path) == (
+            f"a.dcm: no decoder for {JPEGLSLossless.name} is installed; pip install python-gdcm pylibjpeg "
+            "pylibjpeg-libjpeg pylibjpeg-openjpeg, or convert it with gdcmconv --raw"
+        )
+
+    def test_a_video_has_no_decoder(self, make_dicom, stored, fault, tmp_path):
+        import pydicom
+
+        dataset = pydicom.dcmread(make_dicom(stored))
+        dataset.file_meta.TransferSyntaxUID = MPEG2MPML
+        dataset.PixelData = encapsulate([b"1234"])
+        dataset.save_as(tmp_path / "v.dcm", enforce_file_format=True)
+        assert fault(tmp_path / "v.dcm") == (
+            "v.dcm: transfer syntax MPEG2 Main Profile / Main Level, which no decoder reads; "
+            "convert it with gdcmconv --raw"
+        )
+
+
+class TestModalityAndVoi:
+    def test_rescale(self, make_dicom, stored):
+        path = make_dicom(stored, RescaleSlope=-0.5, RescaleIntercept=100)
+        check(path, 1 - stored / 4095, "rescaled by slope -0.5, intercept 100", "no VOI: full range -1947.5 to 100")
+
+    def test_modality_lut(self, make_dicom, stored):
+        path = make_dicom(stored, ModalityLUTSequence=lut(0, np.arange(4096)[::-1] * 4, 16))
+        check(path, 1 - stored / 4095, "modality LUT applied", "no VOI: full range 0 to 16380")
+
+    @pytest.mark.parametrize(
+        ("function", "expected"),
+        [
+            # PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5); C.11.2.1.3.2; C.11.2.1.3.1
+            ("LINEAR", lambda x: np.clip((x - 1999.5) / 999 + 0.5, 0, 1)),
+            ("LINEAR_EXACT", lambda x: np.clip((x - 2000.0) / 1000 + 0.5, 0, 1)),
+            ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 2000.0) / 1000))),
+        ],
+    )
+    def test_windows(self, make_dicom, stored, function, expected):
+        path = make_dicom(stored, WindowCenter=2000, WindowWidth=1000, VOILUTFunction=function)
+        check(path, expected(stored), f"window center 2000, width 1000 ({function}) applied")
+
+    def test_the_first_window_counts_and_comes_after_the_rescale(self, make_dicom, stored):
+        path = make_dicom(
+            stored, WindowCenter=[0, 7], WindowWidth=[201, 9], RescaleSlope=1, RescaleIntercept=-1000,
+            PhotometricInterpretation="MONOCHROME1",
+        )  # fmt: skip
+        radiograph = check(path, 1 - np.clip((stored - 1000.0 + 0.5) / 200 + 0.5, 0, 1))
+        assert radiograph.source.notes == (
+            "rescaled by slope 1, intercept -1000",
+            "window center 0, width 201 (LINEAR) applied",
+            "MONOCHROME1 inverted",
+        )
+
+    def test_a_width_of_one_is_a_step(self, make_dicom, stored):
+        check(make_dicom(stored, WindowCenter=1000, WindowWidth=1), (stored > 999.5).astype(float))
+
+    def test_a_width_of_zero_is_not_allowed(self, make_dicom, stored):
+        path = make_dicom(stored, WindowCenter=1000, WindowWidth=0)
+        note = "window center 1000, width 0 (LINEAR) is not allowed: not applied"
+        check(path, stored / 4095, note, "no VOI: full range 0 to 4095")
+
+    def test_a_window_beside_the_data_is_not_applied(self, make_dicom, stored):
+        path = make_dicom(stored, WindowCenter=60000, WindowWidth=10)
+        note = "window center 60000, width 10 (LINEAR) would leave one value: not applied"
+        check(path, stored / 4095, note, "no VOI: full range 0 to 4095")
+
+    @pytest.mark.parametrize("as_bytes", [True, False])
+    def test_voi_lut(self, make_dicom, stored, as_bytes):
+        # for values from 1000: 10 bit, then the last entry
+        table = np.minimum(np.arange(2000) // 2, 1023)
+        path = make_dicom(stored, VOILUTSequence=lut(1000, table, 10, as_bytes), WindowCenter=1, WindowWidth=5)
+        check(path, table[np.clip(stored.astype(int) - 1000, 0, 1999)] / 1023, "VOI LUT applied")
+
+    def test_voi_lut_for_signed_values(self, make_dicom, stored):
+        path = make_dicom(stored.astype(np.int16) - 2048, bits=16, VOILUTSequence=lut(-2048, np.arange(4096)[::-1], 12))
+        check(path, 1 - stored / 4095, "VOI LUT applied")
+
+    def test_a_lut_of_65536_entries_states_0(self, make_dicom, stored):
+        check(make_dicom(stored, VOILUTSequence=lut(0, np.arange(65536), 16, as_bytes=True)), stored / 65535)
+
+    def test_a_lut_with_more_bits_than_it_states(self, make_dicom, stored):
+        check(make_dicom(stored, VOILUTSequence=lut(0, np.arange(4096), 8, as_bytes=True)), stored / 4095)
+
+    def test_a_short_lut_is_named(self, make_dicom, stored, fault):
+        path = make_dicom(stored, VOILUTSequence=lut(0, np.arange(100), 12, count=4096))
+        assert fault(path) == "a.dcm: 100 of 4,096 entries in its VOI LUT; export the radiograph again"
+
+    def test_padding_is_left_out_of_the_range(self, make_dicom, stored):
+        values = stored // 2 + 1000
+        values[:, :10] = 0
+        path = make_dicom(values, PixelPaddingValue=0)
+        low, high = int(values[:, 10:].min()), int(values.max())
+        expected = np.clip((values.astype(float) - low) / (high - low), 0, 1)
+        check(path, expected, f"no VOI: full range {low} to {high}, padding 0 left out")
+
+
+class TestGeometryAndIdentity:
+    @pytest.mark.parametrize(
+        ("elements", "spacing", "source"),
+        [
+            ({}, None, None),
+            ({"PixelSpacing": [0.2, 0.15]}, (0.2, 0.15), "PixelSpacing"),
+            ({"PixelSpacing": [0.2, 0.15], "ImagerPixelSpacing": [0.3, 0.3]}, (0.2, 0.15), "PixelSpacing"),
+            ({"ImagerPixelSpacing": [0.22, 0.11]}, (0.22, 0.11), "ImagerPixelSpacing"),
+            (
+                {"ImagerPixelSpacing": [0.22, 0.11], "EstimatedRadiographicMagnificationFactor": 1.1},
+                (0.2, 0.1),
+                "ImagerPixelSpacing / EstimatedRadiographicMagnificationFactor",
+            ),
+            ({"PixelSpacing": [0.2, 0.2], "EstimatedRadiographicMagnificationFactor": 1.1}, (0.2, 0.2), "PixelSpacing"),
+            ({"NominalScannedPixelSpacing": [0.175, 0.175]}, (0.175, 0.175), "NominalScannedPixelSpacing"),
+            ({"PixelSpacing": [0, 0], "ImagerPixelSpacing": [0.1, 0.1]}, (0.1, 0.1), "ImagerPixelSpacing"),
+            ({"PixelSpacing": None}, None, None),
+        ],
+    )
+    def test_spacing(self, make_dicom, stored, elements, spacing, source):
+        path = make_dicom(stored, **{key: value for key, value in elements.items() if value})
+        radiograph = read_radiograph(path)
+        assert radiograph.spacing_mm == (spacing if spacing is None else pytest.approx(spacing))
+        assert radiograph.spacing_from == source
+
+    def test_a_field_of_metres_is_a_placeholder(self, make_dicom, make_pattern):
+        radiograph = read_radiograph(make_dicom(make_pattern(1100, 1200), PixelSpacing=[1, 1]))
+        assert radiograph.spacing_mm is None
+        note = "PixelSpacing 1 x 1 mm makes a field of 1,100 x 1,200 mm: taken as unknown"
+        assert note in radiograph.source.notes
+
+    def test_uids_orientation_and_view(self, make_dicom, stored):
+        path = make_dicom(stored, PatientOrientation=["L", "F"], FrameOfReferenceUID="1.2.6", ViewPosition="PA")
+        radiograph = read_radiograph(path)
+        assert radiograph.orientation == ("L", "F")
+        assert radiograph.source.uids == {
+            "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1",
+            "SOPInstanceUID": "1.2.3",
+            "StudyInstanceUID": "1.2.4",
+            "SeriesInstanceUID": "1.2.5",
+            "FrameOfReferenceUID": "1.2.6",
+        }
+        assert not [note for note in radiograph.source.notes if "View" in note]
+
+    def test_an_empty_orientation_is_none_and_a_lateral_view_is_noted(self, make_dicom, stored):
+        radiograph = read_radiograph(make_dicom(stored, PatientOrientation="", ViewPosition="LL"))
+        assert radiograph.orientation is None
+        assert "ViewPosition LL is not frontal" in radiograph.source.notes
+
+
+class TestFaults:
+    def test_cut_short(self, make_dicom, make_pattern, fault):
+        path = make_dicom(make_pattern(128, 100), "cut.dcm")
+        path.write_bytes(path.read_bytes()[:-20_600])
+        assert fault(path) == "cut.dcm: pixel data ends after 5,000 of 25,600 bytes; copy the file again"
+
+    @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+    def test_compressed_and_cut_short(self, make_dicom, stored, fault, syntax):
+        path = make_dicom(stored, syntax=syntax)
+        path.write_bytes(path.read_bytes()[:-50])
+        size = f"{path.stat().st_size:,}"
+        assert (
+            fault(path)
+            == f"a.dcm: the file ends inside its compressed pixel data, after {size} bytes; copy the file again"
+        )
+
+    @pytest.mark.parametrize(
+        ("syntax", "name"), [(RLELossless, "RLE Lossless"), (JPEG2000Lossless, JPEG2000Lossless.name)]
+    )
+    def test_a_damaged_frame(self, make_dicom, stored, fault, syntax, name, capfd):
+        import pydicom
+
+        path = make_dicom(stored, syntax=syntax)
+        dataset = pydicom.dcmread(path)
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        dataset.PixelData = encapsulate([frame[: len(frame) // 2]])
+        dataset.save_as(path)
+        length = f"{len(pydicom.dcmread(path).PixelData):,}"
+        sentence = fault(path)
+        assert sentence.startswith(f"a.dcm: {name} cannot be decoded from {length} bytes of pixel data (")
+        assert sentence.endswith("; copy the file again")
+        assert capfd.readouterr().err == ""
+
+    @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1, JPEGBaseline8Bit])
+    def test_gdcm_which_ends_the_process_at_some_damaged_frames_is_not_asked(self, syntax):
+        assert dicom._decoder(Path("a.dcm"), syntax) == "pylibjpeg"
+
+    def test_too_much_pixel_data(self, make_dicom, stored, fault):
+        path = make_dicom(stored, PixelData=stored.tobytes() * 2)
+        assert fault(path) == (
+            "a.dcm: 30,720 bytes of pixel data, but 96 x 80 pixels of 16 bit make 15,360; export the radiograph again"
+        )
+
+    def test_the_header_alone(self, make_dicom, stored, fault):
+        path = make_dicom(stored, PixelData=None)
+        size = f"{path.stat().st_size:,}"
+        assert fault(path) == f"a.dcm: 96 x 80 pixels stated, but no pixel data in {size} bytes; copy the file again"
+
+    def test_cut_in_the_header(self, make_dicom, stored, fault):
+        path = make_dicom(stored)
+        path.write_bytes(path.read_bytes()[:200])
+        assert fault(path) == "a.dcm: the DICOM file ends inside its header, after 200 bytes; copy the file again"
+
+    @pytest.mark.parametrize(
+        ("modality", "uid", "kind"),
+        [
+            ("SR", BasicTextSRStorage, "Basic Text SR Storage"),
+            ("RTSTRUCT", RTStructureSetStorage, "RT Structure Set Storage"),
+        ],
+    )
+    def test_documents(self, make_dicom, stored, fault, modality, uid, kind):
+        path = make_dicom(stored, Modality=modality, SOPClassUID=uid, PixelData=None, Rows=None, Columns=None)
+        assert fault(path) == (
+            f"a.dcm: Modality {modality} ({kind}), not a radiograph's (DX, CR, RG); give a frontal chest radiograph"
+        )
+
+    def test_an_object_without_image_or_modality(self, make_dicom, stored, fault):
+        path = make_dicom(
+            stored, Modality=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.104.1", PixelData=None, Rows=None, Columns=None
+        )
+        assert fault(path) == (
+            f"a.dcm: no pixel data, in a Encapsulated PDF Storage of {path.stat().st_size:,} bytes; "
+            "give a frontal chest radiograph, or copy the file again if it is one"
+        )
+
+    def test_a_ct_slice_and_a_volume(self, make_dicom, stored, fault):
+        path = make_dicom(stored, Modality="CT", SOPClassUID=CTImageStorage)
+        assert fault(path) == (
+            "a.dcm: Modality CT (CT Image Storage), not a radiograph's (DX, CR, RG); give a frontal chest radiograph"
+        )
+        path = make_dicom(stored, Modality="MR", NumberOfFrames=30, PixelData=stored.tobytes() * 30)
+        assert ", 30 frames), not a radiograph's (DX, CR, RG); give a frontal chest radiograph" in fault(path)
+
+    def test_frames(self, make_dicom, stored, fault):
+        path = make_dicom(stored, NumberOfFrames=2, PixelData=stored.tobytes() * 2)
+        assert fault(path) == "a.dcm: 2 frames in one file; give a frontal chest radiograph of one frame"
+
+    def test_colour(self, make_dicom, stored, fault):
+        values = np.stack([(stored >> 4).astype(np.uint8)] * 3, axis=2)
+        values[:, :40, 2] = 255 - values[:, :40, 2] // 2
+        coloured = int((np.ptp(values.astype(int), axis=2) > 2).sum())
+        assert fault(make_dicom(values, bits=8)) == (
+            f"a.dcm: a colour image ({coloured:,} of 7,680 pixels are coloured); "
+            "give the radiograph in grey, without colour marks"
+        )
+
+    def test_a_palette(self, make_dicom, stored, fault):
+        assert fault(make_dicom(stored, PhotometricInterpretation="PALETTE COLOR")) == (
+            "a.dcm: PhotometricInterpretation PALETTE COLOR, but grey is MONOCHROME1 or MONOCHROME2; "
+            "give a frontal chest radiograph"
+        )
+
+    def test_one_value(self, make_dicom, stored, fault):
+        assert fault(make_dicom(stored * 0 + 9)) == (
+            "a.dcm: all 7,680 pixels have the value 9; export the radiograph again"
+        )
+
+    def test_small_and_long(self, make_dicom, make_pattern, fault):
+        assert fault(make_dicom(make_pattern(40, 80))) == (
+            "a.dcm: 40 rows x 80 columns, but a side needs at least 64 pixels; give a frontal chest radiograph"
+        )
+        assert "one side more than 3 times the other" in fault(make_dicom(make_pattern(80, 300)))
+
+    def test_bits(self, make_dicom, stored, fault):
+        assert fault(make_dicom(stored, BitsStored=20)) == (
+            "a.dcm: BitsAllocated 16, BitsStored 20, HighBit 11, but 8 to 16 bit are read; "
+            "export the radiograph with 8 to 16 bit"
+        )
+
+    def test_missing_rows(self, make_dicom, stored, fault):
+        assert fault(make_dicom(stored, Rows=None)) == "a.dcm: no Rows in its header; export the radiograph again"
+
+    def test_a_damaged_value_is_a_sentence(self, make_dicom, stored, fault):
+        path = make_dicom(stored, RescaleSlope=1, RescaleIntercept=0, PixelSpacing=[0.2, 0.2])
+        data = path.read_bytes()
+        assert data.count(b"0.2\\0.2") == 1
+        path.write_bytes(data.replace(b"0.2\\0.2", b"abc\\def"))
+        assert fault(path).startswith("a.dcm: a damaged DICOM header (")
+
+    def test_random_damage_never_gives_a_traceback(self, make_dicom, stored, tmp_path):
+        from cxrcad.core import ReadError
+
+        data = make_dicom(stored, PixelSpacing=[0.2, 0.2], WindowCenter=2000, WindowWidth=4000).read_bytes()
+        header = len(data) - stored.nbytes
+        rng = np.random.default_rng(0)
+        refused: list[str] = []
+        for _ in range(150):
+            damaged = bytearray(data)
+            for place in rng.integers(132, header, 4):
+                damaged[place] = int(rng.integers(256))
+            path = tmp_path / "d.dcm"
+            path.write_bytes(damaged)
+            try:
+                assert min(image_size(path)) >= 0
+                assert np.isfinite(read_radiograph(path).pixels).all()
+            except ReadError as error:
+                refused.append(str(error))
+        assert len(refused) > 20
+        assert not [sentence for sentence in refused if "\n" in sentence]
+
+
+def test_reading_warns_of_nothing_on_stderr(make_dicom, stored, tmp_path):
+    path = make_dicom(stored, PixelData=stored.tobytes() + bytes(6), StudyDate="20200101")
+    path.write_bytes(path.read_bytes().replace(b"20200101", b"nodate!!"))
+    code = f"from pathlib import Path; from cxrcad.imaging import read; read.read_radiograph(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_importing_the_readers_loads_no_library():
+    code = (
+        "import sys, cxrcad.imaging.read; "
+        "print([name for name in ('pydicom', 'SimpleITK', 'PIL', 'scipy', 'gdcm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

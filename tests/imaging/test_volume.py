@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from cxrcad.imaging.read import image_size, read_radiograph
+
+
+def save(path, values, spacing=None, **options):
+    image = sitk.GetImageFromArray(values, isVector=options.pop("colour", False))
+    if spacing:
+        image.SetSpacing(spacing)
+    sitk.WriteImage(image, str(path), **options)
+    return path
+
+
+def test_node21s_files_are_two_dimensional(tmp_path, stored):
+    radiograph = read_radiograph(save(tmp_path / "a.mha", stored, (0.168, 0.17)))
+    assert (radiograph.spacing_mm, radiograph.spacing_from) == ((0.17, 0.168), "header")
+    assert radiograph.source.format == "MetaImage"
+    assert radiograph.source.notes == ("range 0 to 4095 stretched to 0-1", "bright = dense assumed")
+
+
+def test_compressed_and_negative_values(tmp_path, stored):
+    path = save(tmp_path / "a.mha", stored.astype(np.int16) - 1024, useCompression=True)
+    radiograph = read_radiograph(path)
+    np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
+    assert radiograph.source.notes[0] == "range -1024 to 3071 stretched to 0-1"
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nii"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_slice_of_three_dimensions(tmp_path, stored, name, axis):
+    path = save(tmp_path / name, np.expand_dims(stored, axis), (0.1, 0.2, 0.3))  # x, y, z
+    radiograph = read_radiograph(path)
+    np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
+    assert radiograph.spacing_mm == {0: (0.2, 0.1), 1: (0.3, 0.1), 2: (0.3, 0.2)}[axis]
+    assert image_size(path) == stored.shape
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nii.gz"])
+def test_a_spacing_of_one_is_unknown(tmp_path, stored, name):
+    radiograph = read_radiograph(save(tmp_path / name, stored))
+    assert (radiograph.spacing_mm, radiograph.spacing_from) == (None, None)
+    assert "header spacing 1 x 1 taken as unknown" in radiograph.source.notes
+
+
+def test_a_volume_is_refused_before_its_data_are_read(tmp_path, fault):
+    path = save(tmp_path / "a.mha", np.zeros((5, 70, 80), dtype=np.int16))
+    path.write_bytes(path.read_bytes()[:1000])
+    assert fault(path) == "a.mha: 80 x 70 x 5 pixels, a volume; give one frontal chest radiograph"
+
+
+def test_colour_is_refused(tmp_path, fault):
+    path = save(tmp_path / "a.mha", np.zeros((70, 80, 3), dtype=np.uint8), colour=True)
+    assert fault(path) == "a.mha: 3 values a pixel, a colour image; give the radiograph in grey"
+
+
+def test_one_value_and_small_sides_are_refused(tmp_path, fault):
+    path = save(tmp_path / "a.mha", np.full((64, 64), 3, dtype=np.int16))
+    assert fault(path) == "a.mha: all 4,096 pixels have the value 3; export the radiograph again"
+    path = save(tmp_path / "b.mha", np.zeros((40, 64), dtype=np.int16))
+    assert fault(path) == (
+        "b.mha: 40 rows x 64 columns, but a side needs at least 64 pixels; give a frontal chest radiograph"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nii"])
+def test_data_cut_short_are_counted(tmp_path, stored, fault, name):
+    path = save(tmp_path / name, stored)
+    path.write_bytes(path.read_bytes()[:-10_360])
+    assert fault(path) == f"{name}: pixel data ends after 5,000 of 15,360 bytes; copy the file again"
+
+
+def test_compressed_data_cut_short_are_counted(tmp_path, stored, fault):
+    path = save(tmp_path / "a.mha", stored, useCompression=True)
+    data = path.read_bytes()
+    length = int(data.split(b"CompressedDataSize = ")[1].split(b"\n")[0])
+    path.write_bytes(data[:-100])
+    assert fault(path) == f"a.mha: pixel data ends after {length - 100:,} of {length:,} bytes; copy the file again"
+
+
+def test_a_cut_gzip_is_named(tmp_path, stored, fault):
+    path = save(tmp_path / "a.nii.gz", stored)
+    path.write_bytes(path.read_bytes()[:-40])
+    assert fault(path).startswith("a.nii.gz: the compressed data end early or are damaged (")
+
+
+def test_a_gzip_whole_in_itself_around_a_cut_file(tmp_path, stored, fault):
+    path = save(tmp_path / "a.nii", stored)
+    packed = tmp_path / "b.nii.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()[:-360]))
+    assert fault(packed) == "b.nii.gz: pixel data ends after 15,000 of 15,360 bytes; copy the file again"
+
+
+def test_a_header_without_its_data_file(tmp_path, stored, fault):
+    path = save(tmp_path / "a.mhd", stored)
+    (tmp_path / "a.raw").write_bytes(b"123")
+    assert fault(path) == "a.mhd: pixel data ends after 3 of 15,360 bytes; copy the file again"
+    (tmp_path / "a.raw").unlink()
+    assert fault(path) == "a.mhd: its pixel data lie in a.raw, which is not there; copy that file beside it"
+
+
+def test_a_header_that_lacks_a_field(tmp_path, fault, capfd):
+    path = tmp_path / "a.mha"
+    path.write_bytes(b"ObjectType = Image\nNDims = 2\nDimSize = 80 80\nElementDataFile = LOCAL\n")
+    assert fault(path) == "a.mha: no ElementType in its header; copy the file again"
+    assert capfd.readouterr().err == ""
+
+
+def test_a_header_that_itk_cannot_read(tmp_path, stored, fault):
+    path = save(tmp_path / "a.mha", stored)
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 80 96", b"DimSize = 80   "))
+    sentence = fault(path)
+    assert sentence.startswith("a.mha: ")
+    assert sentence.endswith(("; copy the file again", "; give one frontal chest radiograph"))
