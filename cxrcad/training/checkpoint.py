@@ -1,0 +1,55 @@
+"""Checkpoints without pickle: tensors in one safetensors file, the rest as JSON in its header, written atomically."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cxrcad.core import TrainingError
+from cxrcad.jobs import write_atomically
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+SCHEMA = "cxrcad/checkpoint/1"
+
+
+def save_checkpoint(
+    path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, record: dict[str, Any]
+) -> None:
+    """Write weights, optimiser state and `record` (JSON: step, settings...) to `path`. Raises WriteError."""
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items()}
+    plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    write_atomically(path, save(plain, {"schema": SCHEMA, "record": json.dumps(record)}))
+
+
+def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Read `path` back into `modules` and `optimizer`; its record. Raises TrainingError."""
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {})["record"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        states: dict[int, dict[str, Tensor]] = {}
+        for key in [key for key in tensors if key.startswith("optimizer/")]:
+            _, index, name = key.split("/")
+            states.setdefault(int(index), {})[name] = tensors.pop(key)
+        for name, module in modules.items():
+            own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+            module.load_state_dict(own)
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{path}: not a checkpoint of this training ({reason}); train without --resume") from None
+    return dict(record)

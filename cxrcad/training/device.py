@@ -1,0 +1,68 @@
+"""Where a training runs, through Lightning Fabric: device, precision, and the settings that pay on each."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cxrcad.config import TrainConfig
+from cxrcad.core import TrainingError
+
+__all__ = ["Backend", "channels_last", "open_backend"]
+
+
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """An opened device. `precision` is fp32 or bf16 (autocast; weights stay float32)."""
+
+    fabric: Any
+    precision: str
+
+    @property
+    def device(self) -> torch.device:
+        """The torch device."""
+        return torch.device(self.fabric.device)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The context in which the network runs forward."""
+        context: AbstractContextManager[None] = self.fabric.autocast()
+        return context
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate `loss` (Fabric scales it where the precision asks for that)."""
+        self.fabric.backward(loss)
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network with its weights laid out channels last, in place: fast for convolutions."""
+    moved: nn.Module = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
+def open_backend(config: TrainConfig) -> Backend:
+    """The device and precision that `config` asks for. Raises TrainingError where CUDA is asked for and not usable."""
+    from lightning_fabric import Fabric
+
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: torch finds no usable CUDA device; use --device auto, or mend the driver")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    cuda = config.device != "cpu" and torch.cuda.is_available()
+    precision = config.precision if config.precision != "auto" else _precision_that_pays(cuda)
+    fabric = Fabric(
+        accelerator="cuda" if cuda else "cpu", devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
+    )
+    return Backend(fabric, precision)
+
+
+def _precision_that_pays(cuda: bool) -> str:
+    if cuda:
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    flags = Path("/proc/cpuinfo")
+    text = flags.read_text(errors="replace") if flags.is_file() else ""
+    return "bf16" if "avx512_bf16" in text or "amx_bf16" in text else "fp32"

@@ -1,0 +1,170 @@
+"""A trained network -> a packaged model: safetensors, ONNX, card; and torch compared with ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import cxrcad
+from cxrcad import config as settings
+from cxrcad.config import NetworkConfig, TrainConfig
+from cxrcad.core import ModelError
+from cxrcad.datasets.images import read_case
+from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.inference.bundle import Bundle, load_bundle, write_card
+from cxrcad.inference.detector import Detector
+from cxrcad.jobs import sha256_of, write_atomically
+from cxrcad.networks.registry import build_network, tasks_of
+from cxrcad.training.loader import Sample
+
+__all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
+
+INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
+
+
+class _Probabilities(nn.Module):
+    """The network with its softmax: (B, 1, H, W) -> per task (B, H, W), the probability of channel 1."""
+
+    def __init__(self, network: nn.Module, tasks: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.tasks = network, tasks
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(image)
+        return tuple(outputs[task].softmax(dim=1)[:, 1] for task in self.tasks)
+
+
+def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: Path) -> None:
+    """Write `network` as ONNX, float32, inference mode: image (1, 1, height, width) -> a map a task (1, height, width).
+
+    Height and width are dynamic. Weights lie in the file. Raises ModelError where the export fails.
+    """
+    module = _Probabilities(network.cpu().float().eval(), tasks)
+    side = 8 * multiple
+    units = torch.export.Dim("rows", min=4, max=512), torch.export.Dim("cols", min=4, max=512)
+    shapes = {"image": {2: multiple * units[0], 3: multiple * units[1]}}
+    chatter = io.StringIO()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                module,
+                (torch.rand(1, 1, side, side + multiple),),
+                dynamo=True,
+                dynamic_shapes=shapes,
+                input_names=["image"],
+                output_names=list(tasks),
+                verbose=False,
+            )
+        except Exception as error:
+            raise ModelError(f"{path}: the network cannot be written as ONNX ({str(error).splitlines()[0]})") from error
+    assert program is not None
+    content = program.model_proto.SerializeToString()
+    write_atomically(path, content)
+
+
+def load_network(folder: Path) -> nn.Module:
+    """The torch network of a packaged model, from its card and weights, in inference mode. Raises ModelError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    bundle = load_bundle(folder)
+    network = build_network(settings.build(NetworkConfig, bundle.card["network"], str(folder)), bundle.grid.side)
+    try:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"{folder / 'model.safetensors'}: weights do not fit ({reason}); export the run again"
+        ) from None
+    return network.eval()
+
+
+def compare_runtimes(folder: Path, images: Sequence[NDArray[np.float32]]) -> float:
+    """The largest difference in probability between torch and ONNX Runtime on `images` (H, W, on the model's grid)."""
+    network, detector = load_network(folder), Detector.open(load_bundle(folder), device="cpu")
+    worst = 0.0
+    for image in images:
+        served = detector.probabilities(image)
+        with torch.inference_mode():
+            outputs = network(torch.from_numpy(image)[None, None])
+        for task, logits in outputs.items():
+            worst = max(worst, float(np.abs(logits.softmax(1)[0, 1].numpy() - served[task]).max()))
+    return worst
+
+
+def export_fold(
+    network: nn.Module,
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    validation: Sequence[Sample],
+    folder: Path,
+    history: Sequence[dict[str, Any]],
+    seconds: float,
+) -> Path:
+    """Write `folder`/model: weights, ONNX, card; the validation set gives its threshold through ONNX Runtime."""
+    from safetensors.torch import save
+
+    target = folder / "model"
+    tasks = tasks_of(config.network)
+    multiple = int(getattr(network, "multiple"))  # noqa: B009
+    weights = {key: value.detach().cpu().float().contiguous() for key, value in network.state_dict().items()}
+    write_atomically(target / "model.safetensors", save(weights, {"format": "pt"}))
+    write_onnx(network, tasks, multiple, target / "model.onnx")
+    card = {
+        "schema": "cxrcad/model/1",
+        "name": folder.parent.name + "-" + folder.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cxrcad_version": cxrcad.__version__,
+        "network": settings.to_dict(config.network),
+        "tasks": list(tasks),
+        "multiple": multiple,
+        "grid": settings.to_dict(config.grid),
+        "find": settings.to_dict(replace(config.find, threshold=0.5)),
+        "files": {name: sha256_of(target / name) for name in ("model.onnx", "model.safetensors")},
+        "training": {
+            "images": [sample.sha256 for sample in samples],
+            "config": settings.to_dict(config),
+            "steps": history[-1]["step"] if history else 0,
+            "minutes": round(seconds / 60, 1),
+        },
+        "figures": {},
+        "sources": [],
+        "intended_use": INTENDED_USE,
+    }
+    write_card(target, card)
+    if config.find.threshold is None:
+        threshold, f1 = _threshold(load_bundle(target), validation)
+    else:
+        threshold, f1 = config.find.threshold, None
+    card["find"] = settings.to_dict(replace(config.find, threshold=threshold))
+    card["figures"] = {"validation": {"cases": len(validation), "f1": f1, "threshold": threshold}}
+    write_card(target, card)
+    return folder
+
+
+def _threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, float]:
+    """The threshold with the best F1 on the validation cases, through the code that serves, and that F1."""
+    detector = Detector.open(bundle, device="cpu")
+    matches = []
+    for sample in validation:
+        result = detector.detect(read_case(sample.case))
+        matches.append(match_image(sample.case, result.findings, HitRule()))
+    threshold = best_f1_threshold(matches)
+    if not np.isfinite(threshold):
+        threshold = 0.5
+    return float(min(max(threshold, 0.0), 1.0)), round(score_at_threshold(matches, threshold).f1, 4)

@@ -1,0 +1,128 @@
+"""Cases -> samples on the model's grid, read once and kept as uint8; which comes when, and what is drawn into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cxrcad.config import AugmentConfig, TrainConfig
+from cxrcad.core import Case, TrainingError
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, load_projections, placement_zones
+from cxrcad.datasets.truth import lung_mask, truth_mask
+from cxrcad.imaging.preprocess import Geometry, to_grid
+
+__all__ = ["Batch", "Sample", "Source", "load_samples", "make_source"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One case on the model's grid: `image` uint8 (H, W); `nodules` and `lung` bool (H, W), `lung` None if unknown."""
+
+    case: Case
+    image: NDArray[np.uint8]
+    nodules: NDArray[np.bool_]
+    lung: NDArray[np.bool_] | None
+    geometry: Geometry
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step sees. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2, H, W) nodule and lung; `has_lung` (B,)."""
+
+    images: Tensor
+    masks: Tensor
+    has_lung: Tensor
+
+
+def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> tuple[Sample, ...]:
+    """The cases' images and masks on the model's grid, in order. Raises ReadError or DataError with the file's name."""
+
+    def load(case: Case) -> Sample:
+        radiograph = read_case(case)
+        pixels, geometry = to_grid(radiograph, config.grid, multiple)
+        nodules = truth_mask(case, geometry, config.loss.truth)
+        image = np.rint(pixels * 255).astype(np.uint8)
+        return Sample(case, image, nodules, lung_mask(case, geometry), geometry, radiograph.source.sha256)
+
+    with ThreadPoolExecutor(2) as pool:
+        return tuple(pool.map(load, cases))
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Training samples with all that is drawn at random from them; a step's batch depends on seed and step alone."""
+
+    samples: tuple[Sample, ...]
+    zones: tuple[Zones | None, ...]
+    projections: tuple[Projection, ...]
+    augment: AugmentConfig
+    batch: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that show each sample once."""
+        return -(-len(self.samples) // self.batch)
+
+    def draw(self, step: int, rng: np.random.Generator) -> Batch:
+        """The batch of `step` (0-based): the epoch's permutation decides the samples, `rng` what is projected in."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.samples))
+        drawn = [self._one(int(i), step, rng) for i in order[place * self.batch : (place + 1) * self.batch]]
+        shapes = {image.shape for image, _ in drawn}
+        if len(shapes) > 1:
+            raise TrainingError(f"images of one batch differ in size on the model's grid ({shapes}); use --batch 1")
+        images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
+        masks = torch.from_numpy(np.stack([mask for _, mask in drawn])).float()
+        has_lung = torch.tensor(
+            [self.samples[int(i)].lung is not None for i in order[place * self.batch :][: self.batch]]
+        )
+        return Batch(images, masks, has_lung)
+
+    def _one(self, index: int, step: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        sample, zones = self.samples[index], self.zones[index]
+        image = sample.image.astype(np.float32) / np.float32(255)
+        nodules = sample.nodules.copy()
+        if self.projections and zones is not None:
+            config = self.augment
+            easy = 1 + (config.simulate_easy - 1) * max(0.0, 1 - step / config.simulate_easy_steps)
+            count = int(rng.integers(0, config.simulate_count + 1))
+            insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
+        lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
+        return image, np.stack([nodules, lung])
+
+
+def make_source(samples: tuple[Sample, ...], config: TrainConfig, dataset: Dataset, training: Sequence[str]) -> Source:
+    """A Source over `samples`; with --simulate, projections of the CT series that no case outside `training` holds.
+
+    Raises DataError for a file of CT nodules that cannot be read.
+    """
+    projections: tuple[Projection, ...] = ()
+    zones: tuple[Zones | None, ...] = (None,) * len(samples)
+    if config.augment.simulate is not None:
+        held_out = {g for case in dataset.cases if case.name not in set(training) for g in case.groups}
+        series = {group.removeprefix("series:") for group in held_out if group.startswith("series:")}
+        spacing = next((s.geometry.grid_spacing_mm for s in samples if s.geometry.grid_spacing_mm), None)
+        if spacing is None:
+            raise TrainingError(
+                "--simulate needs the images' spacing in mm, and no training image has one; leave it out"
+            )
+        projections = load_projections(
+            config.augment.simulate, exclude_series=series, spacing_mm=spacing[0], count=1500, seed=config.seed
+        )
+        zones = tuple(
+            None
+            if s.lung is None or not s.lung.any()
+            else placement_zones(s.image.astype(np.float32) / np.float32(255), s.lung)
+            for s in samples
+        )
+    return Source(samples, zones, projections, config.augment, config.batch, config.seed)

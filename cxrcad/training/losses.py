@@ -1,0 +1,88 @@
+"""Equations 1 and 2 of the paper, and the learned balance that it names as future work."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxrcad.config import LossConfig
+from cxrcad.core import UsageError
+
+__all__ = ["FixedBalance", "LearnedBalance", "class_weights", "make_balance", "weighted_cross_entropy"]
+
+
+def class_weights(labels: Tensor, low: float, high: float) -> Tensor:
+    """(2,) weights w_c = (N - r_c) / r_c of equation 1, from the pixel counts r_c in `labels`, held within [low, high].
+
+    The bound is ours: without it a batch with no nodule has an infinite weight, and one with a small nodule some 1,000.
+    """
+    counts = torch.stack([(labels == 0).sum(), (labels == 1).sum()]).float()
+    weights = (counts.sum() - counts) / counts.clamp(min=1)
+    return weights.clamp(low, high)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: float) -> Tensor:
+    """Equation 1, mean over the pixels. `logits` (B, 2, H, W); `labels` (B, H, W) int64, 0 or 1."""
+    weights = class_weights(labels, low, high)
+    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    return (losses * weights[labels]).mean()
+
+
+class FixedBalance(nn.Module):
+    """Equation 2: lambda x nodule loss + (1 - lambda) x lung loss; without a lung loss, the nodule loss alone."""
+
+    def __init__(self, balance: float) -> None:
+        super().__init__()
+        self.balance = balance
+
+    def forward(self, losses: dict[str, Tensor]) -> Tensor:
+        if set(losses) == {"nodule"}:
+            return losses["nodule"]
+        return self.balance * losses["nodule"] + (1 - self.balance) * losses["lung"]
+
+    def state(self) -> float:
+        """Lambda as it stands."""
+        return self.balance
+
+
+class LearnedBalance(nn.Module):
+    """Kendall, Gal, Cipolla 2018: exp(-s_t) x loss_t + s_t / 2, summed over tasks, with the log variances s_t learned.
+
+    `start` is the lambda that the first step uses: s = -log(lambda) and -log(1 - lambda).
+    """
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log_variance = nn.ParameterDict(
+            {
+                "nodule": nn.Parameter(torch.tensor(-math.log(start))),
+                "lung": nn.Parameter(torch.tensor(-math.log(1 - start))),
+            }
+        )
+
+    def forward(self, losses: dict[str, Tensor]) -> Tensor:
+        terms = [
+            torch.exp(-self.log_variance[task]) * loss + self.log_variance[task] / 2 for task, loss in losses.items()
+        ]
+        return torch.stack(terms).sum()
+
+    def state(self) -> float:
+        """The lambda that the learned weights amount to: the nodule's share of both weights."""
+        nodule, lung = (math.exp(-float(self.log_variance[task].detach())) for task in ("nodule", "lung"))
+        return nodule / (nodule + lung)
+
+
+def make_balance(config: LossConfig) -> FixedBalance | LearnedBalance:
+    """The module that joins the task losses: learned, or fixed at a lambda of 0-1. Raises UsageError."""
+    if config.balance == "learned":
+        return LearnedBalance(config.balance_start)
+    try:
+        value = float(config.balance)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise UsageError(f"--balance: balance is {config.balance!r}; it takes a number of 0-1, or learned")
+    return FixedBalance(value)

@@ -1,0 +1,131 @@
+"""`cxrcad export` as a library call: a run's fold -> a packaged model of its own, checked on real inputs."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.config import ExportConfig, PhantomConfig
+from cxrcad.core import CxrcadError, DataError, ModelError, UsageError
+from cxrcad.datasets.phantom import write_phantoms
+from cxrcad.imaging.preprocess import to_grid
+from cxrcad.imaging.read import read_radiograph
+from cxrcad.inference.batch import expand_paths
+from cxrcad.inference.bundle import Bundle, load_bundle, write_card
+from cxrcad.jobs import write_atomically
+from cxrcad.training.export import compare_runtimes, load_network, write_onnx
+
+__all__ = ["card_text", "export_run"]
+
+LARGEST_DIFFERENCE = 1e-3  # in probability; float32 sums in another order differ by some 1e-5
+
+
+def export_run(run: Path, out: Path, config: ExportConfig) -> str:
+    """Package a finished fold of `run` in `out` (model.onnx, model.safetensors, card.json, README.md); one sentence.
+
+    Torch and ONNX Runtime are compared on `config.compare` radiographs of `config.data`, else on phantoms; a
+    difference above 0.001 in probability is a ModelError. `run` may also be a fold's folder or a packaged model.
+    """
+    source = _source(run, config.fold)
+    if out.exists() and any(out.iterdir()) and not (out / "card.json").is_file():
+        raise UsageError(f"--out {out}: holds other files; name a new folder")
+    network = load_network(source.folder)
+    write_onnx(network, source.tasks, source.multiple, out / "model.onnx")
+    if source.folder.resolve() != out.resolve():
+        write_atomically(out / "model.safetensors", (source.folder / "model.safetensors").read_bytes())
+    card = {**source.card, "name": config.name or out.resolve().name}
+    write_card(out, card)
+    images = _images(source, config)
+    difference = compare_runtimes(out, images)
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ModelError(
+            f"{out}: torch and ONNX Runtime differ by {difference:.2g} in probability (allowed "
+            f"{LARGEST_DIFFERENCE:g}); do not use this export, and report it"
+        )
+    card["parity"] = {"images": len(images), "largest_difference": difference}
+    write_card(out, card)
+    write_atomically(out / "README.md", card_text(load_bundle(out).card))
+    of = "radiographs" if config.data else "phantoms"
+    return f"{out}: packaged; torch and ONNX Runtime differ by at most {difference:.1e} on {len(images)} {of}"
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """A model's card as Markdown: what it is, how it was trained, its figures, its sources, its use."""
+    network, training = card["network"], card["training"]
+    settings = training.get("config", {})
+    lines = [
+        f"# {card['name']}",
+        "",
+        card["intended_use"],
+        "",
+        f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
+        f"input channels {network['channels']}",
+        f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
+        f"- threshold: {card['find']['threshold']:.4g} (best F1 on the validation cases)",
+        f"- training: {len(training['images'])} images, {training['steps']} steps, {training['minutes']} minutes; "
+        f"lambda {settings.get('balance')}, seed {settings.get('seed')}; SHA-256 of each image in card.json",
+        f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
+    ]
+    for name, value in card.get("figures", {}).items():
+        lines += ["", f"## Figures: {name}", "", *_items(value)]
+    if "parity" in card:
+        parity = card["parity"]
+        lines += ["", "## Torch against ONNX Runtime", ""]
+        lines += [
+            f"Largest difference in probability on {parity['images']} images: {parity['largest_difference']:.1e}."
+        ]
+    if card.get("sources"):
+        lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]
+    return "\n".join(lines) + "\n"
+
+
+def _items(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"- {name.replace('_', ' ')}: {item}" for name, item in value.items()]
+    return [str(value)]
+
+
+def _source(run: Path, fold: str) -> Bundle:
+    if fold != "all":
+        return load_bundle(run / f"fold{fold}" / "model")
+    for folder in (run, run / "model"):
+        if (folder / "card.json").is_file():
+            return load_bundle(folder)
+    found = sorted(path.parent for path in run.glob("fold?/model/card.json"))
+    if len(found) == 1:
+        return load_bundle(found[0])
+    if not found:
+        raise ModelError(f"{run}: holds no finished fold; train one with `cxrcad train`, or name another run")
+    raise UsageError(f"{run}: holds {len(found)} folds; choose one with --fold")
+
+
+def _images(bundle: Bundle, config: ExportConfig) -> list[NDArray[np.float32]]:
+    """`config.compare` radiographs on the model's grid."""
+    if config.data is not None:
+        return _on_grid(bundle, expand_paths([config.data]), config.compare, str(config.data))
+    folder = Path(tempfile.mkdtemp(prefix="cxrcad-"))
+    try:
+        write_phantoms(folder, PhantomConfig(cases=config.compare, image_side=1024, format="png"))
+        return _on_grid(bundle, sorted((folder / "images").iterdir()), config.compare, str(folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _on_grid(bundle: Bundle, files: Sequence[Path], count: int, origin: str) -> list[NDArray[np.float32]]:
+    images: list[NDArray[np.float32]] = []
+    for file in files:
+        if len(images) == count:
+            break
+        try:
+            images.append(to_grid(read_radiograph(file), bundle.grid, bundle.multiple)[0])
+        except CxrcadError:
+            continue
+    if not images:
+        raise DataError(f"{origin}: holds no radiograph to compare torch and ONNX Runtime on; name another --data")
+    return images

@@ -1,0 +1,227 @@
+"""Cases -> a trained fold: the steps, the checkpoints, the validation by the code that serves, the packaged result."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cxrcad.config import TrainConfig
+from cxrcad.core import Finding, TrainingError
+from cxrcad.datasets.folds import Split
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
+from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
+from cxrcad.inference.findings import find
+from cxrcad.jobs import Progress, Silent, write_json
+from cxrcad.networks.registry import build_network
+from cxrcad.training.augment import augment
+from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
+from cxrcad.training.device import Backend, channels_last, open_backend
+from cxrcad.training.export import export_fold
+from cxrcad.training.loader import Batch, Sample, Source, load_samples, make_source
+from cxrcad.training.losses import make_balance, weighted_cross_entropy
+
+__all__ = ["predict", "train_fold"]
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(eq=False)
+class _State:
+    """All that a checkpoint must bring back; `history` has one entry a validation."""
+
+    network: nn.Module
+    average: nn.Module
+    balance: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
+    history: tuple[dict[str, Any], ...] = ()
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "average": self.average, "balance": self.balance}
+
+    def save(self, path: Path) -> None:
+        record = {key: getattr(self, key) for key in ("step", "loss_sum", "loss_steps", "seconds", "history")}
+        save_checkpoint(path, self.modules(), self.optimizer, record)
+
+    def load(self, path: Path) -> None:
+        for key, value in load_checkpoint(path, self.modules(), self.optimizer).items():
+            setattr(self, key, tuple(value) if key == "history" else value)
+
+
+def train_fold(
+    config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress | None = None
+) -> Path:
+    """The folder of a finished fold: checkpoint, history.json and `model/` with weights, ONNX and card.
+
+    With `config.resume`, goes on from the checkpoint in `folder` and ends with the weights of an uninterrupted run.
+    Raises TrainingError, DataError, ReadError or NetworkError.
+    """
+    progress = progress or Silent()
+    backend = open_backend(config)
+    torch.manual_seed(config.seed)
+    network = channels_last(build_network(config.network, config.grid.side))
+    state = _new_state(network, config)
+    multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
+    cases = {case.name: case for case in dataset.cases}
+    chosen = [cases[name] for name in split.train if config.normals or cases[name].positive]
+    source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
+    validation = load_samples([cases[name] for name in split.validation], config, multiple)
+    without = sum(sample.lung is None for sample in source.samples)
+    if without and config.network.tasks == "multi":
+        progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")
+    total = config.epochs * source.steps_per_epoch
+    total = min(total, config.max_steps) if config.max_steps else total
+    if config.resume and (folder / CHECKPOINT).is_file():
+        state.load(folder / CHECKPOINT)
+        progress.note(f"fold {split.fold}: going on from step {state.step}")
+    for module in (state.network, state.average, state.balance):
+        module.to(backend.device)
+    progress.start(f"fold {split.fold}", total, state.step)
+    _run(state, source, validation, total, config, backend, folder, progress)
+    trained = state.average if config.ema else state.network
+    return export_fold(trained, config, source.samples, validation, folder, state.history, state.seconds)
+
+
+def _new_state(network: nn.Module, config: TrainConfig) -> _State:
+    average = copy.deepcopy(network).requires_grad_(False)
+    balance = make_balance(config.loss)
+    parameters = [*network.parameters(), *balance.parameters()]
+    return _State(network, average, balance, torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.999)))
+
+
+def _run(
+    state: _State,
+    source: Source,
+    validation: Sequence[Sample],
+    total: int,
+    config: TrainConfig,
+    backend: Backend,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    started, before = time.monotonic(), state.seconds
+    while state.step < total:
+        loss = _step(state, source, total, config, backend)
+        if not np.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate or --max-class-weight")
+        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+        state.step += 1
+        state.seconds = before + time.monotonic() - started
+        progress.step(state.step, state.loss_sum / state.loss_steps)
+        if state.step % (config.validate_epochs * source.steps_per_epoch) == 0 or state.step == total:
+            entry = _validate(state, source, validation, config, backend)
+            state.history = (*state.history, entry)
+            state.loss_sum, state.loss_steps = 0.0, 0
+            write_json(folder / "history.json", list(state.history))
+            progress.note(_sentence(entry))
+        if state.step % config.checkpoint_steps == 0 or state.step == total:
+            state.save(folder / CHECKPOINT)
+
+
+def _learning_rate(config: TrainConfig, step: int, total: int) -> float:
+    rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    if config.schedule == "cosine":
+        rate *= 0.5 * (1 + float(np.cos(np.pi * step / total))) * 0.99 + 0.01
+    return rate
+
+
+def _step(state: _State, source: Source, total: int, config: TrainConfig, backend: Backend) -> float:
+    rng = np.random.default_rng([config.seed, state.step])
+    generator = torch.Generator(backend.device).manual_seed(int(rng.integers(2**62)))
+    batch = source.draw(state.step, rng)
+    images, masks = batch.images.to(backend.device), batch.masks.to(backend.device)
+    if config.augment.augment:
+        images, masks = augment(images, masks, config.augment, rng, generator)
+    state.network.train()
+    for group in state.optimizer.param_groups:
+        group["lr"] = _learning_rate(config, state.step, total)
+    with backend.autocast():
+        outputs = state.network(images.contiguous(memory_format=torch.channels_last))
+    loss = state.balance(_losses(outputs, masks, batch, config))
+    state.optimizer.zero_grad()
+    backend.backward(loss)
+    state.optimizer.step()
+    if config.ema:
+        _follow(state.average, state.network, min(config.ema, (1 + state.step) / (10 + state.step)))
+    return float(loss.detach())
+
+
+def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
+    low, high = config.loss.min_class_weight, config.loss.max_class_weight
+    losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high)}
+    if "lung" in outputs and bool(batch.has_lung.any()):
+        known = batch.has_lung.to(masks.device)
+        losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high)
+    return losses
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move weights and statistics: average = decay x average + (1 - decay) x network."""
+    for kept, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(now, 1 - decay)
+        else:
+            kept.copy_(now)
+
+
+def predict(network: nn.Module, image: NDArray[np.uint8], backend: Backend) -> dict[str, NDArray[np.float32]]:
+    """Probability maps (H, W) by task, of one image on the model's grid, in inference mode."""
+    network.eval()
+    tensor = torch.from_numpy(image.astype(np.float32) / 255)[None, None].to(backend.device)
+    with torch.inference_mode(), backend.autocast():
+        outputs = network(tensor.contiguous(memory_format=torch.channels_last))
+    return {task: logits.float().softmax(1)[0, 1].cpu().numpy() for task, logits in outputs.items()}
+
+
+def _validate(
+    state: _State, source: Source, validation: Sequence[Sample], config: TrainConfig, backend: Backend
+) -> dict[str, Any]:
+    network = state.average if config.ema else state.network
+    matches: list[ImageMatch] = []
+    dice: list[float] = []
+    for sample in validation:
+        maps = predict(network, sample.image, backend)
+        findings: tuple[Finding, ...] = find(maps["nodule"], maps.get("lung"), sample.geometry, config.find)
+        matches.append(match_image(sample.case, findings, HitRule()))
+        if sample.lung is not None and "lung" in maps:
+            found = maps["lung"] > 0.5
+            dice.append(2 * float((found & sample.lung).sum()) / max(1, int(found.sum() + sample.lung.sum())))
+    curve = froc(matches)
+    operating = score_at_threshold(matches, best_f1_threshold(matches))
+    balance = getattr(state.balance, "state")()  # noqa: B009
+    return {
+        "step": state.step,
+        "epoch": state.step // source.steps_per_epoch,
+        "loss": round(state.loss_sum / max(1, state.loss_steps), 6),
+        "balance": round(float(balance), 6),
+        "f1": round(operating.f1, 4),
+        "sensitivity": {str(rate): sensitivity_at(curve, rate) for rate in (0.5, 1.0, 2.0, 4.0)},
+        "lung_dice": round(float(np.mean(dice)), 4) if dice else None,
+        "seconds": round(state.seconds, 1),
+    }
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    reached = ", ".join(
+        f"{'not reached' if value is None else f'{value:.2f}'} at {rate}"
+        for rate, value in entry["sensitivity"].items()
+    )
+    dice = f", lung Dice {entry['lung_dice']:.3f}" if entry["lung_dice"] is not None else ""
+    return (
+        f"epoch {entry['epoch']}, step {entry['step']}: loss {entry['loss']:.4f}; validation F1 {entry['f1']:.3f}, "
+        f"sensitivity {reached} false positives an image{dice}"
+    )

@@ -1,0 +1,65 @@
+"""Equations 1 and 2 and the learned balance, with answers by hand."""
+
+import math
+
+import pytest
+import torch
+
+from cxrcad.config import LossConfig, build
+from cxrcad.core import UsageError
+from cxrcad.training.losses import LearnedBalance, class_weights, make_balance, weighted_cross_entropy
+
+
+def labels(nodule_pixels: int, of: int = 100) -> torch.Tensor:
+    flat = torch.zeros(of, dtype=torch.int64)
+    flat[:nodule_pixels] = 1
+    return flat.reshape(1, 10, of // 10)
+
+
+def test_weights_are_the_other_pixels_over_the_class_s_own():
+    assert class_weights(labels(20), 0, 1000).tolist() == [20 / 80, 80 / 20]
+
+
+def test_weights_stay_within_their_bounds():
+    assert class_weights(labels(1), 1, 10).tolist() == [1, 10]
+
+
+def test_an_image_without_a_nodule_has_a_finite_weight():
+    assert class_weights(labels(0), 0, 1000).tolist() == [0, 100]
+    loss = weighted_cross_entropy(torch.zeros(1, 2, 10, 10), labels(0), 0.5, 1000)
+    assert loss.item() == pytest.approx(0.5 * math.log(2))
+
+
+def test_equation_1_is_the_mean_of_weighted_log_losses():
+    loss = weighted_cross_entropy(torch.zeros(1, 2, 10, 10), labels(20), 0, 1000)
+    assert loss.item() == pytest.approx((20 * 4 + 80 * 0.25) / 100 * math.log(2))
+
+
+def test_equation_2_weighs_nodules_with_lambda():
+    balance = make_balance(build(LossConfig, {"balance": "0.99"}))
+    both = {"nodule": torch.tensor(2.0), "lung": torch.tensor(1.0)}
+    assert balance(both).item() == pytest.approx(0.99 * 2 + 0.01 * 1)
+    assert balance({"nodule": torch.tensor(2.0)}).item() == 2.0
+    assert balance.state() == 0.99
+
+
+@pytest.mark.parametrize("value", ["1.5", "-0.1", "much", "nan"])
+def test_a_balance_that_is_none_is_refused(value):
+    with pytest.raises(UsageError, match="takes a number of 0-1, or learned"):
+        make_balance(build(LossConfig, {"balance": value}))
+
+
+@pytest.mark.parametrize("start", [0.5, 0.9, 0.99])
+def test_a_learned_balance_starts_at_lambda_and_is_learned_to_the_same_end(start):
+    balance = make_balance(build(LossConfig, {"balance": "learned", "balance_start": start}))
+    assert isinstance(balance, LearnedBalance)
+    assert balance.state() == pytest.approx(start)
+    optimizer = torch.optim.Adam(balance.parameters(), lr=0.05)
+    for _ in range(600):  # with losses fixed at L, exp(-s) L + s / 2 is least at exp(-s) = 1 / (2 L)
+        loss = balance({"nodule": torch.tensor(0.1), "lung": torch.tensor(0.4)})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    weights = {task: math.exp(-s.item()) for task, s in balance.log_variance.items()}
+    assert weights == pytest.approx({"nodule": 5.0, "lung": 1.25}, rel=0.01)
+    assert balance.state() == pytest.approx(0.8, abs=0.005)

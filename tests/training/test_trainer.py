@@ -1,0 +1,174 @@
+"""Trainings of a few seconds: what they learn, write, resume and refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from cxrcad.config import TrainConfig, build
+from cxrcad.core import DataError, TrainingError
+from cxrcad.inference.bundle import load_bundle
+from cxrcad.training.crossval import train
+
+SMALL = {
+    "side": 64, "fold": "1", "threads": 1, "precision": "fp32", "epochs": 2, "min_area_mm2": 30, "peak_distance_mm": 20,
+}  # fmt: skip
+
+
+def config(data: Path, run: Path, **values) -> TrainConfig:
+    return build(TrainConfig, {**SMALL, "data": data, "run": run, **values})
+
+
+class Notes:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.steps: list[int] = []
+
+    def start(self, title, total_steps, done_steps):
+        self.lines.append(f"{title}: {total_steps} steps, {done_steps} done")
+
+    def step(self, done_steps, loss=None):
+        self.steps.append(done_steps)
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "first"
+    notes = Notes()
+    train(config(tiny_data, run, norm="group", channels="raw,local", epochs=25, max_class_weight=20, min_class_weight=1,
+                 normals=True, validate_epochs=5), notes)  # fmt: skip
+    return run, notes
+
+
+def test_a_short_training_finds_the_discs_of_its_validation_cases(trained):
+    run, _ = trained
+    history = json.loads((run / "fold1" / "history.json").read_text())
+    assert history[-1]["f1"] >= 0.6
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert history[-1]["lung_dice"] > 0.8
+
+
+def test_a_finished_fold_is_a_packaged_model_with_the_images_it_saw(trained, tiny_data):
+    run, _ = trained
+    bundle = load_bundle(run / "fold1" / "model")
+    folds = json.loads((run / "folds.json").read_text())["folds"][0]
+    assert len(bundle.training_images) == len(folds["train"])
+    assert 0 < bundle.threshold < 1
+    assert bundle.tasks == ("nodule", "lung")
+    assert bundle.card["network"]["channels"] == "raw,local"
+    assert set(bundle.card["files"]) == {"model.onnx", "model.safetensors"}
+
+
+def test_the_run_s_config_builds_the_same_training(trained, tiny_data):
+    import tomllib
+
+    run, _ = trained
+    values = tomllib.loads((run / "config.toml").read_text())
+    assert build(TrainConfig, values).epochs == 25
+    assert build(TrainConfig, values).data.data == tiny_data
+
+
+def test_a_case_without_a_lung_mask_is_counted(trained):
+    _, notes = trained
+    said = [line for line in notes.lines if "no lung mask" in line]
+    assert said, notes.lines
+    assert all("1 of " in line for line in said)
+
+
+def test_another_training_is_not_written_over_a_finished_one(trained, tiny_data):
+    run, _ = trained
+    with pytest.raises(TrainingError, match="use --resume or another --run"):
+        train(config(tiny_data, run))
+
+
+def test_a_training_without_data_says_how_to_get_it_in_three_lines():
+    with pytest.raises(DataError, match="JSRT") as error:
+        train(build(TrainConfig, {}))
+    assert len(str(error.value).splitlines()) == 3
+    assert "cxrcad phantom" in str(error.value)
+
+
+def test_single_task_learned_balance_and_batches_train(tiny_data, tmp_path):
+    short = {"max_steps": 6, "batch": 2, "checkpoint_steps": 3}
+    train(config(tiny_data, tmp_path / "single", tasks="single", network="u-net", **short))
+    assert load_bundle(tmp_path / "single" / "fold1" / "model").tasks == ("nodule",)
+    train(config(tiny_data, tmp_path / "learned", balance="learned", balance_start=0.9, ema=0.9, **short))
+    history = json.loads((tmp_path / "learned" / "fold1" / "history.json").read_text())
+    assert history[-1]["balance"] != 0.9
+    assert abs(history[-1]["balance"] - 0.9) < 0.05
+
+
+@pytest.mark.parametrize("network", ["deeplabv3plus", "pspnet"])
+def test_the_networks_of_table_5_train(network, tiny_data, tmp_path):
+    train(config(tiny_data, tmp_path / "run", network=network, tasks="single", max_steps=3))
+    bundle = load_bundle(tmp_path / "run" / "fold1" / "model")
+    assert bundle.card["network"]["network"] == network
+    assert bundle.card["training"]["steps"] == 3
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    return load_file(run / "fold1" / "checkpoint.safetensors")
+
+
+def test_a_training_killed_inside_an_epoch_resumes_to_the_same_weights(tiny_data, tmp_path):
+    values = {**SMALL, "epochs": 3, "checkpoint_steps": 4, "ema": 0.9, "mirror": True, "validate_epochs": 1}
+    train(build(TrainConfig, {**values, "data": tiny_data, "run": tmp_path / "whole"}))
+    run = tmp_path / "killed"
+    script = (
+        "import sys, json\nfrom cxrcad.config import TrainConfig, build\nfrom cxrcad.training.crossval import train\n"
+        "train(build(TrainConfig, json.loads(sys.argv[1])))"
+    )
+    told = json.dumps({**values, "data": str(tiny_data), "run": str(run)})
+    child = subprocess.Popen([sys.executable, "-c", script, told], cwd=Path(__file__).parents[2])
+    checkpoint = run / "fold1" / "checkpoint.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert checkpoint.is_file()
+    assert not (run / "fold1" / "model").exists()
+    notes = Notes()
+    train(build(TrainConfig, {**values, "data": tiny_data, "run": run, "resume": True}), notes)
+    assert notes.steps[0] > 1
+    first, second = weights(tmp_path / "whole"), weights(run)
+    assert set(first) == set(second)
+    assert [name for name in first if not np.array_equal(first[name], second[name])] == []
+
+
+def test_a_checkpoint_of_another_network_is_refused(trained, tiny_data, tmp_path):
+    run, _ = trained
+    folder = tmp_path / "other" / "fold1"
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.safetensors").write_bytes((run / "fold1" / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(TrainingError, match=r"not a checkpoint of this training .*; train without --resume"):
+        train(config(tiny_data, tmp_path / "other", network="pspnet", resume=True))
+    (folder / "checkpoint.safetensors").write_bytes(b"cut")
+    with pytest.raises(TrainingError, match="not a checkpoint"):
+        train(config(tiny_data, tmp_path / "other", resume=True))
+
+
+def test_resume_without_a_run_says_so(tiny_data, tmp_path):
+    with pytest.raises(TrainingError, match="there is no run to resume"):
+        train(build(TrainConfig, {**SMALL, "data": tiny_data, "runs": tmp_path, "resume": True}))
+
+
+def test_cuda_that_is_not_there_is_an_error(tiny_data, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("CUDA is here")
+    with pytest.raises(TrainingError, match="torch finds no usable CUDA device; use --device auto"):
+        train(config(tiny_data, tmp_path / "cuda", device="cuda"))
