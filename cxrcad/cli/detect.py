@@ -1,0 +1,43 @@
+"""`cxrcad detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cxrcad.cli.options import with_settings
+from cxrcad.cli.progress import Bar, note
+from cxrcad.config import DetectConfig
+
+__all__ = ["command"]
+
+
+@click.command("detect")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, allow_dash=True),
+    default=Path("boxes.json"),
+    show_default=True,
+    metavar="FILE",
+    help="Where the boxes go; - for stdout.",
+)
+@click.option(
+    "--overlay", type=click.Path(path_type=Path), metavar="DIR", help="Write each radiograph with its boxes as PNG."
+)
+@with_settings(DetectConfig)
+def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: Path | None) -> None:
+    """Find nodules in PATHS: files or folders of DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA or NIfTI.
+
+    Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done).
+    """
+    from cxrcad.report.detection import detect_to_file
+
+    with Bar("images") as bar:
+        summary = detect_to_file(config, paths, out, overlay, bar)
+    if summary.text is not None:
+        click.echo(summary.text, nl=False)
+    note(summary.sentence)
+    if summary.failed:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,31 @@
+"""`cxrcad export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cxrcad.cli.options import with_settings
+from cxrcad.config import ExportConfig
+from cxrcad.core import TrainingError
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the packaged model."
+)
+@with_settings(ExportConfig)
+def command(config: ExportConfig, run: Path, out: Path) -> None:
+    """Package a trained fold of RUN as a model: safetensors, ONNX and card, torch compared with ONNX Runtime."""
+    try:
+        from cxrcad.training.package import export_run
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise TrainingError(
+            f"export needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
+        ) from None
+    click.echo(export_run(run, out, config))

@@ -1,0 +1,85 @@
+"""`cxrcad`: the group of commands, loaded only when they are called, and what becomes of errors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+import cxrcad
+from cxrcad.core import CxrcadError
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS: dict[str, str] = {
+    "detect": "Find nodules in radiographs: boxes.json.",
+    "train": "Train a network on a data folder, one fold or all.",
+    "evaluate": "F1, recall, precision and lung Dice of a run's test cases.",
+    "froc": "Sensitivity against false positives an image: table, plot, JSON, CSV.",
+    "export": "Package a trained fold as a model: weights, ONNX, card.",
+    "phantom": "Write synthetic radiographs with nodules in JSRT's layout.",
+    "models": "List the packaged models.",
+    "info": "Say what a radiograph, a model or a run is.",
+    "demo": "Make phantom scans, find their nodules, write a report.",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are modules of cxrcad.cli, imported when called: `--help` must answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"cxrcad.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}; the commands are {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(cxrcad.__version__, prog_name="cxrcad")
+def cli() -> None:
+    """Find lung nodules in chest radiographs with MO-SegNet (Park, Jeong, Moon 2020).
+
+    Settings come from: default < cxrcad.toml here < --config FILE < environment (CXRCAD_SIDE, ...) < flag.
+    Results go to stdout or files, progress to stderr. Exit code: 0 done, 1 an input failed, 2 wrong usage.
+    Research only; not a medical device.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; every error of cxrcad's own becomes one sentence on stderr."""
+    try:
+        status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("cxrcad: stopped", err=True)
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except KeyboardInterrupt:
+        click.echo("cxrcad: stopped", err=True)
+        status = 130
+    except CxrcadError as error:
+        click.echo(f"Error: {error}", err=True)
+        status = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)

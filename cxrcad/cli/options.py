@@ -1,0 +1,55 @@
+"""Click options made from the fields of a config; the layers are joined when the command is called."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cxrcad.config import Setting, layered, settings_of
+
+__all__ = ["with_settings"]
+
+Function = Callable[..., Any]
+
+
+def with_settings(config: type, leave_out: Sequence[str] = ()) -> Callable[[Function], Function]:
+    """A decorator that gives a command `--config` and an option for each setting, and calls it with the built config.
+
+    Settings named in `leave_out` have no flag (they are still read from files and the environment).
+    """
+    chosen = [item for item in settings_of(config) if item.name not in leave_out]
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def call(config_file: Path | None, **values: Any) -> Any:
+            flags = {item.name: values.pop(item.name) for item in chosen}
+            given = {name: value for name, value in flags.items() if value is not None}
+            return function(layered(config, given, config_file), **values)
+
+        wrapped: Function = call
+        for item in reversed(chosen):
+            wrapped = _option(item)(wrapped)
+        kind = click.Path(path_type=Path)
+        help_text = "Settings file (TOML), before the environment and flags; cxrcad.toml in this folder is read first."
+        return click.option("--config", "config_file", type=kind, metavar="FILE", help=help_text)(wrapped)
+
+    return decorate
+
+
+def _option(item: Setting) -> Callable[[Function], Function]:
+    default = "" if item.default is None else f"  [default: {_shown(item.default)}]"
+    help_text = item.help[0].upper() + item.help[1:] + "." + default
+    if item.type is bool:
+        return click.option(f"{item.flag}/--no-{item.flag[2:]}", item.name, default=None, help=help_text)
+    metavar = "|".join(item.choices) or {int: "N", float: "X", str: "TEXT", Path: "PATH"}[item.type]
+    return click.option(item.flag, item.name, default=None, metavar=metavar, help=help_text)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

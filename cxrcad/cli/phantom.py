@@ -1,0 +1,23 @@
+"""`cxrcad phantom`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cxrcad.cli.options import with_settings
+from cxrcad.config import PhantomConfig
+
+__all__ = ["command"]
+
+
+@click.command("phantom")
+@click.argument("out", type=click.Path(path_type=Path))
+@with_settings(PhantomConfig)
+def command(config: PhantomConfig, out: Path) -> None:
+    """Write synthetic chest radiographs with nodules, lung masks and truth to OUT, in JSRT's and SCR's layout."""
+    from cxrcad.datasets.phantom import write_phantoms
+
+    written = write_phantoms(out, config)
+    click.echo(f"{written.folder}: {len(written.cases)} phantoms, {len(written.positives)} with a nodule")

@@ -1,0 +1,36 @@
+"""`cxrcad train`."""
+
+from __future__ import annotations
+
+import click
+
+from cxrcad.cli.options import with_settings
+from cxrcad.cli.progress import Bar, note
+from cxrcad.config import TrainConfig
+from cxrcad.core import TrainingError
+
+__all__ = ["command"]
+
+
+@click.command("train")
+@with_settings(TrainConfig)
+def command(config: TrainConfig) -> None:
+    """Train a network on a folder in JSRT's layout and package each fold in the run's folder.
+
+    The run's folder is printed. `cxrcad train --resume` goes on after an interruption and ends with the same weights.
+    """
+    try:
+        from cxrcad.training.crossval import train
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise TrainingError(
+            f"training needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
+        ) from None
+    with Bar("steps") as bar:
+        try:
+            run = train(config, bar)
+        except KeyboardInterrupt:
+            bar.note("stopped; `cxrcad train --resume` with the same settings goes on from the last checkpoint")
+            raise
+    note(f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it")
+    click.echo(str(run))

@@ -1,0 +1,84 @@
+"""`cxrcad demo`: phantom scans as DICOM -> the packaged model -> boxes beside the truth, overlays, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cxrcad.config import DetectConfig, PhantomConfig
+from cxrcad.core import Case, Result, UsageError
+from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.datasets.phantom import write_phantoms
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.imaging.read import read_radiograph
+from cxrcad.inference.batch import detect_paths
+from cxrcad.report.boxes import to_document, write_boxes
+from cxrcad.report.detection import open_detector
+from cxrcad.report.html import Picture, write_page
+from cxrcad.report.overlay import write_overlay
+
+__all__ = ["run_demo"]
+
+
+def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> str:
+    """The demo's text: each scan's findings beside its true nodules, and where boxes, overlays and report lie.
+
+    `out` gets scans/ (JSRT's layout, DICOM), boxes.json, overlays/*.png and report.html. Raises ModelError, WriteError.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / "report.html").is_file():
+        raise UsageError(f"--out {out}: holds other files; name a new folder")
+    note(f"writing {cases} phantom scans as DICOM")
+    write_phantoms(out / "scans", PhantomConfig(cases=cases, seed=seed, image_side=2048, format="dcm"))
+    scans = read_jsrt(out / "scans").cases
+    detector = open_detector(DetectConfig())
+    note(f"detecting with {detector.bundle.name} on {detector.provider}")
+    found = detect_paths([case.image for case in scans], detector)
+    write_boxes(to_document(detector.identity, found.results, found.failures), out / "boxes.json")
+    results = {result.path: result for result in found.results}
+    lines: list[str] = []
+    pictures: list[Picture] = []
+    hits = 0
+    for case in scans:
+        result = results[str(case.image)]
+        matched = match_image(case, result.findings, HitRule())
+        hits += len(matched.hits)
+        text = _case_lines(case, result)
+        lines += [
+            *text,
+            f"    hits {len(matched.hits)}, missed {matched.misses}, false positives {len(matched.false_positives)}",
+        ]
+        overlay = out / "overlays" / f"{case.name}.png"
+        write_overlay(
+            read_radiograph(case.image),
+            result.findings,
+            overlay,
+            truth=case.nodules,
+            threshold=detector.bundle.threshold,
+        )
+        pictures.append(Picture(case.name, overlay, "; ".join(line.strip() for line in text[1:])))
+    total = sum(len(case.nodules) for case in scans)
+    summary = f"{hits} of {total} nodules found in {len(scans)} phantoms with {detector.bundle.name}"
+    write_page(out / "report.html", "cxrcad demo", [summary + ".", "Phantoms are drawn, not real patients."], pictures)
+    places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"
+    return "\n".join([*lines, "", summary, places])
+
+
+def _case_lines(case: Case, result: Result) -> list[str]:
+    lines = [case.name]
+    for nodule in case.nodules:
+        size = f"{nodule.diameter_mm:.0f} mm" if nodule.diameter_mm else "size unknown"
+        lines.append(
+            f"    truth    center ({nodule.x_px:.0f}, {nodule.y_px:.0f}) px, {size}, subtlety {nodule.subtlety}"
+        )
+    if not case.nodules:
+        lines.append("    truth    no nodule")
+    for finding in result.findings:
+        box = finding.box_px
+        lines.append(
+            f"    finding  center ({finding.center_px[0]:.0f}, {finding.center_px[1]:.0f}) px, "
+            f"score {finding.score:.2f}, "
+            f"box {box.x0:.0f} {box.y0:.0f} {box.x1:.0f} {box.y1:.0f}"
+        )
+    if not result.findings:
+        lines.append("    finding  none at the model's threshold")
+    return lines
