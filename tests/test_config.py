@@ -32,8 +32,8 @@ from cxrcad.config import (
 from cxrcad.core import UsageError
 
 # A name that two commands share stands for one thing, but its help speaks of the command: what else may differ is here.
-DIFFERENT_HELP = {"data", "device", "fold", "model", "run", "seed", "side", "threads"}
-DIFFERENT_DEFAULT = {"fold", "side"}
+DIFFERENT_HELP = {"data", "device", "fold", "model", "run", "seed", "threads"}
+DIFFERENT_DEFAULT = {"fold"}
 
 
 @pytest.fixture(autouse=True)
@@ -269,6 +269,6 @@ def test_the_saved_config_is_a_config_file(tmp_path: Path) -> None:
 
 def test_to_dict_holds_plain_values_by_name() -> None:
     assert to_dict(PhantomConfig()) == {name: getattr(PhantomConfig(), name) for name in to_dict(PhantomConfig())}
-    assert to_dict(ExportConfig()) == {"name": None, "fold": None, "data": None, "compare": 3}
+    assert to_dict(ExportConfig()) == {"name": None, "fold": "all", "data": None, "compare": 3}
     assert to_dict(EvaluateConfig())["runs"] == "runs"
     assert to_dict(dataclasses.replace(TrainConfig(), network=NetworkConfig(norm="group")))["norm"] == "group"

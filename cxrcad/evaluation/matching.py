@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrcad.config import EvaluateConfig
 from cxrcad.core import Case, DataError, EvaluationError, Finding, Nodule, UsageError
 from cxrcad.datasets.truth import nodule_box_px
 
@@ -41,9 +42,9 @@ class HitRule:
     `duplicates` says what further findings on a hit nodule are: "ignored" or "false positives".
     """
 
-    kind: str = "center"
-    min_iou: float = 0.2
-    max_distance_mm: float = 25.0
+    kind: str = EvaluateConfig.hit_rule
+    min_iou: float = EvaluateConfig.min_iou
+    max_distance_mm: float = EvaluateConfig.max_distance_mm
     duplicates: str = "ignored"
 
     def __post_init__(self) -> None:
