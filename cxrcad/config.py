@@ -160,8 +160,10 @@ class TrainConfig:
     loss: LossConfig = part(LossConfig)
     augment: AugmentConfig = part(AugmentConfig)
     find: FindConfig = part(FindConfig)
-    fold: str = setting(
-        "1", "fold to hold out, 1-5, or all (one training a fold)", choices=("1", "2", "3", "4", "5", "all")
+    fold: str | None = setting(
+        None,
+        "fold to hold out, 1-5, or all (default: 1; with --resume, the run's)",
+        choices=("1", "2", "3", "4", "5", "all"),
     )
     normals: bool = setting(False, "train on the training folds' normals too (the paper: positives only)")
     epochs: int = setting(100, "passes over the training cases", low=1)
@@ -177,7 +179,7 @@ class TrainConfig:
     threads: int | None = setting(None, "CPU threads (default: torch's)", low=1)
     runs: Path = setting(Path("runs"), "folder of the runs")
     run: Path | None = setting(None, "the run's folder (default: a new one in the folder of the runs)")
-    resume: bool = setting(False, "go on from the last checkpoint of --run, else of the newest run")
+    resume: bool = setting(False, "go on from the last checkpoint of --run, else of the newest run, with its settings")
     checkpoint_steps: int = setting(200, "steps between checkpoints", low=1)
     validate_epochs: int = setting(10, "epochs between validations", low=1)
 
@@ -229,6 +231,7 @@ class ExportConfig:
         None, "folder with radiographs to compare torch and ONNX Runtime on (default: phantoms)"
     )
     compare: int = setting(3, "radiographs to compare on", low=1)
+    sources: Path | None = setting(None, "text file whose lines go into the card: whose data, under which terms")
 
 
 @dataclass(frozen=True)

@@ -82,4 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except OSError as error:  # a full disk behind stdout, a folder that may not be listed
+        place, reason = error.filename or "the output", error.strerror or error
+        click.echo(f"Error: {place}: {reason}; check the path, its permissions and the room on the disk", err=True)
+        if error.filename is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except MemoryError:
+        click.echo("Error: not enough memory; close other programs, or lower --side, --batch or --threads", err=True)
+        status = 1
     sys.exit(status if isinstance(status, int) else 0)

@@ -44,7 +44,8 @@ class Bar:
         self.title, self.total, self._first = title, total_steps, done_steps
         self._started = self._said = time.monotonic()
         if not sys.stderr.isatty():
-            note(f"{title}: {total_steps} {self.unit}" + (f", {done_steps} done before" if done_steps else ""))
+            unit = self.unit.removesuffix("s") if total_steps == 1 else self.unit
+            note(f"{title}: {total_steps} {unit}" + (f", {done_steps} done before" if done_steps else ""))
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

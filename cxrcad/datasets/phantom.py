@@ -92,8 +92,8 @@ def write_phantoms(folder: Path, config: PhantomConfig) -> PhantomSet:
     """
     if config.format == "img" and config.image_side != JSRT_SIDE:
         raise UsageError(
-            f"image_side is {config.image_side}; a JSRT .IMG is always {JSRT_SIDE} x {JSRT_SIDE}: leave image_side out, "
-            "or choose format dcm or png"
+            f"image_side is {config.image_side}; a JSRT .IMG is always {JSRT_SIDE} x {JSRT_SIDE}: leave image_side "
+            "out, or choose format dcm or png"
         )
     drawn = list(_write_images(folder, config))
     positives, negatives, boxes = [], [], []

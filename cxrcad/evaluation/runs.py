@@ -44,7 +44,12 @@ def find_run(runs: Path, fold: str) -> Path | None:
     """The newest run in `runs` that holds `fold` ("all": any fold) finished; None where there is none."""
     held = {run: folds_of_run(run) for run in (runs.iterdir() if runs.is_dir() else ()) if run.is_dir()}
     fitting = [run for run, folds in held.items() if folds and (fold == "all" or int(fold) in folds)]
-    return max(fitting, key=lambda run: (run / "folds.json").stat().st_mtime, default=None)
+
+    def finished(run: Path) -> float:
+        folds = held[run] if fold == "all" else (int(fold),)
+        return max((run / f"fold{number}" / "model" / CARD_NAME).stat().st_mtime for number in folds)
+
+    return max(fitting, key=finished, default=None)
 
 
 def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, ...]:
@@ -54,6 +59,8 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
     if config.model is not None:
+        if config.run is not None:
+            note(f"model {config.model} is scored, and run {config.run} is not: give one of --model and --run")
         first = _score_model(config, note)
     else:
         run = config.run or find_run(config.runs, config.fold)
@@ -76,10 +83,15 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
     held = folds_of_run(run)
     wanted = tuple(range(1, FOLDS + 1)) if config.fold == "all" else (int(config.fold),)
     there = [fold for fold in wanted if fold in held]
+    if not run.is_dir():
+        raise EvaluationError(f"{run}: there is no such run; name a folder that `cxrcad train` wrote")
     if not there:
+        if (run / "model" / CARD_NAME).is_file():
+            raise EvaluationError(f"{run}: one fold of a run; name the run, --run {run.parent}, and choose with --fold")
         folds = ", ".join(map(str, held)) or "none"
+        what = "no finished fold" if config.fold == "all" else f"no finished fold {config.fold}"
         raise EvaluationError(
-            f"{run}: holds no finished fold {config.fold} (finished: {folds}); train it, or name another"
+            f"{run}: holds {what} (finished: {folds}); train it, or name another"
         )
     if len(there) < len(wanted):
         missing = ", ".join(str(fold) for fold in wanted if fold not in held)
@@ -161,11 +173,10 @@ def _kept(path: Path, bundle: Bundle, rule: HitRule, data: str, cases: Sequence[
 
 
 def _data_of(run: Path) -> Path:
-    """The data folder that the run was trained on, from its config.toml."""
+    """The data folder that the run was trained on, from a fold's config.toml."""
+    file = next(iter(sorted(run.glob("fold?/config.toml"))), run / "fold1" / "config.toml")
     try:
-        text = (run / "config.toml").read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
         return Path(tomllib.loads(text)["data"])
     except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(
-            f"{run / 'config.toml'}: does not say which data ({error}); name the folder with --data"
-        ) from None
+        raise DataError(f"{file}: does not say which data ({error}); name the folder with --data") from None

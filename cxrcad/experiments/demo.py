@@ -19,18 +19,19 @@ from cxrcad.report.overlay import write_overlay
 
 __all__ = ["run_demo"]
 
+PARTS = {"scans", "boxes.json", "overlays", "report.html"}
+
 
 def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> str:
     """The demo's text: each scan's findings beside its true nodules, and where boxes, overlays and report lie.
 
     `out` gets scans/ (JSRT's layout, DICOM), boxes.json, overlays/*.png and report.html. Raises ModelError, WriteError.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "report.html").is_file():
-        raise UsageError(f"--out {out}: holds other files; name a new folder")
-    note(f"writing {cases} phantom scans as DICOM")
+    _check_out(out)
+    detector = open_detector(DetectConfig())
+    note(f"writing {cases} phantom {'scan' if cases == 1 else 'scans'} as DICOM")
     write_phantoms(out / "scans", PhantomConfig(cases=cases, seed=seed, image_side=2048, format="dcm"))
     scans = read_jsrt(out / "scans").cases
-    detector = open_detector(DetectConfig())
     note(f"detecting with {detector.bundle.name} on {detector.provider}")
     found = detect_paths([case.image for case in scans], detector)
     write_boxes(to_document(detector.identity, found.results, found.failures), out / "boxes.json")
@@ -61,6 +62,15 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     write_page(out / "report.html", "cxrcad demo", [summary + ".", "Phantoms are drawn, not real patients."], pictures)
     places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"
     return "\n".join([*lines, "", summary, places])
+
+
+def _check_out(out: Path) -> None:
+    """Raise UsageError unless `out` is new or holds a demo, finished or not."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if held - PARTS:
+        raise UsageError(f"--out {out}: holds other files; name a new folder")
 
 
 def _case_lines(case: Case, result: Result) -> list[str]:

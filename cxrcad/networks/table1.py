@@ -104,7 +104,8 @@ TABLE_1: tuple[Row, ...] = (
 # What the table leaves open or prints otherwise than it can be built, and what this code does.
 DECISIONS: dict[int, str] = {
     3: "printed with GN; pooling has no norm here (rows 3, 6, 10, 14); 3x3 stride 2, padding 1",
-    15: "rows 15, 18, 21, 24 are printed with BN while the text speaks of GN only; kept as printed",
+    15: "rows 15, 18, 21, 24 are printed with BN while the text speaks of GN only; kept as printed. Batch norm sees "
+    "one image a batch: training uses that image's statistics, inference the running ones (torch's momentum, 0.1)",
     28: "3x3 stride 2, padding 1, output padding 1: exactly twice the side (rows 28, 32, 36, 40)",
     29: "printed 128; a concat has both inputs' channels, 256 (33: 128, 37: 64, 41: 32)",
     42: "rows 42-43 are the nodule head",

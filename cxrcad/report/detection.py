@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxrcad.config import DetectConfig, FindConfig
@@ -29,6 +30,24 @@ class Summary:
     text: str | None
 
 
+@dataclass
+class _Done:
+    """What was done so far, in order."""
+
+    results: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.results) + len(self.failures)
+
+    def add(self, outcome: Result | Failure) -> None:
+        if isinstance(outcome, Result):
+            self.results.append(outcome)
+        else:
+            self.failures.append(outcome)
+
+
 def open_detector(config: DetectConfig) -> Detector:
     """The detector that `config` asks for: its model, with the settings of `config.find` that were changed.
 
@@ -43,28 +62,34 @@ def detect_to_file(
 ) -> Summary:
     """Find nodules in the files and folders of `paths`; boxes.json goes to `out` ("-": into the summary).
 
-    A file that fails is in the document's failures and in `Summary.failed`. Raises ModelError, WriteError, UsageError.
+    A file that fails is in the document's failures and in `Summary.failed`. Where the work is stopped, the files that
+    were done are in `out`. Raises ModelError, WriteError, UsageError.
     """
     stdout = str(out) == "-"
-    if not stdout and out.is_dir():
-        raise UsageError(f"--out {out}: is a folder; name the file, for example {out / 'boxes.json'}")
-    detector = open_detector(config)
     files = expand_paths(paths)
+    if not stdout:
+        _check_out(out, files)
+    overlays = _overlay_names(files, overlay) if overlay else {}
+    detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     progress.start(f"{detector.bundle.name} on {detector.provider}", len(files), 0)
-    started, done = time.monotonic(), 0
-    overlays = _overlay_names(files, overlay) if overlay else {}
+    started, done = time.monotonic(), _Done()
 
     def on_done(outcome: Result | Failure) -> None:
-        nonlocal done
-        done += 1
+        done.add(outcome)
         if isinstance(outcome, Failure):
             progress.note(f"failed: {outcome.error}")
         elif outcome.path in overlays:
             _draw(outcome, overlays[outcome.path], detector.bundle.threshold)
-        progress.step(done)
+        progress.step(done.count)
 
-    found = detect_paths(files, detector, min_score=least, on_done=on_done)
+    try:
+        found = detect_paths(files, detector, min_score=least, on_done=on_done)
+    except (KeyboardInterrupt, WriteError):
+        if done.count and not stdout:
+            write_boxes(to_document(detector.identity, done.results, done.failures), out)
+            progress.note(f"stopped: {out} holds the {done.count} of {_counted(len(files), 'file')} that were done")
+        raise
     document = to_document(detector.identity, found.results, found.failures)
     if not stdout:
         write_boxes(document, out)
@@ -82,15 +107,45 @@ def _with_find(bundle: Bundle, find: FindConfig) -> Bundle:
     return replace(bundle, find=replace(bundle.find, **changed))
 
 
+def _check_out(out: Path, files: Sequence[Path]) -> None:
+    """Refuse, before the work begins, a place where the boxes cannot go. Raises UsageError, WriteError."""
+    if out.is_dir():
+        raise UsageError(f"--out {out}: is a folder; name the file, for example {out / 'boxes.json'}")
+    if _real(out) in map(_real, files):
+        raise UsageError(f"--out {out}: is one of the radiographs and would be overwritten; name another file")
+    _check_folder(out.parent, f"--out {out}")
+
+
+def _check_folder(folder: Path, what: str) -> None:
+    """Raise WriteError where nothing can be written in `folder`, and where it cannot be made."""
+    there = folder.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise WriteError(f"{what}: {there} is a file, not a folder; choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise WriteError(f"{what}: no permission to write in {there}; choose another place")
+
+
 def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """A PNG in `folder` for each file; files of one name get a number."""
+    """A PNG in `folder` for each file; files of one name get a number. Raises UsageError, WriteError."""
+    _check_folder(folder, f"--overlay {folder}")
     names: dict[str, Path] = {}
+    taken: set[Path] = set()
+    inputs = {_real(file) for file in files}
     for file in files:
         path, number = folder / f"{file.stem}.png", 2
-        while path in names.values():
+        while path in taken:
             path, number = folder / f"{file.stem}-{number}.png", number + 1
+        if _real(path) in inputs:
+            raise UsageError(f"--overlay {folder}: {path} is a radiograph and would be overwritten; name a new folder")
         names[str(file)] = path
+        taken.add(path)
     return names
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
 
 
 def _draw(result: Result, path: Path, threshold: float) -> None:

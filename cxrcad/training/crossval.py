@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -9,49 +10,105 @@ from pathlib import Path
 from cxrcad import config as settings
 from cxrcad.config import TrainConfig
 from cxrcad.core import DataError, TrainingError
-from cxrcad.datasets.folds import load_folds, make_folds, save_folds
-from cxrcad.datasets.jsrt import how_to_get_data, read_jsrt
+from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds
+from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
 from cxrcad.jobs import Progress, Silent, write_atomically
+from cxrcad.networks.registry import build_network
+from cxrcad.training.device import check_device
+from cxrcad.training.losses import make_balance
 from cxrcad.training.trainer import train_fold
 
 __all__ = ["train"]
+
+CONFIG = "config.toml"
+FIRST_FOLD = "1"
+
+MAY_CHANGE = (
+    *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
+    *("device", "threads", "precision", "runs", "run", "resume"),
+)
+"""Settings that may be given anew with --resume; every other one would make it another training."""
 
 
 def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     """The folder of the run: config.toml, folds.json, and fold1 ... fold5 as far as they were asked for.
 
-    With `config.resume`, goes on in `config.run` (else in the newest run of `config.runs`) with the settings given
-    now, and leaves finished folds as they are. Raises DataError, TrainingError, ReadError, WriteError.
+    With `config.resume`, goes on in `config.run` (else in the newest run of `config.runs`) with the run's own settings,
+    and leaves finished folds as they are. Raises DataError, TrainingError, ReadError, WriteError.
     """
     progress = progress or Silent()
+    folder = _run_folder(config)
+    if config.resume:
+        config = _resumed(config, folder)
     if config.data.data is None:
         raise DataError(how_to_get_data())
+    _check(config)
     dataset = read_jsrt(config.data.data, protocol=config.data.protocol)
     for note in dataset.notes:
         progress.note(note)
-    folder = _run_folder(config)
     folds_file = folder / "folds.json"
     if folds_file.is_file():
         splits = load_folds(folds_file, dataset)
     else:
         splits = make_folds(dataset, config.data.fold_seed)
         save_folds(folds_file, splits, dataset)
-    write_atomically(folder / "config.toml", settings.to_toml(replace(config, resume=False, run=None)))
-    wanted = [split for split in splits if config.fold in ("all", str(split.fold))]
-    for split in wanted:
-        fold_folder = folder / f"fold{split.fold}"
-        if config.resume and (fold_folder / "model" / "card.json").is_file():
-            progress.note(f"fold {split.fold} is finished already")
-            continue
-        train_fold(config, dataset, split, fold_folder, progress)
+    for split in splits:
+        if config.fold == "all" or str(split.fold) == (config.fold or FIRST_FOLD):
+            _train_one(config, dataset, split, folder / f"fold{split.fold}", progress)
     return folder
+
+
+def _check(config: TrainConfig) -> None:
+    """Refuse, before anything is read or written, settings that no training can have.
+
+    Raises UsageError, NetworkError, TrainingError.
+    """
+    make_balance(config.loss)
+    build_network(config.network, config.grid.side)
+    check_device(config.device)
+    if config.augment.simulate is not None and not config.augment.simulate.is_file():
+        raise DataError(f"{config.augment.simulate}: there is no such file; --simulate takes CT nodules (.npz)")
+
+
+def _train_one(config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress) -> None:
+    if config.resume and (folder / "model" / "card.json").is_file():
+        progress.note(f"fold {split.fold} is finished already")
+        return
+    kept = replace(config, resume=False, run=None, fold=str(split.fold))
+    write_atomically(folder / CONFIG, settings.to_toml(kept))
+    train_fold(config, dataset, split, folder, progress)
+
+
+def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The settings that the run was begun with; of those given now, the ones that may change and were changed.
+
+    Raises TrainingError for a setting that would make another training of it.
+    """
+    files = sorted(folder.glob(f"fold?/{CONFIG}"))
+    own = folder / f"fold{config.fold}" / CONFIG
+    if not files:
+        return config
+    file = own if own in files else files[-1]
+    try:
+        kept = settings.to_dict(settings.build(TrainConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file)))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{file}: cannot be read ({error}); start a new run") from None
+    given, default = settings.to_dict(config), settings.to_dict(TrainConfig())
+    for name, value in given.items():
+        if name in MAY_CHANGE:
+            kept[name] = value if value != default[name] else kept[name]
+        elif value not in (default[name], kept[name]):
+            raise TrainingError(
+                f"{file}: {name} is {kept[name]!r} and {value!r} was given; leave it out, or start a new run"
+            )
+    return settings.build(TrainConfig, {**kept, "resume": True, "run": folder})
 
 
 def _run_folder(config: TrainConfig) -> Path:
     """Where the run lies: the one named, the newest to resume, or a new one named by time and network."""
     if config.run is not None:
         used = (config.run / "folds.json").is_file() and any(config.run.glob("fold?/checkpoint.safetensors"))
-        if used and not config.resume and (config.fold == "all" or (config.run / f"fold{config.fold}").exists()):
+        if used and not config.resume and _begun(config):
             raise TrainingError(
                 f"{config.run}: there is a training in this folder already; use --resume or another --run"
             )
@@ -62,3 +119,9 @@ def _run_folder(config: TrainConfig) -> Path:
             raise TrainingError(f"{config.runs}: there is no run to resume; leave out --resume, or name --run")
         return max(runs, key=lambda run: (run / "folds.json").stat().st_mtime)
     return config.runs / f"{datetime.now():%Y%m%d-%H%M%S}-{config.network.network}-{config.network.tasks}"
+
+
+def _begun(config: TrainConfig) -> bool:
+    """Whether the run's folder holds the fold that is asked for (any, for all)."""
+    assert config.run is not None
+    return config.fold == "all" or (config.run / f"fold{config.fold or FIRST_FOLD}").exists()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cxrcad.config import TrainConfig
 from cxrcad.core import TrainingError
 
-__all__ = ["Backend", "channels_last", "open_backend"]
+__all__ = ["Backend", "channels_last", "check_device", "open_backend"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +44,17 @@ def channels_last(network: nn.Module) -> nn.Module:
     return moved
 
 
+def check_device(device: str) -> None:
+    """Raise TrainingError where CUDA is asked for and torch cannot use it."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: torch finds no usable CUDA device; use --device auto, or mend the driver")
+
+
 def open_backend(config: TrainConfig) -> Backend:
     """The device and precision that `config` asks for. Raises TrainingError where CUDA is asked for and not usable."""
     from lightning_fabric import Fabric
 
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: torch finds no usable CUDA device; use --device auto, or mend the driver")
+    check_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     cuda = config.device != "cpu" and torch.cuda.is_available()

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from cxrcad.config import ExportConfig, PhantomConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError
 from cxrcad.datasets.phantom import write_phantoms
+from cxrcad.evaluation.evaluate import read_matches
+from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
-from cxrcad.inference.bundle import Bundle, load_bundle, write_card
+from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, write_card
 from cxrcad.jobs import write_atomically
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
 
@@ -33,21 +35,26 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     difference above 0.001 in probability is a ModelError. `run` may also be a fold's folder or a packaged model.
     """
     source = _source(run, config.fold)
-    if out.exists() and any(out.iterdir()) and not (out / "card.json").is_file():
-        raise UsageError(f"--out {out}: holds other files; name a new folder")
-    network = load_network(source.folder)
-    write_onnx(network, source.tasks, source.multiple, out / "model.onnx")
-    if source.folder.resolve() != out.resolve():
-        write_atomically(out / "model.safetensors", (source.folder / "model.safetensors").read_bytes())
-    card = {**source.card, "name": config.name or out.resolve().name}
-    write_card(out, card)
+    _check_out(out)
     images = _images(source, config)
-    difference = compare_runtimes(out, images)
-    if not difference <= LARGEST_DIFFERENCE:
-        raise ModelError(
-            f"{out}: torch and ONNX Runtime differ by {difference:.2g} in probability (allowed "
-            f"{LARGEST_DIFFERENCE:g}); do not use this export, and report it"
-        )
+    card = {**source.card, "name": config.name or out.resolve().name}
+    card["figures"] = {**source.card.get("figures", {}), **_figures(source.folder.parent)}
+    if config.sources is not None:
+        card["sources"] = _lines(config.sources)
+    with tempfile.TemporaryDirectory(prefix="cxrcad-") as place:
+        trial = Path(place)  # `out` sees a model only once it is known to be right
+        network = load_network(source.folder)
+        write_onnx(network, source.tasks, source.multiple, trial / ONNX_NAME)
+        write_atomically(trial / WEIGHTS_NAME, (source.folder / WEIGHTS_NAME).read_bytes())
+        write_card(trial, card)
+        difference = compare_runtimes(trial, images)
+        if not difference <= LARGEST_DIFFERENCE:
+            raise ModelError(
+                f"{source.folder}: torch and ONNX Runtime differ by {difference:.2g} in probability (allowed "
+                f"{LARGEST_DIFFERENCE:g}), so {out} was not written; report it"
+            )
+        for name in (WEIGHTS_NAME, ONNX_NAME):
+            write_atomically(out / name, (trial / name).read_bytes())
     card["parity"] = {"images": len(images), "largest_difference": difference}
     write_card(out, card)
     write_atomically(out / "README.md", card_text(load_bundle(out).card))
@@ -85,14 +92,69 @@ def card_text(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _figures(fold: Path) -> dict[str, Any]:
+    """The figures of every evaluation kept in a fold's folder (matches-*.json), by fold and protocol."""
+    figures: dict[str, Any] = {}
+    for path in sorted(fold.glob("matches-*.json")):
+        result = read_matches(path)
+        counts, curve = result.operating, froc(result.matches)
+        reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
+        overlaps = result.known_dice
+        figures[f"test cases of fold {result.terms.fold}, protocol {result.terms.protocol}"] = {
+            "hit_rule": result.terms.rule.describe(),
+            "images": counts.n_images,
+            "nodules": counts.tp + counts.fn,
+            "f1": _rounded(counts.f1),
+            "recall": _rounded(counts.recall),
+            "precision": _rounded(counts.precision),
+            "false_positives_per_image": _rounded(counts.fp_per_image),
+            "false_positives_in_lung": counts.fp_in_lung,
+            "false_positives_outside_lung": counts.fp_outside_lung,
+            "sensitivity_at_fp_per_image": {
+                rate: "not reached" if value is None else _rounded(value) for rate, value in reached.items()
+            },
+            "lung_dice": _rounded(sum(overlaps) / len(overlaps)) if overlaps else None,
+        }
+    return figures
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--sources {path}: cannot be read as text ({error}); name a text file") from None
+
+
 def _items(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        return [f"- {name.replace('_', ' ')}: {item}" for name, item in value.items()]
+        return [f"- {name.replace('_', ' ')}: {_shown(item)}" for name, item in value.items()]
     return [str(value)]
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{item} at {name}" for name, item in value.items())
+    return "unknown" if value is None else str(value)
+
+
+def _check_out(out: Path) -> None:
+    """Raise UsageError unless `out` is new, empty, or holds a packaged model."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / CARD_NAME).is_file():
+        raise UsageError(f"--out {out}: holds other files; name a new folder")
+
+
 def _source(run: Path, fold: str) -> Bundle:
+    if not run.is_dir():
+        raise ModelError(f"{run}: there is no such run; name a folder that `cxrcad train` wrote")
     if fold != "all":
+        if not (run / f"fold{fold}" / "model" / CARD_NAME).is_file():
+            raise ModelError(f"{run}: holds no finished fold {fold}; train it, or choose another with --fold")
         return load_bundle(run / f"fold{fold}" / "model")
     for folder in (run, run / "model"):
         if (folder / "card.json").is_file():
@@ -108,6 +170,8 @@ def _source(run: Path, fold: str) -> Bundle:
 def _images(bundle: Bundle, config: ExportConfig) -> list[NDArray[np.float32]]:
     """`config.compare` radiographs on the model's grid."""
     if config.data is not None:
+        if not config.data.exists():
+            raise DataError(f"{config.data}: there is no such folder; --data takes radiographs to compare on")
         return _on_grid(bundle, expand_paths([config.data]), config.compare, str(config.data))
     folder = Path(tempfile.mkdtemp(prefix="cxrcad-"))
     try:

@@ -75,7 +75,7 @@ def test_the_run_s_config_builds_the_same_training(trained, tiny_data):
     import tomllib
 
     run, _ = trained
-    values = tomllib.loads((run / "config.toml").read_text())
+    values = tomllib.loads((run / "fold1" / "config.toml").read_text())
     assert build(TrainConfig, values).epochs == 25
     assert build(TrainConfig, values).data.data == tiny_data
 
@@ -172,3 +172,18 @@ def test_cuda_that_is_not_there_is_an_error(tiny_data, tmp_path):
         pytest.skip("CUDA is here")
     with pytest.raises(TrainingError, match="torch finds no usable CUDA device; use --device auto"):
         train(config(tiny_data, tmp_path / "cuda", device="cuda"))
+
+
+def test_resume_takes_the_run_s_own_settings_and_refuses_others(tiny_data, tmp_path):
+    run = tmp_path / "runs" / "one"
+    train(config(tiny_data, run, fold="2", network="u-net", tasks="single", max_steps=2))
+    (run / "fold2" / "model" / "card.json").unlink()  # as if it had been stopped before the end
+    runs = tmp_path / "runs"
+    with pytest.raises(TrainingError, match=r"network is 'u-net' and 'pspnet' was given; leave it out, or start a new"):
+        train(build(TrainConfig, {"runs": runs, "resume": True, "network": "pspnet"}))
+    notes = Notes()
+    assert train(build(TrainConfig, {"runs": runs, "resume": True, "max_steps": 4}), notes) == run
+    assert notes.steps == [3, 4]
+    assert load_bundle(run / "fold2" / "model").card["network"]["network"] == "u-net"
+    train(build(TrainConfig, {"runs": runs, "resume": True}), notes)
+    assert notes.lines[-1] == "fold 2 is finished already"
