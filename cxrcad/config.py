@@ -72,6 +72,9 @@ class GridConfig:
     high_percentile: float = setting(99.5, "percentile of the pixels that becomes 1", low=51, high=100)
 
 
+METHODS = ("peaks", "components")
+
+
 @dataclass(frozen=True)
 class FindConfig:
     """Probability map -> findings."""
@@ -82,7 +85,7 @@ class FindConfig:
     method: str = setting(
         "peaks",
         "how candidates are cut from the map: peaks grown to a part of their height, or the paper's components",
-        choices=("peaks", "components"),
+        choices=METHODS,
     )
     grow: float = setting(0.5, "part of its peak down to which a candidate grows (method peaks)", low=0.05, high=0.95)
     peak_distance_mm: float = setting(8.0, "least distance between two peaks, mm", low=0)
@@ -165,7 +168,7 @@ class TrainConfig:
         "fold to hold out, 1-5, or all (default: 1; with --resume, the run's)",
         choices=("1", "2", "3", "4", "5", "all"),
     )
-    normals: bool = setting(False, "train on the training folds' normals too (the paper: positives only)")
+    normals: bool = setting(False, "train and validate on the folds' normals too (the paper: positives only)")
     epochs: int = setting(100, "passes over the training cases", low=1)
     max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=1)
     batch: int = setting(1, "images a step (the paper: 1)", low=1)
@@ -185,10 +188,30 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class FindChanges:
+    """What is found otherwise than the model's card says; None leaves a setting as it is there."""
+
+    threshold: float | None = setting(
+        None, "score from which a finding is reported, 0-1 (default: the model's)", low=0, high=1
+    )
+    method: str | None = setting(None, "how candidates are cut from the map (default: the model's)", choices=METHODS)
+    grow: float | None = setting(
+        None, "part of its peak down to which a candidate grows (default: the model's)", low=0.05, high=0.95
+    )
+    peak_distance_mm: float | None = setting(None, "least distance between two peaks, mm (default: the model's)", low=0)
+    min_area_mm2: float | None = setting(None, "smallest finding, mm2 (default: the model's)", low=0)
+    max_findings: int | None = setting(None, "most candidates kept in one image (default: the model's)", low=1)
+
+    def applied_to(self, find: FindConfig) -> FindConfig:
+        """`find` with what is set here."""
+        return dataclasses.replace(find, **{name: value for name, value in vars(self).items() if value is not None})
+
+
+@dataclass(frozen=True)
 class DetectConfig:
     """`cxrcad detect`."""
 
-    find: FindConfig = part(FindConfig)
+    find: FindChanges = part(FindChanges)
     model: str | None = setting(None, "packaged model by name, or a folder with one, or a run's fold")
     device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
     min_score: float | None = setting(

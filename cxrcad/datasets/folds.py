@@ -1,6 +1,6 @@
 """Five folds of a data set: positives stratified by subtlety, normals spread, groups kept together; saved as JSON.
 
-The paper (section 3.1) divides the 154 positives into five subsets of similar size and does not say how: this is our
+The paper (section 4.1) divides the 154 positives into five subsets of similar size and does not say how: this is our
 way.
 """
 
@@ -24,7 +24,7 @@ SCHEMA = "cxrcad/folds/1"
 PARTS = ("train", "validation", "test")
 
 FOLDS = 5
-"""The number of folds (the paper, section 3.1); the validation set is one part in as many of each training part."""
+"""The number of folds (the paper, section 4.1); the validation set is one part in as many of each training part."""
 
 NORMAL = 6
 """The stratum of the normals, beside the subtleties 1-5 and 0 for an unknown one."""

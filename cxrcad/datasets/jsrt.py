@@ -23,7 +23,7 @@ from cxrcad.imaging.read import image_size
 __all__ = ["Dataset", "how_to_get_data", "read_jsrt"]
 
 FIELD_MM = 0.175 * 2048
-"""Side of JSRT's square field: 2048 pixels of 0.175 mm (the paper, section 3.1)."""
+"""Side of JSRT's square field: 2048 pixels of 0.175 mm (the paper, section 4.1)."""
 
 BOX_SLACK = 2.0
 """Pixels of the 1024 grid by which a nodule's rounded centre may miss its exact box."""
@@ -123,8 +123,8 @@ def read_jsrt(folder: Path, *, protocol: str = "paper") -> Dataset:
 def how_to_get_data() -> str:
     """Three lines: how to get JSRT and SCR, how to use them, how to try without."""
     return (
-        "Get JSRT from the Japanese Society of Radiological Technology (db.jsrt.or.jp), SCR's masks from its owners.\n"
-        "Put CLNDAT_EN.txt, CNNDAT_EN.TXT, images/ and scr/ (fold1, fold2) in one folder and name it: --data FOLDER.\n"
+        "no data folder is named. Get JSRT from the Japanese Society of Radiological Technology (db.jsrt.or.jp) and\n"
+        "SCR's masks from its owners; put CLNDAT_EN.txt, CNNDAT_EN.TXT, images/, scr/ in one folder: --data FOLDER.\n"
         "To try without them: `cxrcad phantom OUT` writes phantoms in the same layout; then --data OUT."
     )
 

@@ -90,9 +90,7 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
             raise EvaluationError(f"{run}: one fold of a run; name the run, --run {run.parent}, and choose with --fold")
         folds = ", ".join(map(str, held)) or "none"
         what = "no finished fold" if config.fold == "all" else f"no finished fold {config.fold}"
-        raise EvaluationError(
-            f"{run}: holds {what} (finished: {folds}); train it, or name another"
-        )
+        raise EvaluationError(f"{run}: holds {what} (finished: {folds}); train it, or name another")
     if len(there) < len(wanted):
         missing = ", ".join(str(fold) for fold in wanted if fold not in held)
         note(f"{run}: folds {missing} are not finished and not in the figures")

@@ -161,9 +161,7 @@ def _peaks(
     return regions
 
 
-def _seeds(
-    content: NDArray[np.float32], distance_mm: float, spacing: tuple[float, float]
-) -> Iterator[tuple[int, int]]:
+def _seeds(content: NDArray[np.float32], distance_mm: float, spacing: tuple[float, float]) -> Iterator[tuple[int, int]]:
     """(row, column) of the map's pixel at each peak of the smoothed map, the highest pixel first.
 
     The smoothed map is searched on cells of at most one standard deviation. Its peaks are the highest in the square

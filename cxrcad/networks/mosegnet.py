@@ -34,9 +34,7 @@ class MOSegNet(nn.Module):
 
     multiple = 16
 
-    def __init__(
-        self, rows: tuple[Row, ...], *, groups: int, channels: tuple[str, ...], side: int
-    ) -> None:
+    def __init__(self, rows: tuple[Row, ...], *, groups: int, channels: tuple[str, ...], side: int) -> None:
         super().__init__()
         self.rows = rows
         self.inputs = InputChannels(channels, side)

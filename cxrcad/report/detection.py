@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cxrcad.config import DetectConfig, FindConfig
+from cxrcad.config import DetectConfig
 from cxrcad.core import CxrcadError, Failure, Result, UsageError, WriteError
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
-from cxrcad.inference.bundle import Bundle, resolve_model
+from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.detector import Detector
 from cxrcad.jobs import Progress
 from cxrcad.report.boxes import to_document, to_text, write_boxes
@@ -54,7 +54,8 @@ def open_detector(config: DetectConfig) -> Detector:
     Raises ModelError.
     """
     bundle = resolve_model(config.model)
-    return Detector.open(_with_find(bundle, config.find), config.device, config.threads)
+    bundle = replace(bundle, find=config.find.applied_to(bundle.find))
+    return Detector.open(bundle, config.device, config.threads)
 
 
 def detect_to_file(
@@ -100,31 +101,24 @@ def detect_to_file(
     )
 
 
-def _with_find(bundle: Bundle, find: FindConfig) -> Bundle:
-    """The bundle with those finding settings that differ from their defaults; the rest stays the card's."""
-    default = FindConfig()
-    changed = {name: value for name, value in vars(find).items() if value != getattr(default, name)}
-    return replace(bundle, find=replace(bundle.find, **changed))
-
-
 def _check_out(out: Path, files: Sequence[Path]) -> None:
-    """Refuse, before the work begins, a place where the boxes cannot go. Raises UsageError, WriteError."""
+    """Raise before any work where boxes.json cannot be written to `out` or would overwrite a radiograph."""
     if out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name the file, for example {out / 'boxes.json'}")
-    if _real(out) in map(_real, files):
+    if _real(out) in {_real(file) for file in files}:
         raise UsageError(f"--out {out}: is one of the radiographs and would be overwritten; name another file")
     _check_folder(out.parent, f"--out {out}")
 
 
-def _check_folder(folder: Path, what: str) -> None:
-    """Raise WriteError where nothing can be written in `folder`, and where it cannot be made."""
-    there = folder.absolute()
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise WriteError(f"{what}: {there} is a file, not a folder; choose another place")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise WriteError(f"{what}: no permission to write in {there}; choose another place")
+def _check_folder(folder: Path, option: str) -> None:
+    """Raise where nothing can be written into `folder`, which need not be there yet."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"{option}: {place} is a file, not a folder; name another place")
+    if not os.access(place, os.W_OK):
+        raise WriteError(f"{option}: nothing can be written in {place}; name another place")
 
 
 def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:

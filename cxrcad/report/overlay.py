@@ -162,9 +162,7 @@ def _draw_legend(draw: ImageDraw, lines: Sequence[tuple[str, tuple[int, int, int
         y += height
 
 
-def _draw_text(
-    draw: ImageDraw, place: tuple[float, float], text: str, colour: tuple[int, int, int], font: Any
-) -> None:
+def _draw_text(draw: ImageDraw, place: tuple[float, float], text: str, colour: tuple[int, int, int], font: Any) -> None:
     """Text on a black label whose upper left corner is `place`."""
     cols, rows = _label_size(draw, text, font)
     left, top = round(place[0]), round(place[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxrcad.config import EvaluateConfig
@@ -21,12 +21,14 @@ Note = Callable[[str], None]
 def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     """F1, recall, precision, lung Dice and threshold of the folds, in the layout of the paper's Table 2.
 
-    The text is also written to evaluation.txt in the run's folder (or `config.out`). Raises what
+    The text is also written to evaluation.txt in the fold's folder of the run (or `config.out`). Raises what
     `evaluation.runs.score` does.
     """
     scored = score(config, note)
     text = table2_text([one.results for one in scored])
-    write_atomically(scored[0].folder / "evaluation.txt", text)
+    if len(scored) > 1:
+        text = f"Runs, in this order: {', '.join(_titles(scored))}.\n{text}"
+    write_atomically(_place(scored[0], config) / "evaluation.txt", text)
     return text
 
 
@@ -37,12 +39,13 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     """
     scored = score(config, note)
     texts = []
-    for one in scored:
+    titles = _titles(scored)
+    for title, one in zip(titles, scored, strict=True):
         place = _place(one, config)
         write_froc(place / "froc.json", place / "froc.csv", one.results)
-        texts.append(froc_text(one.results))
+        texts.append(f"{title}\n{froc_text(one.results)}")
     place = _place(scored[0], config)
-    curves = {_title(one): froc(pooled_matches(one.results)) for one in scored}
+    curves = {title: froc(pooled_matches(one.results)) for title, one in zip(titles, scored, strict=True)}
     pictures = [place / "froc.png", place / "froc.svg"]
     plot_froc(curves, pictures, froc_caption(scored[0].results[0].terms))
     written = ", ".join(str(place / f"froc.{ending}") for ending in ("json", "csv", "png", "svg"))
@@ -53,7 +56,13 @@ def _place(one: Scored, config: EvaluateConfig) -> Path:
     return one.folder if config.fold == "all" else one.folder / f"fold{config.fold}"
 
 
-def _title(one: Scored) -> str:
-    terms = one.results[0].terms
+def _titles(scored: Sequence[Scored]) -> list[str]:
+    """Network, tasks and the run's name, or its folder where two have one name."""
     names = {"multi": "multi-task", "single": "single-task"}
-    return f"{terms.network}, {names.get(terms.tasks, terms.tasks)} ({one.name})"
+    same = len({one.name for one in scored}) < len(scored)
+    titles = []
+    for one in scored:
+        terms = one.results[0].terms
+        title = f"{terms.network}, {names.get(terms.tasks, terms.tasks)} ({one.folder if same else one.name})"
+        titles.append(f"{title}, again" if title in titles else title)
+    return titles

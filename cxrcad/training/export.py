@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 import cxrcad
 from cxrcad import config as settings
-from cxrcad.config import NetworkConfig, TrainConfig
-from cxrcad.core import ModelError
+from cxrcad.config import FindConfig, NetworkConfig, TrainConfig
+from cxrcad.core import Case, ModelError
 from cxrcad.datasets.images import read_case
-from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
+from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.inference.bundle import Bundle, load_bundle, write_card
-from cxrcad.inference.detector import Detector
+from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.findings import find
 from cxrcad.jobs import sha256_of, write_atomically
 from cxrcad.networks.registry import build_network, tasks_of
 from cxrcad.training.loader import Sample
@@ -149,22 +150,38 @@ def export_fold(
     write_card(target, card)
     if config.find.threshold is None:
         threshold, f1 = _threshold(load_bundle(target), validation)
+        card["threshold_from"] = "best F1 on the validation cases"
     else:
         threshold, f1 = config.find.threshold, None
+        card["threshold_from"] = "given for the training"
     card["find"] = settings.to_dict(replace(config.find, threshold=threshold))
-    card["figures"] = {"validation": {"cases": len(validation), "f1": f1, "threshold": threshold}}
+    card["figures"] = {"validation cases": {"cases": len(validation), "f1": f1, "threshold": round(threshold, 4)}}
     write_card(target, card)
     return folder
 
 
 def _threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, float]:
-    """The threshold with the best F1 on the validation cases, through the code that serves, and that F1."""
+    """The threshold with the best F1 on the validation cases, through the code that serves, and that F1.
+
+    Peaks are scored once and their scores are the candidates; components depend on the level at which the map is cut,
+    so each level of 0.05 ... 0.95 is tried.
+    """
     detector = Detector.open(bundle, device="cpu")
-    matches = []
-    for sample in validation:
-        result = detector.detect(read_case(sample.case))
-        matches.append(match_image(sample.case, result.findings, HitRule()))
-    threshold = best_f1_threshold(matches)
-    if not np.isfinite(threshold):
-        threshold = 0.5
-    return float(min(max(threshold, 0.0), 1.0)), round(score_at_threshold(matches, threshold).f1, 4)
+    examined = [(sample.case, detector.examine(read_case(sample.case))) for sample in validation]
+    if bundle.find.method == "peaks":
+        matches = [match_image(case, found.result.findings, HitRule()) for case, found in examined]
+        best = score_at_threshold(matches, min(best_f1_threshold(matches), 1.0))
+    else:
+        levels = [step / 20 for step in range(19, 0, -1)]
+        best = max((_components_at(bundle.find, level, examined) for level in levels), key=lambda one: one.f1)
+    assert best.threshold is not None
+    return best.threshold, round(best.f1, 4)
+
+
+def _components_at(find_config: FindConfig, level: float, examined: Sequence[tuple[Case, Examined]]) -> Operating:
+    config = replace(find_config, threshold=level)
+    matches = [
+        match_image(case, find(found.maps["nodule"], found.maps.get("lung"), found.geometry, config), HitRule())
+        for case, found in examined
+    ]
+    return score_at_threshold(matches, level)

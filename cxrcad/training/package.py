@@ -74,7 +74,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
         f"input channels {network['channels']}",
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
-        f"- threshold: {card['find']['threshold']:.4g} (best F1 on the validation cases)",
+        f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
         f"- training: {len(training['images'])} images, {training['steps']} steps, {training['minutes']} minutes; "
         f"lambda {settings.get('balance')}, seed {settings.get('seed')}; SHA-256 of each image in card.json",
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
@@ -100,7 +100,8 @@ def _figures(fold: Path) -> dict[str, Any]:
         counts, curve = result.operating, froc(result.matches)
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
-        figures[f"test cases of fold {result.terms.fold}, protocol {result.terms.protocol}"] = {
+        terms = result.terms
+        figures[f"test cases of fold {terms.fold}, protocol {terms.protocol}, hit rule {terms.rule.kind}"] = {
             "hit_rule": result.terms.rule.describe(),
             "images": counts.n_images,
             "nodules": counts.tp + counts.fn,

@@ -78,7 +78,8 @@ def train_fold(
     cases = {case.name: case for case in dataset.cases}
     chosen = [cases[name] for name in split.train if config.normals or cases[name].positive]
     source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
-    validation = load_samples([cases[name] for name in split.validation], config, multiple)
+    held = [cases[name] for name in split.validation if config.normals or cases[name].positive]
+    validation = load_samples(held, config, multiple)
     without = sum(sample.lung is None for sample in source.samples)
     if without and config.network.tasks == "multi":
         progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")

@@ -1,0 +1,65 @@
+"""The models that ship: complete cards, weights that fit, and obvious nodules of phantoms found."""
+
+import json
+
+import pytest
+
+from cxrcad.core import Radiograph, Source
+from cxrcad.datasets.phantom import phantom_image
+from cxrcad.inference.bundle import DEFAULT_MODEL, packaged_models, resolve_model
+from cxrcad.inference.detector import Detector
+
+BUNDLES = packaged_models()
+OBVIOUS = 5
+
+
+def test_the_default_model_ships():
+    assert DEFAULT_MODEL in [bundle.name for bundle in BUNDLES]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_a_card_names_data_use_figures_and_the_images_of_its_training(bundle):
+    card = bundle.card
+    text = json.dumps(card)
+    for source in ("NIH Clinical Center", "ChestX-ray8", "LIDC-IDRI", "CC BY 3.0"):
+        assert source in text
+    assert "Not a medical device" in card["intended_use"]
+    assert len(bundle.training_images) == len(card["training"]["images"]) > 100
+    figures = [value for name, value in card["figures"].items() if name.startswith("test cases of fold")]
+    assert figures
+    for figure in figures:
+        assert figure["hit_rule"]
+        assert 0 < figure["recall"] < 1
+    assert card["parity"]["largest_difference"] < 1e-3
+    size = sum(file.stat().st_size for file in bundle.folder.iterdir())
+    assert size < 20e6
+    readme = (bundle.folder / "README.md").read_text(encoding="utf-8")
+    assert "NIH Clinical Center" in readme
+    assert "ot a medical device" in readme
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_weights_give_what_the_onnx_file_gives(bundle):
+    from cxrcad.training.export import compare_runtimes
+
+    image = phantom_image(4, 512, subtlety=3).pixels
+    assert compare_runtimes(bundle.folder, [image]) < 1e-3
+
+
+def test_at_least_half_of_the_phantoms_obvious_nodules_are_found():
+    detector = Detector.open(resolve_model(), "cpu")
+    found = 0
+    for seed in range(12):
+        phantom = phantom_image(100 + seed, 1024, subtlety=OBVIOUS)
+        source = Source(f"phantom {seed}", "phantom", "0" * 64)
+        radiograph = Radiograph(phantom.pixels, (0.35, 0.35), "phantom", None, source)
+        result = detector.detect(radiograph)
+        reported = [finding for finding in result.findings if finding.score >= detector.bundle.threshold]
+        truth = phantom.nodule
+        assert truth is not None
+        found += any(
+            (finding.center_px[0] - truth.x_px) ** 2 + (finding.center_px[1] - truth.y_px) ** 2
+            <= (truth.diameter_mm / 2 / 0.35) ** 2
+            for finding in reported
+        )
+    assert found >= 6
