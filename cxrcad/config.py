@@ -129,6 +129,7 @@ class LossConfig:
     balance_start: float = setting(0.99, "lambda from which a learned balance starts", low=0.01, high=0.99)
     min_class_weight: float = setting(0.0, "least class weight of equation 1", low=0)
     max_class_weight: float = setting(1000.0, "largest class weight of equation 1", low=1)
+    focal: float = setting(0.0, "exponent of a focal loss on nodules (Lin 2017); 0 is equation 1", low=0, high=5)
     truth: str = setting("disc", "nodule mask: a disc of the nodule's size, or its box", choices=("disc", "box"))
 
 
@@ -176,6 +177,7 @@ class TrainConfig:
     schedule: str = setting("constant", "learning rate over the steps", choices=("constant", "cosine"))
     warmup_steps: int = setting(0, "steps over which the learning rate rises", low=0)
     ema: float = setting(0.0, "decay of the moving average of the weights that is kept; 0 for none", low=0, high=0.9999)
+    init: str | None = setting(None, "packaged model, or folder of one, whose weights are the first (default: random)")
     seed: int = setting(0, "seed of weights, order and augmentation", low=0)
     device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting("auto", "auto: bf16 autocast where it pays", choices=("auto", "fp32", "bf16"))

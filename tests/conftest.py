@@ -1,13 +1,24 @@
-"""Fixtures shared by all tests: where open data may lie, and a small open-jsrt made from it."""
+"""Fixtures shared by all tests: open data where it lies, small data sets, toy models, and the command line."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
+import json
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+SIDE = 64
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +28,182 @@ def open_data() -> Path:
     if not (folder / "nih" / "metadata.csv").is_file():
         pytest.skip(f"no open data at {folder}; set CXRCAD_OPEN_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 positives and 10 normals of 64 x 64 pixels (5.6 mm a pixel); fold masks for all but OXLN001."""
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    (folder / "images").mkdir()
+    masks = folder / "scr" / "fold1" / "masks"
+    for side in ("left lung", "right lung"):
+        (masks / side).mkdir(parents=True)
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    right, left = (abs(rows - 32) < 22) & (abs(cols - 18) < 12), (abs(rows - 32) < 22) & (abs(cols - 46) < 12)
+    table, normals = [], []
+    for index in range(30):
+        name = f"OXLN{index + 1:03d}" if index < 20 else f"OXNN{index - 19:03d}"
+        image = 150 - 90.0 * (right | left) + rng.normal(0, 4, (SIDE, SIDE))
+        if index < 20:
+            x, y = 12 + int(rng.integers(12)), 14 + int(rng.integers(36))
+            image += 70.0 * ((rows - y) ** 2 + (cols - x) ** 2 <= 9)
+            scale = 2048 / SIDE
+            row = (f"{name}.IMG", 1 + index % 5, 36, 60, "Male", round((x + 0.5) * scale), round((y + 0.5) * scale))
+            table.append("\t".join(map(str, (*row, "benign", "r.upper lobe", "disc"))))
+        else:
+            normals.append(f"{name}.IMG\t50\tFemale\tnormal")
+        Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(folder / "images" / f"{name}.png")
+        if name != "OXLN001":
+            for side, mask in (("right lung", right), ("left lung", left)):
+                Image.fromarray(mask.astype(np.uint8) * 255).save(masks / side / f"{name}.gif")
+    (folder / "CLNDAT_EN.txt").write_text("\r\n".join(table) + "\r\n")
+    (folder / "CNNDAT_EN.TXT").write_text("\n".join(normals) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def disc_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10 positives and 5 normals of 64 x 64 pixels whose answer a toy model knows.
+
+    Each nodule is the brightest disc (240 on 40); the even positives also have a fainter disc (200) outside the lungs.
+    The lung mask is rows 16-59 and columns 12-51.
+    """
+    folder = tmp_path_factory.mktemp("discs")
+    (folder / "images").mkdir()
+    lungs = {"right lung": slice(12, 32), "left lung": slice(32, 52)}
+    for side in lungs:
+        (folder / "scr" / "fold1" / "masks" / side).mkdir(parents=True)
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    table = []
+    for number in range(1, 11):
+        name, x, y = f"JPCLN{number:03d}", 16 + 2 * number, 24 + 3 * number
+        image = np.full((SIDE, SIDE), 40, np.uint8)
+        image[(rows - y) ** 2 + (cols - x) ** 2 <= 9] = 240
+        if number % 2 == 0:
+            image[(rows - 7) ** 2 + (cols - 7) ** 2 <= 9] = 200
+        row = (f"{name}.IMG", 1 + number % 5, 36, 60, "Male", 32 * x + 16, 32 * y + 16, "benign", "r.lower lobe", "")
+        table.append("\t".join(map(str, row)))
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+    for number in range(1, 6):
+        name, image = f"JPCNN{number:03d}", np.full((SIDE, SIDE), 40, np.uint8)
+        image[:, :number] = 200
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+    for image_file in (folder / "images").iterdir():
+        for side, columns in lungs.items():
+            lung = np.zeros((SIDE, SIDE), np.uint8)
+            lung[16:60, columns] = 255
+            Image.fromarray(lung).save(folder / "scr" / "fold1" / "masks" / side / f"{image_file.stem}.gif")
+    (folder / "CLNDAT_EN.txt").write_text("\n".join(table) + "\n")
+    (folder / "CNNDAT_EN.TXT").write_text("".join(f"JPCNN{i:03d}.IMG\t50\tFemale\tnormal\n" for i in range(1, 6)))
+    return folder
+
+
+def _toys() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("toys", ROOT / "tests" / "inference" / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_toy() -> Callable[..., Path]:
+    """`make_toy(folder, outputs=..., **card)` -> the folder of a packaged model: nodules are what is bright."""
+    from cxrcad.config import FindConfig, GridConfig
+    from cxrcad.inference.bundle import write_card
+
+    toys = _toys()
+
+    def make(folder: Path, outputs: tuple[str, ...] = ("nodule", "lung"), threshold: float = 0.9, **card: Any) -> Path:
+        toys.write_onnx(folder / "model.onnx", outputs)
+        find = FindConfig(threshold=threshold, min_area_mm2=30.0, peak_distance_mm=20.0)
+        own = {
+            "name": folder.name,
+            "grid": GridConfig(side=SIDE),
+            "find": find,
+            "tasks": list(outputs),
+            "network": {"network": "u-net", "tasks": "multi" if len(outputs) > 1 else "single", "norm": "group"},
+            "training": {"images": [], "steps": 7, "minutes": 0.5},
+            "intended_use": "Tests.",
+        }
+        write_card(folder, toys.tiny_card(**{**own, **card}))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_run(disc_data: Path, make_toy: Callable[..., Path]) -> Callable[..., Path]:
+    """`make_run(folder, folds=(3,), finished=seconds, **make_toy's)` -> a run on `disc_data` with toy models."""
+    from cxrcad.config import TrainConfig, build, to_toml
+    from cxrcad.datasets.folds import make_folds, save_folds
+    from cxrcad.datasets.jsrt import read_jsrt
+
+    def make(folder: Path, folds: Sequence[int] = (3,), finished: float | None = None, **toy: Any) -> Path:
+        dataset = read_jsrt(disc_data)
+        save_folds(folder / "folds.json", make_folds(dataset, 2020), dataset)
+        for fold in folds:
+            place = folder / f"fold{fold}"
+            make_toy(place / "model", **{"name": f"{folder.name}-fold{fold}", **toy})
+            (place / "config.toml").write_text(to_toml(build(TrainConfig, {"data": disc_data, "fold": str(fold)})))
+            if finished is not None:
+                os.utime(place / "model" / "card.json", (finished, finished))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fold_names() -> Callable[..., list[str]]:
+    """`fold_names(run, fold, prefix="")` -> the fold's test cases."""
+
+    def names(run: Path, fold: int, prefix: str = "") -> list[str]:
+        folds = json.loads((run / "folds.json").read_text())["folds"]
+        return [name for name in folds[fold - 1]["test"] if name.startswith(prefix)]
+
+    return names
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cxrcad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """`cxrcad("detect", path, ...)` -> Answer(code, out, err): the command line in an empty folder, `tmp_path`."""
+    from cxrcad.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CXRCAD_")]:
+        monkeypatch.delenv(name)
+    return lambda *arguments: _answer(main, arguments)
+
+
+def _answer(main: Callable[..., None], arguments: Sequence[object]) -> Answer:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    assert "Traceback" not in err.getvalue()
+    return Answer(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    """A run that `cxrcad train` made in seconds (fold 3, u-net with both tasks), and what the command said."""
+    pytest.importorskip("torch")
+    from cxrcad.cli.main import main
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    flags = {
+        "data": tiny_data, "run": run, "fold": 3, "network": "u-net", "tasks": "multi", "norm": "group", "side": SIDE,
+        "epochs": 12, "precision": "fp32", "threads": 1, "device": "cpu", "min-area-mm2": 30, "peak-distance-mm": 20,
+        "max-class-weight": 20, "min-class-weight": 1, "validate-epochs": 6,
+    }  # fmt: skip
+    return run, _answer(main, ["train", *(part for name, value in flags.items() for part in (f"--{name}", value))])

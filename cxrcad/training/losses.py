@@ -24,10 +24,16 @@ def class_weights(labels: Tensor, low: float, high: float) -> Tensor:
     return weights.clamp(low, high)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: float) -> Tensor:
-    """Equation 1, mean over the pixels. `logits` (B, 2, H, W); `labels` (B, H, W) int64, 0 or 1."""
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: float, focal: float = 0.0) -> Tensor:
+    """Equation 1, mean over the pixels. `logits` (B, 2, H, W); `labels` (B, H, W) int64, 0 or 1.
+
+    `focal` above 0 multiplies each pixel's loss by (1 - probability of its label) ** focal (Lin et al. 2017): the many
+    pixels that are told apart easily then no longer outweigh the few that look like nodules.
+    """
     weights = class_weights(labels, low, high)
     losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    if focal > 0:
+        losses = losses * (1 - torch.exp(-losses)).clamp(min=1e-6) ** focal
     return (losses * weights[labels]).mean()
 
 

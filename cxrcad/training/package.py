@@ -36,6 +36,7 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     """
     source = _source(run, config.fold)
     _check_out(out)
+    _check_card(source)
     images = _images(source, config)
     card = {**source.card, "name": config.name or out.resolve().name}
     card["figures"] = {**source.card.get("figures", {}), **_figures(source.folder.parent)}
@@ -148,6 +149,20 @@ def _check_out(out: Path) -> None:
         raise UsageError(f"--out {out}: is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / CARD_NAME).is_file():
         raise UsageError(f"--out {out}: holds other files; name a new folder")
+
+
+def _check_card(source: Bundle) -> None:
+    """Raise ModelError for a card that lacks what an export tells of."""
+    needed = {"created": (), "intended_use": (), "network": ("network", "norm", "channels")}
+    parts = {**needed, "training": ("images", "steps", "minutes")}
+    missing = [
+        ".".join(filter(None, (part, name)))
+        for part, names in parts.items()
+        for name in names or ("",)
+        if part not in source.card or (name and name not in source.card[part])
+    ]
+    if missing:
+        raise ModelError(f"{source.folder / CARD_NAME}: {', '.join(missing)} missing; train or export it again")
 
 
 def _source(run: Path, fold: str) -> Bundle:

@@ -20,13 +20,14 @@ from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
+from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.findings import find
 from cxrcad.jobs import Progress, Silent, write_json
 from cxrcad.networks.registry import build_network
 from cxrcad.training.augment import augment
 from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
 from cxrcad.training.device import Backend, channels_last, open_backend
-from cxrcad.training.export import export_fold
+from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Batch, Sample, Source, load_samples, make_source
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
 
@@ -73,6 +74,8 @@ def train_fold(
     backend = open_backend(config)
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.network, config.grid.side))
+    if config.init is not None:
+        _start_from(network, config.init)
     state = _new_state(network, config)
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
     cases = {case.name: case for case in dataset.cases}
@@ -94,6 +97,18 @@ def train_fold(
     _run(state, source, validation, total, config, backend, folder, progress)
     trained = state.average if config.ema else state.network
     return export_fold(trained, config, source.samples, validation, folder, state.history, state.seconds)
+
+
+def _start_from(network: nn.Module, model: str) -> None:
+    """Load the weights of a packaged model (or run's fold) into `network`. Raises TrainingError, ModelError."""
+    first = load_network(resolve_model(model).folder)
+    try:
+        network.load_state_dict(first.state_dict())
+    except RuntimeError:
+        raise TrainingError(
+            f"--init {model}: its weights do not fit this network; give the --network, --norm, --tasks and --channels "
+            "that its card names"
+        ) from None
 
 
 def _new_state(network: nn.Module, config: TrainConfig) -> _State:
@@ -162,7 +177,7 @@ def _step(state: _State, source: Source, total: int, config: TrainConfig, backen
 
 def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
-    losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high)}
+    losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high, config.loss.focal)}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high)

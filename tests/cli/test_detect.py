@@ -1,0 +1,285 @@
+"""`cxrcad detect`: every format in one call, a bad file among them, and where the boxes go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrcad.core import UsageError
+from cxrcad.report.boxes import json_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDE = 128
+
+
+def disc(level: int, background: int) -> np.ndarray:
+    """A disc of radius 8 about pixel edge (40, 88) on a plain field; `level` marks the dense."""
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    image = np.full((SIDE, SIDE), background, np.uint16)
+    image[(rows - 87.5) ** 2 + (cols - 39.5) ** 2 <= 64] = level
+    return image
+
+
+def write_dicom(path: Path, pixels: np.ndarray, photometric: str, bits: int, syntax: str | None = None) -> None:
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
+    dataset.StudyInstanceUID = dataset.SeriesInstanceUID = generate_uid()
+    dataset.Modality, dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "DX", photometric, 1
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, bits, bits - 1, 0
+    dataset.PixelSpacing = [0.5, 0.5]
+    dataset.add_new("PixelData", "OW", pixels.astype("<u2").tobytes())
+    if syntax:
+        dataset.compress(syntax)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory):
+    """One radiograph in eight encodings, a DICOM cut short, and files that are no radiograph."""
+    from pydicom.uid import JPEG2000Lossless, RLELossless
+
+    folder = tmp_path_factory.mktemp("scans")
+    write_dicom(folder / "mono1.dcm", 4095 - disc(4000, 600), "MONOCHROME1", 12)
+    write_dicom(folder / "mono2.dcm", disc(4000, 600), "MONOCHROME2", 12)
+    write_dicom(folder / "j2k.dcm", disc(4000, 600), "MONOCHROME2", 12, JPEG2000Lossless)
+    write_dicom(folder / "rle.dcm", disc(4000, 600), "MONOCHROME2", 12, RLELossless)
+    write_dicom(folder / "deep.dcm", disc(60000, 9000), "MONOCHROME2", 16)
+    Image.fromarray(disc(240, 40).astype(np.uint8)).save(folder / "gray.png")
+    Image.fromarray(disc(60000, 9000)).save(folder / "gray16.png")
+    jsrt = np.kron(4095 - disc(4000, 600), np.ones((16, 16), np.uint16))
+    (folder / "JPCLN001.IMG").write_bytes(jsrt.astype(">u2").tobytes())
+    whole = (folder / "mono2.dcm").read_bytes()
+    (folder / "cut.dcm").write_bytes(whole[: len(whole) - 5000])
+    (folder / "notes.txt").write_text("not a scan")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy(make_toy, tmp_path_factory):
+    return make_toy(tmp_path_factory.mktemp("models") / "toy", grid={"side": 128}, threshold=0.5)
+
+
+@pytest.fixture
+def detect(cxrcad, toy):
+    return lambda *arguments: cxrcad("detect", "--model", toy, "--device", "cpu", "--threads", "1", *arguments)
+
+
+def test_a_folder_of_every_format_in_one_call_with_a_cut_file_among_them(detect, scans, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    answer = detect(scans)
+    assert (answer.code, answer.out) == (1, "")
+    document = json.loads((tmp_path / "boxes.json").read_text())
+    jsonschema.validate(document, json_schema())
+    names = ["JPCLN001.IMG", "deep.dcm", "gray.png", "gray16.png", "j2k.dcm", "mono1.dcm", "mono2.dcm", "rle.dcm"]
+    assert [Path(image["path"]).name for image in document["images"]] == names
+    for image in document["images"]:
+        (found,) = image["findings"]
+        center = [value * SIDE / image["cols"] for value in found["center_px"]]
+        assert center == pytest.approx([40, 88], abs=0.3), image["path"]
+        assert found["score"] > 0.9
+        assert found["lung_probability"] == 0.75
+    by_name = dict(zip(names, document["images"], strict=True))
+    assert by_name["JPCLN001.IMG"]["spacing_mm"] == [0.175, 0.175]
+    assert by_name["mono1.dcm"]["spacing_from"] == "PixelSpacing"
+    assert any("MONOCHROME1" in note for note in by_name["mono1.dcm"]["notes"])
+    assert by_name["mono1.dcm"]["findings"] == by_name["mono2.dcm"]["findings"] == by_name["rle.dcm"]["findings"]
+    assert by_name["gray.png"]["findings"][0]["box_mm"] is None
+    (failure,) = document["failures"]
+    assert failure["path"] == str(scans / "cut.dcm")
+    assert failure["error"].startswith(f"{scans / 'cut.dcm'}: pixel data")
+    assert "copy the file again" in failure["error"]
+    lines = answer.err.splitlines()
+    assert lines[0] == "toy on CPUExecutionProvider: 9 images"
+    assert lines[1] == f"failed: {failure['error']}"
+    assert lines[-1].startswith("8 images done, 8 findings, 1 failed, ")
+    assert lines[-1].endswith("; boxes.json")
+
+
+def test_good_files_end_with_0_and_the_boxes_on_stdout_alone(detect, scans, tmp_path):
+    answer = detect(scans / "gray.png", scans / "mono1.dcm", "--out", "-")
+    assert answer.code == 0
+    assert [Path(image["path"]).name for image in json.loads(answer.out)["images"]] == ["gray.png", "mono1.dcm"]
+    assert answer.err.splitlines()[-1].startswith("2 images done, 2 findings, ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_names_the_file_and_makes_its_folder(detect, scans, tmp_path):
+    assert detect(scans / "gray.png", "--out", "deep/er/found.json").code == 0
+    assert json.loads((tmp_path / "deep" / "er" / "found.json").read_text())["model"]["name"] == "toy"
+
+
+def scores(answer) -> list[float]:
+    return [finding["score"] for finding in json.loads(answer.out)["images"][0]["findings"]]
+
+
+@pytest.fixture
+def two_levels(tmp_path):
+    """A bright block, and a fainter one of some 0.4."""
+    pixels = np.full((SIDE, SIDE), 40, np.uint8)
+    pixels[20:32, 20:32], pixels[80:92, 80:92] = 240, 120
+    Image.fromarray(pixels).save(tmp_path / "two.png")
+    return tmp_path / "two.png"
+
+
+def test_threshold_and_min_score_decide_what_is_reported(detect, two_levels):
+    own = detect(two_levels, "--out", "-")
+    assert len(scores(own)) == 1
+    lower = detect(two_levels, "--out", "-", "--threshold", "0.3")
+    assert json.loads(lower.out)["model"]["threshold"] == 0.3
+    assert scores(lower)[1] == pytest.approx(0.4, abs=0.02)
+    everything = detect(two_levels, "--out", "-", "--min-score", "0")
+    assert json.loads(everything.out)["model"]["threshold"] == 0.5
+    assert scores(everything)[:2] == scores(lower)
+    assert scores(detect(two_levels, "--out", "-", "--min-score", "1", "--threshold", "0.3")) == scores(own)
+
+
+def test_a_setting_of_the_finding_goes_before_the_model_s(detect, two_levels):
+    assert scores(detect(two_levels, "--out", "-", "--min-score", "0", "--max-findings", "1")) == pytest.approx([1.0])
+
+
+def test_a_run_s_fold_is_a_model_too(cxrcad, make_run, disc_data, tmp_path):
+    run = make_run(tmp_path / "run")
+    answer = cxrcad("detect", disc_data / "images" / "JPCLN001.png", "--model", run / "fold3", "--out", "-")
+    document = json.loads(answer.out)
+    assert (document["model"]["name"], document["model"]["threshold"]) == ("run-fold3", 0.9)
+    assert document["images"][0]["findings"][0]["center_px"] == pytest.approx([18.5, 27.5], abs=0.2)
+
+
+def test_overlays_are_pictures_one_a_file_whatever_their_names(detect, scans, tmp_path):
+    (tmp_path / "other").mkdir()
+    Image.fromarray(disc(240, 40).astype(np.uint8)).save(tmp_path / "other" / "mono2.png")
+    paths = [scans / "mono2.dcm", tmp_path / "other" / "mono2.png", scans / "cut.dcm"]
+    assert detect(*paths, "--overlay", "pictures").code == 1
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["mono2-2.png", "mono2.png"]
+    with Image.open(tmp_path / "pictures" / "mono2.png") as picture:
+        assert (picture.mode, picture.size) == ("RGB", (768, 768))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["in.png", "--out", "."], 2, "--out .: is a folder; name the file, for example boxes.json"),
+        (["in.png", "--out", "in.png"], 2, "--out in.png: is one of the radiographs and would be overwritten"),
+        (["in.png", "--out", "in.png/boxes.json"], 2, "is a file, not a folder; name another place"),
+        (["in.png", "--overlay", "."], 2, "--overlay .: in.png is a radiograph and would be overwritten"),
+        (["in.png", "--overlay", "in.png"], 2, "is a file, not a folder; name another place"),
+        (["in.png", "--threshold", "nan"], 2, "--threshold: threshold is 'nan'; it takes a number at least 0"),
+        (["in.png", "--min-score", "2"], 2, "--min-score: min_score is '2'; it takes a number at least 0, at most 1"),
+        (["in.png", "--threads", "0"], 2, "--threads: threads is '0'; it takes a whole number at least 1"),
+        (["in.png", "--device", "gpu"], 2, "--device: device is 'gpu'; choose from auto, cpu, cuda"),
+        (["in.png", "--model", "none"], 1, "none: no packaged model has this name and there is no such folder"),
+        (["in.png", "--model", "in.png"], 1, "in.png: a file; a model is a folder"),
+        (["in.png", "--config", "none.toml"], 2, "none.toml: there is no such settings file; check --config"),
+        (["--out", "-"], 2, "Missing argument 'PATHS...'."),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_before_the_work(cxrcad, toy, tmp_path, arguments, code, sentence):
+    Image.fromarray(disc(240, 40).astype(np.uint8)).save(tmp_path / "in.png")
+    model = [] if "--model" in arguments else ["--model", toy]
+    answer = cxrcad("detect", *arguments, *model)
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.splitlines()[-1].startswith("Error: ")
+    assert sentence in answer.err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_cuda_that_is_not_there_is_an_error_and_not_the_cpu_in_silence(cxrcad, toy, scans):
+    answer = cxrcad("detect", scans / "gray.png", "--model", toy, "--device", "cuda", "--out", "-")
+    if answer.code == 0:
+        assert json.loads(answer.out)["model"]["provider"] == "CUDAExecutionProvider"
+    else:
+        assert (answer.code, answer.out) == (1, "")
+        assert "use --device cpu, or install onnxruntime-gpu" in answer.err
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty folder", "empty file", "text"])
+def test_a_path_without_a_radiograph_is_a_failure(detect, tmp_path, kind):
+    path = tmp_path / "what"
+    if kind == "empty folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_text("" if kind == "empty file" else "a letter")
+    answer = detect(path, "--out", "-")
+    document = json.loads(answer.out)
+    said = {
+        "missing": "there is no such file",
+        "empty folder": "a folder without a radiograph",
+        "empty file": "empty, 0 bytes",
+        "text": "text, not an image",
+    }
+    assert (answer.code, document["images"]) == (1, [])
+    assert document["failures"][0]["error"].startswith(f"{path}: {said[kind]}")
+
+
+def run_command(toy, *arguments, **options):
+    command = [sys.executable, "-m", "cxrcad", "detect", "--model", str(toy), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_ctrl_c_keeps_what_was_done(toy, scans, tmp_path):
+    for number in range(400):
+        os.link(scans / "JPCLN001.IMG", tmp_path / f"{number:03}.IMG")
+    child = run_command(toy, tmp_path, "--out", tmp_path / "part.json", "--overlay", tmp_path / "pictures")
+    while not list((tmp_path / "pictures").glob("001.png")) and child.poll() is None:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in said
+    done = len(json.loads((tmp_path / "part.json").read_text())["images"])
+    assert 1 <= done < 400
+    assert f"stopped: {tmp_path / 'part.json'} holds the {done} of 400 files that were done" in said
+    assert said.splitlines()[-1] == "cxrcad: stopped"
+
+
+def test_a_closed_pipe_and_a_full_disk_end_without_a_traceback(toy, scans):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as closed:
+        child = run_command(toy, scans / "gray.png", "--out", "-", stdout=closed)
+        _, said = child.communicate(timeout=60)
+    assert (child.returncode, "Traceback" in said) == (1, False)
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Path("/dev/full").open("w") as full:
+        child = run_command(toy, scans / "gray.png", "--out", "-", stdout=full)
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "Error: the output: No space left on device" in said
+    assert "Traceback" not in said
+
+
+def test_what_is_done_is_written_when_an_overlay_cannot_be(toy, scans, tmp_path, monkeypatch):
+    from cxrcad.config import DetectConfig, build
+    from cxrcad.core import WriteError
+    from cxrcad.jobs import Silent
+    from cxrcad.report import detection
+
+    def full(*arguments, **options):
+        raise WriteError("the disk is full")
+
+    monkeypatch.setattr(detection, "write_overlay", full)
+    config = build(DetectConfig, {"model": str(toy), "device": "cpu"})
+    out = tmp_path / "boxes.json"
+    with pytest.raises(WriteError, match="the disk is full"):
+        detection.detect_to_file(config, [scans / "gray.png", scans / "rle.dcm"], out, tmp_path / "ov", Silent())
+    assert [Path(image["path"]).name for image in json.loads(out.read_text())["images"]] == ["gray.png"]
+    with pytest.raises(UsageError, match="is a folder"):
+        detection.detect_to_file(config, [scans / "gray.png"], tmp_path, None, Silent())

@@ -1,0 +1,182 @@
+"""`cxrcad evaluate`: the figures of Table 2 from a run, or from a packaged model; what is kept and used again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def row(text: str, name: str) -> str:
+    """The table's line of these figures, after its name."""
+    return next(line.split(name, 1)[1].strip() for line in text.splitlines() if name in line and "%" in line)
+
+
+@pytest.fixture
+def run(make_run, tmp_path):
+    return make_run(tmp_path / "runs" / "toy")
+
+
+def test_a_fold_is_scored_as_table_2(cxrcad, run, disc_data):
+    answer = cxrcad("evaluate", "--fold", "3")
+    assert answer.code == 0, answer.err
+    assert f"Data {disc_data}, protocol paper (images with a nodule only)." in answer.out
+    assert "A hit is a finding whose centre lies in the nodule's disc" in answer.out
+    assert row(answer.out, "paper, Table 2").split()[:3] == ["74.0", "±", "2.5"]
+    assert row(answer.out, "fold 3  ") == "100.0 %         100.0 % [34.2, 100.0]  100.0 %"
+    assert "threshold 0.9 (best F1 on the fold's validation cases)" in answer.out
+    assert "false positives 0 (0.00 per image): 0 inside the lung fields, 0 outside" in answer.out
+    assert "lung Dice 0.601, mean of 2 images" in answer.out  # 2 x 1760 / (1760 + 4096): all of it is called lung
+    assert (run / "fold3" / "evaluation.txt").read_text() == answer.out
+
+
+def test_false_positives_outside_the_lungs_are_counted(cxrcad, make_run, fold_names, tmp_path):
+    run = make_run(tmp_path / "runs" / "low", threshold=0.3)
+    fainter = [name for name in fold_names(run, 3, "JPCLN") if int(name[-1]) % 2 == 0]
+    answer = cxrcad("evaluate", "--fold", "3")
+    count, rate = len(fainter), len(fainter) / 2
+    assert f"false positives {count} ({rate:.2f} per image): 0 inside the lung fields, {count} outside" in answer.out
+
+
+def test_all_folds_have_a_mean_with_its_deviation_and_pooled_figures(cxrcad, make_run, tmp_path):
+    make_run(tmp_path / "runs" / "five", folds=(1, 2, 3, 4, 5))
+    answer = cxrcad("evaluate")
+    assert answer.code == 0, answer.err
+    assert row(answer.out, "mean of 5 folds") == "100.0 ± 0.0 %   100.0 ± 0.0 %          100.0 ± 0.0 %"
+    assert row(answer.out, "pooled") == "100.0 %         100.0 % [72.2, 100.0]  100.0 %"
+    assert "folds 1, 2, 3, 4, 5: 10 images, 10 nodules" in answer.out
+
+
+def test_folds_that_are_missing_are_named(cxrcad, make_run, tmp_path):
+    make_run(tmp_path / "runs" / "two", folds=(2, 4))
+    answer = cxrcad("evaluate")
+    assert "folds 1, 3, 5 are not finished and not in the figures" in answer.err
+    assert "mean of 2 folds" in answer.out
+
+
+def test_the_newest_run_that_holds_the_fold_is_named_on_stderr(cxrcad, make_run, tmp_path):
+    make_run(tmp_path / "runs" / "b-old", finished=1_000)
+    make_run(tmp_path / "runs" / "a-newer", finished=2_000)
+    make_run(tmp_path / "runs" / "c-newest-of-another-fold", folds=(1,), finished=3_000)
+    answer = cxrcad("evaluate", "--fold", "3")
+    assert answer.err.startswith("run runs/a-newer: the newest that holds the fold\n")
+    named = cxrcad("evaluate", "--fold", "3", "--run", "runs/b-old")
+    assert "newest" not in named.err
+    assert named.out == answer.out
+    other = cxrcad("evaluate", "--fold", "3", "--runs", "elsewhere")
+    assert (other.code, other.out) == (1, "")
+
+
+def test_kept_matches_are_used_again_until_model_rule_or_data_change(cxrcad, run, make_toy):
+    kept = run / "fold3" / "matches-paper-center.json"
+    first = cxrcad("evaluate", "--fold", "3")
+    assert "fold 3: detecting in 2 images" in first.err
+    second = cxrcad("evaluate", "--fold", "3")
+    assert "fold 3: 2 images, matches of runs/toy/fold3/matches-paper-center.json used again" in second.err
+    assert second.out == first.out
+    document = json.loads(kept.read_text())
+    assert [image["case"][:5] for image in document["images"]] == ["JPCLN", "JPCLN"]
+    iou = cxrcad("evaluate", "--fold", "3", "--hit-rule", "iou", "--min-iou", "0.3")
+    assert "detecting in 2 images" in iou.err
+    assert "IoU of at least 0.3" in iou.out
+    make_toy(run / "fold3" / "model", threshold=0.8)
+    changed = cxrcad("evaluate", "--fold", "3")
+    assert "detecting in 2 images" in changed.err
+    assert "threshold 0.8 " in changed.out
+    kept.write_text("{")
+    assert cxrcad("evaluate", "--fold", "3").out == changed.out
+
+
+def test_images_that_the_model_was_trained_on_are_no_test(cxrcad, make_run, disc_data, tmp_path, fold_names):
+    from cxrcad.jobs import sha256_of
+
+    name = fold_names(make_run(tmp_path / "names"), 3, "JPCLN")[0]
+    seen = sha256_of(disc_data / "images" / f"{name}.png")
+    make_run(tmp_path / "runs" / "leak", training={"images": [seen]})
+    answer = cxrcad("evaluate", "--fold", "3")
+    assert f"NOT A TEST: 1 of the scored images stand in the model's training list: {name}" in answer.out
+    curve = cxrcad("froc", "--fold", "3")
+    assert f"NOT A TEST: 1 of the images stand in the model's training list: {name}" in curve.out
+
+
+def test_the_protocol_decides_which_images_are_scored(cxrcad, run):
+    assert "fold 3: 3 images, 2 nodules" in cxrcad("evaluate", "--fold", "3", "--protocol", "jsrt-247").out
+    assert "fold 3: 2 images, 2 nodules" in cxrcad("evaluate", "--fold", "3", "--protocol", "jsrt-140").out
+
+
+def test_a_packaged_model_is_scored_on_the_folds_of_the_data(cxrcad, make_toy, disc_data, tmp_path):
+    make_toy(tmp_path / "packed")
+    answer = cxrcad("evaluate", "--model", "packed", "--data", disc_data, "--fold", "2", "--out", "figures")
+    assert answer.code == 0, answer.err
+    assert "threshold 0.9 (the model's card)" in answer.out
+    assert (tmp_path / "figures" / "fold2" / "matches-paper-center.json").is_file()
+    assert (tmp_path / "figures" / "fold2" / "evaluation.txt").read_text() == answer.out
+    both = cxrcad("evaluate", "--model", "packed", "--data", disc_data, "--fold", "2", "--run", "runs/x")
+    assert "model packed is scored, and run runs/x is not" in both.err
+
+
+def test_a_second_run_stands_beside_the_first(cxrcad, run, make_run, tmp_path):
+    make_run(tmp_path / "other", outputs=("nodule",))
+    answer = cxrcad("evaluate", "--fold", "3", "--beside", "other")
+    assert answer.out.startswith("Runs, in this order: u-net, multi-task (toy), u-net, single-task (other).\n")
+    assert [line.split()[0] for line in answer.out.splitlines() if " fold 3  " in line] == ["Multiple", "Single"]
+    assert answer.out.count("lung Dice: none") == 1
+
+
+def test_a_real_run_finds_discs_through_its_onnx_file(cxrcad, tiny_run):
+    run, _ = tiny_run
+    answer = cxrcad("evaluate", "--fold", "3", "--run", run, "--device", "cpu", "--threads", "1")
+    assert answer.code == 0, answer.err
+    assert "U-net, multiple task, fold 3: 4 images, 4 nodules" in answer.out
+    recall = float(row(answer.out, "fold 3  ").split("%")[1].split()[0])
+    assert recall >= 25
+
+
+def test_without_data_or_run_three_lines_say_how_to_get_it(cxrcad):
+    answer = cxrcad("evaluate", "--fold", "3")
+    assert (answer.code, answer.out, len(answer.err.splitlines())) == (1, "", 3)
+    assert "`cxrcad phantom OUT`" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "sentence"),
+    [
+        (["--fold", "9"], 2, "--fold: fold is '9'; choose from 1, 2, 3, 4, 5, all"),
+        (["--min-iou", "nan"], 2, "--min-iou: min_iou is 'nan'; it takes a number at least 0, at most 1"),
+        (["--hit-rule", "near"], 2, "--hit-rule: hit_rule is 'near'; choose from center, iou, distance"),
+        (["--run", "none"], 1, "none: there is no such run; name a folder that `cxrcad train` wrote"),
+        (["--fold", "1"], 1, "no run holds fold 1 finished; `cxrcad train --fold 1` makes one"),
+        (["--run", "runs/toy", "--fold", "1"], 1, "holds no finished fold 1 (finished: 3)"),
+        (["--run", "runs/toy/fold3"], 1, "one fold of a run; name the run, --run runs/toy, and choose with --fold"),
+        (["--beside", "none"], 1, "none: there is no such run"),
+        (["--model", "none"], 1, "none: no packaged model has this name"),
+        (["--data", "none"], 1, "none: there is no such folder; --data takes a folder in JSRT's layout"),
+        (["--out", "file"], 1, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_sentence(cxrcad, run, disc_data, tmp_path, flags, code, sentence):
+    (tmp_path / "file").write_text("")
+    given = flags if "--data" in flags else [*flags, "--data", disc_data]
+    answer = cxrcad("evaluate", *given)
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.splitlines()[-1].startswith("Error: ")
+    assert sentence in answer.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("folds.json", "not JSON"),
+        ("fold3/model/card.json", "not JSON"),
+        ("fold3/model/model.onnx", "the file was changed or cut"),
+        ("fold3/config.toml", "does not say which data"),
+    ],
+)
+def test_a_damaged_run_is_one_sentence(cxrcad, run, file, sentence):
+    (run / file).write_text("{")
+    answer = cxrcad("evaluate", "--fold", "3")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.splitlines()[-1].startswith(f"Error: runs/toy/{file}: ")
+    assert sentence in answer.err
+    (run / file).unlink()
+    assert cxrcad("evaluate", "--fold", "3").code == 1

@@ -1,0 +1,221 @@
+"""The command line itself: help, exit codes, the layers of settings, and errors that are sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cxrcad as package
+from cxrcad.cli.main import COMMANDS, cli, main
+from cxrcad.config import DetectConfig, EvaluateConfig, ExportConfig, PhantomConfig, TrainConfig, settings_of
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = {
+    **{"train": TrainConfig, "detect": DetectConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
+    **{"export": ExportConfig, "phantom": PhantomConfig},
+}
+
+
+def test_help_lists_every_command_and_where_settings_come_from(cxrcad):
+    answer = cxrcad("--help")
+    assert (answer.code, answer.err) == (0, "")
+    listed = re.findall(r"^  (\w+)", answer.out.split("Commands:\n")[1], re.MULTILINE)
+    assert listed == list(COMMANDS)
+    assert "default < cxrcad.toml here < --config FILE < environment" in " ".join(answer.out.split())
+
+
+@pytest.mark.parametrize("command", list(CONFIGS))
+def test_a_command_s_help_shows_every_setting_with_its_default(cxrcad, command):
+    answer = cxrcad(command, "--help")
+    assert answer.code == 0
+    text = " ".join(answer.out.split())
+    for item in settings_of(CONFIGS[command]):
+        assert f"{item.flag} " in answer.out or f"{item.flag}/" in answer.out
+        if item.default is not None and item.type is not bool:
+            shown = f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+            assert f"[default: {shown}]" in text
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_every_command_says_what_it_does(cxrcad, command):
+    answer = cxrcad(command, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith(f"Usage: cxrcad {command} ")
+    assert cxrcad(command, "-h").out == answer.out
+
+
+def test_the_version(cxrcad):
+    assert cxrcad("--version").out == f"cxrcad, version {package.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["train", "--help"], ["froc", "--help"]])
+def test_help_imports_nothing_heavy(arguments, tmp_path):
+    script = (
+        f"import sys, json; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from cxrcad.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    loaded = set(json.loads(done.stderr))
+    heavy = {"torch", "onnxruntime", "scipy", "pydicom", "matplotlib", "SimpleITK", "rich", "PIL", "kornia"}
+    assert not loaded & heavy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["detct"], "Error: there is no command 'detct'; the commands are detect, train, evaluate"),
+        (["detect", "x", "--treshold", "1"], "Error: No such option '--treshold'"),
+        (["info"], "Error: Missing argument 'PATH'"),
+        (["export", "run"], "Error: Missing option '--out'"),
+        (["phantom"], "Error: Missing argument 'OUT'"),
+        (["phantom", "out", "--cases", "many"], "Error: --cases: cases is 'many'; it takes a whole number at least 1"),
+        (["demo", "--cases", "0"], "Error: Invalid value for '--cases'"),
+    ],
+)
+def test_wrong_usage_ends_with_2(cxrcad, tmp_path, arguments, sentence):
+    answer = cxrcad(*arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.splitlines()[-1].startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_command_shows_the_help_and_ends_with_2(cxrcad):
+    answer = cxrcad()
+    assert answer.code == 2
+    assert "Commands:" in answer.err
+
+
+@pytest.fixture
+def side(cxrcad, monkeypatch):
+    """`side(*flags)` -> the side that reached the training."""
+    pytest.importorskip("torch")
+    given = []
+    monkeypatch.setattr("cxrcad.training.crossval.train", lambda config, bar: given.append(config.grid.side) or Path())
+
+    def ask(*flags):
+        assert cxrcad("train", *flags).code == 0
+        return given.pop()
+
+    return ask
+
+
+def test_default_file_config_environment_flag_each_goes_before_the_last(side, tmp_path, monkeypatch):
+    assert side() == 1024
+    (tmp_path / "cxrcad.toml").write_text("side = 100\n")
+    assert side() == 100
+    (tmp_path / "recipe.toml").write_text("[grid]\nside = 200\n")
+    assert side("--config", "recipe.toml") == 200
+    monkeypatch.setenv("CXRCAD_SIDE", "300")
+    assert side("--config", "recipe.toml") == 300
+    assert side("--config", "recipe.toml", "--side", "400") == 400
+    monkeypatch.setenv("CXRCAD_SIDE", "")
+    assert side("--config", "recipe.toml") == 200
+
+
+def test_detect_takes_its_settings_from_file_and_environment(cxrcad, make_toy, disc_data, tmp_path, monkeypatch):
+    make_toy(tmp_path / "toy")
+    image = disc_data / "images" / "JPCLN001.png"
+
+    def threshold(*flags):
+        answer = cxrcad("detect", image, "--out", "-", *flags)
+        assert answer.code == 0, answer.err
+        return json.loads(answer.out)["model"]["threshold"]
+
+    (tmp_path / "cxrcad.toml").write_text('model = "toy"\n[find]\nthreshold = 0.1\n')
+    assert threshold() == 0.1
+    (tmp_path / "other.toml").write_text("threshold = 0.2\n")
+    assert threshold("--config", "other.toml") == 0.2
+    monkeypatch.setenv("CXRCAD_THRESHOLD", "0.3")
+    assert threshold("--config", "other.toml") == 0.3
+    assert threshold("--config", "other.toml", "--threshold", "0.4") == 0.4
+
+
+def test_the_data_folder_may_come_from_the_environment(cxrcad, make_run, disc_data, tmp_path, monkeypatch):
+    make_run(tmp_path / "runs" / "toy")
+    monkeypatch.setenv("CXRCAD_DATA", str(tmp_path / "gone"))
+    assert "gone: there is no such folder" in cxrcad("evaluate", "--fold", "3").err
+    monkeypatch.setenv("CXRCAD_DATA", str(disc_data))
+    assert cxrcad("evaluate", "--fold", "3").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("sied = 3", "there is no setting sied; did you mean side?"),
+        ('side = "wide"', "side is 'wide'; it takes a whole number at least 32, at most 4096"),
+        ("side = 1.5", "side is 1.5; it takes a whole number"),
+        ("threshold = nan", "threshold is nan; it takes a number at least 0, at most 1"),
+        ("side = [1, 2]", "side is [1, 2]; it takes a whole number"),
+        ("side 3", "not readable as TOML"),
+        ("\xff", "not readable as TOML"),
+    ],
+)
+def test_a_bad_settings_file_is_one_sentence_with_exit_code_2(cxrcad, tmp_path, text, sentence):
+    (tmp_path / "cxrcad.toml").write_bytes(text.encode("latin-1"))
+    answer = cxrcad("train")
+    assert (answer.code, answer.out, len(answer.err.splitlines())) == (2, "", 1)
+    assert answer.err.startswith(f"Error: {tmp_path / 'cxrcad.toml'}: ")
+    assert sentence in answer.err
+
+
+def test_a_bad_environment_variable_is_named(cxrcad, monkeypatch):
+    monkeypatch.setenv("CXRCAD_FOLD", "seven")
+    answer = cxrcad("evaluate")
+    assert answer.code == 2
+    assert answer.err == ("Error: environment variable CXRCAD_FOLD: fold is 'seven'; choose from 1, 2, 3, 4, 5, all\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (PermissionError(13, "Permission denied", "/closed"), 1, "Error: /closed: Permission denied; check the path"),
+        (MemoryError(), 1, "Error: not enough memory"),
+        (KeyboardInterrupt(), 130, "cxrcad: stopped"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence_too(cxrcad, monkeypatch, error, code, sentence):
+    def fail(**arguments):
+        raise error
+
+    monkeypatch.setattr("cxrcad.report.about.describe_models", fail)
+    answer = cxrcad("models")
+    assert (answer.code, answer.out) == (code, "")
+    assert answer.err.splitlines()[-1].startswith(sentence)
+
+
+def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
+    def fail(**arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cxrcad.report.about.describe_models", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["models"])
+
+
+def test_the_module_runs_as_the_command_does(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrcad", "info", "nowhere"],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: nowhere: there is no such file; check the path\n"
+
+
+def test_every_command_of_the_table_is_a_command():
+    import click
+
+    with click.Context(cli) as context:
+        assert cli.list_commands(context) == list(COMMANDS)
+        assert cli.get_command(context, "none") is None
+        for name in COMMANDS:
+            command = cli.get_command(context, name)
+            assert command is not None
+            assert command.name == name

@@ -1,0 +1,60 @@
+"""A packaged model's card as Markdown, and what an export refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from cxrcad.config import ExportConfig, build
+from cxrcad.core import ModelError
+from cxrcad.training import package
+from cxrcad.training.package import card_text, export_run
+
+CARD = {
+    "name": "lungs", "intended_use": "Research only.", "created": "2026-01-01", "cxrcad_version": "9.9",
+    "network": {"network": "u-net", "norm": "group", "channels": "raw"}, "tasks": ["nodule", "lung"],
+    "grid": {"side": 512}, "multiple": 16, "find": {"threshold": 0.41},
+    "training": {"images": ["a", "b"], "steps": 6000, "minutes": 3.5, "config": {"balance": "0.99", "seed": 4}},
+}  # fmt: skip
+
+
+def test_a_card_tells_network_grid_threshold_and_training():
+    lines = card_text(CARD).splitlines()
+    assert lines[:4] == ["# lungs", "", "Research only.", ""]
+    assert lines[4] == "- network: u-net, tasks nodule, lung, norm group, input channels raw"
+    assert lines[5] == "- grid: shorter side 512 pixels; height and width in multiples of 16"
+    assert lines[6].startswith("- threshold: 0.41 (")
+    assert lines[7].startswith("- training: 2 images, 6000 steps, 3.5 minutes; lambda 0.99, seed 4; SHA-256")
+    assert lines[8] == "- written by cxrcad 9.9, 2026-01-01"
+    assert "Sources" not in card_text(CARD)
+
+
+def test_a_card_tells_figures_parity_and_sources():
+    figures = {"test": {"lung_dice": None, "sensitivity_at_fp_per_image": {"1": 0.5, "8": "not reached"}}}
+    parity = {"images": 3, "largest_difference": 2.5e-6}
+    text = card_text({**CARD, "figures": figures, "parity": parity, "sources": ["NIH, public domain"]})
+    assert "## Figures: test\n\n- lung dice: unknown\n" in text
+    assert "- sensitivity at fp per image: 0.5 at 1, not reached at 8\n" in text
+    assert "Largest difference in probability on 3 images: 2.5e-06.\n" in text
+    assert text.endswith("## Sources\n\n- NIH, public domain\n")
+
+
+@pytest.mark.parametrize("difference", [0.02, float("nan")])
+def test_an_export_that_differs_from_torch_is_not_written(tiny_run, tiny_data, tmp_path, monkeypatch, difference):
+    monkeypatch.setattr(package, "write_onnx", lambda network, tasks, multiple, path: path.write_bytes(b"onnx"))
+    monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: difference)
+    config = build(ExportConfig, {"data": tiny_data / "images", "compare": 1})
+    with pytest.raises(ModelError, match=rf"differ by {difference:.2g} in probability .* was not written; report it"):
+        export_run(tiny_run[0], tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fold_s_folder_and_a_packaged_model_can_be_exported_too(make_toy, tmp_path):
+    from cxrcad.training.package import _source
+
+    make_toy(tmp_path / "run" / "fold2" / "model")
+    for place in ("run", "run/fold2", "run/fold2/model"):
+        assert _source(tmp_path / place, "all").folder == tmp_path / "run" / "fold2" / "model"
+    with pytest.raises(ModelError, match="holds no finished fold 3"):
+        _source(tmp_path / "run", "3")
