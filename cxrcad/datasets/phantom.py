@@ -5,6 +5,7 @@ No patient and no data set enters them: everything is drawn from a seed. `phanto
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ __all__ = ["Phantom", "PhantomSet", "Plan", "phantom_image", "plan_phantoms", "w
 SUBTLETY_COUNTS = {1: 25, 2: 29, 3: 50, 4: 38, 5: 12}
 JSRT_NODULES, JSRT_OUTSIDE = 154, 14
 MASKS = ("right lung", "left lung", "heart")
+DIAGNOSIS = "phantom nodule"
+"""What stands in CLNDAT_EN.txt beside a phantom's nodule."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,15 @@ def write_phantoms(folder: Path, config: PhantomConfig) -> PhantomSet:
     Writes images/ (.IMG at 2048 pixels; .dcm with MONOCHROME1 and MONOCHROME2 in turn; .png with 8 and 16 bits in
     turn), scr/fold1 and scr/fold2 masks (right lung, left lung, heart), CLNDAT_EN.txt (x and y on the 2048 grid),
     CNNDAT_EN.TXT and boxes.csv (exact extents on the 1024 grid). The same config writes the same bytes. Raises
-    UsageError where .IMG is asked for at another side than 2048, WriteError where the folder cannot be written.
+    UsageError where .IMG is asked for at another side than 2048, or `folder` holds anything but
+    phantoms; WriteError where the folder cannot be written.
     """
     if config.format == "img" and config.image_side != JSRT_SIDE:
         raise UsageError(
             f"image_side is {config.image_side}; a JSRT .IMG is always {JSRT_SIDE} x {JSRT_SIDE}: leave image_side "
             "out, or choose format dcm or png"
         )
+    _make_room(folder)
     drawn = list(_write_images(folder, config))
     positives, negatives, boxes = [], [], []
     for plan, phantom in drawn:
@@ -106,6 +111,20 @@ def write_phantoms(folder: Path, config: PhantomConfig) -> PhantomSet:
         boxes.append(_box_row(plan.name, phantom))
     write_tables(folder, positives, negatives, boxes)
     return PhantomSet(folder, tuple(_case(folder, config, plan, phantom) for plan, phantom in drawn))
+
+
+def _make_room(folder: Path) -> None:
+    """Remove an earlier set of phantoms from `folder`; UsageError where it holds anything else ."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; name a folder for the phantoms")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    table = folder / "CLNDAT_EN.txt"
+    rows = table.read_text(errors="replace").splitlines() if table.is_file() else []
+    if not rows or not all(DIAGNOSIS in row for row in rows):
+        raise UsageError(f"{folder}: holds other files, which phantoms could overwrite; name a new folder")
+    for name in ("images", "scr"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,7 @@ def _clndat_row(name: str, truth: _Truth) -> tuple[str, ...]:
         str(round(nodule.y_px * scale)),
         "benign",
         _location(truth, nodule),
-        "phantom nodule",
+        DIAGNOSIS,
     )
 
 
@@ -207,7 +226,7 @@ def _case(folder: Path, config: PhantomConfig, plan: Plan, truth: _Truth) -> Cas
                 subtlety=blob.subtlety,
                 malignancy="benign",
                 location=_location(truth, blob),
-                diagnosis="phantom nodule",
+                diagnosis=DIAGNOSIS,
                 box_px=box,
                 in_lung=blob.in_lung,
             ),

@@ -349,3 +349,14 @@ def test_a_mask_is_enlarged_to_1024() -> None:
     assert levels.shape == (1024, 1024)
     assert int((levels == 255).sum()) == 16 * 64 * 32
     assert (levels[256:512, 128:256] == 255).all()
+
+
+def test_a_folder_that_holds_anything_but_phantoms_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "CLNDAT_EN.txt").write_text("JPCLN001.IMG\t5\t15\t53\tMale\t1634\t692\tmalignant\tl.upper\tcancer\n")
+    config = PhantomConfig(cases=1, image_side=256, format="png")
+    with pytest.raises(UsageError, match="holds other files, which phantoms could overwrite; name a new folder"):
+        write_phantoms(tmp_path, config)
+    assert [path.name for path in tmp_path.iterdir()] == ["CLNDAT_EN.txt"]
+    write_phantoms(tmp_path / "new", PhantomConfig(cases=1, image_side=256, format="dcm"))
+    write_phantoms(tmp_path / "new", config)
+    assert [path.name for path in (tmp_path / "new" / "images").iterdir()] == ["JPCLN001.png"]

@@ -35,6 +35,16 @@ def test_equation_1_is_the_mean_of_weighted_log_losses():
     assert loss.item() == pytest.approx((20 * 4 + 80 * 0.25) / 100 * math.log(2))
 
 
+def test_a_focal_loss_leaves_what_is_sure_and_keeps_what_is_wrong():
+    logits = torch.zeros(1, 2, 10, 10)
+    logits[0, 0] = 4.0  # sure that nothing is a nodule: right for 80 pixels, wrong for 20
+    sure = 1 / (1 + math.exp(-4))
+    loss = weighted_cross_entropy(logits, labels(20), 1, 1, focal=2)
+    expected = 0.8 * -math.log(sure) * (1 - sure) ** 2 + 0.2 * -math.log(1 - sure) * sure**2
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    assert weighted_cross_entropy(logits, labels(20), 1, 1).item() > loss.item()
+
+
 def test_equation_2_weighs_nodules_with_lambda():
     balance = make_balance(build(LossConfig, {"balance": "0.99"}))
     both = {"nodule": torch.tensor(2.0), "lung": torch.tensor(1.0)}

@@ -187,3 +187,14 @@ def test_resume_takes_the_run_s_own_settings_and_refuses_others(tiny_data, tmp_p
     assert load_bundle(run / "fold2" / "model").card["network"]["network"] == "u-net"
     train(build(TrainConfig, {"runs": runs, "resume": True}), notes)
     assert notes.lines[-1] == "fold 2 is finished already"
+
+
+def test_a_training_can_start_from_a_packaged_model(trained, tiny_data, tmp_path):
+    run, _ = trained
+    values = {"norm": "group", "channels": "raw,local", "max_steps": 1, "learning_rate": 0.0}
+    train(config(tiny_data, tmp_path / "next", init=str(run / "fold1"), **values))
+    first = load_file(run / "fold1" / "model" / "model.safetensors")
+    second = load_file(tmp_path / "next" / "fold1" / "model" / "model.safetensors")
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    with pytest.raises(TrainingError, match="its weights do not fit this network; give the --network"):
+        train(config(tiny_data, tmp_path / "other", init=str(run / "fold1"), network="pspnet"))
