@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ def open_backend(config: TrainConfig) -> Backend:
     """The device and precision that `config` asks for. Raises TrainingError where CUDA is asked for and not usable."""
     from lightning_fabric import Fabric
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on stderr
     check_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)

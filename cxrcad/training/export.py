@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from cxrcad.core import Case, ModelError
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
-from cxrcad.inference.bundle import Bundle, load_bundle, write_card
+from cxrcad.inference.bundle import Bundle, load_bundle, resolve_model, write_card
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.findings import find
 from cxrcad.jobs import sha256_of, write_atomically
@@ -33,6 +33,7 @@ from cxrcad.training.loader import Sample
 
 __all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
 
+PATHS = ("data", "simulate", "init", "run", "runs")  # of these settings a card keeps the last part alone
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 
 
@@ -74,8 +75,11 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
         except Exception as error:
             raise ModelError(f"{path}: the network cannot be written as ONNX ({str(error).splitlines()[0]})") from error
     assert program is not None
-    content = program.model_proto.SerializeToString()
-    write_atomically(path, content)
+    model = program.model_proto
+    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
+        del part.metadata_props[:]  # torch keeps each operation's stack trace there, with this machine's paths
+        part.doc_string = ""
+    write_atomically(path, model.SerializeToString())
 
 
 def load_network(folder: Path) -> nn.Module:
@@ -137,12 +141,7 @@ def export_fold(
         "grid": settings.to_dict(config.grid),
         "find": settings.to_dict(replace(config.find, threshold=0.5)),
         "files": {name: sha256_of(target / name) for name in ("model.onnx", "model.safetensors")},
-        "training": {
-            "images": [sample.sha256 for sample in samples],
-            "config": settings.to_dict(config),
-            "steps": history[-1]["step"] if history else 0,
-            "minutes": round(seconds / 60, 1),
-        },
+        "training": _training(config, samples, history, seconds),
         "figures": {},
         "sources": [],
         "intended_use": INTENDED_USE,
@@ -158,6 +157,30 @@ def export_fold(
     card["figures"] = {"validation cases": {"cases": len(validation), "f1": f1, "threshold": round(threshold, 4)}}
     write_card(target, card)
     return folder
+
+
+def _training(
+    config: TrainConfig, samples: Sequence[Sample], history: Sequence[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """The card's part on the training; images and steps of the model that it started from count as its own."""
+    training: dict[str, Any] = {
+        "images": [sample.sha256 for sample in samples],
+        "config": _without_folders(settings.to_dict(config)),
+        "steps": history[-1]["step"] if history else 0,
+        "minutes": round(seconds / 60, 1),
+    }
+    if config.init is not None:
+        first = resolve_model(config.init)
+        before = {name: first.card["training"].get(name) for name in ("config", "steps", "minutes", "init")}
+        before["config"] = _without_folders(before["config"] or {})
+        training["init"] = {"name": first.name, "sha256": first.sha256, **before}
+        training["images"] = sorted({*training["images"], *first.training_images})
+    return training
+
+
+def _without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for a card: of paths, which are this machine's, the last part."""
+    return {name: Path(value).name if name in PATHS and value else value for name, value in values.items()}
 
 
 def _threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, float]:

@@ -78,6 +78,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
         f"- training: {len(training['images'])} images, {training['steps']} steps, {training['minutes']} minutes; "
         f"lambda {settings.get('balance')}, seed {settings.get('seed')}; SHA-256 of each image in card.json",
+        *_before(training.get("init")),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     for name, value in card.get("figures", {}).items():
@@ -91,6 +92,14 @@ def card_text(card: Mapping[str, Any]) -> str:
     if card.get("sources"):
         lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]
     return "\n".join(lines) + "\n"
+
+
+def _before(init: Mapping[str, Any] | None) -> list[str]:
+    """A line for each training that the weights went through before."""
+    if init is None:
+        return []
+    line = f"- before that: {init['steps']} steps, {init['minutes']} minutes ({init['name']}); its images are counted"
+    return [line, *_before(init.get("init"))]
 
 
 def _figures(fold: Path) -> dict[str, Any]:
