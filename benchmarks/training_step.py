@@ -27,7 +27,7 @@ def step_seconds(side: int, last: bool, bf16: bool, repeats: int) -> float:
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             outputs = network(image)
-        loss = sum(weighted_cross_entropy(logits, labels, 0.0, 1000.0) for logits in outputs.values())
+        loss = sum(weighted_cross_entropy(logits, labels, 0.0, 1000.0, 0.0) for logits in outputs.values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

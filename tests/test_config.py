@@ -32,8 +32,9 @@ from cxrcad.config import (
 from cxrcad.core import UsageError
 
 # A name that two commands share stands for one thing, but its help speaks of the command: what else may differ is here.
-DIFFERENT_HELP = {"data", "device", "fold", "model", "run", "seed", "threads"}
-DIFFERENT_DEFAULT = {"fold"}
+FIND = {item.name for item in settings_of(FindConfig)}  # in detect, None: as the model's card says
+DIFFERENT_HELP = {"data", "device", "fold", "model", "run", "seed", "threads", *FIND}
+DIFFERENT_DEFAULT = {"fold", *FIND}
 
 
 @pytest.fixture(autouse=True)

@@ -150,7 +150,7 @@ def test_the_readmes_commands_train_evaluate_and_export(typed: Path) -> None:
     for path in runs.values():
         assert json.loads((path / "fold3" / "model" / "card.json").read_text())["training"]["steps"] == 1
     multi, single = runs["mo-segnet-multi"], runs["single"]
-    assert "MO-SegNet" in (multi / "evaluation.txt").read_text()
+    assert "MO-SegNet" in (multi / "fold3" / "evaluation.txt").read_text()
     assert {path.name for path in multi.glob("fold3/froc.*")} == {"froc.json", "froc.csv", "froc.png", "froc.svg"}
     settings = tomllib.loads((runs["group"] / "fold3" / "config.toml").read_text())
     assert (settings["norm"], settings["epochs"], settings["side"]) == ("group", 50, 64)  # the environment's side

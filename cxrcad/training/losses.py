@@ -24,7 +24,7 @@ def class_weights(labels: Tensor, low: float, high: float) -> Tensor:
     return weights.clamp(low, high)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: float, focal: float = 0.0) -> Tensor:
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: float, focal: float) -> Tensor:
     """Equation 1, mean over the pixels. `logits` (B, 2, H, W); `labels` (B, H, W) int64, 0 or 1.
 
     `focal` above 0 multiplies each pixel's loss by (1 - probability of its label) ** focal (Lin et al. 2017): the many

@@ -180,7 +180,7 @@ def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: Tra
     losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high, config.loss.focal)}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
-        losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high)
+        losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)
     return losses
 
 

@@ -26,12 +26,12 @@ def test_weights_stay_within_their_bounds():
 
 def test_an_image_without_a_nodule_has_a_finite_weight():
     assert class_weights(labels(0), 0, 1000).tolist() == [0, 100]
-    loss = weighted_cross_entropy(torch.zeros(1, 2, 10, 10), labels(0), 0.5, 1000)
+    loss = weighted_cross_entropy(torch.zeros(1, 2, 10, 10), labels(0), 0.5, 1000, 0)
     assert loss.item() == pytest.approx(0.5 * math.log(2))
 
 
 def test_equation_1_is_the_mean_of_weighted_log_losses():
-    loss = weighted_cross_entropy(torch.zeros(1, 2, 10, 10), labels(20), 0, 1000)
+    loss = weighted_cross_entropy(torch.zeros(1, 2, 10, 10), labels(20), 0, 1000, 0)
     assert loss.item() == pytest.approx((20 * 4 + 80 * 0.25) / 100 * math.log(2))
 
 
@@ -39,10 +39,10 @@ def test_a_focal_loss_leaves_what_is_sure_and_keeps_what_is_wrong():
     logits = torch.zeros(1, 2, 10, 10)
     logits[0, 0] = 4.0  # sure that nothing is a nodule: right for 80 pixels, wrong for 20
     sure = 1 / (1 + math.exp(-4))
-    loss = weighted_cross_entropy(logits, labels(20), 1, 1, focal=2)
+    loss = weighted_cross_entropy(logits, labels(20), 1, 1, 2)
     expected = 0.8 * -math.log(sure) * (1 - sure) ** 2 + 0.2 * -math.log(1 - sure) * sure**2
     assert loss.item() == pytest.approx(expected, rel=1e-4)
-    assert weighted_cross_entropy(logits, labels(20), 1, 1).item() > loss.item()
+    assert weighted_cross_entropy(logits, labels(20), 1, 1, 0).item() > loss.item()
 
 
 def test_equation_2_weighs_nodules_with_lambda():
