@@ -273,3 +273,10 @@ def test_to_dict_holds_plain_values_by_name() -> None:
     assert to_dict(ExportConfig()) == {"name": None, "fold": "all", "data": None, "compare": 3, "sources": None}
     assert to_dict(EvaluateConfig())["runs"] == "runs"
     assert to_dict(dataclasses.replace(TrainConfig(), network=NetworkConfig(norm="group")))["norm"] == "group"
+
+
+@pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[1] / "docs" / "recipes").glob("*.toml")), ids=str)
+def test_a_recipe_of_the_docs_is_a_config_file(recipe: Path, tmp_path: Path) -> None:
+    config = layered(TrainConfig, {}, recipe, tmp_path)
+    assert config.grid.side == 512
+    assert config != TrainConfig()
