@@ -265,6 +265,9 @@ class PhantomConfig:
 
     cases: int = setting(20, "number of phantoms; 5 in 8 have a nodule, as in JSRT", low=1)
     seed: int = setting(0, "seed", low=0)
+    subtlety: int | None = setting(
+        None, "one subtlety for all nodules, 5 obvious (default: mixed as in JSRT)", low=1, high=5
+    )
     image_side: int = setting(2048, "side of the images, pixels: 2048 (JSRT) or 1024", low=256, high=2048)
     format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
 

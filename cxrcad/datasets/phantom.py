@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +141,8 @@ class _Truth:
 
 def _write_images(folder: Path, config: PhantomConfig) -> Iterator[tuple[Plan, _Truth]]:
     for plan in plan_phantoms(config.cases, config.seed):
+        if config.subtlety is not None and plan.subtlety is not None:
+            plan = replace(plan, subtlety=config.subtlety)
         phantom = phantom_image(
             (config.seed, plan.index), config.image_side, subtlety=plan.subtlety, outside_lung=plan.outside_lung
         )

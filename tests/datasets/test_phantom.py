@@ -360,3 +360,8 @@ def test_a_folder_that_holds_anything_but_phantoms_is_refused_and_left_as_it_is(
     write_phantoms(tmp_path / "new", PhantomConfig(cases=1, image_side=256, format="dcm"))
     write_phantoms(tmp_path / "new", config)
     assert [path.name for path in (tmp_path / "new" / "images").iterdir()] == ["JPCLN001.png"]
+
+
+def test_one_subtlety_can_be_asked_for(tmp_path):
+    config = PhantomConfig(cases=4, seed=1, subtlety=5, image_side=256, format="png")
+    assert {nodule.subtlety for case in write_phantoms(tmp_path, config).cases for nodule in case.nodules} == {5}
