@@ -268,7 +268,7 @@ class PhantomConfig:
     subtlety: int | None = setting(
         None, "one subtlety for all nodules, 5 obvious (default: mixed as in JSRT)", low=1, high=5
     )
-    image_side: int = setting(2048, "side of the images, pixels: 2048 (JSRT) or 1024", low=256, high=2048)
+    image_side: int = setting(2048, "side of the images, pixels (JSRT: 2048)", low=256, high=2048)
     format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
 
 

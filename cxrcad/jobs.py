@@ -49,11 +49,15 @@ class Silent:
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Write `data` to `path` through a temporary file beside it: a reader sees the old file or the whole new one.
 
-    Parent folders are made. Raises WriteError.
+    Parent folders are made; a link is followed; a pipe or device is written to as it is. Raises WriteError.
     """
     content = data.encode() if isinstance(data, str) else data
     temporary = ""
     try:
+        path = path.resolve() if path.is_symlink() else path
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(content)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:

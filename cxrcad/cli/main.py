@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -64,18 +65,29 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit; every error of cxrcad's own becomes one sentence on stderr."""
+    """Run the command line and exit; every error of cxrcad's own becomes one sentence on stderr.
+
+    SIGTERM (a batch system's time limit) stops the work as Ctrl-C does: what is done is kept; exit code 143.
+    """
+    stopped = 130
+
+    def terminate(number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = 143
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("cxrcad: stopped", err=True)
-        status = 130
+        status = stopped
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except KeyboardInterrupt:
         click.echo("cxrcad: stopped", err=True)
-        status = 130
+        status = stopped
     except CxrcadError as error:
         click.echo(f"Error: {error}", err=True)
         status = error.exit_code
@@ -91,4 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MemoryError:
         click.echo("Error: not enough memory; close other programs, or lower --side, --batch or --threads", err=True)
         status = 1
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     sys.exit(status if isinstance(status, int) else 0)

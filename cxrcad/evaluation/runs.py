@@ -65,7 +65,7 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     else:
         run = config.run or find_run(config.runs, config.fold)
         if run is None:
-            if config.data.data is None:
+            if config.data.data is None and not config.runs.is_dir():
                 raise DataError(how_to_get_data())
             what = "a finished fold" if config.fold == "all" else f"fold {config.fold} finished"
             raise EvaluationError(f"{config.runs}: no run holds {what}; `cxrcad train --fold {config.fold}` makes one")

@@ -28,19 +28,16 @@ def describe_path(path: Path, as_json: bool = False) -> str:
 
     Raises ReadError, ModelError.
     """
-    if path.is_dir():
-        folds = folds_of_run(path)
-        if folds:
-            facts: dict[str, Any] = {"kind": "run", "path": str(path), "finished_folds": list(folds)}
-            return (
-                json.dumps(facts, indent=1)
-                if as_json
-                else f"{path}: a run; finished folds {', '.join(map(str, folds))}"
-            )
-        bundle = resolve_model(path)
-        return (
-            json.dumps(dict(bundle.card), indent=1, ensure_ascii=False) if as_json else "\n".join(_model_lines(bundle))
-        )
+    packaged = not path.exists() and str(path) in [bundle.name for bundle in packaged_models()]
+    folds = folds_of_run(path) if path.is_dir() else ()
+    if folds or (path / "folds.json").is_file():
+        state = f"finished folds {', '.join(map(str, folds))}" if folds else "no finished fold; go on with --resume"
+        kind: dict[str, Any] = {"kind": "run", "path": str(path), "finished_folds": list(folds)}
+        return json.dumps(kind, indent=1) if as_json else f"{path}: a run; {state}"
+    if packaged or path.is_dir():
+        bundle = resolve_model(str(path))
+        card = json.dumps(dict(bundle.card), indent=1, ensure_ascii=False)
+        return card if as_json else "\n".join(_model_lines(bundle))
     facts = _radiograph_facts(path)
     if as_json:
         return json.dumps(facts, indent=1, ensure_ascii=False)

@@ -107,6 +107,8 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
 def _run_folder(config: TrainConfig) -> Path:
     """Where the run lies: the one named, the newest to resume, or a new one named by time and network."""
     if config.run is not None:
+        if config.resume and not config.run.is_dir():
+            raise TrainingError(f"{config.run}: there is no such run to resume; check --run, or leave out --resume")
         used = (config.run / "folds.json").is_file() and any(config.run.glob("fold?/checkpoint.safetensors"))
         if used and not config.resume and _begun(config):
             raise TrainingError(

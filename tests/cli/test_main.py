@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -219,3 +222,15 @@ def test_every_command_of_the_table_is_a_command():
             command = cli.get_command(context, name)
             assert command is not None
             assert command.name == name
+
+
+def test_a_time_limit_stops_the_work_as_ctrl_c_does(cxrcad, monkeypatch):
+    def stopped(config, note):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr("cxrcad.report.scores.report_evaluation", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    answer = cxrcad("evaluate")
+    assert (answer.code, answer.out, answer.err.strip()) == (143, "", "cxrcad: stopped")
+    assert signal.getsignal(signal.SIGTERM) is before

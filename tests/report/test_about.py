@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,15 @@ def test_a_run_a_fold_and_a_model(make_run, tmp_path):
     assert json.loads(describe_path(run, as_json=True))["finished_folds"] == [4]
     assert describe_path(run / "fold4").splitlines()[0] == "run-fold4"
     assert describe_path(run / "fold4") == describe_path(run / "fold4" / "model")
+
+
+def test_a_run_that_was_stopped_and_a_packaged_name(make_toy, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "folds.json").write_text("{}")
+    assert describe_path(tmp_path / "run").endswith("a run; no finished fold; go on with --resume")
+    make_toy(tmp_path / "shelf" / "toy")
+    monkeypatch.setattr("cxrcad.inference.bundle.models_folder", lambda: tmp_path / "shelf")
+    assert describe_path(Path("toy")).splitlines()[0] == "toy"
 
 
 def test_what_is_nothing_of_these_raises(tmp_path):

@@ -165,6 +165,11 @@ def test_resume_without_a_run_says_so(tiny_data, tmp_path):
         train(build(TrainConfig, {**SMALL, "data": tiny_data, "runs": tmp_path, "resume": True}))
 
 
+def test_a_run_to_resume_that_is_not_there_is_named(tiny_data, tmp_path):
+    with pytest.raises(TrainingError, match="there is no such run to resume; check --run"):
+        train(config(tiny_data, tmp_path / "none", resume=True))
+
+
 def test_cuda_that_is_not_there_is_an_error(tiny_data, tmp_path):
     import torch
 
