@@ -19,6 +19,7 @@ from cxrcad.report.overlay import write_overlay
 
 __all__ = ["run_demo"]
 
+LEGEND = "Orange, solid: a finding with its score. Green, dashed: the true nodule."
 OBVIOUS = 5  # the subtlety of the demo's nodules: the packaged model is no better than its card says
 
 PARTS = {"scans", "boxes.json", "overlays", "report.html"}
@@ -62,7 +63,7 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     total = sum(len(case.nodules) for case in scans)
     summary = f"{hits} of {total} nodules found in {len(scans)} phantoms with {detector.bundle.name}"
     drawn = "Phantoms are drawn, not real patients. Their nodules are of the obvious kind (subtlety 5)."
-    write_page(out / "report.html", "cxrcad demo", [f"{summary}.", drawn], pictures)
+    write_page(out / "report.html", "cxrcad demo", [f"{summary}.", drawn, LEGEND], pictures)
     places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"
     return "\n".join([*lines, "", summary, places])
 
