@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import cxrcad
 from cxrcad import config as settings
 from cxrcad.config import FindConfig, NetworkConfig, TrainConfig
 from cxrcad.core import Case, ModelError
@@ -27,7 +26,7 @@ from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.inference.bundle import Bundle, load_bundle, resolve_model, write_card
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.findings import find
-from cxrcad.jobs import sha256_of, write_atomically
+from cxrcad.jobs import write_atomically
 from cxrcad.networks.registry import build_network, tasks_of
 from cxrcad.training.loader import Sample
 
@@ -131,16 +130,13 @@ def export_fold(
     write_atomically(target / "model.safetensors", save(weights, {"format": "pt"}))
     write_onnx(network, tasks, multiple, target / "model.onnx")
     card = {
-        "schema": "cxrcad/model/1",
         "name": folder.parent.name + "-" + folder.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cxrcad_version": cxrcad.__version__,
         "network": settings.to_dict(config.network),
         "tasks": list(tasks),
         "multiple": multiple,
         "grid": settings.to_dict(config.grid),
         "find": settings.to_dict(replace(config.find, threshold=0.5)),
-        "files": {name: sha256_of(target / name) for name in ("model.onnx", "model.safetensors")},
         "training": _training(config, samples, history, seconds),
         "figures": {},
         "sources": [],
@@ -193,7 +189,7 @@ def _threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, flo
     examined = [(sample.case, detector.examine(read_case(sample.case))) for sample in validation]
     if bundle.find.method == "peaks":
         matches = [match_image(case, found.result.findings, HitRule()) for case, found in examined]
-        best = score_at_threshold(matches, min(best_f1_threshold(matches), 1.0))
+        best = score_at_threshold(matches, best_f1_threshold(matches))
     else:
         levels = [step / 20 for step in range(19, 0, -1)]
         best = max((_components_at(bundle.find, level, examined) for level in levels), key=lambda one: one.f1)

@@ -39,7 +39,7 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     _check_card(source)
     images = _images(source, config)
     card = {**source.card, "name": config.name or out.resolve().name}
-    card["figures"] = {**source.card.get("figures", {}), **_figures(source.folder.parent)}
+    card["figures"] = {**source.card.get("figures", {}), **_figures(source.folder.parent, str(card["name"]))}
     if config.sources is not None:
         card["sources"] = _lines(config.sources)
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as place:
@@ -102,7 +102,7 @@ def _before(init: Mapping[str, Any] | None) -> list[str]:
     return [line, *_before(init.get("init"))]
 
 
-def _figures(fold: Path) -> dict[str, Any]:
+def _figures(fold: Path, model: str) -> dict[str, Any]:
     """The figures of every evaluation kept in a fold's folder (matches-*.json), by fold and protocol."""
     figures: dict[str, Any] = {}
     for path in sorted(fold.glob("matches-*.json")):
@@ -112,7 +112,9 @@ def _figures(fold: Path) -> dict[str, Any]:
         overlaps = result.known_dice
         terms = result.terms
         figures[f"test cases of fold {terms.fold}, protocol {terms.protocol}, hit rule {terms.rule.kind}"] = {
-            "hit_rule": result.terms.rule.describe(),
+            "command": f"cxrcad evaluate --model {model} --fold {terms.fold} --protocol {terms.protocol} "
+            f"--hit-rule {terms.rule.kind} --data DATA, and froc with the same",
+            "hit_rule": terms.rule.describe(),
             "images": counts.n_images,
             "nodules": counts.tp + counts.fn,
             "f1": _rounded(counts.f1),

@@ -20,6 +20,7 @@ from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
+from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.findings import find
 from cxrcad.jobs import Progress, Silent, write_json
@@ -208,14 +209,13 @@ def _validate(
 ) -> dict[str, Any]:
     network = state.average if config.ema else state.network
     matches: list[ImageMatch] = []
-    dice: list[float] = []
+    overlaps: list[float] = []
     for sample in validation:
         maps = predict(network, sample.image, backend)
         findings: tuple[Finding, ...] = find(maps["nodule"], maps.get("lung"), sample.geometry, config.find)
         matches.append(match_image(sample.case, findings, HitRule()))
         if sample.lung is not None and "lung" in maps:
-            found = maps["lung"] > 0.5
-            dice.append(2 * float((found & sample.lung).sum()) / max(1, int(found.sum() + sample.lung.sum())))
+            overlaps.append(dice(maps["lung"] > 0.5, sample.lung))
     curve = froc(matches)
     operating = score_at_threshold(matches, best_f1_threshold(matches))
     balance = getattr(state.balance, "state")()  # noqa: B009
@@ -226,7 +226,7 @@ def _validate(
         "balance": round(float(balance), 6),
         "f1": round(operating.f1, 4),
         "sensitivity": {str(rate): sensitivity_at(curve, rate) for rate in (0.5, 1.0, 2.0, 4.0)},
-        "lung_dice": round(float(np.mean(dice)), 4) if dice else None,
+        "lung_dice": round(float(np.mean(overlaps)), 4) if overlaps else None,
         "seconds": round(state.seconds, 1),
     }
 
