@@ -8,21 +8,29 @@ environment < flag.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import json
-import math
 import os
 import tomllib
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrcad.core import UsageError
+from cxrcad.settings import (
+    ENVIRONMENT_PREFIX,
+    Setting,
+    assemble,
+    build,
+    part,
+    setting,
+    settings_of,
+    to_dict,
+    to_toml,
+    unknown_setting,
+)
 
 __all__ = [
+    "PROTOCOLS",
     "AugmentConfig",
     "DataConfig",
     "DetectConfig",
@@ -39,26 +47,15 @@ __all__ = [
     "layered",
     "settings_of",
     "to_dict",
+    "to_toml",
 ]
 
 PROJECT_FILE = "cxrcad.toml"
-ENVIRONMENT_PREFIX = "CXRCAD_"
+
+OTHER_VARIABLES = ("CXRCAD_OPEN_DATA",)
+"""Environment variables with our prefix that are no settings: where the tests find open data."""
 
 T = TypeVar("T")
-
-
-def setting(
-    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
-) -> Any:
-    """A leaf field of a config: `help` is one phrase with the unit; `choices` or `low`..`high` bound the value."""
-    return dataclasses.field(
-        default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "setting": True}
-    )
-
-
-def part(kind: type[T]) -> T:
-    """A field that holds another config."""
-    return dataclasses.field(default_factory=kind)
 
 
 @dataclass(frozen=True)
@@ -93,6 +90,21 @@ class FindConfig:
     max_findings: int = setting(50, "most candidates kept in one image", low=1)
 
 
+IMAGE_SETS = ("positives", "in-lung", "all")
+
+PROTOCOLS: Mapping[str, str] = {
+    "paper": "positives",
+    "jsrt-140": "in-lung",
+    "jsrt-247": "all",
+    "node21": "all",
+    "luna16": "all",
+    "distance-22mm": "in-lung",
+    "distance-25mm": "in-lung",
+    "jafroc": "all",
+}
+"""The images that each protocol scores; its hit rule and figures are in `cxrcad.evaluation.protocols`."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """A data set in JSRT's layout, and how it is divided."""
@@ -100,8 +112,9 @@ class DataConfig:
     data: Path | None = setting(None, "folder in JSRT's layout: CLNDAT_EN.txt, CNNDAT_EN.TXT, images, scr")
     protocol: str = setting(
         "paper",
-        "image set: paper (154 positives), jsrt-140 (nodules in the lung fields), jsrt-247 (with the 93 normals)",
-        choices=("paper", "jsrt-140", "jsrt-247"),
+        "images and hit rule: paper (154 positives), jsrt-140 (nodules in the lung fields), jsrt-247 (with the 93 "
+        "normals), node21, luna16, distance-22mm, distance-25mm, jafroc; docs/EVALUATION.md has the table",
+        choices=tuple(PROTOCOLS),
     )
     fold_seed: int = setting(2020, "seed of the five folds", low=0)
 
@@ -222,9 +235,14 @@ class DetectConfig:
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
 
 
+MIN_IOU = 0.2
+MAX_DISTANCE_MM = 25.0
+"""Limits of the hit rules iou and distance where no protocol and no flag says otherwise."""
+
+
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """`cxrcad evaluate` and `cxrcad froc`."""
+    """`cxrcad evaluate`, `cxrcad froc` and `cxrcad compare`."""
 
     data: DataConfig = part(DataConfig)
     fold: str = setting(
@@ -235,11 +253,41 @@ class EvaluateConfig:
     beside: Path | None = setting(None, "second run, printed and drawn beside the first")
     model: str | None = setting(None, "score this packaged model on the fold's test cases instead of a run")
     out: Path | None = setting(None, "folder of the results (default: the run's; runs/NAME for a packaged model)")
-    hit_rule: str = setting(
-        "center", "what is a hit: center in the nodule's disc, iou, or distance", choices=("center", "iou", "distance")
+    images: str | None = setting(None, "image set (default: the protocol's)", choices=IMAGE_SETS)
+    hit_rule: str | None = setting(
+        None,
+        "what is a hit: center in the nodule's disc, iou, or distance (default: the protocol's)",
+        choices=("center", "iou", "distance"),
     )
-    min_iou: float = setting(0.2, "least overlap of a hit (hit rule iou)", low=0, high=1)
-    max_distance_mm: float = setting(25.0, "largest distance of a hit, mm (hit rule distance)", low=0)
+    min_iou: float | None = setting(
+        None, f"least overlap of a hit, hit rule iou (default: the protocol's, else {MIN_IOU:g})", low=0, high=1
+    )
+    max_distance_mm: float | None = setting(
+        None,
+        f"largest distance of a hit, mm, hit rule distance (default: the protocol's, else {MAX_DISTANCE_MM:g})",
+        low=0,
+    )
+    duplicates: str | None = setting(
+        None,
+        "what further findings on a hit nodule are (default: the protocol's)",
+        choices=("ignored", "false-positives"),
+    )
+    fp_axis: str | None = setting(
+        None, "images over which false positives are counted (default: the protocol's)", choices=("all", "normals")
+    )
+    predictions: Path | None = setting(None, "boxes to score instead of a run: boxes.json, COCO or NODE21 (JSON, CSV)")
+    truth: Path | None = setting(None, "truth of the predictions: JSRT's layout, truth JSON, COCO, or NODE21's CSV")
+    missing: str = setting(
+        "refuse",
+        "what an image without a prediction is: refuse stops, empty counts it as nothing found",
+        choices=("refuse", "empty"),
+    )
+    threshold: float | None = setting(
+        None, "score from which a box of --predictions is reported (default: the file's, else 0.5)"
+    )
+    report: bool = setting(True, "write report/report.html, with plots and a gallery, beside the figures (evaluate)")
+    resamples: int = setting(10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0)
+    bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
     device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
 
@@ -257,6 +305,7 @@ class ExportConfig:
     )
     compare: int = setting(3, "radiographs to compare on", low=1)
     sources: Path | None = setting(None, "text file whose lines go into the card: whose data, under which terms")
+    overwrite: bool = setting(False, "replace the packaged model that the folder already holds")
 
 
 @dataclass(frozen=True)
@@ -272,120 +321,16 @@ class PhantomConfig:
     format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One leaf field: where it sits in its config (`path`), its type, and what `setting` was told."""
-
-    name: str
-    path: tuple[str, ...]
-    type: type
-    optional: bool
-    default: Any
-    help: str
-    choices: tuple[str, ...]
-    low: float | None
-    high: float | None
-
-    @property
-    def flag(self) -> str:
-        """The command-line spelling, with its two dashes."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-    def parse(self, value: Any, origin: str) -> Any:
-        """`value` (text or a TOML value) as this setting's type; UsageError names `origin` and what is allowed."""
-        result = None if value is None else _converted(value, self.type)
-        if result is None:
-            bad = value is not None or not self.optional
-        elif self.choices:
-            bad = str(result) not in self.choices
-        elif self.type in (int, float):
-            bad = (self.low is not None and result < self.low) or (self.high is not None and result > self.high)
-        else:
-            bad = False
-        if bad:
-            raise UsageError(f"{origin}: {self.name} is {value!r}; {self._allowed()}")
-        return result
-
-    def _allowed(self) -> str:
-        if self.choices:
-            return "choose from " + ", ".join(self.choices)
-        if self.type is bool:
-            return "write true or false"
-        kind = {int: "a whole number", float: "a number", str: "text", Path: "a path"}[self.type]
-        bounds = [f"at least {self.low:g}"] if self.low is not None else []
-        bounds += [f"at most {self.high:g}"] if self.high is not None else []
-        return " ".join(["it takes", kind, *([", ".join(bounds)] if bounds else [])])
-
-
-def _converted(value: Any, kind: type) -> Any:
-    """`value` as a `kind`, or None where it is none: 1.5 is no whole number, nan no number, a list no text."""
-    if kind is bool:
-        return value if isinstance(value, bool) else _WORDS.get(str(value).lower())
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
-        return None
-    if kind is int and isinstance(value, float) and not value.is_integer():
-        return None
-    try:
-        result = kind(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return None if isinstance(result, float) and not math.isfinite(result) else result
-
-
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-
-
-def settings_of(config: type, path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """Every leaf field of a config class, depth first, in the order in which they are written."""
-    hints = typing.get_type_hints(config)
-    for item in dataclasses.fields(config):
-        kind = hints[item.name]
-        if not item.metadata.get("setting"):
-            yield from settings_of(kind, (*path, item.name))
-            continue
-        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-        plain = next(option for option in options if option is not type(None))
-        told = {key: item.metadata[key] for key in ("help", "choices", "low", "high")}
-        yield Setting(item.name, (*path, item.name), plain, type(None) in options, item.default, **told)
-
-
-def build(config: type[T], values: Mapping[str, Any], origin: str = "settings") -> T:
-    """A `config` from leaf values by name; what is not named keeps its default.
-
-    UsageError for a name or value that is off.
-    """
-    known = {item.name: item for item in settings_of(config)}
-    for name in values:
-        if name not in known:
-            raise UsageError(_unknown(name, origin, known))
-    parsed = {name: known[name].parse(value, origin) for name, value in values.items()}
-    return _assemble(config, parsed)
-
-
-def _assemble(config: type[T], values: Mapping[str, Any]) -> T:
-    hints = typing.get_type_hints(config)
-    given: dict[str, Any] = {}
-    for item in dataclasses.fields(config):  # type: ignore[arg-type]
-        if not item.metadata.get("setting"):
-            given[item.name] = _assemble(hints[item.name], values)
-        elif item.name in values:
-            given[item.name] = values[item.name]
-    return config(**given)
-
-
 def layered(
     config: type[T], flags: Mapping[str, Any], config_file: Path | None = None, folder: Path | None = None
 ) -> T:
     """A `config` from all layers: default < `folder`/cxrcad.toml < `config_file` < environment < `flags`.
 
     `flags` holds only those that were given.
-    A key of a file may belong to any command; one that belongs to none is a UsageError with the nearest name.
+    A key of a file and a variable of the environment may belong to any command; one that belongs to none is a
+    UsageError with the nearest name.
     """
+    _check_environment()
     known = {item.name: item for item in settings_of(config)}
     project = (folder or Path.cwd()) / PROJECT_FILE
     values: dict[str, Any] = {}
@@ -398,7 +343,25 @@ def layered(
             values[name] = item.parse(os.environ[item.variable], f"environment variable {item.variable}")
     for name, value in flags.items():
         values[name] = known[name].parse(value, known[name].flag)
-    return _assemble(config, values)
+    return assemble(config, values)
+
+
+def _everything() -> dict[str, Setting]:
+    """The settings of all commands by name."""
+    return {item.name: item for kind in ALL_CONFIGS for item in settings_of(kind)}
+
+
+def _check_environment() -> None:
+    """Raise UsageError for a variable that has our prefix and a value, and is no setting of any command."""
+    everything = _everything()
+    allowed = {*OTHER_VARIABLES, *(item.variable for item in everything.values())}
+    for variable, value in sorted(os.environ.items()):
+        if not value or not variable.startswith(ENVIRONMENT_PREFIX) or variable in allowed:
+            continue
+        name, origin = variable.removeprefix(ENVIRONMENT_PREFIX).lower(), f"environment variable {variable}"
+        if name in everything:
+            raise UsageError(f"{origin}: the variable of the setting {name} is {everything[name].variable}; rename it")
+        raise UsageError(unknown_setting(name, origin, everything))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -408,40 +371,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: there is no such settings file; check --config") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: not readable as TOML ({error}); correct it or leave it out") from None
-    everything = {item.name: item for kind in ALL_CONFIGS for item in settings_of(kind)}
+    everything = _everything()
     leaves: dict[str, Any] = {}
     for name, value in content.items():
         for key, leaf in value.items() if isinstance(value, dict) else [(name, value)]:
             if key not in everything:
-                raise UsageError(_unknown(key, str(path), everything))
+                raise UsageError(unknown_setting(key, str(path), everything))
             leaves[key] = leaf
     return leaves
-
-
-def _unknown(name: str, origin: str, known: Mapping[str, Setting]) -> str:
-    near = difflib.get_close_matches(name.replace("-", "_"), known, 1, 0.5)
-    return f"{origin}: there is no setting {name}" + (
-        f"; did you mean {near[0]}?" if near else "; `cxrcad COMMAND --help` lists them"
-    )
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Leaf values by name, ready for JSON; `build` makes the config of them again."""
-    values: dict[str, Any] = {}
-    for item in settings_of(type(config)):
-        value = config
-        for name in item.path:
-            value = getattr(value, name)
-        values[item.name] = str(value) if isinstance(value, Path) else value
-    return values
-
-
-def to_toml(config: Any) -> str:
-    """The config as a TOML file that `--config` takes; settings that are None are left out."""
-    values = to_dict(config)
-    return "".join(
-        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
-    )
 
 
 ALL_CONFIGS: tuple[type, ...] = (TrainConfig, DetectConfig, EvaluateConfig, ExportConfig, PhantomConfig)

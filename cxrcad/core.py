@@ -1,4 +1,4 @@
-"""The nouns of the project (Radiograph, Case, Nodule, Finding, Result) and its one tree of errors.
+"""The nouns of the project (Radiograph, Case, Nodule, Finding, Result), counted in words, and its one tree of errors.
 
 Coordinates are in pixel *edges*: the first pixel covers [0, 1), x to the right and y down; boxes are half-open.
 """
@@ -31,6 +31,7 @@ __all__ = [
     "TrainingError",
     "UsageError",
     "WriteError",
+    "counted",
 ]
 
 
@@ -72,6 +73,11 @@ class EvaluationError(CxrcadError):
 
 class WriteError(CxrcadError):
     """A result that cannot be written where it was asked for."""
+
+
+def counted(number: int, noun: str) -> str:
+    """`number` and `noun` in words for a reader: 1 image, 2 images. The plural is the noun with an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from cxrcad.config import (
     ALL_CONFIGS,
+    OTHER_VARIABLES,
     DataConfig,
     DetectConfig,
     EvaluateConfig,
@@ -148,7 +150,36 @@ def test_text_from_the_environment_becomes_the_settings_type(monkeypatch: pytest
     assert (config.network.aspp, config.loss.balance) == (False, "learned")
 
 
+def test_the_environment_may_hold_settings_of_other_commands_and_what_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert OTHER_VARIABLES == ("CXRCAD_OPEN_DATA",)
+    for variable in ("CXRCAD_EPOCHS", *OTHER_VARIABLES, "CXRCADE", "NOT_CXRCAD_SIDE"):
+        monkeypatch.setenv(variable, "3")
+    monkeypatch.setenv("CXRCAD_THRESHHOLD", "")
+    assert layered(DetectConfig, {}, None, tmp_path) == DetectConfig()
+
+
 # Faults
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("CXRCAD_THRESHHOLD", "there is no setting threshhold; did you mean threshold?"),
+        ("CXRCAD_MIN_SCOR", "there is no setting min_scor; did you mean min_score?"),
+        ("CXRCAD_XYZZY", "there is no setting xyzzy; `cxrcad COMMAND --help` lists them"),
+        ("CXRCAD_Threshold", "the variable of the setting threshold is CXRCAD_THRESHOLD; rename it"),
+    ],
+)
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows variables in capitals only")
+def test_a_variable_that_is_no_setting_of_any_command_is_met_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, "0.3")
+    with pytest.raises(UsageError) as error:
+        layered(DetectConfig, {"threshold": 0.5}, None, tmp_path)
+    assert str(error.value) == f"environment variable {variable}: {sentence}"
 
 
 def test_an_unknown_name_is_met_with_the_nearest(tmp_path: Path) -> None:
@@ -270,7 +301,8 @@ def test_the_saved_config_is_a_config_file(tmp_path: Path) -> None:
 
 def test_to_dict_holds_plain_values_by_name() -> None:
     assert to_dict(PhantomConfig()) == {name: getattr(PhantomConfig(), name) for name in to_dict(PhantomConfig())}
-    assert to_dict(ExportConfig()) == {"name": None, "fold": "all", "data": None, "compare": 3, "sources": None}
+    defaults = {"name": None, "fold": "all", "data": None, "compare": 3, "sources": None, "overwrite": False}
+    assert to_dict(ExportConfig()) == defaults
     assert to_dict(EvaluateConfig())["runs"] == "runs"
     assert to_dict(dataclasses.replace(TrainConfig(), network=NetworkConfig(norm="group")))["norm"] == "group"
 

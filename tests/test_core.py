@@ -11,10 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxrcad import core
-from cxrcad.core import Box, Case, CxrcadError, Nodule, Radiograph, Source, UsageError
+from cxrcad.core import Box, Case, CxrcadError, Nodule, Radiograph, Source, UsageError, counted
 
 SIDES = st.integers(-50, 50)
 BOXES = st.builds(lambda x, y, w, h: Box(x, y, x + w, y + h), SIDES, SIDES, st.integers(1, 40), st.integers(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [(0, "finding", "0 findings"), (1, "image", "1 image"), (2, "phantom scan", "2 phantom scans")],
+)
+def test_one_is_counted_without_an_s(number: int, noun: str, said: str) -> None:
+    assert counted(number, noun) == said
 
 
 def test_a_box_has_the_area_between_its_edges() -> None:

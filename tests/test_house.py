@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.config import ALL_CONFIGS, settings_of
+from cxrcad.config import ALL_CONFIGS, OTHER_VARIABLES, settings_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,9 +33,10 @@ LAYERS = {
     "jobs": 1,
     "core": 0,
     "config": 0,
+    "settings": 0,
     "__init__": -1,  # the version
 }
-BESIDE = {("config", "core")}  # on one layer; settings raise the error tree's UsageError
+BESIDE = {("config", "core"), ("config", "settings"), ("settings", "core")}  # on one layer; for UsageError
 ONLY_CORE = {"networks"}  # torch, the nouns and the settings only
 NEEDS_TORCH = {"networks", "training"}
 MAY_NEED_TORCH = {"networks", "training", "experiments", "cli"}  # the last two, inside functions
@@ -270,7 +271,7 @@ def test_a_setting_has_its_default_in_config_only() -> None:
 
 
 def test_environment_variables_are_settings() -> None:
-    known = {item.variable for kind in ALL_CONFIGS for item in settings_of(kind)} | {"CXRCAD_"}
+    known = {item.variable for kind in ALL_CONFIGS for item in settings_of(kind)} | {"CXRCAD_", *OTHER_VARIABLES}
     none(
         f"{module.shown}: {name} is no setting's variable"
         for module in MODULES

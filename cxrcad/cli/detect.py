@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import click
 from cxrcad.cli.options import with_settings
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
+from cxrcad.core import WriteError
 
 __all__ = ["command"]
 
@@ -34,10 +36,15 @@ def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: P
     """
     from cxrcad.report.detection import detect_to_file
 
-    with Bar("images") as bar:
-        summary = detect_to_file(config, paths, out, overlay, bar)
-    if summary.text is not None:
-        click.echo(summary.text, nl=False)
+    document: list[str] = []  # for stdout, which a bar on a terminal holds until it ends
+    try:
+        with Bar("image") as bar:
+            summary = detect_to_file(config, paths, document.append if str(out) == "-" else out, overlay, bar)
+    except (KeyboardInterrupt, WriteError):
+        with contextlib.suppress(BrokenPipeError):  # Ctrl-C also stops who reads it
+            click.echo("".join(document), nl=False)
+        raise
+    click.echo("".join(document), nl=False)
     note(summary.sentence)
     if summary.failed:
         raise click.exceptions.Exit(1)

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "detect": "Find nodules in radiographs: boxes.json.",
     "train": "Train a network on a data folder, one fold or all.",
     "evaluate": "F1, recall, precision and lung Dice of a run's test cases.",
+    "compare": "Paired difference of two runs on the same images, with interval and p.",
     "froc": "Sensitivity against false positives an image: table, plot, JSON, CSV.",
     "export": "Package a trained fold as a model: weights, ONNX, card.",
     "phantom": "Write synthetic radiographs with nodules in JSRT's layout.",
@@ -79,30 +80,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     previous = signal.signal(signal.SIGTERM, terminate)
     try:
         status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("cxrcad: stopped", err=True)
         status = stopped
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except KeyboardInterrupt:
-        click.echo("cxrcad: stopped", err=True)
-        status = stopped
     except CxrcadError as error:
         click.echo(f"Error: {error}", err=True)
         status = error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except OSError as error:  # a full disk behind stdout, a folder that may not be listed
         place, reason = error.filename or "the output", error.strerror or error
         click.echo(f"Error: {place}: {reason}; check the path, its permissions and the room on the disk", err=True)
-        if error.filename is None:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except MemoryError:
         click.echo("Error: not enough memory; close other programs, or lower --side, --batch or --threads", err=True)
         status = 1
     finally:
         signal.signal(signal.SIGTERM, previous)
+    _give_up_stdout()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _give_up_stdout() -> None:
+    """Let what stdout did not take go nowhere: at its end, Python would fail on it once more and change the code."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ import click
 
 from cxrcad.cli.options import with_settings
 from cxrcad.config import PhantomConfig
+from cxrcad.core import counted
 
 __all__ = ["command"]
 
@@ -20,4 +21,4 @@ def command(config: PhantomConfig, out: Path) -> None:
     from cxrcad.datasets.phantom import write_phantoms
 
     written = write_phantoms(out, config)
-    click.echo(f"{written.folder}: {len(written.cases)} phantoms, {len(written.positives)} with a nodule")
+    click.echo(f"{written.folder}: {counted(len(written.cases), 'phantom')}, {len(written.positives)} with a nodule")

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from cxrcad.core import counted
+
 __all__ = ["Bar", "note"]
 
 LINE_SECONDS = 30.0  # least time between two lines in a log
@@ -20,7 +22,7 @@ def note(text: str) -> None:
 
 
 class Bar:
-    """A bar (terminal) or lines (log) for work of known length; keeps the Progress protocol of training."""
+    """A bar (terminal) or lines (log) for work of so many of a `unit` (image); keeps the Progress protocol."""
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
@@ -44,8 +46,7 @@ class Bar:
         self.title, self.total, self._first = title, total_steps, done_steps
         self._started = self._said = time.monotonic()
         if not sys.stderr.isatty():
-            unit = self.unit.removesuffix("s") if total_steps == 1 else self.unit
-            note(f"{title}: {total_steps} {unit}" + (f", {done_steps} done before" if done_steps else ""))
+            note(f"{title}: {counted(total_steps, self.unit)}" + (f", {done_steps} done before" if done_steps else ""))
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -64,8 +65,8 @@ class Bar:
         elif time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
             pace = (self._said - self._started) / max(1, done_steps - self._first)
-            left = _duration(pace * (self.total - done_steps))
-            note(f"{self.title}: {done_steps} of {self.total} {self.unit}, {left} left" + (f", {last}" if last else ""))
+            total, left = counted(self.total, self.unit), _duration(pace * (self.total - done_steps))
+            note(f"{self.title}: {done_steps} of {total}, {left} left" + (f", {last}" if last else ""))
 
     def note(self, text: str) -> None:
         """One line above the bar, or in the log."""

@@ -26,7 +26,7 @@ def command(config: TrainConfig) -> None:
         raise TrainingError(
             f"training needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
         ) from None
-    with Bar("steps") as bar:
+    with Bar("step") as bar:
         try:
             run = train(config, bar)
         except KeyboardInterrupt:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cxrcad.config import DetectConfig, PhantomConfig
-from cxrcad.core import Case, Result, UsageError
+from cxrcad.core import Case, Result, UsageError, counted
 from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.datasets.phantom import write_phantoms
 from cxrcad.evaluation.matching import HitRule, match_image
@@ -32,7 +32,7 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     """
     _check_out(out)
     detector = open_detector(DetectConfig())
-    note(f"writing {cases} phantom {'scan' if cases == 1 else 'scans'} as DICOM")
+    note(f"writing {counted(cases, 'phantom scan')} as DICOM")
     write_phantoms(out / "scans", PhantomConfig(cases=cases, seed=seed, subtlety=OBVIOUS, format="dcm"))
     scans = read_jsrt(out / "scans").cases
     note(f"detecting with {detector.bundle.name} on {detector.provider}")
@@ -61,7 +61,8 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
         )
         pictures.append(Picture(case.name, overlay, "; ".join(line.strip() for line in text[1:])))
     total = sum(len(case.nodules) for case in scans)
-    summary = f"{hits} of {total} nodules found in {len(scans)} phantoms with {detector.bundle.name}"
+    phantoms = counted(len(scans), "phantom")
+    summary = f"{hits} of {counted(total, 'nodule')} found in {phantoms} with {detector.bundle.name}"
     drawn = "Phantoms are drawn, not real patients. Their nodules are of the obvious kind (subtlety 5)."
     write_page(out / "report.html", "cxrcad demo", [f"{summary}.", drawn, LEGEND], pictures)
     places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cxrcad.core import counted
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.bundle import Bundle, packaged_models, resolve_model
@@ -66,12 +67,14 @@ def _model_lines(bundle: Bundle) -> list[str]:
     card = bundle.card
     network, training = card.get("network", {}), card.get("training", {})
     size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6
+    steps = training.get("steps")
+    length = counted(steps, "step") if isinstance(steps, int) else "unknown steps"
     lines = [
         bundle.name,
         f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}",
         f"  grid         shorter side {bundle.grid.side} pixels",
         f"  threshold    {bundle.threshold:.4g}",
-        f"  trained on   {len(bundle.training_images)} images, {training.get('steps', 'unknown')} steps",
+        f"  trained on   {counted(len(bundle.training_images), 'image')}, {length}",
         f"  sha256       {bundle.sha256}",
         f"  folder       {bundle.folder} ({size:.1f} MB)",
     ]

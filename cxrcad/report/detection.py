@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cxrcad.config import DetectConfig
-from cxrcad.core import CxrcadError, Failure, Result, UsageError, WriteError
+from cxrcad.core import CxrcadError, Failure, Result, UsageError, WriteError, counted
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
 from cxrcad.inference.bundle import resolve_model
@@ -23,11 +24,10 @@ __all__ = ["Summary", "detect_to_file", "open_detector"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What a detection came to: `text` is the boxes document where it was asked for on stdout."""
+    """What a detection came to, and how many inputs failed."""
 
     sentence: str
     failed: int
-    text: str | None
 
 
 @dataclass
@@ -59,16 +59,19 @@ def open_detector(config: DetectConfig) -> Detector:
 
 
 def detect_to_file(
-    config: DetectConfig, paths: Sequence[Path], out: Path, overlay: Path | None, progress: Progress
+    config: DetectConfig,
+    paths: Sequence[Path],
+    out: Path | Callable[[str], object],
+    overlay: Path | None,
+    progress: Progress,
 ) -> Summary:
-    """Find nodules in the files and folders of `paths`; boxes.json goes to `out` ("-": into the summary).
+    """Find nodules in the files and folders of `paths`; boxes.json goes to `out`: a file, or what takes its text.
 
-    A file that fails is in the document's failures and in `Summary.failed`. Where the work is stopped, the files that
-    were done are in `out`. Raises ModelError, WriteError, UsageError.
+    A file that fails is in the document's failures and in `Summary.failed`. Where the work is stopped, `out` gets the
+    files that were done. Raises ModelError, WriteError, UsageError.
     """
-    stdout = str(out) == "-"
     files = expand_paths(paths)
-    if not stdout:
+    if isinstance(out, Path):
         _check_out(out, files)
     overlays = _overlay_names(files, overlay) if overlay else {}
     detector = open_detector(config)
@@ -87,18 +90,20 @@ def detect_to_file(
     try:
         found = detect_paths(files, detector, min_score=least, on_done=on_done)
     except (KeyboardInterrupt, WriteError):
-        if done.count and not stdout:
-            write_boxes(to_document(detector.identity, done.results, done.failures), out)
-            progress.note(f"stopped: {out} holds the {done.count} of {_counted(len(files), 'file')} that were done")
+        if done.count:
+            _write(to_document(detector.identity, done.results, done.failures), out)
+            place = out if isinstance(out, Path) else "the document"
+            progress.note(f"stopped: {place} holds the {done.count} of {counted(len(files), 'file')} that were done")
         raise
-    document = to_document(detector.identity, found.results, found.failures)
-    if not stdout:
+    _write(to_document(detector.identity, found.results, found.failures), out)
+    return Summary(_sentence(found, time.monotonic() - started, out), len(found.failures))
+
+
+def _write(document: Mapping[str, Any], out: Path | Callable[[str], object]) -> None:
+    if isinstance(out, Path):
         write_boxes(document, out)
-    return Summary(
-        _sentence(found, time.monotonic() - started, None if stdout else out),
-        len(found.failures),
-        to_text(document) if stdout else None,
-    )
+    else:
+        out(to_text(document))
 
 
 def _check_out(out: Path, files: Sequence[Path]) -> None:
@@ -151,12 +156,8 @@ def _draw(result: Result, path: Path, threshold: float) -> None:
         raise WriteError(f"{path}: no overlay, because the file changed while it was read ({error})") from None
 
 
-def _sentence(found: Detections, seconds: float, out: Path | None) -> str:
+def _sentence(found: Detections, seconds: float, out: Path | Callable[[str], object]) -> str:
     count = sum(len(result.findings) for result in found.results)
-    text = f"{_counted(len(found.results), 'image')} done, {_counted(count, 'finding')}"
+    text = f"{counted(len(found.results), 'image')} done, {counted(count, 'finding')}"
     text += f", {len(found.failures)} failed" if found.failures else ""
-    return f"{text}, {seconds:.1f} s" + (f"; {out}" if out else "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{text}, {seconds:.1f} s" + (f"; {out}" if isinstance(out, Path) else "")

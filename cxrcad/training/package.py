@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.config import ExportConfig, PhantomConfig
-from cxrcad.core import CxrcadError, DataError, ModelError, UsageError
+from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
 from cxrcad.datasets.phantom import write_phantoms
-from cxrcad.evaluation.evaluate import read_matches
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
+from cxrcad.evaluation.records import read_matches
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
@@ -33,9 +33,10 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
 
     Torch and ONNX Runtime are compared on `config.compare` radiographs of `config.data`, else on phantoms; a
     difference above 0.001 in probability is a ModelError. `run` may also be a fold's folder or a packaged model.
+    Raises UsageError where `out` holds a model already, unless `config.overwrite`.
     """
     source = _source(run, config.fold)
-    _check_out(out)
+    _check_out(out, config.overwrite)
     _check_card(source)
     images = _images(source, config)
     card = {**source.card, "name": config.name or out.resolve().name}
@@ -59,8 +60,8 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     card["parity"] = {"images": len(images), "largest_difference": difference}
     write_card(out, card)
     write_atomically(out / "README.md", card_text(load_bundle(out).card))
-    of = "radiographs" if config.data else "phantoms"
-    return f"{out}: packaged; torch and ONNX Runtime differ by at most {difference:.1e} on {len(images)} {of}"
+    compared = counted(len(images), "radiograph" if config.data else "phantom")
+    return f"{out}: packaged; torch and ONNX Runtime differ by at most {difference:.1e} on {compared}"
 
 
 def card_text(card: Mapping[str, Any]) -> str:
@@ -76,8 +77,9 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"input channels {network['channels']}",
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
         f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
-        f"- training: {len(training['images'])} images, {training['steps']} steps, {training['minutes']} minutes; "
-        f"lambda {settings.get('balance')}, seed {settings.get('seed')}; SHA-256 of each image in card.json",
+        f"- training: {counted(len(training['images']), 'image')}, {counted(training['steps'], 'step')}, "
+        f"{training['minutes']} minutes; lambda {settings.get('balance')}, seed {settings.get('seed')}; "
+        "SHA-256 of each image in card.json",
         *_before(training.get("init")),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
@@ -87,7 +89,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         parity = card["parity"]
         lines += ["", "## Torch against ONNX Runtime", ""]
         lines += [
-            f"Largest difference in probability on {parity['images']} images: {parity['largest_difference']:.1e}."
+            f"Largest difference in probability on {counted(parity['images'], 'image')}: "
+            f"{parity['largest_difference']:.1e}."
         ]
     if card.get("sources"):
         lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]
@@ -98,7 +101,8 @@ def _before(init: Mapping[str, Any] | None) -> list[str]:
     """A line for each training that the weights went through before."""
     if init is None:
         return []
-    line = f"- before that: {init['steps']} steps, {init['minutes']} minutes ({init['name']}); its images are counted"
+    length = f"{counted(init['steps'], 'step')}, {init['minutes']} minutes"
+    line = f"- before that: {length} ({init['name']}); its images are counted"
     return [line, *_before(init.get("init"))]
 
 
@@ -154,12 +158,24 @@ def _shown(value: Any) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _check_out(out: Path) -> None:
-    """Raise UsageError unless `out` is new, empty, or holds a packaged model."""
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Raise UsageError unless `out` is new, empty, or holds a packaged model that may be replaced."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and not (out / CARD_NAME).is_file():
         raise UsageError(f"--out {out}: holds other files; name a new folder")
+    if (out / CARD_NAME).is_file() and not overwrite:
+        raise UsageError(
+            f"--out {out}: holds {_name_of(out)} already; name another folder, or give --overwrite to replace it"
+        )
+
+
+def _name_of(folder: Path) -> str:
+    """The packaged model in `folder`, damaged or not, in words."""
+    try:
+        return f"the model {load_bundle(folder).name}"
+    except ModelError:
+        return "a damaged model"
 
 
 def _check_card(source: Bundle) -> None:

@@ -102,6 +102,8 @@ def test_phantoms_are_written_in_jsrt_s_layout_from_a_seed(cxrcad, tmp_path):
     assert len((tmp_path / "one" / "CLNDAT_EN.txt").read_text().splitlines()) == 2
     with Image.open(tmp_path / "one" / "images" / "JPCLN001.png") as picture:
         assert picture.size == (256, 256)
+    alone = cxrcad("phantom", "alone", "--cases", "1", "--image-side", "256", "--format", "png")
+    assert alone.out == "alone: 1 phantom, 1 with a nodule\n"
     cxrcad("phantom", "same", *small, "--seed", "4")
     cxrcad("phantom", "other", *small, "--seed", "5")
     images = (tmp_path / name / "images" / "JPCLN002.png" for name in ("one", "same", "other"))

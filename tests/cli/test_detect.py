@@ -249,6 +249,34 @@ def test_ctrl_c_keeps_what_was_done(toy, scans, tmp_path):
     assert said.splitlines()[-1] == "cxrcad: stopped"
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "read_on"),
+    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, True), (signal.SIGINT, 130, False)],
+)
+def test_a_stop_prints_what_was_done_where_the_boxes_go_to_stdout(toy, scans, tmp_path, number, code, read_on):
+    """With `read_on`, the reader of stdout stays; else it is gone before, as Ctrl-C stops a whole pipeline."""
+    for index in range(400):
+        os.link(scans / "JPCLN001.IMG", tmp_path / f"{index:03}.IMG")
+    read, write = os.pipe()
+    if not read_on:
+        os.close(read)
+    with os.fdopen(write) as end:
+        child = run_command(toy, tmp_path, "--out", "-", "--overlay", tmp_path / "pictures", stdout=end)
+    while not list((tmp_path / "pictures").glob("001.png")) and child.poll() is None:
+        time.sleep(0.01)
+    child.send_signal(number)
+    _, said = child.communicate(timeout=60)
+    assert (child.returncode, "Traceback" in said, "Exception ignored" in said) == (code, False, False)
+    assert said.splitlines()[-1] == "cxrcad: stopped"
+    if read_on:
+        with os.fdopen(read) as printed:
+            document = json.load(printed)
+        done = len(document["images"])
+        assert 1 <= done < 400
+        assert (document["schema"], document["images"][0]["path"]) == ("cxrcad/boxes/1", str(tmp_path / "000.IMG"))
+        assert f"stopped: the document holds the {done} of 400 files that were done" in said
+
+
 def test_a_closed_pipe_and_a_full_disk_end_without_a_traceback(toy, scans):
     read, write = os.pipe()
     os.close(read)

@@ -61,6 +61,7 @@ def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, 
         ("RUN", ["--out", "new", "--fold", "2"], 1, "holds no finished fold 2; train it, or choose another"),
         ("RUN", ["--out", "used"], 2, "--out used: holds other files; name a new folder"),
         ("RUN", ["--out", "file"], 2, "--out file: is a file; name a folder"),
+        ("RUN", ["--out", "old"], 2, "--out old: holds the model old already; name another folder"),
         ("RUN", ["--out", "new", "--data", "none"], 1, "none: there is no such folder; --data takes radiographs"),
         ("RUN", ["--out", "new", "--data", "empty"], 1, "empty: holds no radiograph to compare"),
         ("RUN", ["--out", "new", "--compare", "0"], 2, "--compare: compare is '0'; it takes a whole number at least 1"),
@@ -68,7 +69,10 @@ def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, 
         ("RUN", [], 2, "Missing option '--out'"),
     ],
 )
-def test_what_cannot_be_exported_is_one_sentence(cxrcad, trained, tiny_data, tmp_path, run, flags, code, sentence):
+def test_what_cannot_be_exported_is_one_sentence(
+    cxrcad, trained, tiny_data, make_toy, tmp_path, run, flags, code, sentence
+):
+    make_toy(tmp_path / "old")
     (tmp_path / "empty").mkdir()
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "thesis.tex").write_text("")

@@ -176,6 +176,14 @@ def test_a_bad_environment_variable_is_named(cxrcad, monkeypatch):
     assert answer.err == ("Error: environment variable CXRCAD_FOLD: fold is 'seven'; choose from 1, 2, 3, 4, 5, all\n")
 
 
+def test_a_mistyped_environment_variable_is_wrong_usage(cxrcad, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXRCAD_THRESHHOLD", "0.3")
+    answer = cxrcad("detect", "scan.dcm")
+    assert (answer.code, answer.out) == (2, "")
+    sentence = "there is no setting threshhold; did you mean threshold?"
+    assert answer.err == f"Error: environment variable CXRCAD_THRESHHOLD: {sentence}\n"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [

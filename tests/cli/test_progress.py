@@ -20,7 +20,7 @@ def log(monkeypatch, capsys):
 
 
 def test_a_log_gets_a_line_now_and_then_with_the_time_left(log):
-    with Bar("steps") as bar:
+    with Bar("step") as bar:
         bar.start("fold 3", 100, 0)
         for done in range(1, 8):
             bar.step(done, 0.5)
@@ -34,12 +34,16 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(log):
 
 
 def test_what_was_done_before_does_not_count_for_the_pace(log):
-    with Bar("steps") as bar:
+    with Bar("step") as bar:
         bar.start("fold 1", 1000, 900)
     assert log() == ["fold 1: 1000 steps, 900 done before"]
-    with Bar("images") as bar:
+    with Bar("image") as bar:
         bar.start("toy", 1, 0)
-    assert log() == ["toy: 1 image"]
+        for _ in range(4):
+            bar.step(0)
+    lines = log()
+    assert lines[0] == "toy: 1 image"
+    assert lines[1].startswith("toy: 0 of 1 image, ")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_a_terminal_gets_a_bar_with_the_count(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with Bar("steps") as bar:
+    with Bar("step") as bar:
         bar.start("fold 3", 4, 0)
         bar.step(4, 0.25)
         bar.note("[epoch] 1")

@@ -51,4 +51,8 @@ def test_models_are_told_with_their_size_and_use(make_toy, tmp_path, monkeypatch
     assert lines[0] == "toy"
     assert "  trained on   2 images, 12 steps" in lines
     assert "  use          Tests." in lines
+    make_toy(tmp_path / "one", training={"images": ["a" * 64], "steps": 1})
+    make_toy(tmp_path / "untold", training={"images": []})
+    assert "  trained on   1 image, 1 step" in describe_path(tmp_path / "one").splitlines()
+    assert "  trained on   0 images, unknown steps" in describe_path(tmp_path / "untold").splitlines()
     assert json.loads(describe_models(as_json=True))[0]["name"] == "toy"

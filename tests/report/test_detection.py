@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -38,7 +37,7 @@ def test_the_summary_counts_images_findings_and_failures(settings, disc_data, tm
     out = tmp_path / "boxes.json"
     paths = [disc_data / "images" / "JPCLN001.png", disc_data / "images" / "JPCNN001.png", tmp_path / "none.dcm"]
     summary = detect_to_file(settings(min_score=0.0), paths, out, None, told)
-    assert (summary.failed, summary.text) == (1, None)
+    assert summary.failed == 1
     count = sum(len(image["findings"]) for image in json.loads(out.read_text())["images"])
     assert summary.sentence.startswith(f"2 images done, {count} findings, 1 failed, ")
     assert summary.sentence.endswith(f" s; {out}")
@@ -47,10 +46,39 @@ def test_the_summary_counts_images_findings_and_failures(settings, disc_data, tm
 
 
 def test_stdout_gets_the_document_and_no_file(settings, disc_data, tmp_path):
-    summary = detect_to_file(settings(), [disc_data / "images" / "JPCLN001.png"], Path("-"), None, Told())
+    taken: list[str] = []
+    summary = detect_to_file(settings(), [disc_data / "images" / "JPCLN001.png"], taken.append, None, Told())
     assert summary.sentence.startswith("1 image done, 1 finding, ")
-    assert summary.text is not None
-    assert json.loads(summary.text)["images"][0]["rows"] == 64
+    assert summary.sentence.endswith(" s")
+    (text,) = taken
+    assert json.loads(text)["images"][0]["rows"] == 64
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_a_stopped_detection_gives_the_document_of_what_is_done(settings, disc_data, stop_after):
+    class Stopped(Told):
+        def step(self, done_steps, loss=None):
+            if done_steps == stop_after:
+                raise KeyboardInterrupt
+
+    told, taken = Stopped(), []
+    paths = [disc_data / "images" / f"JPCLN00{number}.png" for number in (1, 2, 3)]
+    with pytest.raises(KeyboardInterrupt):
+        detect_to_file(settings(), paths, taken.append, None, told)
+    (text,) = taken
+    assert [image["path"] for image in json.loads(text)["images"]] == list(map(str, paths[:stop_after]))
+    assert told.notes == [f"stopped: the document holds the {stop_after} of 3 files that were done"]
+
+
+def test_a_detection_that_is_stopped_before_the_first_file_gives_no_document(settings, disc_data, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxrcad.report.detection.detect_paths", stop)
+    told, taken = Told(), []
+    with pytest.raises(KeyboardInterrupt):
+        detect_to_file(settings(), [disc_data / "images" / "JPCLN001.png"], taken.append, None, told)
+    assert (taken, told.notes) == ([], [])
 
 
 def test_only_settings_that_were_changed_go_before_the_card_s(settings):
@@ -77,5 +105,5 @@ def test_an_input_is_never_overwritten(settings, disc_data, tmp_path):
     with pytest.raises(UsageError, match="is one of the radiographs and would be overwritten"):
         detect_to_file(settings(), [scan], tmp_path / "link.json", None, Told())
     with pytest.raises(UsageError, match=r"scan\.png is a radiograph and would be overwritten; name a new folder"):
-        detect_to_file(settings(), [scan], Path("-"), tmp_path, Told())
+        detect_to_file(settings(), [scan], print, tmp_path, Told())
     assert scan.read_bytes() == before

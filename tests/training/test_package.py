@@ -7,7 +7,8 @@ import pytest
 pytest.importorskip("torch")
 
 from cxrcad.config import ExportConfig, build
-from cxrcad.core import ModelError
+from cxrcad.core import ModelError, UsageError
+from cxrcad.inference.bundle import load_bundle
 from cxrcad.training import package
 from cxrcad.training.package import card_text, export_run
 
@@ -30,6 +31,15 @@ def test_a_card_tells_network_grid_threshold_and_training():
     assert "Sources" not in card_text(CARD)
 
 
+def test_a_card_counts_one_without_an_s():
+    init = {"name": "first", "steps": 1, "minutes": 0.5}
+    training = {**CARD["training"], "images": ["a"], "steps": 1, "init": init}
+    text = card_text({**CARD, "training": training, "parity": {"images": 1, "largest_difference": 1e-6}})
+    assert "\n- training: 1 image, 1 step, 3.5 minutes; lambda" in text
+    assert "\n- before that: 1 step, 0.5 minutes (first); its images are counted\n" in text
+    assert "\nLargest difference in probability on 1 image: 1.0e-06.\n" in text
+
+
 def test_a_card_tells_figures_parity_and_sources():
     figures = {"test": {"lung_dice": None, "sensitivity_at_fp_per_image": {"1": 0.5, "8": "not reached"}}}
     parity = {"images": 3, "largest_difference": 2.5e-6}
@@ -48,6 +58,30 @@ def test_an_export_that_differs_from_torch_is_not_written(tiny_run, tiny_data, t
     with pytest.raises(ModelError, match=rf"differ by {difference:.2g} in probability .* was not written; report it"):
         export_run(tiny_run[0], tmp_path / "out", config)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_is_replaced_only_where_that_is_asked_for(tiny_run, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "write_onnx", lambda network, tasks, multiple, path: path.write_bytes(b"onnx"))
+    monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: 2e-6)
+    out = tmp_path / "packed"
+
+    def export(**values):
+        return export_run(tiny_run[0], out, build(ExportConfig, {"data": tiny_data, "compare": 1, **values}))
+
+    said = f"{out}: packaged; torch and ONNX Runtime differ by at most 2.0e-06 on 1 radiograph"
+    assert export(name="first") == said
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(UsageError) as error:
+        export(name="second")
+    way_out = "already; name another folder, or give --overwrite to replace it"
+    assert str(error.value) == f"--out {out}: holds the model first {way_out}"
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    (out / "model.onnx").unlink()
+    with pytest.raises(UsageError) as error:
+        export(name="second")
+    assert str(error.value) == f"--out {out}: holds a damaged model {way_out}"
+    assert export(name="second", overwrite=True) == said
+    assert load_bundle(out).name == "second"
 
 
 def test_a_fold_s_folder_and_a_packaged_model_can_be_exported_too(make_toy, tmp_path):

@@ -1,0 +1,173 @@
+"""What a setting is: a leaf field of a frozen dataclass with default, unit and help; parsing, checking and saving.
+
+The configs themselves, and the layers that their values come from, are in `cxrcad.config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cxrcad.core import UsageError
+
+__all__ = ["Setting", "assemble", "build", "part", "setting", "settings_of", "to_dict", "to_toml", "unknown_setting"]
+
+ENVIRONMENT_PREFIX = "CXRCAD_"
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
+) -> Any:
+    """A leaf field of a config: `help` is one phrase with the unit; `choices` or `low`..`high` bound the value."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "setting": True}
+    )
+
+
+def part(kind: type[T]) -> T:
+    """A field that holds another config."""
+    return dataclasses.field(default_factory=kind)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf field: where it sits in its config (`path`), its type, and what `setting` was told."""
+
+    name: str
+    path: tuple[str, ...]
+    type: type
+    optional: bool
+    default: Any
+    help: str
+    choices: tuple[str, ...]
+    low: float | None
+    high: float | None
+
+    @property
+    def flag(self) -> str:
+        """The command-line spelling, with its two dashes."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    def parse(self, value: Any, origin: str) -> Any:
+        """`value` (text or a TOML value) as this setting's type; UsageError names `origin` and what is allowed."""
+        result = None if value is None else _converted(value, self.type)
+        if result is None:
+            bad = value is not None or not self.optional
+        elif self.choices:
+            bad = str(result) not in self.choices
+        elif self.type in (int, float):
+            bad = (self.low is not None and result < self.low) or (self.high is not None and result > self.high)
+        else:
+            bad = False
+        if bad:
+            raise UsageError(f"{origin}: {self.name} is {value!r}; {self._allowed()}")
+        return result
+
+    def _allowed(self) -> str:
+        if self.choices:
+            return "choose from " + ", ".join(self.choices)
+        if self.type is bool:
+            return "write true or false"
+        kind = {int: "a whole number", float: "a number", str: "text", Path: "a path"}[self.type]
+        bounds = [f"at least {self.low:g}"] if self.low is not None else []
+        bounds += [f"at most {self.high:g}"] if self.high is not None else []
+        return " ".join(["it takes", kind, *([", ".join(bounds)] if bounds else [])])
+
+
+def _converted(value: Any, kind: type) -> Any:
+    """`value` as a `kind`, or None where it is none: 1.5 is no whole number, nan no number, a list no text."""
+    if kind is bool:
+        return value if isinstance(value, bool) else _WORDS.get(str(value).lower())
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
+        return None
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        return None
+    try:
+        result = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if isinstance(result, float) and not math.isfinite(result) else result
+
+
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def settings_of(config: type, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """Every leaf field of a config class, depth first, in the order in which they are written."""
+    hints = typing.get_type_hints(config)
+    for item in dataclasses.fields(config):
+        kind = hints[item.name]
+        if not item.metadata.get("setting"):
+            yield from settings_of(kind, (*path, item.name))
+            continue
+        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        plain = next(option for option in options if option is not type(None))
+        told = {key: item.metadata[key] for key in ("help", "choices", "low", "high")}
+        yield Setting(item.name, (*path, item.name), plain, type(None) in options, item.default, **told)
+
+
+def build(config: type[T], values: Mapping[str, Any], origin: str = "settings") -> T:
+    """A `config` from leaf values by name; what is not named keeps its default.
+
+    UsageError for a name or value that is off.
+    """
+    known = {item.name: item for item in settings_of(config)}
+    for name in values:
+        if name not in known:
+            raise UsageError(unknown_setting(name, origin, known))
+    parsed = {name: known[name].parse(value, origin) for name, value in values.items()}
+    return assemble(config, parsed)
+
+
+def assemble(config: type[T], values: Mapping[str, Any]) -> T:
+    """A `config` from parsed leaf values by name; what is not named keeps its default."""
+    hints = typing.get_type_hints(config)
+    given: dict[str, Any] = {}
+    for item in dataclasses.fields(config):  # type: ignore[arg-type]
+        if not item.metadata.get("setting"):
+            given[item.name] = assemble(hints[item.name], values)
+        elif item.name in values:
+            given[item.name] = values[item.name]
+    return config(**given)
+
+
+def unknown_setting(name: str, origin: str, known: Mapping[str, Setting]) -> str:
+    """The sentence that `origin` names a setting that does not exist, with the nearest one of `known`."""
+    near = difflib.get_close_matches(name.replace("-", "_"), known, 1, 0.5)
+    return f"{origin}: there is no setting {name}" + (
+        f"; did you mean {near[0]}?" if near else "; `cxrcad COMMAND --help` lists them"
+    )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Leaf values by name, ready for JSON; `build` makes the config of them again."""
+    values: dict[str, Any] = {}
+    for item in settings_of(type(config)):
+        value = config
+        for name in item.path:
+            value = getattr(value, name)
+        values[item.name] = str(value) if isinstance(value, Path) else value
+    return values
+
+
+def to_toml(config: Any) -> str:
+    """The config as a TOML file that `--config` takes; settings that are None are left out."""
+    values = to_dict(config)
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
+    )
