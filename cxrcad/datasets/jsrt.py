@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from cxrcad.config import DataConfig, build
+from cxrcad.config import PROTOCOLS, DataConfig, build
 from cxrcad.core import Box, Case, DataError, Nodule
 from cxrcad.datasets import tables
 from cxrcad.datasets.truth import centre_in_lung
@@ -70,13 +70,14 @@ class Dataset:
     def scored(self, protocol: str | None = None) -> tuple[Case, ...]:
         """The cases that a protocol scores (default: the data set's own).
 
-        paper: the positives; jsrt-140: the positives whose every nodule's centre lies in the lung fields (the 14 others
-        of JSRT's 154 lie behind the heart or below the diaphragm); jsrt-247: all. Raises DataError, UsageError.
+        By its image set (`config.PROTOCOLS`): the positives; in-lung, the positives whose every nodule's centre lies in
+        the lung fields (the 14 others of JSRT's 154 lie behind the heart or below the diaphragm); or all.
+        Raises DataError, UsageError.
         """
-        chosen = _checked(protocol or self.protocol)
-        if chosen == "jsrt-247":
+        images = PROTOCOLS[_checked(protocol or self.protocol)]
+        if images == "all":
             return self.cases
-        if chosen == "paper":
+        if images == "positives":
             return self.positives
         located = _located(self.positives, self.folder)
         inside = {case.name for case in located if all(nodule.in_lung for nodule in case.nodules)}
@@ -96,7 +97,7 @@ class _Files:
 def read_jsrt(folder: Path, *, protocol: str = "paper") -> Dataset:
     """The data set in `folder`: every case of its tables with image, truth, lung masks and groups.
 
-    Only headers of images are read. Protocol jsrt-140 also reads the masks of nodules of which boxes.csv does not say
+    Only headers of images are read. An in-lung protocol also reads the masks of nodules of which boxes.csv does not say
     whether they lie in the lung fields. Raises DataError for what is missing or contradicts itself (a missing lung mask
     is a note), ReadError for an image whose header is damaged, UsageError for a protocol that does not exist.
     """
@@ -115,7 +116,7 @@ def read_jsrt(folder: Path, *, protocol: str = "paper") -> Dataset:
     cases, source_notes = _with_sources(cases, files)
     cases = _with_nodules(cases, nodules, files)
     notes += source_notes + _mask_notes(cases, files) + _size_notes(cases)
-    if protocol == "jsrt-140":
+    if PROTOCOLS[protocol] == "in-lung":
         cases = _located(cases, folder)
     return Dataset(folder, protocol, tuple(cases), tuple(notes))
 
@@ -182,9 +183,9 @@ def _read_normals(files: _Files, folder: Path, protocol: str) -> tuple[dict[str,
     path = files.tables.get("cnndat_en.txt")
     if path is not None:
         return {row.name: row for row in tables.read_normals(path)}, []
-    if protocol == "jsrt-247":
+    if PROTOCOLS[protocol] == "all":
         raise DataError(
-            f"{folder}: no CNNDAT_EN.TXT in it, the table of normals, which protocol jsrt-247 scores; copy it there"
+            f"{folder}: no CNNDAT_EN.TXT in it, the table of normals, which protocol {protocol} scores; copy it there"
         )
     return {}, ["no CNNDAT_EN.TXT: no radiographs without a nodule"]
 
@@ -309,8 +310,8 @@ def _located(cases: Sequence[Case], folder: Path) -> list[Case]:
     ]
     if unknown:
         raise DataError(
-            f"{folder}: protocol jsrt-140 needs to know which nodules lie in the lung fields, and {_named(unknown)} "
-            "have no lung mask; add SCR's masks (scr/fold1, scr/fold2) or take protocol paper"
+            f"{folder}: the image set of protocol jsrt-140 needs to know which nodules lie in the lung fields, and "
+            f"{_named(unknown)} have no lung mask; add SCR's masks (scr/fold1, scr/fold2) or take protocol paper"
         )
     return [replace(case, nodules=tuple(_with_lung(case, nodule) for nodule in case.nodules)) for case in cases]
 

@@ -1,7 +1,8 @@
 """FROC curves and operating points: pure functions of frozen match results.
 
 A finding is reported at a threshold when its score is at least the threshold. The denominator of "false positives per
-image" is every image that was matched, which is what the protocol scores: positives only for `paper`.
+image" is every image that was matched, which is what the protocol scores: positives only for `paper`. With the FP axis
+"normals" only false positives in images without a nodule count, over those images.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from numpy.typing import NDArray
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.matching import ImageMatch
 
-__all__ = ["RATES", "Curve", "Operating", "best_f1_threshold", "froc", "score_at_threshold", "sensitivity_at"]
+__all__ = [
+    "RATES",
+    "Curve",
+    "Operating",
+    "best_f1_threshold",
+    "froc",
+    "on_axis",
+    "score_at_threshold",
+    "sensitivity_at",
+]
 
 RATES: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False positives per image at which sensitivity is reported (LUNA16's seven)."""
@@ -58,7 +68,8 @@ class Curve:
 class Operating:
     """Counts at one threshold; `threshold` is None where folds with thresholds of their own were added up.
 
-    `fp_in_lung` and `fp_outside_lung` leave out false positives of images without a lung mask.
+    `fp_in_lung` and `fp_outside_lung` leave out false positives of images without a lung mask. `fp_on_axis` and
+    `axis_images` are what false positives per image is made of: None means all.
     """
 
     threshold: float | None
@@ -68,6 +79,8 @@ class Operating:
     fn: int
     fp_in_lung: int = 0
     fp_outside_lung: int = 0
+    fp_on_axis: int | None = None
+    axis_images: int | None = None
 
     @property
     def recall(self) -> float:
@@ -86,19 +99,36 @@ class Operating:
 
     @property
     def fp_per_image(self) -> float:
-        """False positives per scored image."""
-        return self.fp / self.n_images
+        """False positives per image of the axis."""
+        count = self.fp if self.fp_on_axis is None else self.fp_on_axis
+        return count / (self.n_images if self.axis_images is None else self.axis_images)
 
 
-def froc(matches: Sequence[ImageMatch]) -> Curve:
-    """The FROC curve of the matched images; every image counts in the denominator, with or without findings.
+def on_axis(matches: Sequence[ImageMatch], fp_axis: str) -> list[ImageMatch]:
+    """The images over which false positives are counted: all, or (fp_axis normals) those without a nodule.
 
     Raises:
-        EvaluationError: There is no image or no nodule to score.
+        EvaluationError: There is no such image.
+    """
+    counted = [match for match in matches if fp_axis == "all" or not match.n_nodules]
+    if not counted and matches:
+        raise EvaluationError(
+            f"none of the {len(matches)} images is without a nodule, over which --fp-axis normals counts false "
+            "positives; score all images (--images all), or take --fp-axis all"
+        )
+    return counted
+
+
+def froc(matches: Sequence[ImageMatch], fp_axis: str = "all") -> Curve:
+    """The FROC curve of the matched images; every image of the axis counts in the denominator, with findings or not.
+
+    Raises:
+        EvaluationError: There is no image or no nodule to score, or no image on the axis.
     """
     n_nodules = _count_nodules(matches)
+    counted = on_axis(matches, fp_axis)
     hits = _ascending(hit.score for match in matches for hit in match.hits)
-    positives = [positive for match in matches for positive in match.false_positives]
+    positives = [positive for match in counted for positive in match.false_positives]
     fps = _ascending(positive.score for positive in positives)
     inside = _ascending(positive.score for positive in positives if positive.in_lung is True)
     outside = _ascending(positive.score for positive in positives if positive.in_lung is False)
@@ -108,7 +138,7 @@ def froc(matches: Sequence[ImageMatch]) -> Curve:
         return tuple((len(scores) - np.searchsorted(scores, thresholds, side="left")).tolist())
 
     return Curve(
-        n_images=len(matches),
+        n_images=len(counted),
         n_nodules=n_nodules,
         thresholds=tuple(thresholds.tolist()),
         hits=at_least(hits),
@@ -132,15 +162,18 @@ def sensitivity_at(curve: Curve, rate: float) -> float | None:
     return max(allowed, default=0.0)
 
 
-def score_at_threshold(matches: Sequence[ImageMatch], threshold: float) -> Operating:
+def score_at_threshold(matches: Sequence[ImageMatch], threshold: float, fp_axis: str = "all") -> Operating:
     """Counts, F1, recall and precision when findings with a score of at least `threshold` are reported.
 
+    F1 and precision count the false positives of every image; the axis decides false positives per image only.
+
     Raises:
-        EvaluationError: There is no image or no nodule to score.
+        EvaluationError: There is no image or no nodule to score, or no image on the axis.
     """
     n_nodules = _count_nodules(matches)
     tp = sum(hit.score >= threshold for match in matches for hit in match.hits)
     reported = [fp for match in matches for fp in match.false_positives if fp.score >= threshold]
+    counted = on_axis(matches, fp_axis)
     return Operating(
         threshold=threshold,
         n_images=len(matches),
@@ -149,6 +182,10 @@ def score_at_threshold(matches: Sequence[ImageMatch], threshold: float) -> Opera
         fn=n_nodules - tp,
         fp_in_lung=sum(fp.in_lung is True for fp in reported),
         fp_outside_lung=sum(fp.in_lung is False for fp in reported),
+        fp_on_axis=None
+        if fp_axis == "all"
+        else sum(fp.score >= threshold for m in counted for fp in m.false_positives),
+        axis_images=None if fp_axis == "all" else len(counted),
     )
 
 

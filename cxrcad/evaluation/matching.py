@@ -6,6 +6,8 @@ The rules, in words:
   finding has taken; of several such nodules to the nearest one (hit rule iou: to the one that it overlaps most).
 - A finding that hits only nodules already taken is a duplicate: neither a hit nor a false positive, unless the rule
   says that duplicates are false positives.
+- The nodule's disc has its diameter; where that or the spacing is unknown and its box is known, the mean of the box's
+  sides.
 - A finding that hits no nodule is a false positive, inside or outside the true lung fields by its centre.
 - A nodule that no finding took is missed. A miss is a count, never a detection with a made-up score.
 
@@ -17,19 +19,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.config import EvaluateConfig
+from cxrcad.config import MAX_DISTANCE_MM, MIN_IOU
 from cxrcad.core import Case, DataError, EvaluationError, Finding, Nodule, UsageError
 from cxrcad.datasets.truth import nodule_box_px
 
-__all__ = ["FalsePositive", "Hit", "HitRule", "ImageMatch", "LungLookup", "match_image"]
+__all__ = ["FalsePositive", "Hit", "HitRule", "ImageMatch", "LungLookup", "best_first", "lung_lookup", "match_image"]
 
 KINDS = ("center", "iou", "distance")
-DUPLICATES = ("ignored", "false positives")
+DUPLICATES = ("ignored", "false-positives")
 
 LungLookup = Callable[[float, float], bool]
 """Whether the point (x, y), in pixels of the case's image, lies in the true lung fields."""
@@ -39,13 +41,15 @@ LungLookup = Callable[[float, float], bool]
 class HitRule:
     """What is a hit. `min_iou` counts for kind iou only, `max_distance_mm` for kind distance only.
 
-    `duplicates` says what further findings on a hit nodule are: "ignored" or "false positives".
+    `duplicates` says what further findings on a hit nodule are: "ignored" or "false-positives". With `strict` a finding
+    exactly at the limit (radius, IoU, distance) is no hit: NODE21 and LUNA16 write "greater" and "less".
     """
 
-    kind: str = EvaluateConfig.hit_rule
-    min_iou: float = EvaluateConfig.min_iou
-    max_distance_mm: float = EvaluateConfig.max_distance_mm
+    kind: str = "center"
+    min_iou: float = MIN_IOU
+    max_distance_mm: float = MAX_DISTANCE_MM
     duplicates: str = "ignored"
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a kind or a duplicates rule that does not exist (UsageError)."""
@@ -56,10 +60,13 @@ class HitRule:
 
     def describe(self) -> str:
         """The rule as one sentence, printed with every figure that rests on it."""
+        near = "less than {:g} mm from" if self.strict else "within {:g} mm of"
+        near = near.format(self.max_distance_mm)
         hit = {
-            "center": "whose centre lies in the nodule's disc",
-            "iou": f"whose box overlaps the nodule's box with an IoU of at least {self.min_iou:g}",
-            "distance": f"whose centre lies within {self.max_distance_mm:g} mm of the nodule's centre",
+            "center": "whose centre lies in the nodule's disc" + (", not on its rim" if self.strict else ""),
+            "iou": "whose box overlaps the nodule's box with an IoU of "
+            + (f"more than {self.min_iou:g}" if self.strict else f"at least {self.min_iou:g}"),
+            "distance": f"whose centre lies {near} the nodule's centre",
         }[self.kind]
         further = "neither hits nor false positives" if self.duplicates == "ignored" else "false positives"
         return (
@@ -72,20 +79,23 @@ class HitRule:
 class Hit:
     """The best-scored finding on nodule number `nodule` (0-based, in the case's order).
 
-    `distance_mm` is from the finding's centre to the nodule's; None where the spacing is unknown.
+    `distance_mm` is from the finding's centre to the nodule's; None where the spacing is unknown. `finding` is the
+    finding's number, best first.
     """
 
     score: float
     nodule: int
     distance_mm: float | None = None
+    finding: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class FalsePositive:
-    """A finding on no nodule. `in_lung` is None where the case has no lung mask."""
+    """A finding on no nodule. `in_lung` is None where the case has no lung mask; `finding` numbers it, best first."""
 
     score: float
     in_lung: bool | None = None
+    finding: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -125,29 +135,34 @@ def match_image(
     for finding in findings:
         if not math.isfinite(finding.score):
             raise EvaluationError(f"{case.name}: a finding has the score {finding.score}; give it a finite number, 0-1")
-    inside = _lung_lookup(case, lung)
+    inside = lung_lookup(case, lung)
     taken: set[int] = set()
     hits: list[Hit] = []
     false_positives: list[FalsePositive] = []
     duplicates: list[float] = []
-    for finding in sorted(findings, key=_best_first):
+    for number, finding in enumerate(best_first(findings)):
         preferred = _hit_nodules(case, finding, rule)
         free = [index for index in preferred if index not in taken]
         if free:
             taken.add(free[0])
             distance = _distance_mm(case, finding, case.nodules[free[0]]) if case.spacing_mm else None
-            hits.append(Hit(float(finding.score), free[0], distance))
+            hits.append(Hit(float(finding.score), free[0], distance, number))
         elif preferred and rule.duplicates == "ignored":
             duplicates.append(float(finding.score))
         else:
             in_lung = None if inside is None else bool(inside(*finding.center_px))
-            false_positives.append(FalsePositive(float(finding.score), in_lung))
+            false_positives.append(FalsePositive(float(finding.score), in_lung, number))
     return ImageMatch(case.name, len(case.nodules), tuple(hits), tuple(false_positives), tuple(duplicates))
 
 
-def _best_first(finding: Finding) -> tuple[float, ...]:
-    (x, y), box = finding.center_px, finding.box_px
-    return -finding.score, y, x, box.y0, box.x0, box.y1, box.x1
+def best_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings by falling score; of equal scores top to bottom, left to right."""
+
+    def key(finding: Finding) -> tuple[float, ...]:
+        (x, y), box = finding.center_px, finding.box_px
+        return -finding.score, y, x, box.y0, box.x0, box.y1, box.x1
+
+    return tuple(sorted(findings, key=key))
 
 
 def _hit_nodules(case: Case, finding: Finding, rule: HitRule) -> list[int]:
@@ -156,12 +171,14 @@ def _hit_nodules(case: Case, finding: Finding, rule: HitRule) -> list[int]:
     for index, nodule in enumerate(case.nodules):
         if rule.kind == "iou":
             overlap = _overlap(case, finding, nodule)
-            if overlap >= rule.min_iou and overlap > 0:
+            if overlap > 0 and (overlap > rule.min_iou or (overlap == rule.min_iou and not rule.strict)):
                 found.append((-overlap, index))
             continue
-        distance = _distance_mm(case, finding, nodule)
-        limit = _radius_mm(case, nodule) if rule.kind == "center" else rule.max_distance_mm
-        if distance <= limit:
+        if rule.kind == "center":
+            distance, limit = _offset_and_radius(case, finding, nodule)
+        else:
+            distance, limit = _distance_mm(case, finding, nodule), rule.max_distance_mm
+        if distance < limit or (distance == limit and not rule.strict):
             found.append((distance, index))
     return [index for _, index in sorted(found)]
 
@@ -179,13 +196,17 @@ def _distance_mm(case: Case, finding: Finding, nodule: Nodule) -> float:
     return math.hypot((x - nodule.x_px) * col_mm, (y - nodule.y_px) * row_mm)
 
 
-def _radius_mm(case: Case, nodule: Nodule) -> float:
+def _offset_and_radius(case: Case, finding: Finding, nodule: Nodule) -> tuple[float, float]:
+    """Distance of the centres and the disc's radius: in mm, or in pixels where only the nodule's box is known."""
+    if (case.spacing_mm is None or nodule.diameter_mm is None) and nodule.box_px is not None:
+        box, (x, y) = nodule.box_px, finding.center_px
+        return math.hypot(x - nodule.x_px, y - nodule.y_px), (box.x1 - box.x0 + box.y1 - box.y0) / 4
     if nodule.diameter_mm is None:
         raise EvaluationError(
             f"{case.name}: the nodule at ({nodule.x_px:g}, {nodule.y_px:g}) has no diameter, "
             "which this hit rule needs; give it in the case table or score with --hit-rule distance"
         )
-    return nodule.diameter_mm / 2
+    return _distance_mm(case, finding, nodule), nodule.diameter_mm / 2
 
 
 def _spacing_mm(case: Case) -> tuple[float, float]:
@@ -197,7 +218,8 @@ def _spacing_mm(case: Case) -> tuple[float, float]:
     return case.spacing_mm
 
 
-def _lung_lookup(case: Case, lung: NDArray[np.bool_] | LungLookup | None) -> LungLookup | None:
+def lung_lookup(case: Case, lung: NDArray[np.bool_] | LungLookup | None) -> LungLookup | None:
+    """Whether a point (x, y) of the case's image lies in the mask `lung`, as a function; None without a mask."""
     if lung is None or not isinstance(lung, np.ndarray):
         return lung
     mask = lung

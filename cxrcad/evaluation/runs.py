@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrcad.config import EvaluateConfig
-from cxrcad.core import Case, CxrcadError, DataError, EvaluationError
+from cxrcad.config import PROTOCOLS, EvaluateConfig
+from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity
 from cxrcad.datasets.folds import FOLDS, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
-from cxrcad.evaluation.evaluate import Detection, FoldResult, Terms, evaluate_cases, read_matches, write_matches
-from cxrcad.evaluation.matching import HitRule
+from cxrcad.datasets.truth import truth_mask
+from cxrcad.evaluation.evaluate import Detection, evaluate_cases
+from cxrcad.evaluation.outside import score_predictions
+from cxrcad.evaluation.protocols import protocol_of
+from cxrcad.evaluation.records import FoldResult, Terms, read_matches, rematched, write_matches
+from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import CARD_NAME, Bundle, load_bundle, resolve_model
 from cxrcad.inference.detector import Detector
 
@@ -58,6 +62,8 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     Matches that were kept under the same model, data, protocol and hit rule are used again. `note` is told which run
     was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
+    if config.predictions is not None or (config.truth is not None and config.model is None and config.run is None):
+        return (_score_predictions(config, note),)
     if config.model is not None:
         if config.run is not None:
             note(f"model {config.model} is scored, and run {config.run} is not: give one of --model and --run")
@@ -94,7 +100,7 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
     if len(there) < len(wanted):
         missing = ", ".join(str(fold) for fold in wanted if fold not in held)
         note(f"{run}: folds {missing} are not finished and not in the figures")
-    dataset = read_jsrt(config.data.data or _data_of(run), protocol=config.data.protocol)
+    dataset = _read(config.data.data or _data_of(run), config)
     splits = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
     results = []
     for fold in there:
@@ -108,7 +114,7 @@ def _score_model(config: EvaluateConfig, note: Note) -> Scored:
     bundle = resolve_model(config.model)
     if config.data.data is None:
         raise DataError(how_to_get_data())
-    dataset = read_jsrt(config.data.data, protocol=config.data.protocol)
+    dataset = _read(config.data.data, config)
     splits = make_folds(dataset, config.data.fold_seed)
     out = config.out or config.runs / bundle.name
     wanted = [split for split in splits if config.fold in ("all", str(split.fold))]
@@ -116,30 +122,52 @@ def _score_model(config: EvaluateConfig, note: Note) -> Scored:
     return Scored(bundle.name, out, tuple(results))
 
 
+def _score_predictions(config: EvaluateConfig, note: Note) -> Scored:
+    result = score_predictions(config, note)
+    name = Path(result.terms.model.name).stem
+    return Scored(name, config.out or config.runs / name, (result,))
+
+
+def _read(folder: Path, config: EvaluateConfig) -> Dataset:
+    """The data set with the image set that is scored: the protocol's, or that of --images."""
+    same = {images: name for name, images in reversed(tuple(PROTOCOLS.items()))}
+    protocol, images = protocol_of(config)
+    return read_jsrt(folder, protocol=protocol.name if images is None else same[images])
+
+
 def _score_fold(
     bundle: Bundle, dataset: Dataset, split: Split, config: EvaluateConfig, threshold_from: str, place: Path, note: Note
 ) -> FoldResult:
-    rule = HitRule(config.hit_rule, config.min_iou, config.max_distance_mm)
+    protocol, images = protocol_of(config)
     names = {case.name for case in dataset.scored()}
     cases = [case for case in dataset.select(split.test) if case.name in names]
-    kept = place / f"matches-{dataset.protocol}-{config.hit_rule}.json"
-    before = _kept(kept, bundle, rule, str(dataset.folder), cases)
-    if before is not None:
-        note(f"fold {split.fold}: {len(cases)} images, matches of {kept} used again")
-        return before
-    detector = Detector.open(bundle, config.device, config.threads)
     network = bundle.card.get("network", {})
     terms = Terms(
         data=str(dataset.folder),
-        protocol=dataset.protocol,
-        rule=rule,
-        model=detector.identity,
+        protocol=protocol.name,
+        rule=protocol.rule,
+        model=ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, ""),
         network=str(network.get("network", bundle.name)),
         tasks=str(network.get("tasks", "multi")),
         threshold_from=threshold_from,
         fold=split.fold,
+        images=images,
+        fp_axis=protocol.fp_axis,
     )
+    kept = place / f"matches-{'-'.join(filter(None, (protocol.name, images, protocol.rule.kind)))}.json"
+    for path in [kept, *sorted(set(place.glob("matches-*.json")) - {kept})]:
+        before = _kept(path, bundle, terms, cases)
+        if before is not None:
+            how = "used again" if before.terms.rule == protocol.rule else "matched again under this hit rule"
+            note(f"fold {split.fold}: {len(cases)} images, matches of {path} {how}")
+            model = replace(terms.model, provider=before.terms.model.provider)
+            result = rematched(before, replace(terms, model=model))
+            if result != before or path != kept:
+                write_matches(kept, result)
+            return result
+    detector = Detector.open(bundle, config.device, config.threads)
     note(f"fold {split.fold}: detecting in {len(cases)} images")
+    terms = replace(terms, model=detector.identity)
     result = evaluate_cases(cases, _detect_with(detector), terms, trained_on=bundle.training_images)
     write_matches(kept, result)
     return result
@@ -151,23 +179,28 @@ def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
         lung = examined.maps.get("lung")
         if lung is not None:
             lung = lung[: examined.geometry.content_rows, : examined.geometry.content_cols]
-        return Detection(examined.result, lung)
+        sized = case.spacing_mm is not None and all(nodule.diameter_mm is not None for nodule in case.nodules)
+        overlap = None
+        if case.nodules and sized:
+            truth = truth_mask(case, examined.geometry, "disc")
+            overlap = dice(examined.maps["nodule"] >= detector.bundle.threshold, truth)
+        return Detection(examined.result, lung, overlap)
 
     return detect
 
 
-def _kept(path: Path, bundle: Bundle, rule: HitRule, data: str, cases: Sequence[Case]) -> FoldResult | None:
-    """The matches kept in `path`, if they were made by this model on these cases under this rule."""
+def _kept(path: Path, bundle: Bundle, terms: Terms, cases: Sequence[Case]) -> FoldResult | None:
+    """The matches kept in `path`, if they were made by this model on these cases, under whatever hit rule."""
     if not path.is_file() or path.stat().st_mtime < (bundle.folder / CARD_NAME).stat().st_mtime:
         return None
     try:
         result = read_matches(path)
     except CxrcadError:
         return None
-    terms = result.terms
-    same = terms.model.sha256 == bundle.sha256 and terms.model.threshold == bundle.threshold and terms.rule == rule
-    same = same and terms.data == data and [match.case for match in result.matches] == [case.name for case in cases]
-    return result if same else None
+    model = result.terms.model
+    same = (model.sha256, model.threshold) == (terms.model.sha256, terms.model.threshold)
+    same = same and result.terms.data == terms.data
+    return result if same and [detail.case.name for detail in result.details] == [case.name for case in cases] else None
 
 
 def _data_of(run: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.froc import Operating
 
-__all__ = ["Spread", "dice", "pool", "spread", "wilson"]
+__all__ = ["Spread", "dice", "hd95_mm", "jaccard", "pool", "spread", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,14 @@ def pool(folds: Sequence[Operating]) -> Operating:
         fn=sum(fold.fn for fold in folds),
         fp_in_lung=sum(fold.fp_in_lung for fold in folds),
         fp_outside_lung=sum(fold.fp_outside_lung for fold in folds),
+        fp_on_axis=_sum_or_none(fold.fp_on_axis for fold in folds),
+        axis_images=_sum_or_none(fold.axis_images for fold in folds),
     )
+
+
+def _sum_or_none(counts: Iterable[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -81,7 +88,43 @@ def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     Raises:
         EvaluationError: The shapes differ.
     """
-    if found.shape != truth.shape:
-        raise EvaluationError(f"masks of {found.shape} and {truth.shape} pixels do not compare; bring both to one grid")
+    _check_shapes(found, truth)
     size = int(found.sum()) + int(truth.sum())
     return 2 * int((found & truth).sum()) / size if size else 1.0
+
+
+def jaccard(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """IoU of two masks of one shape, 0-1: |A and B| / |A or B|; two empty masks agree, 1.
+
+    Raises:
+        EvaluationError: The shapes differ.
+    """
+    _check_shapes(found, truth)
+    union = int((found | truth).sum())
+    return int((found & truth).sum()) / union if union else 1.0
+
+
+def hd95_mm(found: NDArray[np.bool_], truth: NDArray[np.bool_], spacing_mm: tuple[float, float]) -> float | None:
+    """95th percentile of the distances between the outlines of two masks, mm; None where one mask is empty.
+
+    Of each outline pixel (a pixel of the mask beside one that is not in it, or at the border) the distance to the other
+    outline's nearest pixel; both directions in one set (Huttenlocher 1993 with the percentile of Beauchemin 1998).
+    `spacing_mm` is (row, column).
+
+    Raises:
+        EvaluationError: The shapes differ.
+    """
+    from scipy import ndimage
+
+    _check_shapes(found, truth)
+    if not found.any() or not truth.any():
+        return None
+    outlines = [mask & ~ndimage.binary_erosion(mask) for mask in (found, truth)]
+    near = [ndimage.distance_transform_edt(~outline, sampling=spacing_mm) for outline in outlines]
+    distances = np.concatenate([near[1][outlines[0]], near[0][outlines[1]]])
+    return float(np.percentile(distances, 95))
+
+
+def _check_shapes(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
+    if found.shape != truth.shape:
+        raise EvaluationError(f"masks of {found.shape} and {truth.shape} pixels do not compare; bring both to one grid")

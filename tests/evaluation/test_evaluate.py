@@ -15,23 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxrcad.core import Box, Case, EvaluationError, Finding, ModelIdentity, Nodule, ReadError, Result
-from cxrcad.evaluation.evaluate import (
-    Detection,
+from cxrcad.evaluation.evaluate import Detection, choose_threshold, evaluate_cases, read_true_lung
+from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
+from cxrcad.evaluation.records import (
     FoldResult,
     Terms,
-    choose_threshold,
-    evaluate_cases,
     from_document,
     pooled_matches,
     read_matches,
-    read_true_lung,
+    rematched,
     scope,
-    table2_text,
     terms_lines,
     to_document,
     write_matches,
 )
-from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
+from cxrcad.evaluation.table2 import table2_text
 
 MODEL = ModelIdentity("mo-segnet-open", "ab12", 0.5, "CPUExecutionProvider")
 TERMS = Terms("open-jsrt", "paper", HitRule(), MODEL, "mo-segnet", "multi", "best F1 on 25 validation images", 3)
@@ -250,16 +248,31 @@ def test_matches_are_written_and_read(tmp_path: Path) -> None:
     write_matches(tmp_path / "matches.json", result)
     assert read_matches(tmp_path / "matches.json") == result
     document = json.loads((tmp_path / "matches.json").read_text(encoding="utf-8"))
-    assert document["schema"] == "cxrcad/matches/1"
+    assert document["schema"] == "cxrcad/matches/2"
     assert document["hit_rule"]["sentence"] == HitRule().describe()
-    assert document["images"][0] == {
+    image = document["images"][0]
+    found = image.pop("findings")
+    assert [(one["score"], one["in_lung"], one["center_px"]) for one in found] == [(0.9, True, [31, 30]), (0.6, False, [90, 90])]
+    assert image.pop("truth")[0]["diameter_mm"] == 10.0
+    assert image == {
         "case": "A",
         "nodules": 1,
-        "hits": [{"score": 0.9, "nodule": 0, "distance_mm": 1.0}],
-        "false_positives": [{"score": 0.6, "in_lung": False}],
+        "hits": [{"score": 0.9, "nodule": 0, "distance_mm": 1.0, "finding": 0}],
+        "false_positives": [{"score": 0.6, "in_lung": False, "finding": 1}],
         "duplicates": [],
-        "lung_dice": None,
+        **{"lung_dice": None, "lung_iou": None, "lung_hd95_mm": None, "nodule_dice": None},
+        **{"path": "A.png", "sha256": "sha-A", "rows": 100, "cols": 100, "spacing_mm": [1.0, 1.0]},
+        **{"age_years": None, "sex": None, "view": None, "groups": []},
     }
+
+
+def test_the_same_findings_are_matched_again_under_another_rule() -> None:
+    """At 1 mm a pixel the findings lie 1, 2 and some 40 mm off: within 1.5 mm one nodule of three is hit."""
+    result = evaluate_cases([A, B, NORMAL], ANSWERS, TERMS, true_lung=left_half)
+    near = rematched(result, replace(TERMS, rule=HitRule("distance", max_distance_mm=1.5)))
+    assert [len(match.hits) for match in near.matches] == [1, 0, 0]
+    assert near.matches[1].false_positives == (FalsePositive(0.4, False),)
+    assert rematched(near, TERMS) == result
 
 
 def damaged(change: str) -> object:
@@ -287,8 +300,8 @@ def damaged(change: str) -> object:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("schema", "not a document of schema cxrcad/matches/1"),
-        ("list", "not a document of schema cxrcad/matches/1"),
+        ("schema", "not a document of schema cxrcad/matches/2"),
+        ("list", "not a document of schema cxrcad/matches/2"),
         ("key", "'protocol' is missing"),
         ("score", "1-0 has a score that is no finite number"),
         ("nodule", r"1-0 has 1 nodules and hits on \[1\]"),

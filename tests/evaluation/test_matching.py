@@ -50,7 +50,7 @@ def test_of_three_findings_on_a_nodule_the_best_counts_and_the_others_are_nothin
 
 
 def test_the_rule_can_make_duplicates_false_positives() -> None:
-    rule = HitRule(duplicates="false positives")
+    rule = HitRule(duplicates="false-positives")
     match = match_image(case(NODULE), [finding(0.3, 50, 60), finding(0.8, 55, 60)], rule)
     assert match == ImageMatch("JPCLN001", 1, (Hit(0.8, 0, 2.5),), (FalsePositive(0.3),), ())
 
@@ -162,7 +162,7 @@ def test_a_score_that_is_no_number_is_an_error() -> None:
 def test_a_rule_that_does_not_exist_is_refused_with_those_that_do() -> None:
     with pytest.raises(UsageError, match="hit rule is 'overlap'; choose from center, iou, distance"):
         HitRule("overlap")
-    with pytest.raises(UsageError, match="duplicates are 'kept'; choose from ignored, false positives"):
+    with pytest.raises(UsageError, match="duplicates are 'kept'; choose from ignored, false-positives"):
         HitRule(duplicates="kept")
 
 
@@ -175,7 +175,7 @@ def test_a_rule_that_does_not_exist_is_refused_with_those_that_do() -> None:
             "further findings on it are neither hits nor false positives.",
         ),
         (
-            HitRule("distance", max_distance_mm=22, duplicates="false positives"),
+            HitRule("distance", max_distance_mm=22, duplicates="false-positives"),
             "A hit is a finding whose centre lies within 22 mm of the nodule's centre; the best-scored finding on a "
             "nodule counts, further findings on it are false positives.",
         ),
@@ -196,7 +196,7 @@ FINDINGS = st.lists(
     max_size=8,
 )
 RULES = st.sampled_from(
-    [CENTER, HitRule("iou"), HitRule("distance", max_distance_mm=6), HitRule(duplicates="false positives")]
+    [CENTER, HitRule("iou"), HitRule("distance", max_distance_mm=6), HitRule(duplicates="false-positives")]
 )
 
 

@@ -70,7 +70,8 @@ def test_each_protocol_and_hit_rule_keeps_its_own_matches(make_run, tmp_path):
     ]
     said = []
     score(config(run=run, fold="3", hit_rule="distance", max_distance_mm=10), said.append)
-    assert said == ["fold 3: detecting in 2 images"]
+    kept = run / "fold3" / "matches-paper-distance.json"
+    assert said == [f"fold 3: 2 images, matches of {kept} matched again under this hit rule"]
 
 
 def test_beside_has_the_first_run_s_folds_only(make_run, tmp_path):

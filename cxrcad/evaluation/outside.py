@@ -1,0 +1,79 @@
+"""Anybody's boxes scored without a model: predictions and truth from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cxrcad.config import PROTOCOLS, DataConfig, EvaluateConfig
+from cxrcad.core import Case, EvaluationError, ModelIdentity, Result, UsageError, counted
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.truth_files import TruthSet, read_truth
+from cxrcad.evaluation.evaluate import Detection, evaluate_cases
+from cxrcad.evaluation.predictions import read_predictions
+from cxrcad.evaluation.protocols import protocol_of
+from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.jobs import read_json, sha256_of
+
+__all__ = ["score_predictions"]
+
+HALF = 0.5
+
+
+def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lambda _: None) -> FoldResult:
+    """The matches of `config.predictions` with `config.truth`, under the protocol, its rule and the flags.
+
+    Without --protocol and --images every image of the truth is scored. The threshold is --threshold, else the one that
+    a boxes.json names, else 0.5; it decides F1, recall and precision, not the curve.
+
+    Raises UsageError where one of the two files is not named, DataError and EvaluationError for what they hold.
+    """
+    if config.predictions is None or config.truth is None:
+        raise UsageError("--predictions and --truth go together: the boxes, and what is true of the same images")
+    protocol, images = protocol_of(config)
+    if config.images is None and protocol.name == DataConfig.protocol:
+        images = "all"
+    truth = read_truth(config.truth)
+    cases = _scored(truth, config.truth, images or protocol.images)
+    found = read_predictions(config.predictions, truth, missing=config.missing)
+    threshold, origin = _threshold(config, config.predictions)
+    total = sum(len(findings) for findings in found.values())
+    note(f"{config.predictions}: {counted(total, 'finding')}, {counted(len(cases), 'image')} scored")
+    terms = Terms(
+        data=str(config.truth),
+        protocol=protocol.name,
+        rule=protocol.rule,
+        model=ModelIdentity(config.predictions.name, sha256_of(config.predictions), threshold, "none"),
+        network=config.predictions.stem,
+        tasks="multi",
+        threshold_from=origin,
+        images=images,
+        fp_axis=protocol.fp_axis,
+    )
+
+    def detect(case: Case) -> Detection:
+        return Detection(
+            Result(str(case.image), "", case.rows, case.cols, case.spacing_mm, None, tuple(found[case.name]))
+        )
+
+    return evaluate_cases(cases, detect, terms)
+
+
+def _scored(truth: TruthSet, path: Path, images: str) -> tuple[Case, ...]:
+    name = next(name for name, its in PROTOCOLS.items() if its == images)
+    cases = Dataset(path, name, truth.cases).scored()
+    if not cases:
+        raise EvaluationError(f"{path}: none of its {len(truth.cases)} images belongs to the image set {images}")
+    return cases
+
+
+def _threshold(config: EvaluateConfig, path: Path) -> tuple[float, str]:
+    """The operating point, and where it comes from in words."""
+    if config.threshold is not None:
+        return config.threshold, "--threshold"
+    document = read_json(path, EvaluationError) if path.suffix.lower() == ".json" else None
+    model = document.get("model") if isinstance(document, dict) else None
+    value = model.get("threshold") if isinstance(model, dict) else None
+    if isinstance(value, int | float) and 0 <= value <= 1:
+        return float(value), "the file of the boxes"
+    return HALF, "half, as the file names none; --threshold sets it"

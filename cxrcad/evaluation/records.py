@@ -1,0 +1,293 @@
+"""What scoring keeps: every finding, the truth and what became of them, image by image, with the terms of it all.
+
+matches.json is raw: each figure, under another hit rule too, can be made from it again without the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cxrcad.config import PROTOCOLS
+from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule
+from cxrcad.evaluation.froc import Operating, score_at_threshold
+from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
+from cxrcad.jobs import read_json, write_json
+
+__all__ = [
+    "Detail",
+    "FoldResult",
+    "Terms",
+    "check_once",
+    "from_document",
+    "pooled_matches",
+    "read_matches",
+    "rematched",
+    "scope",
+    "terms_lines",
+    "to_document",
+    "write_matches",
+]
+
+SCHEMA = "cxrcad/matches/2"
+
+IMAGE_WORDS: Mapping[str, str] = {
+    "positives": "images with a nodule only",
+    "in-lung": "images whose every nodule lies in the lung fields only",
+    "all": "images with a nodule and normal images",
+}
+AXIS_WORDS: Mapping[str, str] = {"all": "all scored images", "normals": "the normal images"}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a figure rests on besides the matches; printed with it.
+
+    `data` names the data set, `model.threshold` is the operating point and `threshold_from` says in words where it was
+    chosen; `network` and `tasks` are settings' names. `fold` is None where the cases are no fold. `images` is the image
+    set where it is not the protocol's own; `fp_axis` says over which images false positives are counted.
+    """
+
+    data: str
+    protocol: str
+    rule: HitRule
+    model: ModelIdentity
+    network: str
+    tasks: str
+    threshold_from: str
+    fold: int | None = None
+    images: str | None = None
+    fp_axis: str = "all"
+
+    @property
+    def image_set(self) -> str:
+        """positives, in-lung or all."""
+        return self.images or PROTOCOLS.get(self.protocol, "all")
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One scored image: truth, every finding best first, and how its maps overlap with the true masks.
+
+    `in_lung` says of each finding whether its centre lies in the true lung fields (None without a mask). `lung_iou` and
+    `lung_hd95_mm` (95th percentile of the distances between the outlines, mm) go with the lung Dice; `nodule_dice` is
+    of the nodule map cut at the threshold and the discs. None where map, mask or spacing lack.
+    """
+
+    case: Case
+    sha256: str
+    findings: tuple[Finding, ...]
+    in_lung: tuple[bool | None, ...]
+    lung_iou: float | None = None
+    lung_hd95_mm: float | None = None
+    nodule_dice: float | None = None
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """The raw matches of one fold's scored cases, each image's lung Dice (None without map or mask), and the terms.
+
+    `trained_on` names scored cases whose image stands in the model's training list: figures with any are no test.
+    `details` goes with `matches`, image by image.
+    """
+
+    terms: Terms
+    matches: tuple[ImageMatch, ...]
+    lung_dice: tuple[float | None, ...]
+    trained_on: tuple[str, ...] = ()
+    details: tuple[Detail, ...] = ()
+
+    @property
+    def operating(self) -> Operating:
+        """Counts and figures at the model's threshold. Raises EvaluationError where there is no nodule."""
+        return score_at_threshold(self.matches, self.terms.model.threshold, self.terms.fp_axis)
+
+    @property
+    def known_dice(self) -> tuple[float, ...]:
+        """Lung Dice of the images that have one."""
+        return tuple(value for value in self.lung_dice if value is not None)
+
+
+def rematched(result: FoldResult, terms: Terms) -> FoldResult:
+    """The same findings matched again under `terms.rule`. Raises EvaluationError."""
+    matches = []
+    for detail in result.details:
+        places = {finding.center_px: inside for finding, inside in zip(detail.findings, detail.in_lung, strict=True)}
+        known = any(inside is not None for inside in detail.in_lung)
+        matches.append(match_image(detail.case, detail.findings, terms.rule, _lookup(places) if known else None))
+    return replace(result, terms=terms, matches=tuple(matches))
+
+
+def _lookup(places: Mapping[tuple[float, float], bool | None]) -> Callable[[float, float], bool]:
+    return lambda x, y: bool(places[x, y])
+
+
+def pooled_matches(results: Sequence[FoldResult]) -> tuple[ImageMatch, ...]:
+    """The matches of several folds in one row.
+
+    Raises:
+        EvaluationError: None given, an image stands in two of them, or they differ in data, protocol or hit rule.
+    """
+    check_alike(results)
+    matches = tuple(match for result in results for match in result.matches)
+    check_once([match.case for match in matches])
+    return matches
+
+
+def terms_lines(terms: Terms) -> tuple[str, str]:
+    """What a figure rests on, in two lines: data, protocol, images and axis; the hit rule."""
+    axis = "" if terms.fp_axis == "all" else f"; false positives are counted over {AXIS_WORDS[terms.fp_axis]}"
+    line = f"Data {terms.data}, protocol {terms.protocol} ({IMAGE_WORDS[terms.image_set]}{axis})."
+    return line, terms.rule.describe()
+
+
+def scope(results: Sequence[FoldResult]) -> str:
+    """How much these folds hold: "folds 1, 2: 62 images, 62 nodules". Raises EvaluationError as `pooled_matches`."""
+    matches = pooled_matches(results)
+    folds = [str(result.terms.fold) for result in results if result.terms.fold is not None]
+    name = {0: "all cases", 1: "fold "}.get(len(folds), "folds ") + ", ".join(folds)
+    return f"{name}: {len(matches)} images, {sum(match.n_nodules for match in matches)} nodules"
+
+
+def check_once(names: Sequence[str]) -> None:
+    """Raise EvaluationError where a name stands twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise EvaluationError(f"{twice[0]}: the image is scored {names.count(twice[0])} times; score each image once")
+
+
+def check_alike(results: Sequence[FoldResult]) -> None:
+    """Raise EvaluationError unless there are results, all under the same data, protocol, images, rule and axis."""
+    if not results:
+        raise EvaluationError("there is no scored fold; evaluate one first")
+    for name in ("data", "protocol", "rule", "image_set", "fp_axis"):
+        if len({getattr(result.terms, name) for result in results}) > 1:
+            raise EvaluationError(f"the folds differ in their {name}, so they do not compare; score them alike")
+
+
+def to_document(result: FoldResult) -> dict[str, Any]:
+    """The result as the JSON document of matches.json; `from_document` gives it back bit for bit."""
+    terms = result.terms
+    details = result.details or (None,) * len(result.matches)
+    images = []
+    for match, overlap, detail in zip(result.matches, result.lung_dice, details, strict=True):
+        image = {
+            "case": match.case,
+            "nodules": match.n_nodules,
+            "hits": [asdict(hit) for hit in match.hits],
+            "false_positives": [asdict(positive) for positive in match.false_positives],
+            "duplicates": list(match.duplicates),
+            "lung_dice": overlap,
+        }
+        images.append(image if detail is None else {**image, **_detail(detail)})
+    return {
+        "schema": SCHEMA,
+        "data": terms.data,
+        "protocol": terms.protocol,
+        "images_scored": terms.images,
+        "fp_axis": terms.fp_axis,
+        "fold": terms.fold,
+        "hit_rule": {**asdict(terms.rule), "sentence": terms.rule.describe()},
+        "model": asdict(terms.model),
+        "network": terms.network,
+        "tasks": terms.tasks,
+        "threshold_from": terms.threshold_from,
+        "trained_on": list(result.trained_on),
+        "images": images,
+    }
+
+
+def _detail(detail: Detail) -> dict[str, Any]:
+    case = detail.case
+    return {
+        "path": str(case.image),
+        "sha256": detail.sha256,
+        **{name: getattr(case, name) for name in ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")},
+        "truth": [asdict(nodule) for nodule in case.nodules],
+        "findings": [
+            {**asdict(finding), "in_lung": inside}
+            for finding, inside in zip(detail.findings, detail.in_lung, strict=True)
+        ],
+        **{name: getattr(detail, name) for name in ("lung_iou", "lung_hd95_mm", "nodule_dice")},
+    }
+
+
+def from_document(document: Any, origin: str) -> FoldResult:
+    """The result that a matches document holds; EvaluationError names `origin` and what is wrong with it."""
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise EvaluationError(f"{origin}: not a document of schema {SCHEMA}; make it again with `cxrcad evaluate`")
+    try:
+        rule = {key: value for key, value in document["hit_rule"].items() if key != "sentence"}
+        kept = ("data", "protocol", "network", "tasks", "threshold_from", "fold", "fp_axis")
+        terms = Terms(
+            rule=HitRule(**rule),
+            model=ModelIdentity(**document["model"]),
+            images=document["images_scored"],
+            **{key: document[key] for key in kept},
+        )
+        matches = tuple(_match_from(image) for image in document["images"])
+        overlaps = tuple(image["lung_dice"] for image in document["images"])
+        check_once([match.case for match in matches])
+        details = tuple(_detail_from(image) for image in document["images"] if "findings" in image)
+        if details and len(details) < len(matches):
+            raise ValueError(f"{len(matches) - len(details)} images have no findings")
+        return FoldResult(terms, matches, overlaps, tuple(document["trained_on"]), details)
+    except (KeyError, TypeError, ValueError, AttributeError, CxrcadError) as fault:
+        reason = f"{fault.args[0]!r} is missing" if isinstance(fault, KeyError) else str(fault)
+        raise EvaluationError(f"{origin}: damaged matches ({reason}); make it again with `cxrcad evaluate`") from None
+
+
+def _match_from(image: Mapping[str, Any]) -> ImageMatch:
+    match = ImageMatch(
+        case=image["case"],
+        n_nodules=image["nodules"],
+        hits=tuple(Hit(**hit) for hit in image["hits"]),
+        false_positives=tuple(FalsePositive(**positive) for positive in image["false_positives"]),
+        duplicates=tuple(image["duplicates"]),
+    )
+    scores = [hit.score for hit in match.hits] + [positive.score for positive in match.false_positives]
+    if not all(math.isfinite(score) for score in [*scores, *match.duplicates]):
+        raise ValueError(f"{match.case} has a score that is no finite number")
+    taken = {hit.nodule for hit in match.hits}
+    if len(taken) < len(match.hits) or not taken <= set(range(match.n_nodules)):
+        raise ValueError(f"{match.case} has {match.n_nodules} nodules and hits on {[hit.nodule for hit in match.hits]}")
+    return match
+
+
+def _detail_from(image: Mapping[str, Any]) -> Detail:
+    spacing = image["spacing_mm"]
+    case = Case(
+        name=image["case"],
+        image=Path(image["path"]),
+        spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1])),
+        nodules=tuple(Nodule(**{**nodule, "box_px": _box(nodule["box_px"])}) for nodule in image["truth"]),
+        groups=tuple(image["groups"]),
+        **{name: image[name] for name in ("rows", "cols", "age_years", "sex", "view")},
+    )
+    findings = []
+    for found in image["findings"]:
+        values = {key: value for key, value in found.items() if key != "in_lung"}
+        boxes = {name: _box(values[name]) for name in ("box_px", "box_mm")}
+        x, y = values["center_px"]
+        findings.append(Finding(**{**values, **boxes, "center_px": (x, y)}))
+    overlaps = {name: image[name] for name in ("lung_iou", "lung_hd95_mm", "nodule_dice")}
+    in_lung = tuple(found["in_lung"] for found in image["findings"])
+    return Detail(case, image["sha256"], tuple(findings), in_lung, **overlaps)
+
+
+def _box(values: Mapping[str, float] | None) -> Box | None:
+    return None if values is None else Box(**values)
+
+
+def write_matches(path: Path, result: FoldResult) -> None:
+    """Write matches.json, atomically. Raises WriteError."""
+    write_json(path, to_document(result))
+
+
+def read_matches(path: Path) -> FoldResult:
+    """The result that `write_matches` wrote. Raises EvaluationError."""
+    return from_document(read_json(path, EvaluationError), str(path))

@@ -1,0 +1,151 @@
+"""The same findings, counted for some nodules or some images only.
+
+Strata of nodules (subtlety, size, malignancy, side, location, in or outside the lung fields) keep every image and every
+false positive and drop the other nodules: a finding on a dropped nodule is then neither hit nor false positive. Strata
+of images (age, sex, view) keep their images only, with the false positives in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+
+from cxrcad.core import Case, Nodule
+from cxrcad.evaluation.froc import froc, sensitivity_at
+from cxrcad.evaluation.matching import ImageMatch
+from cxrcad.evaluation.records import FoldResult
+from cxrcad.evaluation.statistics import wilson
+
+__all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "strata"]
+
+STRATUM_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""False positives an image at which a stratum's sensitivity is given."""
+
+SIZES_MM = ((0.0, 10.0), (10.0, 15.0), (15.0, 20.0), (20.0, 30.0), (30.0, float("inf")))
+AGES_YEARS = ((0, 50), (50, 65), (65, 200))
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Some nodules or images: hits of `n_nodules` at the threshold, Wilson's 95 % interval, sensitivity at rates.
+
+    `sensitivities` goes with STRATUM_RATES; None: not reached. `fp_per_image` is at the threshold.
+    """
+
+    kind: str
+    name: str
+    n_images: int
+    n_nodules: int
+    hits: int
+    interval: tuple[float, float]
+    fp_per_image: float
+    sensitivities: tuple[float | None, ...]
+
+    @property
+    def recall(self) -> float:
+        """Part of the nodules that is hit at the threshold, 0-1."""
+        return self.hits / self.n_nodules
+
+
+def strata(results: Sequence[FoldResult]) -> tuple[Stratum, ...]:
+    """Every stratum that holds a nodule, by kind, in a fixed order; what is unknown is a stratum of its own."""
+    found: list[Stratum] = []
+    for kind, of_nodule, order in NODULE_KINDS:
+        nodules = [[of_nodule(nodule) for nodule in case.nodules] for case in _cases(results)]
+        for name in _present([value for values in nodules for value in values], order):
+            kept = [[value == name for value in values] for values in nodules]
+            matches = [nodules_of(match, mine) for match, mine in zip(_matches(results), kept, strict=True)]
+            found.append(_stratum(kind, name, matches, _thresholds(results)))
+    for kind, of_case, order in IMAGE_KINDS:
+        values = [of_case(case) for case in _cases(results)]
+        for name in _present([v for v, case in zip(values, _cases(results), strict=True) if case.nodules], order):
+            kept_images = [value == name for value in values]
+            matches = list(compress(_matches(results), kept_images))
+            found.append(_stratum(kind, name, matches, list(compress(_thresholds(results), kept_images))))
+    return tuple(found)
+
+
+def nodules_of(match: ImageMatch, kept: Sequence[bool]) -> ImageMatch:
+    """The match with only those nodules whose `kept` is true; findings on the others vanish."""
+    hits = tuple(hit for hit in match.hits if kept[hit.nodule])
+    return replace(match, n_nodules=sum(kept), hits=hits, duplicates=match.duplicates if all(kept) else ())
+
+
+def _matches(results: Sequence[FoldResult]) -> list[ImageMatch]:
+    return [match for result in results for match in result.matches]
+
+
+def _cases(results: Sequence[FoldResult]) -> list[Case]:
+    return [detail.case for result in results for detail in result.details]
+
+
+def _thresholds(results: Sequence[FoldResult]) -> list[float]:
+    return [result.terms.model.threshold for result in results for _ in result.matches]
+
+
+def _present(values: Sequence[str], order: Sequence[str]) -> list[str]:
+    """The strata that occur: in `order`, then others by name, unknown last; none where nothing is known."""
+    there = set(values)
+    if there <= {UNKNOWN}:
+        return []
+    return [name for name in [*order, *sorted(there - {*order, UNKNOWN}), UNKNOWN] if name in there]
+
+
+def _stratum(kind: str, name: str, matches: Sequence[ImageMatch], thresholds: Sequence[float]) -> Stratum:
+    hits = sum(hit.score >= limit for match, limit in zip(matches, thresholds, strict=True) for hit in match.hits)
+    fps = sum(p.score >= limit for match, limit in zip(matches, thresholds, strict=True) for p in match.false_positives)
+    curve = froc(matches)
+    reached = tuple(sensitivity_at(curve, rate) for rate in STRATUM_RATES)
+    interval = wilson(hits, curve.n_nodules)
+    return Stratum(kind, name, len(matches), curve.n_nodules, hits, interval, fps / len(matches), reached)
+
+
+UNKNOWN = "unknown"
+
+
+def _range(value: float | None, ranges: Sequence[tuple[float, float]], unit: str) -> str:
+    if value is None:
+        return UNKNOWN
+    low, high = next(pair for pair in ranges if pair[0] <= value < pair[1])
+    return (
+        f"below {high:g} {unit}"
+        if low == 0
+        else f"{low:g} {unit} and more"
+        if high >= 200
+        else f"{low:g}-{high:g} {unit}"
+    )
+
+
+def _names(ranges: Sequence[tuple[float, float]], unit: str) -> tuple[str, ...]:
+    return tuple(_range(low, ranges, unit) for low, _ in ranges)
+
+
+def _side(nodule: Nodule) -> str:
+    """Right or left, from JSRT's location ("r.upper lobe", "left lower lobe")."""
+    text = (nodule.location or "").strip().lower()
+    return "right" if text.startswith("r") else "left" if text.startswith("l") else UNKNOWN
+
+
+def _location(nodule: Nodule) -> str:
+    """The location without its side."""
+    text = (nodule.location or "").strip().lower()
+    for start in ("right", "left", "r.", "l.", "r ", "l "):
+        if text.startswith(start):
+            return text[len(start) :].strip(" .") or UNKNOWN
+    return text or UNKNOWN
+
+
+NODULE_KINDS: tuple[tuple[str, Callable[[Nodule], str], tuple[str, ...]], ...] = (
+    ("subtlety", lambda n: UNKNOWN if n.subtlety is None else str(n.subtlety), ("1", "2", "3", "4", "5")),
+    ("size", lambda n: _range(n.diameter_mm, SIZES_MM, "mm"), _names(SIZES_MM, "mm")),
+    ("malignancy", lambda n: (n.malignancy or UNKNOWN).lower(), ("malignant", "benign")),
+    ("lung field", lambda n: {True: "inside", False: "outside", None: UNKNOWN}[n.in_lung], ("inside", "outside")),
+    ("side", _side, ("right", "left")),
+    ("location", _location, ()),
+)
+IMAGE_KINDS: tuple[tuple[str, Callable[[Case], str], tuple[str, ...]], ...] = (
+    ("age", lambda c: _range(c.age_years, AGES_YEARS, "years"), _names(AGES_YEARS, "years")),
+    ("sex", lambda c: (c.sex or UNKNOWN).lower(), ("female", "male")),
+    ("view", lambda c: c.view or UNKNOWN, ("PA", "AP")),
+)

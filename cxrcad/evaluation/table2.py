@@ -1,0 +1,102 @@
+"""F1, recall and precision in the layout of the paper's Table 2, with the paper's rows beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cxrcad.evaluation.froc import Operating
+from cxrcad.evaluation.published import Percent, paper_row
+from cxrcad.evaluation.records import FoldResult, check_alike, scope, terms_lines
+from cxrcad.evaluation.statistics import pool, spread, wilson
+
+__all__ = ["NETWORK_NAMES", "TASK_NAMES", "table2_text"]
+
+NETWORK_NAMES = {"mo-segnet": "MO-SegNet", "u-net": "U-net", "deeplabv3plus": "Deeplab V3+", "pspnet": "PSPNet"}
+TASK_NAMES = {"single": "Single", "multi": "Multiple"}
+
+
+def table2_text(groups: Sequence[Sequence[FoldResult]]) -> str:
+    """F1, recall and precision in the layout of the paper's Table 2, its rows beside ours, with what they rest on.
+
+    Each group holds the folds of one network. The mean over folds has the standard deviation with n - 1; the pooled row
+    adds up the folds' counts, each at its own threshold. Brackets hold Wilson's 95 % interval of a recall.
+
+    Raises:
+        EvaluationError: No fold, two folds with the same image, or terms that differ.
+    """
+    check_alike([result for group in groups for result in group])
+    lines = list(terms_lines(groups[0][0].terms))
+    lines += ["", _table_line("Task", "Model", "figures", "F1", "Recall", "Precision")]
+    notes: list[str] = []
+    for group in groups:
+        lines += _group_lines(group)
+        notes += _group_notes(group)
+    lines += ["", *notes]
+    lines.append("± is the standard deviation over folds (n - 1); brackets hold Wilson's 95 % interval.")
+    lines.append("The paper's rows are JSRT's 154 positives; it states neither hit rule nor threshold protocol.")
+    return "\n".join(lines) + "\n"
+
+
+def _group_lines(group: Sequence[FoldResult]) -> list[str]:
+    terms = group[0].terms
+    names = TASK_NAMES.get(terms.tasks, terms.tasks), NETWORK_NAMES.get(terms.network, terms.network)
+    lines = []
+    paper = paper_row(terms.network, terms.tasks)
+    if paper is not None:
+        source = f"paper, Table {paper.table}"
+        lines.append(_table_line(*names, source, str(paper.f1), str(paper.recall), str(paper.precision)))
+    folds = [result.operating for result in group]
+    for result, fold in zip(group, folds, strict=True):
+        name = f"fold {result.terms.fold}" if result.terms.fold is not None else "all cases"
+        lines.append(_table_line(*names, name, *_operating_cells(fold)))
+    if len(folds) > 1:
+        f1, recall = _spread_cell([fold.f1 for fold in folds]), _spread_cell([fold.recall for fold in folds])
+        precision = _spread_cell([fold.precision for fold in folds])
+        lines.append(_table_line(*names, f"mean of {len(folds)} folds", f1, recall, precision))
+        lines.append(_table_line(*names, "pooled", *_operating_cells(pool(folds))))
+    return lines
+
+
+def _group_notes(group: Sequence[FoldResult]) -> list[str]:
+    """Threshold, false positives by place, lung Dice and training cases of one network's folds, a line each."""
+    terms = group[0].terms
+    counts = pool([result.operating for result in group])
+    elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
+    places = f"{counts.fp_in_lung} inside the lung fields, {counts.fp_outside_lung} outside"
+    places += f", {elsewhere} in images without a lung mask" if elsewhere else ""
+    thresholds = ", ".join(f"{result.terms.model.threshold:.4g}" for result in group)
+    origins = "; ".join(dict.fromkeys(result.terms.threshold_from for result in group))
+    task = TASK_NAMES.get(terms.tasks, terms.tasks).lower()
+    lines = [
+        f"{NETWORK_NAMES.get(terms.network, terms.network)}, {task} task, {scope(group)}",
+        f"  threshold {thresholds} ({origins})",
+        f"  false positives {counts.fp} ({counts.fp_per_image:.2f} per image): {places}",
+    ]
+    overlaps = [value for result in group for value in result.known_dice]
+    if overlaps:
+        lines.append(f"  lung Dice {sum(overlaps) / len(overlaps):.3f}, mean of {len(overlaps)} images")
+    else:
+        lines.append("  lung Dice: none (no lung task, or no lung mask)")
+    seen = [name for result in group for name in result.trained_on]
+    if seen:
+        lines.append(
+            f"  NOT A TEST: {len(seen)} of the scored images stand in the model's training list: {', '.join(seen)}"
+        )
+    return lines
+
+
+def _operating_cells(counts: Operating) -> tuple[str, str, str]:
+    low, high = wilson(counts.tp, counts.tp + counts.fn)
+    precision = "undefined" if counts.precision is None else f"{100 * counts.precision:.1f} %"
+    return f"{100 * counts.f1:.1f} %", f"{100 * counts.recall:.1f} % [{100 * low:.1f}, {100 * high:.1f}]", precision
+
+
+def _spread_cell(values: Sequence[float | None]) -> str:
+    found = spread(values)
+    if found is None:
+        return "undefined"
+    return str(Percent(100 * found.mean, None if found.sd is None else 100 * found.sd))
+
+
+def _table_line(task: str, model: str, figures: str, f1: str, recall: str, precision: str) -> str:
+    return f"{task:<9} {model:<12} {figures:<16} {f1:<15} {recall:<22} {precision}".rstrip()
