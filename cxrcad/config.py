@@ -41,6 +41,7 @@ __all__ = [
     "LossConfig",
     "NetworkConfig",
     "PhantomConfig",
+    "ReproduceConfig",
     "Setting",
     "TrainConfig",
     "build",
@@ -251,6 +252,7 @@ class EvaluateConfig:
     run: Path | None = setting(None, "run to score (default: the newest that holds the fold)")
     runs: Path = setting(Path("runs"), "folder of the runs")
     beside: Path | None = setting(None, "second run, printed and drawn beside the first")
+    seeds: str | None = setting(None, "runs with other seeds, comma-separated: mean and deviation over all (evaluate)")
     model: str | None = setting(None, "score this packaged model on the fold's test cases instead of a run")
     out: Path | None = setting(None, "folder of the results (default: the run's; runs/NAME for a packaged model)")
     images: str | None = setting(None, "image set (default: the protocol's)", choices=IMAGE_SETS)
@@ -276,7 +278,9 @@ class EvaluateConfig:
         None, "images over which false positives are counted (default: the protocol's)", choices=("all", "normals")
     )
     predictions: Path | None = setting(None, "boxes to score instead of a run: boxes.json, COCO or NODE21 (JSON, CSV)")
-    truth: Path | None = setting(None, "truth of the predictions: JSRT's layout, truth JSON, COCO, or NODE21's CSV")
+    truth_file: Path | None = setting(
+        None, "truth of the predictions: JSRT's layout, truth JSON, COCO, or NODE21's CSV", flag="--truth"
+    )
     missing: str = setting(
         "refuse",
         "what an image without a prediction is: refuse stops, empty counts it as nothing found",
@@ -290,6 +294,24 @@ class EvaluateConfig:
     bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
     device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+
+
+@dataclass(frozen=True)
+class ReproduceConfig:
+    """`cxrcad reproduce`: what is run; `train` holds what all cells share."""
+
+    train: TrainConfig = part(TrainConfig)
+    profile: str = setting(
+        "paper",
+        "settings below all others: paper (side 1024, 100 epochs), gpu (the same in bf16), cpu (side 512, 3000 steps)",
+        choices=("paper", "gpu", "cpu"),
+    )
+    repeats: int | None = setting(
+        None, "trainings of each cell and fold, with seeds from --seed on (default: 1; figure5: the paper's 10)", low=1
+    )
+    folds: str | None = setting(None, "folds, 1-5, comma-separated, or all (default: all; figure5: 1)")
+    cells: str | None = setting(None, "names of cells, comma-separated (default: all of the item; --list shows them)")
+    out: Path | None = setting(None, "folder of results, jobs and runs (default: reproduction)")
 
 
 @dataclass(frozen=True)
@@ -322,11 +344,15 @@ class PhantomConfig:
 
 
 def layered(
-    config: type[T], flags: Mapping[str, Any], config_file: Path | None = None, folder: Path | None = None
+    config: type[T],
+    flags: Mapping[str, Any],
+    config_file: Path | None = None,
+    folder: Path | None = None,
+    recipe: Path | None = None,
 ) -> T:
-    """A `config` from all layers: default < `folder`/cxrcad.toml < `config_file` < environment < `flags`.
+    """A `config` from all layers: default < `recipe` < `folder`/cxrcad.toml < `config_file` < environment < `flags`.
 
-    `flags` holds only those that were given.
+    `flags` holds only those that were given; `recipe` is a settings file that lies below all others.
     A key of a file and a variable of the environment may belong to any command; one that belongs to none is a
     UsageError with the nearest name.
     """
@@ -334,7 +360,7 @@ def layered(
     known = {item.name: item for item in settings_of(config)}
     project = (folder or Path.cwd()) / PROJECT_FILE
     values: dict[str, Any] = {}
-    for path in ([project] if project.is_file() else []) + ([config_file] if config_file else []):
+    for path in filter(None, (recipe, project if project.is_file() else None, config_file)):
         for name, value in _read_toml(path).items():
             if name in known:
                 values[name] = known[name].parse(value, str(path))
@@ -381,4 +407,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return leaves
 
 
-ALL_CONFIGS: tuple[type, ...] = (TrainConfig, DetectConfig, EvaluateConfig, ExportConfig, PhantomConfig)
+ALL_CONFIGS: tuple[type, ...] = (
+    *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig),
+)

@@ -26,12 +26,20 @@ T = TypeVar("T")
 
 
 def setting(
-    default: Any, help: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float | None = None,
+    high: float | None = None,
+    flag: str = "",
 ) -> Any:
-    """A leaf field of a config: `help` is one phrase with the unit; `choices` or `low`..`high` bound the value."""
-    return dataclasses.field(
-        default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "setting": True}
-    )
+    """A leaf field of a config: `help` is one phrase with the unit; `choices` or `low`..`high` bound the value.
+
+    `flag` is the command-line spelling where it is not the name's: a name means one thing in every command.
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "spelling": flag, "setting": True}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def part(kind: type[T]) -> T:
@@ -52,11 +60,12 @@ class Setting:
     choices: tuple[str, ...]
     low: float | None
     high: float | None
+    spelling: str = ""
 
     @property
     def flag(self) -> str:
         """The command-line spelling, with its two dashes."""
-        return "--" + self.name.replace("_", "-")
+        return self.spelling or "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -117,7 +126,7 @@ def settings_of(config: type, path: tuple[str, ...] = ()) -> Iterator[Setting]:
             continue
         options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
         plain = next(option for option in options if option is not type(None))
-        told = {key: item.metadata[key] for key in ("help", "choices", "low", "high")}
+        told = {key: item.metadata[key] for key in ("help", "choices", "low", "high", "spelling")}
         yield Setting(item.name, (*path, item.name), plain, type(None) in options, item.default, **told)
 
 

@@ -30,6 +30,7 @@ from cxrcad.config import (
     build,
     settings_of,
 )
+from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.datasets.phantom import write_phantoms
 from cxrcad.datasets.simulate import load_projections
 from cxrcad.inference.bundle import write_card
@@ -43,6 +44,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 CONFIGS = {
     **{"detect": DetectConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
+    "compare": EvaluateConfig,
     **{"export": ExportConfig, "phantom": PhantomConfig},
 }
 
@@ -111,6 +113,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_phantoms(folder / "DATA", build(PhantomConfig, {"cases": 20, "image_side": 256, "format": "png"}))
     write_phantoms(folder / "clinic", build(PhantomConfig, {"cases": 1, "image_side": 512, "format": "dcm"}))
     shutil.copy(folder / "clinic" / "images" / "JPCLN001.dcm", folder / "scan.dcm")
+    (case,) = read_jsrt(folder / "clinic").cases
+    (nodule,) = case.nodules
+    true = {"x_px": nodule.x_px, "y_px": nodule.y_px, "diameter_mm": nodule.diameter_mm}
+    scan = {"name": "scan.dcm", "rows": case.rows, "cols": case.cols, "spacing_mm": case.spacing_mm, "nodules": [true]}
+    (folder / "TRUTH.json").write_text(json.dumps({"schema": "cxrcad/truth/1", "images": [scan]}))
     (folder / "scans").mkdir()
     shutil.copy(folder / "scan.dcm", folder / "scans")
     shutil.copy(folder / "DATA" / "images" / "JPCLN002.png", folder / "scans")

@@ -7,14 +7,15 @@ says why, one clause each. What could not be read in the source is None and name
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cxrcad.core import UsageError
 from cxrcad.evaluation.protocols import TABLE, Protocol
 from cxrcad.evaluation.published import paper_row
+from cxrcad.evaluation.records import FoldResult, pooled_matches
 
-__all__ = ["PUBLISHED", "PublishedPoint", "comparable", "derived_fp_per_image"]
+__all__ = ["PUBLISHED", "PublishedPoint", "comparable", "comparable_with", "derived_fp_per_image"]
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,15 @@ def comparable(
         else:
             drawn.append(point)
     return drawn, left_out
+
+
+def comparable_with(
+    results: Sequence[FoldResult],
+) -> tuple[list[PublishedPoint], list[tuple[PublishedPoint, str]]]:
+    """`comparable` for scored folds, whose images are JSRT's where all bear its names (JPCLN001, JPCNN001)."""
+    terms = results[0].terms
+    is_jsrt = all(match.case.upper().startswith(("JPCLN", "JPCNN")) for match in pooled_matches(results))
+    return comparable(terms.protocol, terms.rule.kind, terms.rule.max_distance_mm, is_jsrt)
 
 
 def _other_data(point: PublishedPoint, data_is_jsrt: bool) -> str | None:

@@ -21,26 +21,26 @@ HALF = 0.5
 
 
 def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lambda _: None) -> FoldResult:
-    """The matches of `config.predictions` with `config.truth`, under the protocol, its rule and the flags.
+    """The matches of `config.predictions` with `config.truth_file`, under the protocol, its rule and the flags.
 
     Without --protocol and --images every image of the truth is scored. The threshold is --threshold, else the one that
     a boxes.json names, else 0.5; it decides F1, recall and precision, not the curve.
 
     Raises UsageError where one of the two files is not named, DataError and EvaluationError for what they hold.
     """
-    if config.predictions is None or config.truth is None:
+    if config.predictions is None or config.truth_file is None:
         raise UsageError("--predictions and --truth go together: the boxes, and what is true of the same images")
     protocol, images = protocol_of(config)
     if config.images is None and protocol.name == DataConfig.protocol:
         images = "all"
-    truth = read_truth(config.truth)
-    cases = _scored(truth, config.truth, images or protocol.images)
+    truth = read_truth(config.truth_file)
+    cases = _scored(truth, config.truth_file, images or protocol.images)
     found = read_predictions(config.predictions, truth, missing=config.missing)
     threshold, origin = _threshold(config, config.predictions)
     total = sum(len(findings) for findings in found.values())
     note(f"{config.predictions}: {counted(total, 'finding')}, {counted(len(cases), 'image')} scored")
     terms = Terms(
-        data=str(config.truth),
+        data=str(config.truth_file),
         protocol=protocol.name,
         rule=protocol.rule,
         model=ModelIdentity(config.predictions.name, sha256_of(config.predictions), threshold, "none"),

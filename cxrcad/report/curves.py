@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cxrcad.evaluation.evaluate import FoldResult, Terms, pooled_matches, scope, terms_lines
+from cxrcad.evaluation.figures import rate_name
 from cxrcad.evaluation.froc import RATES, Curve, Operating, froc, sensitivity_at
+from cxrcad.evaluation.intervals import Interval
+from cxrcad.evaluation.records import FoldResult, Terms, pooled_matches, scope, terms_lines
 from cxrcad.evaluation.statistics import pool, wilson
 from cxrcad.jobs import write_atomically, write_json
+from cxrcad.report.figures import figure_shown, interval_shown
 
 __all__ = ["froc_caption", "froc_csv", "froc_document", "froc_text", "write_froc"]
 
 SCHEMA = "cxrcad/froc/1"
-NOT_REACHED = "not reached"
 COLUMNS = ("threshold", "hits", "false_positives", "fp_in_lung", "fp_outside_lung", "sensitivity", "fp_per_image")
 
 
-def froc_document(results: Sequence[FoldResult]) -> dict[str, Any]:
+def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None) -> dict[str, Any]:
     """The FROC curve of one fold, or of several folds' matches pooled, as the JSON document of froc.json.
 
-    `sensitivities` has null where the curve does not reach the rate. `at_threshold` holds the counts at the model's
+    `sensitivities` has null where the curve does not reach the rate; low and high are the 95 % interval that `figures`
+    (`evaluation.intervals.bootstrap`) holds, null without. `at_threshold` holds the counts at the model's
     threshold (each fold's own), false positives in images without a lung mask being neither inside nor outside.
 
     Raises:
         EvaluationError: No fold, no nodule, an image twice, or folds scored under different terms.
     """
-    curve = froc(pooled_matches(results))
     terms = results[0].terms
+    curve = froc(pooled_matches(results), terms.fp_axis)
     counts = pool([result.operating for result in results])
     return {
         "schema": SCHEMA,
@@ -41,8 +45,9 @@ def froc_document(results: Sequence[FoldResult]) -> dict[str, Any]:
         "models": [{"name": result.terms.model.name, "sha256": result.terms.model.sha256} for result in results],
         "images": curve.n_images,
         "nodules": curve.n_nodules,
-        "fp_axis": _fp_axis(curve),
-        "sensitivities": [{"fp_per_image": rate, "sensitivity": sensitivity_at(curve, rate)} for rate in RATES],
+        "fp_axis": _fp_axis(curve, terms),
+        "sensitivities": [_at_rate(curve, rate, figures) for rate in RATES],
+        "cpm": None if figures is None else asdict(figures["CPM"]),
         "at_threshold": _counts(counts),
         "trained_on": [name for result in results for name in result.trained_on],
         "points": [dict(zip(COLUMNS, row, strict=True)) for row in _rows(curve)],
@@ -58,23 +63,26 @@ def froc_csv(curve: Curve) -> str:
     return text.getvalue()
 
 
-def froc_text(results: Sequence[FoldResult]) -> str:
+def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None) -> str:
     """Sensitivity at 1/8 ... 8 false positives per image as a text table, with what it rests on.
 
     Raises:
         EvaluationError: As `froc_document`.
     """
-    curve = froc(pooled_matches(results))
+    terms = results[0].terms
+    curve = froc(pooled_matches(results), terms.fp_axis)
     counts = pool([result.operating for result in results])
-    lines = [*terms_lines(results[0].terms), f"Scored: {scope(results)}.", "", "FP/image  sensitivity"]
-    for rate in RATES:
-        reached = sensitivity_at(curve, rate)
-        lines.append(f"{_rate_name(rate):>8}  " + (NOT_REACHED if reached is None else f"{100 * reached:.1f} %"))
+    lines = [*terms_lines(terms), f"Scored: {scope(results)}.", "", "FP/image  sensitivity"]
+    lines += [_rate_line(curve, rate, figures) for rate in RATES]
+    if figures is not None:
+        bound = "" if curve.final_fp_per_image >= RATES[-1] else " (lower bound: an unreached rate takes the last one)"
+        cpm = figures["CPM"]
+        lines.append(f"     CPM  {figure_shown('CPM', cpm.value)} {interval_shown('CPM', cpm)}".rstrip() + bound)
     elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
     low, high = wilson(counts.tp, counts.tp + counts.fn)
     lines += [
         "",
-        f"The curve ends at {curve.final_fp_per_image:.2f} false positives per image ({_fp_axis(curve)}).",
+        f"The curve ends at {curve.final_fp_per_image:.2f} false positives per image ({_fp_axis(curve, terms)}).",
         f"At the threshold: sensitivity {100 * counts.recall:.1f} % "
         f"(Wilson's 95 % interval {100 * low:.1f} to {100 * high:.1f}), "
         f"{counts.fp_per_image:.2f} false positives per image, {counts.fp_in_lung} inside the lung fields, "
@@ -91,10 +99,24 @@ def froc_caption(terms: Terms) -> str:
     return "\n".join(terms_lines(terms))
 
 
-def write_froc(json_path: Path, csv_path: Path, results: Sequence[FoldResult]) -> None:
+def write_froc(
+    json_path: Path, csv_path: Path, results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None
+) -> None:
     """Write the curve as JSON and as CSV, atomically. Raises EvaluationError, WriteError."""
-    write_json(json_path, froc_document(results))
-    write_atomically(csv_path, froc_csv(froc(pooled_matches(results))))
+    write_json(json_path, froc_document(results, figures))
+    write_atomically(csv_path, froc_csv(froc(pooled_matches(results), results[0].terms.fp_axis)))
+
+
+def _at_rate(curve: Curve, rate: float, figures: Mapping[str, Interval] | None) -> dict[str, float | None]:
+    found = None if figures is None else figures[f"sensitivity at {rate_name(rate)}"]
+    bounds = {"low": None if found is None else found.low, "high": None if found is None else found.high}
+    return {"fp_per_image": rate, "sensitivity": sensitivity_at(curve, rate), **bounds}
+
+
+def _rate_line(curve: Curve, rate: float, figures: Mapping[str, Interval] | None) -> str:
+    name = f"sensitivity at {rate_name(rate)}"
+    bounds = "" if figures is None else " " + interval_shown(name, figures[name])
+    return f"{rate_name(rate):>8}  {figure_shown(name, sensitivity_at(curve, rate))}{bounds}".rstrip()
 
 
 def _rows(curve: Curve) -> list[tuple[float | int, ...]]:
@@ -116,9 +138,6 @@ def _counts(counts: Operating) -> dict[str, float | int | None]:
     }
 
 
-def _fp_axis(curve: Curve) -> str:
-    return f"false positives over all {curve.n_images} scored images"
-
-
-def _rate_name(rate: float) -> str:
-    return f"{rate:g}" if rate >= 1 else f"1/{round(1 / rate)}"
+def _fp_axis(curve: Curve, terms: Terms) -> str:
+    which = f"all {curve.n_images} scored images" if terms.fp_axis == "all" else f"the {curve.n_images} normal images"
+    return f"false positives over {which}"

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import UsageError
+from cxrcad.evaluation.figures import rate_name
 from cxrcad.evaluation.froc import RATES, Curve, sensitivity_at
-from cxrcad.jobs import write_atomically
+from cxrcad.evaluation.literature import PublishedPoint
+from cxrcad.evaluation.records import AXIS_WORDS
+from cxrcad.report.sheets import COLOURS, INK, MARKERS, PAPER, STYLES, percent_axis, save, sheet
 
-__all__ = ["drawn_steps", "plot_froc"]
+__all__ = ["Band", "band_rates", "drawn_band", "drawn_points", "drawn_steps", "plot_froc"]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's palette, which colour-blind readers tell apart (jfly.uni-koeln.de/color, 2008)."""
+Band = tuple[Sequence[float], Sequence[float], Sequence[float]]
+"""Rates (false positives an image, rising), and the lowest and highest sensitivity at each, 0-1."""
 
-STYLES = ("-", "--", "-.", ":")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-ENDINGS = (".png", ".svg")
-PNG_DPI = 150
+STEPS_PER_OCTAVE = 8
 
 
-def plot_froc(curves: Mapping[str, Curve], paths: Sequence[Path], caption: str) -> None:
+def plot_froc(
+    curves: Mapping[str, Curve],
+    paths: Sequence[Path],
+    caption: str,
+    bands: Mapping[str, Band] | None = None,
+    points: Sequence[PublishedPoint] = (),
+    fp_axis: str = "all",
+) -> None:
     """Draw named FROC curves from 1/8 to 8 false positives per image (log2), one picture for each path's ending.
 
     A curve is a step: between two operating points the sensitivity is that of the one with fewer false positives. It
@@ -33,6 +40,9 @@ def plot_froc(curves: Mapping[str, Curve], paths: Sequence[Path], caption: str) 
         curves: By the name in the legend.
         paths: Files to write, .png or .svg, atomically.
         caption: What the figure rests on (data, protocol, hit rule); stands under the axes.
+        bands: 95 % bands by the curve's name (`evaluation.intervals.froc_band`), shaded behind it.
+        points: Published results that compare, as labelled crosses; those off the axes are left out.
+        fp_axis: all or normals: the images over which false positives are counted.
 
     Raises:
         UsageError: No curve, or a path that ends otherwise.
@@ -40,20 +50,14 @@ def plot_froc(curves: Mapping[str, Curve], paths: Sequence[Path], caption: str) 
     """
     if not curves:
         raise UsageError("there is no curve to draw; name a run that holds the fold")
-    for path in paths:
-        if path.suffix.lower() not in ENDINGS:
-            raise UsageError(f"{path}: plots are written as {' or '.join(ENDINGS)}; change the ending")
-    from matplotlib import rc_context
+    save(lambda: _figure(curves, caption, bands or {}, points, fp_axis), paths)
 
-    # A fixed salt and no date: the same curves give the same bytes.
-    with rc_context({"font.family": "DejaVu Sans", "svg.hashsalt": "cxrcad"}):
-        figure = _figure(curves, caption)
-        for path in paths:
-            kind = path.suffix.lower()[1:]
-            content = io.BytesIO()
-            metadata = {"Date": None} if kind == "svg" else {"Software": None}
-            figure.savefig(content, format=kind, dpi=PNG_DPI, metadata=metadata)
-            write_atomically(path, content.getvalue())
+
+def band_rates(curve: Curve) -> tuple[float, ...]:
+    """The rates at which a band is worth drawing: 1/8 ... 8, eight to an octave, as far as the curve goes."""
+    octaves = round(math.log2(RATES[-1] / RATES[0]))
+    rates = (RATES[0] * 2 ** (step / STEPS_PER_OCTAVE) for step in range(octaves * STEPS_PER_OCTAVE + 1))
+    return tuple(rate for rate in rates if rate <= curve.final_fp_per_image)
 
 
 def drawn_steps(curve: Curve) -> tuple[list[float], list[float]]:
@@ -76,32 +80,52 @@ def drawn_steps(curve: Curve) -> tuple[list[float], list[float]]:
     return x, y
 
 
-def _figure(curves: Mapping[str, Curve], caption: str) -> Any:
-    from matplotlib.figure import Figure
+def drawn_band(curve: Curve, band: Band) -> tuple[list[float], list[float], list[float]]:
+    """The corners (FP per image, low, high) of a curve's band: a step too, which ends where the curve does."""
+    end = min(curve.final_fp_per_image, RATES[-1])
+    kept = [row for row in zip(*band, strict=True) if RATES[0] <= row[0] <= end]
+    x: list[float] = []
+    lows: list[float] = []
+    highs: list[float] = []
+    for (rate, low, high), last in zip(kept, [*(row[0] for row in kept[1:]), end], strict=True):
+        x += [rate, last]
+        lows += [low, low]
+        highs += [high, high]
+    return x, lows, highs
 
-    lines = [line for text in caption.splitlines() for line in _wrapped(text, 105)]
-    under, over = 0.19 * (len(lines) + 1) + 0.55, 0.25 * len(curves) + 0.2
-    height = 4.7 + under + over
-    figure = Figure(figsize=(8.0, height))
-    axes = figure.add_axes((0.12, under / height, 0.85, 4.7 / height))
+
+def drawn_points(points: Sequence[PublishedPoint]) -> list[tuple[float, float, str]]:
+    """(FP per image, sensitivity, label) of the points that have both and lie on the axes."""
+    return [
+        (point.fp_per_image, point.sensitivity, point.label)
+        for point in points
+        if point.fp_per_image is not None and point.sensitivity is not None
+        if RATES[0] <= point.fp_per_image <= RATES[-1]
+    ]
+
+
+def _figure(
+    curves: Mapping[str, Curve], caption: str, bands: Mapping[str, Band], points: Sequence[PublishedPoint], fp_axis: str
+) -> Any:
+    figure, (axes,) = sheet(caption, 0.25 * (len(curves) + bool(bands)) + 0.2, (4.7,))
+    _draw_points(axes, points)
     for number, (name, curve) in enumerate(curves.items()):
+        if name in bands:
+            x, lows, highs = drawn_band(curve, bands[name])
+            axes.fill_between(x, lows, highs, color=COLOURS[number % len(COLOURS)], alpha=0.2, linewidth=0, zorder=1)
         _draw(axes, name, curve, number)
+    if bands:
+        axes.fill_between([], [], [], color=INK, alpha=0.2, linewidth=0, label="shaded: 95 % bootstrap interval")
     axes.set_xscale("log", base=2)
     axes.set_xlim(RATES[0] / 1.06, RATES[-1] * 1.06)
-    axes.set_xticks(RATES, [f"{rate:g}" if rate >= 1 else f"1/{round(1 / rate)}" for rate in RATES])
+    axes.set_xticks(RATES, [rate_name(rate) for rate in RATES])
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
-    axes.set_yticks([tenth / 10 for tenth in range(0, 11, 2)], [f"{tenth * 10} %" for tenth in range(0, 11, 2)])
-    axes.set_xlabel("false positives per image (all scored images)", fontsize=12)
+    percent_axis(axes.yaxis)
+    axes.set_xlabel(f"false positives per image ({AXIS_WORDS[fp_axis]})", fontsize=12)
     axes.set_ylabel("sensitivity (nodules found)", fontsize=12)
-    axes.tick_params(labelsize=11)
-    axes.grid(color="#DDDDDD", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     # Above the axes, where it hides no curve.
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)
-    figure.text(0.02, 0.1 / height, "\n".join(lines), fontsize=9, color="#333333", va="bottom", linespacing=1.35)
     return figure
 
 
@@ -122,7 +146,18 @@ def _draw(axes: Any, name: str, curve: Curve, number: int) -> None:
         axes.plot(x[-1], y[-1], "|", color=colour, markersize=16, markeredgewidth=2.5)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width) or [""]
+def _draw_points(axes: Any, points: Sequence[PublishedPoint]) -> None:
+    """Crosses with their labels on the side where there is room, behind the curves."""
+    for rate, sensitivity, label in drawn_points(points):
+        axes.plot(rate, sensitivity, "X", color=INK, markeredgecolor=PAPER, markersize=9, zorder=1.5)
+        right = rate < 2
+        axes.annotate(
+            label,
+            (rate, sensitivity),
+            xytext=(8 if right else -8, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=9,
+            zorder=1.5,
+        )

@@ -1,34 +1,74 @@
-"""`cxrcad evaluate` and `cxrcad froc` as library calls: scored folds -> a text to print and files to keep."""
+"""`cxrcad evaluate`, `cxrcad froc` and `cxrcad compare` as library calls: a text to print, and files to keep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from cxrcad.config import EvaluateConfig
-from cxrcad.evaluation.evaluate import pooled_matches, table2_text
+from cxrcad.core import EvaluationError
+from cxrcad.evaluation.figures import figures, tally
 from cxrcad.evaluation.froc import froc
-from cxrcad.evaluation.runs import Scored, score
-from cxrcad.jobs import write_atomically
+from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare, froc_band
+from cxrcad.evaluation.literature import comparable_with
+from cxrcad.evaluation.records import check_alike, pooled_matches, scope, terms_lines
+from cxrcad.evaluation.runs import Scored, folds_of_run, score
+from cxrcad.evaluation.strata import strata
+from cxrcad.evaluation.table2 import table2_text
+from cxrcad.jobs import write_atomically, write_json
 from cxrcad.report.curves import froc_caption, froc_text, write_froc
-from cxrcad.report.plots import plot_froc
+from cxrcad.report.figures import (
+    comparison_text,
+    figures_document,
+    figures_text,
+    seeds_text,
+    strata_document,
+    strata_text,
+)
+from cxrcad.report.page import write_evaluation_report
+from cxrcad.report.plots import band_rates, plot_froc
 
-__all__ = ["report_evaluation", "report_froc"]
+__all__ = ["report_comparison", "report_evaluation", "report_froc"]
+
+SCHEMA = "cxrcad/evaluation/1"
 
 Note = Callable[[str], None]
 
 
 def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> str:
-    """F1, recall, precision, lung Dice and threshold of the folds, in the layout of the paper's Table 2.
+    """Table 2's figures of the folds, every other figure with its interval, and the strata, as a text.
 
-    The text is also written to evaluation.txt in the fold's folder of the run (or `config.out`). Raises what
-    `evaluation.runs.score` does.
+    It is also written to evaluation.txt, with evaluation.json and (`config.report`) report/report.html beside it, in
+    the fold's folder of the run (or `config.out`). Raises what `evaluation.runs.score` does.
     """
     scored = score(config, note)
-    text = table2_text([one.results for one in scored])
+    titles = _titles(scored)
+    parts = [table2_text([one.results for one in scored])]
     if len(scored) > 1:
-        text = f"Runs, in this order: {', '.join(_titles(scored))}.\n{text}"
-    write_atomically(_place(scored[0], config) / "evaluation.txt", text)
+        parts[0] = f"Runs, in this order: {', '.join(titles)}.\n{parts[0]}"
+    found = [bootstrap(one.results, config.resamples, config.bootstrap_seed) for one in scored]
+    for title, one, mine in zip(titles, scored, found, strict=True):
+        own = f"{title}\n" if len(scored) > 1 else ""
+        parts += [own + figures_text(mine, config.resamples), own + strata_text(strata(one.results))]
+    if config.seeds is not None:
+        parts.append(_seeds_text(scored[0], config, note))
+    compared = _compared(scored, config)
+    if compared is not None:
+        parts.append(comparison_text(compared, (titles[0], titles[1]), config.resamples))
+    text = "\n".join(parts)
+    place = _place(scored[0], config)
+    write_atomically(place / "evaluation.txt", text)
+    write_json(place / "evaluation.json", _document(scored, titles, found, compared, config))
+    if config.report:
+        by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
+        page = write_evaluation_report(
+            by_name, place / "report", config.resamples, config.bootstrap_seed, found, compared
+        )
+        note(f"written: {place / 'evaluation.txt'}, {place / 'evaluation.json'}, {page}")
     return text
 
 
@@ -38,22 +78,135 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     Files go to the fold's folder of the run (or `config.out`). Raises what `evaluation.runs.score` does.
     """
     scored = score(config, note)
-    texts = []
+    texts, bands = [], {}
     titles = _titles(scored)
     for title, one in zip(titles, scored, strict=True):
         place = _place(one, config)
-        write_froc(place / "froc.json", place / "froc.csv", one.results)
-        texts.append(f"{title}\n{froc_text(one.results)}")
+        found = bootstrap(one.results, config.resamples, config.bootstrap_seed)
+        write_froc(place / "froc.json", place / "froc.csv", one.results, found)
+        texts.append(f"{title}\n{froc_text(one.results, found)}")
+        rates = band_rates(froc(pooled_matches(one.results), one.results[0].terms.fp_axis))
+        if config.resamples and rates:
+            bands[title] = (rates, *froc_band(one.results, rates, config.resamples, config.bootstrap_seed))
+    terms = scored[0].results[0].terms
+    texts.append(_published_text(scored[0]))
     place = _place(scored[0], config)
-    curves = {title: froc(pooled_matches(one.results)) for title, one in zip(titles, scored, strict=True)}
+    curves = {
+        title: froc(pooled_matches(one.results), terms.fp_axis) for title, one in zip(titles, scored, strict=True)
+    }
     pictures = [place / "froc.png", place / "froc.svg"]
-    plot_froc(curves, pictures, froc_caption(scored[0].results[0].terms))
+    points, _ = comparable_with(scored[0].results)
+    plot_froc(curves, pictures, froc_caption(terms), bands, points, terms.fp_axis)
     written = ", ".join(str(place / f"froc.{ending}") for ending in ("json", "csv", "png", "svg"))
     return "\n".join([*texts, f"written: {written}\n"])
 
 
+def report_comparison(first: str, second: str, config: EvaluateConfig, note: Note = lambda _: None) -> str:
+    """Every figure of two runs (models, files of predictions) on the same images, with the paired difference.
+
+    With `config.out` the text and comparison.json are written there. Raises what `evaluation.runs.score` does, and
+    EvaluationError where the images differ.
+    """
+    sides: list[Scored] = []
+    for name in (first, second):
+        own = None if config.out is None else config.out / str(len(sides) + 1)
+        sides.append(score(replace(_named(name, config), out=own), note)[0])
+    folds = [{result.terms.fold for result in side.results} for side in sides]
+    shared = folds[0] & folds[1]
+    if not shared:
+        raise EvaluationError(f"{first} and {second} have no fold in common; score the same folds of both")
+    if folds[0] != folds[1]:
+        note(f"compared: folds {', '.join(str(fold) for fold in sorted(shared, key=str))}, which both hold")
+    results = [[r for r in side.results if r.terms.fold in shared] for side in sides]
+    compared = compare(results[0], results[1], config.resamples, config.bootstrap_seed)
+    head = [*terms_lines(results[0][0].terms), f"Scored: {scope(results[0])}.", ""]
+    text = "\n".join(head) + "\n" + comparison_text(compared, (first, second), config.resamples)
+    if config.out is not None:
+        write_atomically(config.out / "comparison.txt", text)
+        document = {"schema": "cxrcad/comparison/1", "first": first, "second": second, "scored": head[:3]}
+        write_json(config.out / "comparison.json", {**document, "figures": _compared_document(compared)})
+    return text
+
+
+def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:
+    """Mean and standard deviation of each figure over the first run and those of --seeds, folds pooled."""
+    runs = [first]
+    for name in (config.seeds or "").split(","):
+        own = replace(config, run=Path(name.strip()), model=None, beside=None, out=None)
+        runs.append(score(own, note)[0])
+    check_alike([result for run in runs for result in run.results])
+    images = [[match.case for result in run.results for match in result.matches] for run in runs]
+    if any(names != images[0] for names in images):
+        raise EvaluationError(
+            f"--seeds {config.seeds}: not scored on the same images; name runs that hold the same folds"
+        )
+    found = [figures(tally(run.results), np.ones((1, len(images[0])))) for run in runs]
+    values = {name: [float(one[name][0]) for one in found] for name in found[0]}
+    return seeds_text(values, [run.name for run in runs])
+
+
+def _named(name: str, config: EvaluateConfig) -> EvaluateConfig:
+    """`config` for one side of a comparison: a file of predictions, a run, or a packaged model."""
+    path = Path(name)
+    if path.is_file():
+        return replace(config, predictions=path)
+    if path.is_dir() and (folds_of_run(path) or (path / "folds.json").is_file()):
+        return replace(config, run=path)
+    return replace(config, model=name)
+
+
+def _compared(scored: Sequence[Scored], config: EvaluateConfig) -> Mapping[str, Comparison] | None:
+    """The second run less the first, where there are two on the same images and intervals are wanted."""
+    if len(scored) < 2 or not config.resamples:
+        return None
+    return compare(scored[0].results, scored[1].results, config.resamples, config.bootstrap_seed)
+
+
+def _document(
+    scored: Sequence[Scored],
+    titles: Sequence[str],
+    figures: Sequence[Mapping[str, Interval]],
+    compared: Mapping[str, Comparison] | None,
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    runs = []
+    for one, title, found in zip(scored, titles, figures, strict=True):
+        terms = one.results[0].terms
+        folds = [
+            {
+                "fold": r.terms.fold,
+                "model": asdict(r.terms.model),
+                **asdict(r.operating),
+                "trained_on": list(r.trained_on),
+            }
+            for r in one.results
+        ]
+        runs.append(
+            {
+                **{"name": title, "data": terms.data, "protocol": terms.protocol, "images": terms.image_set},
+                **{"fp_axis": terms.fp_axis, "hit_rule": terms.rule.describe(), "threshold_from": terms.threshold_from},
+                **{"folds": folds, "figures": figures_document(found), "strata": strata_document(strata(one.results))},
+            }
+        )
+    drawn = {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95}
+    document = {"schema": SCHEMA, "bootstrap": drawn, "runs": runs}
+    return document if compared is None else {**document, "comparison": _compared_document(compared)}
+
+
+def _compared_document(compared: Mapping[str, Comparison]) -> dict[str, Any]:
+    return {name: asdict(one) for name, one in compared.items()}
+
+
+def _published_text(one: Scored) -> str:
+    """The published results that are drawn behind the curve, and those that are not, with the reason."""
+    drawn, others = comparable_with(one.results)
+    lines = ["Published results: " + (", ".join(point.label for point in drawn) or "none") + " drawn behind the curve."]
+    lines += [f"  not comparable: {point.label} ({reason})" for point, reason in others]
+    return "\n".join(lines) + "\n"
+
+
 def _place(one: Scored, config: EvaluateConfig) -> Path:
-    return one.folder if config.fold == "all" else one.folder / f"fold{config.fold}"
+    return one.folder if config.fold == "all" or config.predictions else one.folder / f"fold{config.fold}"
 
 
 def _titles(scored: Sequence[Scored]) -> list[str]:

@@ -12,6 +12,12 @@ def row(text: str, name: str) -> str:
     return next(line.split(name, 1)[1].strip() for line in text.splitlines() if name in line and "%" in line)
 
 
+@pytest.fixture(autouse=True)
+def without_report(cxrcad, monkeypatch):
+    """The HTML report has its own tests, and is asked for where a test here looks at it."""
+    monkeypatch.setenv("CXRCAD_REPORT", "no")
+
+
 @pytest.fixture
 def run(make_run, tmp_path):
     return make_run(tmp_path / "runs" / "toy")
@@ -77,7 +83,7 @@ def test_kept_matches_are_used_again_until_model_rule_or_data_change(cxrcad, run
     document = json.loads(kept.read_text())
     assert [image["case"][:5] for image in document["images"]] == ["JPCLN", "JPCLN"]
     iou = cxrcad("evaluate", "--fold", "3", "--hit-rule", "iou", "--min-iou", "0.3")
-    assert "detecting in 2 images" in iou.err
+    assert "2 images, matches of runs/toy/fold3/matches-paper-center.json matched again under this hit rule" in iou.err
     assert "IoU of at least 0.3" in iou.out
     make_toy(run / "fold3" / "model", threshold=0.8)
     changed = cxrcad("evaluate", "--fold", "3")
@@ -180,3 +186,59 @@ def test_a_damaged_run_is_one_sentence(cxrcad, run, file, sentence):
     assert sentence in answer.err
     (run / file).unlink()
     assert cxrcad("evaluate", "--fold", "3").code == 1
+
+
+def test_every_figure_has_its_interval_and_strata_follow(cxrcad, make_run, tmp_path):
+    make_run(tmp_path / "runs" / "five", folds=(1, 2, 3, 4, 5))
+    answer = cxrcad("evaluate", "--protocol", "jsrt-247", "--resamples", "200")
+    assert answer.code == 0, answer.err
+    assert "brackets hold the 95 % bootstrap interval (200 resamples of the images)" in answer.out
+    lines = {line.strip()[:38].strip(): line[40:].strip() for line in answer.out.splitlines() if line.startswith("  ")}
+    assert lines["image AUC"].startswith("70.0 %  [")  # 3 of 5 normals have a finding of 1.0 too: (2 + 3 / 2) / 5
+    assert lines["false positives an image"].startswith("0.20  [")  # those 3 of 15
+    rows = [line.split() for line in answer.out.splitlines()]
+    (row,) = [row for row in rows if row[:3] == ["subtlety", "1", "2"]]
+    assert row[3:6] == ["100.0", "[34.2,", "100.0]"]  # 2 of 2, Wilson's interval
+    document = json.loads((tmp_path / "runs" / "five" / "evaluation.json").read_text())
+    (mine,) = document["runs"]
+    assert document["bootstrap"] == {"resamples": 200, "seed": 0, "confidence": 0.95}
+    assert [fold["fold"] for fold in mine["folds"]] == [1, 2, 3, 4, 5]
+    assert mine["figures"]["recall"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert {one["name"]: one["n_nodules"] for one in mine["strata"] if one["kind"] == "subtlety"} == dict.fromkeys(
+        "12345", 2
+    )
+
+
+def test_runs_of_other_seeds_give_mean_and_deviation(cxrcad, run, make_run, tmp_path):
+    make_run(tmp_path / "runs" / "low", threshold=0.3, finished=1_000)
+    answer = cxrcad("evaluate", "--fold", "3", "--run", "runs/toy", "--seeds", "runs/low")
+    assert answer.code == 0, answer.err
+    assert "Seeds: mean ± standard deviation (n - 1) over 2 runs (toy, low)" in answer.out
+    part = answer.out[answer.out.index("Seeds:") :]
+    assert "recall                                 100.0 ± 0.0 %" in part
+    wrong = cxrcad("evaluate", "--fold", "3", "--run", "runs/toy", "--seeds", "runs/none")
+    assert "there is no such run" in wrong.err
+
+
+def test_the_report_is_one_page_beside_the_figures(cxrcad, run):
+    answer = cxrcad("evaluate", "--fold", "3", "--report", "--resamples", "50")
+    assert answer.code == 0, answer.err
+    page = (run / "fold3" / "report" / "report.html").read_text()
+    assert "report/report.html" in answer.err
+    assert "100.0 %" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_two_runs_are_compared(cxrcad, run, make_run, tmp_path):
+    make_run(tmp_path / "low", threshold=0.3)
+    answer = cxrcad("compare", "runs/toy", "low", "--resamples", "100", "--out", "compared")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[2] == "Scored: fold 3: 2 images, 2 nodules."
+    found = json.loads((tmp_path / "compared" / "comparison.json").read_text())["figures"]["recall"]
+    assert found == {"first": 1.0, "second": 1.0, "difference": {"value": 0.0, "low": 0.0, "high": 0.0}, "p": 1.0}
+    assert (tmp_path / "compared" / "comparison.txt").read_text() == answer.out
+    make_run(tmp_path / "other", folds=(2,))
+    apart = cxrcad("compare", "runs/toy", "other")
+    assert (apart.code, "have no fold in common" in apart.err) == (1, True)
+    nothing = cxrcad("compare", "runs/toy", "nothing")
+    assert (nothing.code, "nothing: no " in nothing.err) == (1, True)

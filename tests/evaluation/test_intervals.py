@@ -84,7 +84,7 @@ def test_a_run_against_itself_differs_by_nothing() -> None:
 
 
 def test_a_clear_difference_has_a_small_p_and_an_interval_off_zero() -> None:
-    """30 images of which the first run finds all and the second none: only all-stay and all-swapped are as far apart."""
+    """30 images, all found by the first run, none by the second: only all-stay and all-swapped are as far apart."""
     found = compare([fold([True] * 30)], [fold([False] * 30)], 999, 0)["recall"]
     assert (found.first, found.second, found.difference) == (1.0, 0.0, Interval(1.0, 1.0, 1.0))
     assert found.p == 1 / 1000

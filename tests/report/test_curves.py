@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from cxrcad.core import EvaluationError, ModelIdentity
-from cxrcad.evaluation.evaluate import FoldResult, Terms
 from cxrcad.evaluation.froc import froc
+from cxrcad.evaluation.intervals import bootstrap
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
+from cxrcad.evaluation.records import FoldResult, Terms
 from cxrcad.report.curves import froc_caption, froc_csv, froc_document, froc_text, write_froc
 
 TERMS = Terms(
@@ -58,14 +59,15 @@ def test_the_document_holds_the_curve_and_what_it_rests_on() -> None:
         "nodules": 4,
         "fp_axis": "false positives over all 4 scored images",
         "sensitivities": [
-            {"fp_per_image": 0.125, "sensitivity": 0.25},
-            {"fp_per_image": 0.25, "sensitivity": 0.25},
-            {"fp_per_image": 0.5, "sensitivity": 0.5},
-            {"fp_per_image": 1.0, "sensitivity": None},
-            {"fp_per_image": 2.0, "sensitivity": None},
-            {"fp_per_image": 4.0, "sensitivity": None},
-            {"fp_per_image": 8.0, "sensitivity": None},
+            {"fp_per_image": 0.125, "sensitivity": 0.25, "low": None, "high": None},
+            {"fp_per_image": 0.25, "sensitivity": 0.25, "low": None, "high": None},
+            {"fp_per_image": 0.5, "sensitivity": 0.5, "low": None, "high": None},
+            {"fp_per_image": 1.0, "sensitivity": None, "low": None, "high": None},
+            {"fp_per_image": 2.0, "sensitivity": None, "low": None, "high": None},
+            {"fp_per_image": 4.0, "sensitivity": None, "low": None, "high": None},
+            {"fp_per_image": 8.0, "sensitivity": None, "low": None, "high": None},
         ],
+        "cpm": None,
         "at_threshold": {
             "threshold": 0.5,
             "hits": 2,
@@ -156,6 +158,17 @@ def test_the_caption_is_data_protocol_and_hit_rule() -> None:
         "Data open-jsrt, protocol paper (images with a nodule only).",
         HitRule().describe(),
     ]
+
+
+def test_intervals_stand_beside_the_sensitivities() -> None:
+    figures = bootstrap([FOLD], 200, 0)
+    lines = froc_text([FOLD], figures).splitlines()
+    assert lines[5].startswith("     1/8  25.0 % [0.0, ")
+    assert lines[12].endswith("(lower bound: an unreached rate takes the last one)")
+    document = froc_document([FOLD], figures)
+    assert document["sensitivities"][0]["low"] == 0.0
+    assert document["sensitivities"][-1] == {"fp_per_image": 8.0, "sensitivity": None, "low": None, "high": None}
+    assert document["cpm"]["value"] == figures["CPM"].value
 
 
 def test_both_files_are_written(tmp_path: Path) -> None:

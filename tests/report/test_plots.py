@@ -12,8 +12,9 @@ from PIL import Image
 
 from cxrcad.core import UsageError
 from cxrcad.evaluation.froc import Curve, froc
+from cxrcad.evaluation.literature import PublishedPoint
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
-from cxrcad.report.plots import drawn_steps, plot_froc
+from cxrcad.report.plots import band_rates, drawn_band, drawn_points, drawn_steps, plot_froc
 
 
 def curve(hits: list[float], fps: list[float], images: int, nodules: int) -> Curve:
@@ -41,6 +42,45 @@ def test_what_lies_beyond_8_is_cut_off_and_the_step_reaches_to_8() -> None:
 def test_a_curve_that_ends_before_an_eighth_is_not_drawn() -> None:
     assert drawn_steps(curve([0.9], [0.8], 10, 1)) == ([], [])
     assert drawn_steps(curve([], [], 2, 1)) == ([], [])
+
+
+def test_a_band_is_a_step_within_the_axes_that_ends_where_its_curve_does() -> None:
+    """The curve ends at 1/2 false positive an image; what a band says of 1/16 and of 1 is not drawn."""
+    ends_at_half = curve([0.9, 0.7], [0.8, 0.6], 4, 4)
+    band = ((1 / 16, 1 / 8, 1 / 4, 1.0), (0.0, 0.1, 0.2, 0.3), (0.4, 0.5, 0.6, 0.7))
+    assert drawn_band(ends_at_half, band) == (
+        [1 / 8, 1 / 4, 1 / 4, 1 / 2],
+        [0.1, 0.1, 0.2, 0.2],
+        [0.5, 0.5, 0.6, 0.6],
+    )
+    assert band_rates(ends_at_half) == pytest.approx([2 ** (step / 8) / 8 for step in range(17)])
+    assert band_rates(curve([], [], 2, 1)) == ()
+
+
+def test_published_points_off_the_axes_are_left_out() -> None:
+    def point(label: str, sensitivity: float | None, fp_per_image: float | None) -> PublishedPoint:
+        return PublishedPoint(label, 2006, "source", "JSRT", True, sensitivity, fp_per_image, True)
+
+    points = [point("a", 0.5, 2.0), point("b", None, 2.0), point("c", 0.5, None), point("d", 0.5, 9.0)]
+    assert drawn_points(points) == [(2.0, 0.5, "a")]
+
+
+def test_bands_points_and_the_axis_are_named(tmp_path: Path) -> None:
+    point = PublishedPoint("Someone et al. 2006", 2006, "source", "JSRT", True, 0.5, 0.5, True)
+    curves = {"multi": CURVES["multi-task"]}
+    bands = {"multi": ((0.125, 1.0), (0.1, 0.5), (0.5, 0.9))}
+    plot_froc(curves, [tmp_path / "a.svg", tmp_path / "a.png"], "", bands, [point], "normals")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    for words in (
+        "shaded: 95 % bootstrap interval",
+        "Someone et al. 2006",
+        "false positives per image (the normal images)",
+    ):
+        assert f"<!-- {words} -->" in text
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    shade = np.array([0xFF, 0xFF, 0xFF]) * 0.8 + np.array([0x00, 0x72, 0xB2]) * 0.2
+    assert (np.abs(pixels - shade).max(axis=2) < 2).sum() > 50_000
 
 
 CURVES = {

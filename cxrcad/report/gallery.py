@@ -1,0 +1,222 @@
+"""Crops of hits, misses and false positives, each with its score and what is known of the nodule."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from cxrcad.core import Box, Case, CxrcadError, Finding, Nodule, Radiograph
+from cxrcad.datasets.images import read_case
+from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
+from cxrcad.evaluation.records import Detail, FoldResult
+from cxrcad.report.crops import crop_px, truth_box_px, write_crop
+from cxrcad.report.html import Picture
+
+__all__ = ["Crop", "Gallery", "chosen", "gallery"]
+
+HITS, FAR_HITS = "Hits, best score first", "Hits, worst localised"
+MISSES, FALSE_POSITIVES = "Misses, most obvious first", "False positives, highest score first"
+SLUGS: Mapping[str, str] = {HITS: "hit", FAR_HITS: "far-hit", MISSES: "miss", FALSE_POSITIVES: "false-positive"}
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One picture of the gallery before its image is read: `part` of the case's image in pixels, and what is drawn."""
+
+    group: str
+    title: str
+    caption: str
+    detail: Detail
+    part: Box
+    finding: Finding | None
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures by heading, empty groups left out, and a note for each image that could not be shown."""
+
+    groups: Mapping[str, tuple[Picture, ...]]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """One image with its matches, at its fold's threshold."""
+
+    match: ImageMatch
+    detail: Detail
+    threshold: float
+
+    @property
+    def case(self) -> Case:
+        return self.detail.case
+
+    def finding(self, number: int | None) -> Finding | None:
+        return None if number is None else self.detail.findings[number]
+
+
+def gallery(results: Sequence[FoldResult], folder: Path, most: int = 12) -> Gallery:
+    """Write the crops that `chosen` names into `folder` as PNG; those of an earlier call are deleted.
+
+    An image that cannot be read any more, or is another one now, is named in a note and left out. Raises WriteError.
+    """
+    for slug in SLUGS.values():
+        for old in folder.glob(f"{slug}-[0-9][0-9]-*.png"):
+            old.unlink()
+    crops = chosen(results, most)
+    places: dict[str, list[Picture]] = {}
+    notes: dict[str, str] = {}
+    numbered = [(index, crop) for index, crop in enumerate(crops)]
+    written: dict[int, Path] = {}
+    for name in dict.fromkeys(crop.detail.case.name for crop in crops):  # each image is read once
+        mine = [(index, crop) for index, crop in numbered if crop.detail.case.name == name]
+        try:
+            radiograph = _read(mine[0][1].detail)
+        except CxrcadError as error:
+            notes[name] = f"{name} is left out of the gallery: {error}"
+            continue
+        for index, crop in mine:
+            rank = sum(one.group == crop.group for one in crops[: index + 1])
+            written[index] = folder / f"{SLUGS[crop.group]}-{rank:02d}-{_file_name(name)}.png"
+            _write(radiograph, crop, written[index])
+    for index, path in sorted(written.items()):
+        places.setdefault(crops[index].group, []).append(Picture(crops[index].title, path, crops[index].caption))
+    if any(result.matches and not result.details for result in results):
+        notes[""] = "Matches without findings have no gallery; score them again with `cxrcad evaluate`."
+    return Gallery({name: tuple(pictures) for name, pictures in places.items()}, tuple(notes.values()))
+
+
+def _read(detail: Detail) -> Radiograph:
+    """The image that was scored. Raises CxrcadError where it cannot be read or is another one."""
+    case = detail.case
+    radiograph = read_case(case)
+    if detail.sha256 not in ("", radiograph.source.sha256):
+        raise CxrcadError(f"{case.image}: the file has changed since it was scored")
+    if (radiograph.rows, radiograph.cols) != (case.rows, case.cols):
+        found = f"{radiograph.rows} x {radiograph.cols}"
+        raise CxrcadError(f"{case.image}: has {found} pixels, and {case.rows} x {case.cols} were scored")
+    return radiograph
+
+
+def _write(radiograph: Radiograph, crop: Crop, path: Path) -> None:
+    case = crop.detail.case
+    boxes = [truth_box_px(case, nodule) or _point(nodule) for nodule in case.nodules]
+    write_crop(radiograph, crop.part, path, finding=crop.finding, truth=boxes, threshold=crop.threshold)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80]
+
+
+def chosen(results: Sequence[FoldResult], most: int) -> tuple[Crop, ...]:
+    """Which crops are shown, in order, at most `most` of each kind and each at its fold's threshold.
+
+    Of hits, a third of `most` are the worst localised of those that the best-scored ones leave. Misses are nodules
+    without a hit at the threshold, most obvious first (subtlety, then diameter); false positives go by score.
+    """
+    scenes = [
+        _Scene(match, detail, result.terms.model.threshold)
+        for result in results
+        for match, detail in zip(result.matches, result.details, strict=False)
+    ]
+    hits = [(scene, hit) for scene in scenes for hit in scene.match.hits if hit.score >= scene.threshold]
+    hits.sort(key=lambda one: (-one[1].score, one[0].case.name, one[1].nodule))
+    best, rest = hits[: most - most // 3], hits[most - most // 3 :]
+    far = sorted((one for one in rest if one[1].distance_mm is not None), key=lambda one: -(one[1].distance_mm or 0))
+    missed = [(scene, number) for scene in scenes for number in _missed(scene)]
+    missed.sort(key=_obvious)
+    wrong = [(scene, fp) for scene in scenes for fp in scene.match.false_positives if fp.score >= scene.threshold]
+    wrong = [(scene, fp) for scene, fp in wrong if scene.finding(fp.finding) is not None]
+    wrong.sort(key=lambda one: (-one[1].score, one[0].case.name))
+    return tuple(
+        chain(
+            (_hit(scene, hit, HITS) for scene, hit in best),
+            (_hit(scene, hit, FAR_HITS) for scene, hit in far[: most // 3]),
+            (_miss(scene, number) for scene, number in missed[:most]),
+            (_false_positive(scene, fp) for scene, fp in wrong[:most]),
+        )
+    )
+
+
+def _missed(scene: _Scene) -> Iterator[int]:
+    taken = {hit.nodule for hit in scene.match.hits if hit.score >= scene.threshold}
+    return (number for number in range(len(scene.case.nodules)) if number not in taken)
+
+
+def _obvious(one: tuple[_Scene, int]) -> tuple[float, float, str, int]:
+    scene, number = one
+    nodule = scene.case.nodules[number]
+    return -(nodule.subtlety or 0), -(nodule.diameter_mm or 0), scene.case.name, number
+
+
+def _hit(scene: _Scene, hit: Hit, group: str) -> Crop:
+    nodule, finding = scene.case.nodules[hit.nodule], scene.finding(hit.finding)
+    box = truth_box_px(scene.case, nodule)
+    off = "distance unknown" if hit.distance_mm is None else f"{hit.distance_mm:.1f} mm from the nodule's centre"
+    overlap = "" if box is None or finding is None else f", IoU of the boxes {finding.box_px.iou(box):.2f}"
+    caption = f"{scene.case.name}: score {hit.score:.2f}, {off}{overlap}; nodule: {_words(nodule)}"
+    return _crop(scene, group, f"Hit, {hit.score:.2f}", caption, finding, nodule)
+
+
+def _miss(scene: _Scene, number: int) -> Crop:
+    nodule = scene.case.nodules[number]
+    start = f"{scene.case.name}: nodule of {_words(nodule)}; "
+    low = next((hit for hit in scene.match.hits if hit.nodule == number), None)
+    if low is not None:
+        caption = f"{start}found with {low.score:.2f}, below the threshold {scene.threshold:.2f}"
+        return _crop(scene, MISSES, "Miss", caption, scene.finding(low.finding), nodule)
+    around = crop_px(scene.case, [truth_box_px(scene.case, nodule) or _point(nodule)])
+    near = next((finding for finding in scene.detail.findings if _inside(finding.center_px, around)), None)
+    if near is None:
+        return _crop(scene, MISSES, "Miss", f"{start}nothing found near it", None, nodule)
+    off = _distance(scene.case, near, nodule)
+    return _crop(scene, MISSES, "Miss", f"{start}best finding near it {near.score:.2f}, {off} away", near, nodule)
+
+
+def _false_positive(scene: _Scene, positive: FalsePositive) -> Crop:
+    finding = scene.finding(positive.finding)
+    assert finding is not None
+    size = "" if finding.diameter_mm is None else f", {finding.diameter_mm:.0f} mm across"
+    place = {True: ", in the lung fields", False: ", outside the lung fields", None: ""}[positive.in_lung]
+    caption = f"{scene.case.name}: score {positive.score:.2f}{size}{place}; "
+    if scene.case.nodules:
+        nearest = min(scene.case.nodules, key=lambda nodule: math.dist(finding.center_px, (nodule.x_px, nodule.y_px)))
+        caption += f"nearest nodule ({_words(nearest)}) {_distance(scene.case, finding, nearest)} away"
+    else:
+        caption += "an image without a nodule"
+    return _crop(scene, FALSE_POSITIVES, f"False positive, {positive.score:.2f}", caption, finding, None)
+
+
+def _crop(scene: _Scene, group: str, title: str, caption: str, finding: Finding | None, nodule: Nodule | None) -> Crop:
+    """Around nodule and finding of a hit, the nodule of a miss, the finding of a false positive."""
+    boxes = [] if finding is None or group == MISSES else [finding.box_px]
+    boxes += [] if nodule is None else [truth_box_px(scene.case, nodule) or _point(nodule)]
+    part = crop_px(scene.case, boxes)
+    return Crop(group, title, caption, scene.detail, part, finding, scene.threshold)
+
+
+def _words(nodule: Nodule) -> str:
+    """The nodule as far as it is known: "18 mm, subtlety 4, l.upper lobe"."""
+    size = "unknown size" if nodule.diameter_mm is None else f"{nodule.diameter_mm:.0f} mm"
+    subtlety = None if nodule.subtlety is None else f"subtlety {nodule.subtlety}"
+    return ", ".join(filter(None, (size, subtlety, nodule.location)))
+
+
+def _point(nodule: Nodule) -> Box:
+    return Box(nodule.x_px, nodule.y_px, nodule.x_px, nodule.y_px)
+
+
+def _inside(point: tuple[float, float], box: Box) -> bool:
+    return box.x0 <= point[0] < box.x1 and box.y0 <= point[1] < box.y1
+
+
+def _distance(case: Case, finding: Finding, nodule: Nodule) -> str:
+    """The distance between the centres in mm, in pixels where the spacing is unknown."""
+    row, col = case.spacing_mm or (1.0, 1.0)
+    x, y = finding.center_px
+    return f"{math.hypot((x - nodule.x_px) * col, (y - nodule.y_px) * row):.1f} {'mm' if case.spacing_mm else 'pixels'}"
