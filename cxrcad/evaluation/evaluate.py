@@ -16,7 +16,7 @@ from cxrcad.evaluation.records import Detail, FoldResult, Terms, check_once
 from cxrcad.evaluation.statistics import dice, hd95_mm, jaccard
 from cxrcad.imaging.read import read_mask
 
-__all__ = ["Detect", "Detection", "choose_threshold", "evaluate_cases", "read_true_lung"]
+__all__ = ["LUNG_FROM", "Detect", "Detection", "choose_threshold", "evaluate_cases", "read_true_lung"]
 
 LUNG_FROM = 0.5
 """Probability from which a pixel of a lung map is lung, when its Dice is taken."""

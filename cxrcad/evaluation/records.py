@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import PROTOCOLS
-from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule
+from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule, counted
 from cxrcad.evaluation.froc import Operating, score_at_threshold
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
 from cxrcad.jobs import read_json, write_json
@@ -150,7 +150,8 @@ def scope(results: Sequence[FoldResult]) -> str:
     matches = pooled_matches(results)
     folds = [str(result.terms.fold) for result in results if result.terms.fold is not None]
     name = {0: "all cases", 1: "fold "}.get(len(folds), "folds ") + ", ".join(folds)
-    return f"{name}: {len(matches)} images, {sum(match.n_nodules for match in matches)} nodules"
+    nodules = sum(match.n_nodules for match in matches)
+    return f"{name}: {counted(len(matches), 'image')}, {counted(nodules, 'nodule')}"
 
 
 def check_once(names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad.config import PROTOCOLS, EvaluateConfig
-from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity
+from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity, counted
 from cxrcad.datasets.folds import FOLDS, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
@@ -159,14 +159,14 @@ def _score_fold(
         before = _kept(path, bundle, terms, cases)
         if before is not None:
             how = "used again" if before.terms.rule == protocol.rule else "matched again under this hit rule"
-            note(f"fold {split.fold}: {len(cases)} images, matches of {path} {how}")
+            note(f"fold {split.fold}: {counted(len(cases), 'image')}, matches of {path} {how}")
             model = replace(terms.model, provider=before.terms.model.provider)
             result = rematched(before, replace(terms, model=model))
             if result != before or path != kept:
                 write_matches(kept, result)
             return result
     detector = Detector.open(bundle, config.device, config.threads)
-    note(f"fold {split.fold}: detecting in {len(cases)} images")
+    note(f"fold {split.fold}: detecting in {counted(len(cases), 'image')}")
     terms = replace(terms, model=detector.identity)
     result = evaluate_cases(cases, _detect_with(detector), terms, trained_on=bundle.training_images)
     write_matches(kept, result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cxrcad.core import counted
 from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
 from cxrcad.evaluation.records import FoldResult, check_alike, scope, terms_lines
@@ -74,7 +75,7 @@ def _group_notes(group: Sequence[FoldResult]) -> list[str]:
     ]
     overlaps = [value for result in group for value in result.known_dice]
     if overlaps:
-        lines.append(f"  lung Dice {sum(overlaps) / len(overlaps):.3f}, mean of {len(overlaps)} images")
+        lines.append(f"  lung Dice {sum(overlaps) / len(overlaps):.3f}, mean of {counted(len(overlaps), 'image')}")
     else:
         lines.append("  lung Dice: none (no lung task, or no lung mask)")
     seen = [name for result in group for name in result.trained_on]

@@ -53,7 +53,7 @@ def figures_text(intervals: Mapping[str, Interval], resamples: int) -> str:
             continue
         bound = " (lower bound: the curve ends before 8)" if name == "CPM" and _ends_before(intervals) else ""
         shown = f"{figure_shown(name, interval.value):>11}  {interval_shown(name, interval)}{bound}".rstrip()
-        lines.append(f"  {name:<38} {shown}")
+        lines.append(f"  {name:<39} {shown}")
     return "\n".join(lines) + "\n"
 
 
@@ -115,7 +115,7 @@ def seeds_text(values: Mapping[str, Sequence[float]], names: Sequence[str]) -> s
             continue
         scale, decimals, unit = (1, 2, "") if name.startswith(COUNTS) else (100, 1, " %")
         mean, deviation = scale * fmean(found), scale * stdev(found)
-        lines.append(f"  {name:<38} {mean:.{decimals}f} ± {deviation:.{decimals}f}{unit}")
+        lines.append(f"  {name:<39} {mean:.{decimals}f} ± {deviation:.{decimals}f}{unit}")
     return "\n".join(lines) + "\n"
 
 

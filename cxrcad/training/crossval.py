@@ -12,6 +12,7 @@ from cxrcad.config import TrainConfig
 from cxrcad.core import DataError, TrainingError
 from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
+from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.jobs import Progress, Silent, write_atomically
 from cxrcad.networks.registry import build_network
 from cxrcad.training.device import check_device
@@ -66,8 +67,9 @@ def _check(config: TrainConfig) -> None:
     make_balance(config.loss)
     build_network(config.network, config.grid.side)
     check_device(config.device)
-    if config.augment.simulate is not None and not config.augment.simulate.is_file():
-        raise DataError(f"{config.augment.simulate}: there is no such file; --simulate takes CT nodules (.npz)")
+    nodules = config.augment.simulate
+    if nodules is not None and nodules != ANALYTIC and not nodules.is_file():
+        raise DataError(f"{nodules}: there is no such file; --simulate takes CT nodules (.npz), or {ANALYTIC}")
 
 
 def _train_one(config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress) -> None:

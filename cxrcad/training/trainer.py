@@ -18,6 +18,7 @@ from cxrcad.config import TrainConfig
 from cxrcad.core import Finding, TrainingError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
+from cxrcad.evaluation.evaluate import LUNG_FROM
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.statistics import dice
@@ -215,7 +216,7 @@ def _validate(
         findings: tuple[Finding, ...] = find(maps["nodule"], maps.get("lung"), sample.geometry, config.find)
         matches.append(match_image(sample.case, findings, HitRule()))
         if sample.lung is not None and "lung" in maps:
-            overlaps.append(dice(maps["lung"] > 0.5, sample.lung))
+            overlaps.append(dice(maps["lung"] >= LUNG_FROM, sample.lung))
     curve = froc(matches)
     operating = score_at_threshold(matches, best_f1_threshold(matches))
     balance = getattr(state.balance, "state")()  # noqa: B009

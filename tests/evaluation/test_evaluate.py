@@ -215,7 +215,7 @@ def test_terms_and_scope_say_what_figures_rest_on() -> None:
     )
     assert scope([fold(2, [0.9], 3, [])]) == "fold 2: 4 images, 4 nodules"
     alone = fold(2, [0.9], 0, [])
-    assert scope([replace(alone, terms=replace(alone.terms, fold=None))]) == "all cases: 1 images, 1 nodules"
+    assert scope([replace(alone, terms=replace(alone.terms, fold=None))]) == "all cases: 1 image, 1 nodule"
 
 
 SCORES = st.floats(0, 1)
