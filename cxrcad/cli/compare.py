@@ -14,7 +14,7 @@ __all__ = ["command"]
 @click.command("compare")
 @click.argument("first")
 @click.argument("second")
-@with_settings(EvaluateConfig, leave_out=("run", "beside", "model", "predictions", "report"))
+@with_settings(EvaluateConfig, leave_out=("run", "beside", "model", "predictions", "report", "seeds"))
 def command(config: EvaluateConfig, first: str, second: str) -> None:
     """Paired difference of FIRST and SECOND on the same images, for every figure, with 95 % interval and p value.
 

@@ -87,6 +87,8 @@ def tally(results: Sequence[FoldResult]) -> Tally:
     fps = [[positive.score for positive in match.false_positives] for match in matches]
     hits = [[hit.score for hit in match.hits] for match in matches]
     thresholds = np.append(np.unique([score for scores in hits for score in scores])[::-1], -np.inf)
+    known = [positive.in_lung is not None for match in matches for positive in match.false_positives]
+    unknown = np.nan if known and not any(known) else 0.0  # without a single mask nobody knows where they lie
     offsets = [
         [hit.distance_mm for hit in match.hits if hit.score >= limit and hit.distance_mm is not None]
         for match, limit in zip(matches, limits, strict=True)
@@ -102,8 +104,8 @@ def tally(results: Sequence[FoldResult]) -> Tally:
         false_positives=_cumulative(fps, thresholds),
         tp=_from(hits, limits),
         fp=_from(fps, limits),
-        fp_in_lung=np.array([place.count(True) for place in places], np.float64),
-        fp_outside_lung=np.array([place.count(False) for place in places], np.float64),
+        fp_in_lung=np.array([place.count(True) for place in places], np.float64) + unknown,
+        fp_outside_lung=np.array([place.count(False) for place in places], np.float64) + unknown,
         best=np.array(
             [max((*h, *f, *m.duplicates), default=-np.inf) for h, f, m in zip(hits, fps, matches, strict=True)]
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,12 +71,14 @@ def _patient(result: FoldResult, index: int) -> str:
 def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[str, Interval]:
     """Every figure of these folds (`evaluation.figures`) with its percentile interval; `resamples` 0 gives none.
 
-    Thresholds stay those of the folds: the interval is that of scoring other images with the same models.
+    Thresholds stay those of the folds: the interval is that of scoring other images with the same models. One image
+    with a nodule tells nothing of others: then there is none either.
     Raises EvaluationError as `tally`.
     """
     images = tally(results)
     values = figures(images, np.ones((1, len(images.names))))
-    drawn = figures(images, draw(results, resamples, seed)) if resamples else {}
+    several = np.count_nonzero(images.nodules) > 1
+    drawn = figures(images, draw(results, resamples, seed)) if resamples and several else {}
     return {name: _interval(float(value[0]), drawn.get(name)) for name, value in values.items()}
 
 
@@ -112,7 +114,7 @@ def compare(
 
     The interval is a paired bootstrap's: both runs are scored on the same resampled images. p is two-sided, from a
     permutation test: under the null hypothesis a patient's two results may change places, which is drawn `resamples`
-    times; p = (1 + differences at least as large) / (1 + draws), so it is never 0.
+    times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. `resamples` 0 gives neither.
 
     Raises:
         EvaluationError: The runs are scored on different images or under different terms.
@@ -123,17 +125,22 @@ def compare(
     count = len(images.names) // 2
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
     mine, theirs = figures(images, np.hstack([ones, zeros])), figures(images, np.hstack([zeros, ones]))
+    drawn, swapped = _drawn(images, first, resamples, seed) if resamples else ({}, {})
+    found = {}
+    for name in mine:
+        a, b = float(mine[name][0]), float(theirs[name][0])
+        p = None if np.isnan(a - b) or not resamples else _p(a - b, swapped[name])
+        found[name] = Comparison(_or_none(a), _or_none(b), _interval(a - b, drawn.get(name)), p)
+    return found
+
+
+def _drawn(images: Tally, first: Sequence[FoldResult], resamples: int, seed: int) -> tuple[Figures, Figures]:
+    """The differences of the resamples, and those of the permutations."""
     weights = draw(first, resamples, seed)
     empty = np.zeros_like(weights)
     drawn = _differences(images, np.hstack([weights, empty]), np.hstack([empty, weights]))
     stay = _swaps(first, resamples, seed)
-    swapped = _differences(images, np.hstack([stay, 1 - stay]), np.hstack([1 - stay, stay]))
-    found = {}
-    for name in mine:
-        a, b = float(mine[name][0]), float(theirs[name][0])
-        p = None if np.isnan(a - b) else _p(a - b, swapped[name])
-        found[name] = Comparison(_or_none(a), _or_none(b), _interval(a - b, drawn[name]), p)
-    return found
+    return drawn, _differences(images, np.hstack([stay, 1 - stay]), np.hstack([1 - stay, stay]))
 
 
 def _check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> None:
@@ -176,8 +183,3 @@ def _p(difference: float, permuted: NDArray[np.float64]) -> float | None:
 
 def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else value
-
-
-def intervals_document(intervals: Mapping[str, Interval]) -> dict[str, dict[str, float | None]]:
-    """The figures as JSON: value, low and high by name."""
-    return {name: {"value": one.value, "low": one.low, "high": one.high} for name, one in intervals.items()}

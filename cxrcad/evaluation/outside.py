@@ -30,6 +30,9 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
     """
     if config.predictions is None or config.truth_file is None:
         raise UsageError("--predictions and --truth go together: the boxes, and what is true of the same images")
+    for name in ("run", "model", "beside", "seeds"):
+        if getattr(config, name) is not None:
+            raise UsageError(f"--{name}: --predictions scores a file alone; leave one out (`cxrcad compare` takes two)")
     protocol, images = protocol_of(config)
     if config.images is None and protocol.name == DataConfig.protocol:
         images = "all"
@@ -45,7 +48,7 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
         rule=protocol.rule,
         model=ModelIdentity(config.predictions.name, sha256_of(config.predictions), threshold, "none"),
         network=config.predictions.stem,
-        tasks="multi",
+        tasks="",
         threshold_from=origin,
         images=images,
         fp_axis=protocol.fp_axis,

@@ -37,7 +37,7 @@ SCHEMA = "cxrcad/matches/2"
 
 IMAGE_WORDS: Mapping[str, str] = {
     "positives": "images with a nodule only",
-    "in-lung": "images whose every nodule lies in the lung fields only",
+    "in-lung": "images with a nodule, all in the lung fields",
     "all": "images with a nodule and normal images",
 }
 AXIS_WORDS: Mapping[str, str] = {"all": "all scored images", "normals": "the normal images"}

@@ -106,7 +106,8 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
     for fold in there:
         bundle = load_bundle(run / f"fold{fold}" / "model")
         place = (out or run) / f"fold{fold}"
-        results.append(_score_fold(bundle, dataset, splits[fold], config, VALIDATION, place, note))
+        result = _score_fold(bundle, dataset, splits[fold], config, VALIDATION, place, note)
+        results.append(_reported_from(result, config.threshold))
     return Scored(run.name, out or run, tuple(results))
 
 
@@ -119,7 +120,7 @@ def _score_model(config: EvaluateConfig, note: Note) -> Scored:
     out = config.out or config.runs / bundle.name
     wanted = [split for split in splits if config.fold in ("all", str(split.fold))]
     results = [_score_fold(bundle, dataset, split, config, CARD, out / f"fold{split.fold}", note) for split in wanted]
-    return Scored(bundle.name, out, tuple(results))
+    return Scored(bundle.name, out, tuple(_reported_from(result, config.threshold) for result in results))
 
 
 def _score_predictions(config: EvaluateConfig, note: Note) -> Scored:
@@ -171,6 +172,15 @@ def _score_fold(
     result = evaluate_cases(cases, _detect_with(detector), terms, trained_on=bundle.training_images)
     write_matches(kept, result)
     return result
+
+
+def _reported_from(result: FoldResult, threshold: float | None) -> FoldResult:
+    """The same matches with --threshold in place of the model's; the nodule maps were cut at that one."""
+    if threshold is None:
+        return result
+    terms = replace(result.terms, model=replace(result.terms.model, threshold=threshold), threshold_from="--threshold")
+    details = tuple(replace(detail, nodule_dice=None) for detail in result.details)
+    return replace(result, terms=terms, details=details)
 
 
 def _detect_with(detector: Detector) -> Callable[[Case], Detection]:

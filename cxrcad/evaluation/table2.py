@@ -34,7 +34,8 @@ def table2_text(groups: Sequence[Sequence[FoldResult]]) -> str:
         notes += _group_notes(group)
     lines += ["", *notes]
     lines.append("± is the standard deviation over folds (n - 1); brackets hold Wilson's 95 % interval.")
-    lines.append("The paper's rows are JSRT's 154 positives; it states neither hit rule nor threshold protocol.")
+    if any(paper_row(group[0].terms.network, group[0].terms.tasks) for group in groups):
+        lines.append("The paper's rows are JSRT's 154 positives; it states neither hit rule nor threshold protocol.")
     return "\n".join(lines) + "\n"
 
 
@@ -67,9 +68,9 @@ def _group_notes(group: Sequence[FoldResult]) -> list[str]:
     places += f", {elsewhere} in images without a lung mask" if elsewhere else ""
     thresholds = ", ".join(f"{result.terms.model.threshold:.4g}" for result in group)
     origins = "; ".join(dict.fromkeys(result.terms.threshold_from for result in group))
-    task = TASK_NAMES.get(terms.tasks, terms.tasks).lower()
+    task = f", {TASK_NAMES.get(terms.tasks, terms.tasks).lower()} task" if terms.tasks else ""
     lines = [
-        f"{NETWORK_NAMES.get(terms.network, terms.network)}, {task} task, {scope(group)}",
+        f"{NETWORK_NAMES.get(terms.network, terms.network)}{task}, {scope(group)}",
         f"  threshold {thresholds} ({origins})",
         f"  false positives {counts.fp} ({counts.fp_per_image:.2f} per image): {places}",
     ]

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cxrcad.core import counted
 from cxrcad.evaluation.figures import rate_name
 from cxrcad.evaluation.froc import RATES, Curve, Operating, froc, sensitivity_at
 from cxrcad.evaluation.intervals import Interval
@@ -139,5 +140,6 @@ def _counts(counts: Operating) -> dict[str, float | int | None]:
 
 
 def _fp_axis(curve: Curve, terms: Terms) -> str:
-    which = f"all {curve.n_images} scored images" if terms.fp_axis == "all" else f"the {curve.n_images} normal images"
-    return f"false positives over {which}"
+    if terms.fp_axis == "all":
+        return f"false positives over all {counted(curve.n_images, 'scored image')}"
+    return f"false positives over the {counted(curve.n_images, 'normal image')}"

@@ -40,9 +40,9 @@ def interval_shown(name: str, interval: Interval) -> str:
     """The interval in brackets, in the figure's unit; empty where there is none."""
     if interval.low is None or interval.high is None:
         return ""
-    if name.startswith(COUNTS):
-        return f"[{interval.low:.2f}, {interval.high:.2f}]"
-    return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    scale, decimals = (1, 2) if name.startswith(COUNTS) else (100, 1)
+    low, high = (round(scale * bound, decimals) + 0.0 for bound in (interval.low, interval.high))  # + 0.0: no -0.0
+    return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def figures_text(intervals: Mapping[str, Interval], resamples: int) -> str:
@@ -98,8 +98,9 @@ def comparison_text(comparison: Mapping[str, Comparison], names: tuple[str, str]
         if one.first is None and one.second is None:
             continue
         difference = one.difference
-        scale = 1.0 if name.startswith(COUNTS) else 100.0
-        shown = "undefined" if difference.value is None else f"{scale * difference.value:+.{1 if scale > 1 else 2}f}"
+        scale, decimals = (1, 2) if name.startswith(COUNTS) else (100, 1)
+        value = None if difference.value is None else round(scale * difference.value, decimals) + 0.0
+        shown = "undefined" if value is None else f"{value:+.{decimals}f}"
         p = "" if one.p is None else f"{one.p:.4f}"
         first, second = figure_shown(name, one.first), figure_shown(name, one.second)
         bounds = interval_shown(name, difference)

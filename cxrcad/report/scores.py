@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cxrcad.config import EvaluateConfig
-from cxrcad.core import EvaluationError
+from cxrcad.core import EvaluationError, UsageError
 from cxrcad.evaluation.figures import figures, tally
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare, froc_band
@@ -148,8 +148,11 @@ def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:
 def _named(name: str, config: EvaluateConfig) -> EvaluateConfig:
     """`config` for one side of a comparison: a file of predictions, a run, or a packaged model."""
     path = Path(name)
-    if path.is_file():
+    if path.is_file() or path.suffix.lower() in (".json", ".csv"):
+        if config.truth_file is None:
+            raise UsageError(f"{name}: a file of predictions is scored with --truth FILE, what is true of its images")
         return replace(config, predictions=path)
+    config = replace(config, truth_file=None)
     if path.is_dir() and (folds_of_run(path) or (path / "folds.json").is_file()):
         return replace(config, run=path)
     return replace(config, model=name)
@@ -217,5 +220,6 @@ def _titles(scored: Sequence[Scored]) -> list[str]:
     for one in scored:
         terms = one.results[0].terms
         title = f"{terms.network}, {names.get(terms.tasks, terms.tasks)} ({one.folder if same else one.name})"
+        title = title if terms.tasks else terms.network
         titles.append(f"{title}, again" if title in titles else title)
     return titles

@@ -242,3 +242,25 @@ def test_two_runs_are_compared(cxrcad, run, make_run, tmp_path):
     assert (apart.code, "have no fold in common" in apart.err) == (1, True)
     nothing = cxrcad("compare", "runs/toy", "nothing")
     assert (nothing.code, "nothing: no " in nothing.err) == (1, True)
+
+
+def test_another_threshold_is_reported_from_the_same_matches(cxrcad, run):
+    low = cxrcad("evaluate", "--fold", "3", "--threshold", "0.3")
+    assert "threshold 0.3 (--threshold)" in low.out
+    kept = json.loads((run / "fold3" / "matches-paper-center.json").read_text())
+    assert (kept["model"]["threshold"], kept["threshold_from"]) == (0.9, "best F1 on the fold's validation cases")
+    again = cxrcad("evaluate", "--fold", "3")
+    assert "used again" in again.err
+    assert "threshold 0.9 (best F1" in again.out
+    assert "nodule Dice" in again.out
+    assert "nodule Dice" not in low.out
+
+
+def test_comparing_without_resamples_gives_differences_alone(cxrcad, run, make_run, tmp_path):
+    make_run(tmp_path / "low", threshold=0.3)
+    answer = cxrcad("compare", "runs/toy", "low", "--resamples", "0", "--out", "compared")
+    assert answer.code == 0, answer.err
+    found = json.loads((tmp_path / "compared" / "comparison.json").read_text())["figures"]["recall"]
+    assert found == {"first": 1.0, "second": 1.0, "difference": {"value": 0.0, "low": None, "high": None}, "p": None}
+    assert "+0.0" in answer.out
+    assert "-0.0" not in answer.out

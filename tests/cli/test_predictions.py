@@ -200,6 +200,12 @@ def test_two_files_are_compared_on_the_same_truth(cxrcad, tmp_path):
     [
         (["--predictions", "boxes.json"], 2, "--predictions and --truth go together"),
         (["--truth", "truth.json"], 2, "--predictions and --truth go together"),
+        (
+            ["--predictions", "boxes.json", "--truth", "truth.json", "--model", "x"],
+            2,
+            "--predictions scores a file alone",
+        ),
+        (["--predictions", "boxes.json", "--truth", "truth.json", "--resamples", "1e9"], 2, "at most 100000"),
         (["--predictions", "none.json", "--truth", "truth.json"], 1, "none.json"),
         (["--predictions", "boxes.json", "--truth", "none.json"], 1, "none.json"),
         (["--predictions", "few.json", "--truth", "truth.json"], 1, "--missing empty"),
@@ -229,3 +235,16 @@ def test_images_without_a_prediction_can_count_as_nothing_found(cxrcad, tmp_path
     answer = cxrcad("froc", "--predictions", "few.json", "--truth", truth, "--missing", "empty", "--resamples", 0)
     assert answer.code == 0, answer.err
     assert "5 images, 3 nodules" in answer.out
+
+
+def test_boxes_have_no_task_and_without_masks_no_place(cxrcad, tmp_path):
+    boxes, truth = ours(tmp_path)
+    answer = cxrcad("evaluate", "--predictions", boxes, "--truth", truth, "--no-report", "--resamples", 100)
+    assert answer.code == 0, answer.err
+    assert "task" not in answer.out.replace("Task", "")
+    assert "paper" not in answer.out.replace("protocol paper", "")
+    assert "in the lung fields" not in answer.out.split("Strata")[0].split("Figures")[1]
+    nothing = cxrcad("compare", boxes, "nothing.json", "--truth", truth)
+    assert (nothing.code, "nothing.json" in nothing.err) == (1, True)
+    bare = cxrcad("compare", boxes, boxes)
+    assert (bare.code, "is scored with --truth FILE" in bare.err) == (2, True)
