@@ -162,7 +162,9 @@ class AugmentConfig:
         0.02, "largest standard deviation of the Gaussian noise, part of the range", low=0, high=0.5
     )
     poisson_counts: float = setting(500.0, "fewest counts at full brightness of the Poisson noise; 0 for none", low=0)
-    simulate: Path | None = setting(None, "CT nodules (.npz) to project into training images as they are drawn")
+    simulate: Path | None = setting(
+        None, "CT nodules (.npz), or analytic, to project into training images as they are drawn"
+    )
     simulate_count: int = setting(3, "most nodules projected into one image", low=0, high=10)
     simulate_easy: float = setting(2.5, "contrast factor of projected nodules at the first step, falling to 1", low=1)
     simulate_easy_steps: int = setting(2000, "steps over which that factor falls", low=1)
@@ -287,10 +289,12 @@ class EvaluateConfig:
         choices=("refuse", "empty"),
     )
     threshold: float | None = setting(
-        None, "score from which a box of --predictions is reported (default: the file's, else 0.5)"
+        None, "score from which a finding is reported (default: the model's; of --predictions the file's, else 0.5)"
     )
     report: bool = setting(True, "write report/report.html, with plots and a gallery, beside the figures (evaluate)")
-    resamples: int = setting(10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0)
+    resamples: int = setting(
+        10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0, high=100_000
+    )
     bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
     device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
@@ -307,7 +311,10 @@ class ReproduceConfig:
         choices=("paper", "gpu", "cpu"),
     )
     repeats: int | None = setting(
-        None, "trainings of each cell and fold, with seeds from --seed on (default: 1; figure5: the paper's 10)", low=1
+        None,
+        "trainings of each cell and fold, with seeds from --seed on (default: 1; figure5: the paper's 10)",
+        low=1,
+        flag="--seeds",
     )
     folds: str | None = setting(None, "folds, 1-5, comma-separated, or all (default: all; figure5: 1)")
     cells: str | None = setting(None, "names of cells, comma-separated (default: all of the item; --list shows them)")
@@ -341,6 +348,32 @@ class PhantomConfig:
     )
     image_side: int = setting(2048, "side of the images, pixels (JSRT: 2048)", low=256, high=2048)
     format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """`cxrcad simulate`."""
+
+    backgrounds: Path | None = setting(
+        None, "folder of radiographs without nodules: the NIH layout (metadata.csv, images, lungs), or JSRT's normals"
+    )
+    nodules: Path | None = setting(None, "CT nodules (.npz), or analytic: nodules from formulas")
+    data_root: Path | None = setting(None, "folder with both: nih/ and lidc-nodules.npz")
+    preset: str | None = setting(
+        None, "a known data set's counts and names: open-jsrt, 154 with a nodule and 93 without", choices=("open-jsrt",)
+    )
+    positives: int | None = setting(
+        None, "radiographs with a nodule (default: the preset's; else 5 of 8 backgrounds, as in JSRT)", low=1
+    )
+    negatives: int | None = setting(
+        None, "radiographs without (default: the preset's; else the other backgrounds)", low=0
+    )
+    seed: int | None = setting(None, "seed (default: the preset's, 2000; else 0)", low=0)
+    format: str = setting("png", "file format of the images", choices=("img", "dcm", "png"))
+    limit: int | None = setting(
+        None, "write only this many of the set, half of them with a nodule: an even number", low=2
+    )
+    sham: bool = setting(False, "insert pieces of background instead of nodules: shams.csv, and no nodule")
 
 
 def layered(
@@ -408,5 +441,5 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 ALL_CONFIGS: tuple[type, ...] = (
-    *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig),
+    *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig, SimulateConfig),
 )

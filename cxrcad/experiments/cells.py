@@ -1,0 +1,199 @@
+"""The paper's tables and figures as data: each a list of cells, each cell one training configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrcad.config import TrainConfig, build, to_dict
+from cxrcad.core import UsageError
+from cxrcad.evaluation.published import PAPER_ROWS, PaperRow
+
+__all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "profile_file", "resolved", "run_name"]
+
+NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "runs", "run", "resume", "checkpoint_steps")
+"""Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training configuration: the settings that it overrides, its label as printed, the paper's row if any."""
+
+    name: str
+    label: tuple[str, ...]
+    overrides: Mapping[str, Any]
+    paper: PaperRow | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One table or figure: `columns` head the cells' labels; `pairs` are compared, first less second.
+
+    `folds` and `times` (seeds) are what runs unless the user says otherwise; `curves` asks for F1 against the epoch;
+    `note` says what of it is ours.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    note: str
+    pairs: tuple[tuple[str, str], ...] = ()
+    folds: str = "all"
+    times: int = 1
+    curves: bool = False
+
+
+def _printed(table: int, label: str) -> PaperRow:
+    return next(row for row in PAPER_ROWS if (row.table, row.label) == (table, label))
+
+
+def _table2(network: str, tasks: str, task: str, model: str) -> Cell:
+    own = {"network": network, "tasks": tasks}
+    return Cell(f"{network}-{tasks}", (task, model), own, _printed(2, f"{task} {model}"))
+
+
+def _weighted(label: str, **overrides: Any) -> Cell:
+    own = {"network": "mo-segnet", "tasks": "multi", "balance": label, **overrides}
+    return Cell(f"lambda-{label}", (label,), own, _printed(3, label))
+
+
+def _learned(start: str) -> Cell:
+    own = {"network": "mo-segnet", "tasks": "multi", "balance": "learned", "balance_start": float(start)}
+    return Cell(f"learned-{start}", (f"learned from {start}",), own)
+
+
+def _normed(network: str, short: str, norm: str, label: str, printed: bool = True) -> Cell:
+    own = {"network": network, "tasks": "multi", "norm": norm}
+    return Cell(f"{network}-{short}", (label,), own, _printed(4, label) if printed else None)
+
+
+def _shaped(name: str, label: tuple[str, str], network: str, skips: bool, aspp: bool) -> Cell:
+    return Cell(name, label, {"network": network, "tasks": "multi", "skips": skips, "aspp": aspp})
+
+
+LAMBDAS = ("1.0", "0.99", "0.95", "0.9", "0.8", "0.7", "0.5")
+
+ITEMS: Mapping[str, Item] = {
+    item.name: item
+    for item in (
+        Item(
+            "table2",
+            "Table 2: single and multiple task",
+            ("Task", "Model"),
+            (
+                _table2("u-net", "single", "Single", "U-net"),
+                _table2("mo-segnet", "single", "Single", "MO-SegNet"),
+                _table2("u-net", "multi", "Multiple", "U-net"),
+                _table2("mo-segnet", "multi", "Multiple", "MO-SegNet"),
+            ),
+            "The paper prints no U-net; ours is MO-SegNet without ASPP.",
+            pairs=(("u-net-multi", "u-net-single"), ("mo-segnet-multi", "mo-segnet-single")),
+        ),
+        Item(
+            "table3",
+            "Table 3: the weight balance lambda",
+            ("Weight balance",),
+            (*(_weighted(label) for label in LAMBDAS), *(_learned(start) for start in ("0.5", "0.9", "0.99"))),
+            "The learned balance (Kendall, Gal, Cipolla 2018) is section 3.3's; no table of the paper shows it.",
+        ),
+        Item(
+            "table4",
+            "Table 4: batch norm and group norm",
+            ("Model",),
+            (
+                _normed("u-net", "bn", "batch", "U-net + BN"),
+                _normed("u-net", "gn", "table1", "U-net + GN"),
+                _normed("mo-segnet", "bn", "batch", "MO-SegNet + BN"),
+                _normed("mo-segnet", "gn", "table1", "MO-SegNet + GN"),
+                _normed("u-net", "group", "group", "U-net, GN in every layer", printed=False),
+                _normed("mo-segnet", "group", "group", "MO-SegNet, GN in every layer", printed=False),
+            ),
+            "The GN rows have the mix of norms that Table 1 prints; GN in every layer is what the text says.",
+        ),
+        Item(
+            "table5",
+            "Table 5: other networks",
+            ("Model",),
+            (
+                Cell(
+                    "deeplabv3plus",
+                    ("Deeplab V3+",),
+                    {"network": "deeplabv3plus", "tasks": "single"},
+                    _printed(5, "Deeplab V3+"),
+                ),
+                Cell(
+                    "pspnet",
+                    ("PSPNet",),
+                    {"network": "pspnet", "tasks": "single"},
+                    _printed(5, "Pyramid Scene Parsing Network (PSPNet)"),
+                ),
+                Cell(
+                    "mo-segnet",
+                    ("MO-SegNet (proposed)",),
+                    {"network": "mo-segnet", "tasks": "multi"},
+                    _printed(5, "MO-SegNet (proposed)"),
+                ),
+            ),
+            "The paper names no backbone; ours has the 18-layer residual layout, from scratch.",
+        ),
+        Item(
+            "figure3",
+            "Figure 3: skip connections and ASPP",
+            ("Panel", "Network"),
+            (
+                _shaped("neither", ("a", "no skips, no ASPP"), "mo-segnet", False, False),
+                _shaped("skips", ("b", "skips: U-net"), "u-net", True, True),
+                _shaped("aspp", ("c", "ASPP, no skips"), "mo-segnet", False, True),
+                _shaped("both", ("d", "both: MO-SegNet"), "mo-segnet", True, True),
+            ),
+            "The paper draws the four and gives no figures for them.",
+        ),
+        Item(
+            "figure5",
+            "Figure 5: F1 over the training for each lambda",
+            ("Weight balance",),
+            tuple(_weighted(label, validate_epochs=1) for label in LAMBDAS),
+            "The paper repeats each training ten times and does not say on which cases it measured; here it is the "
+            "validation cases, after every epoch. Its rows are Table 3's.",
+            folds="1",
+            times=10,
+            curves=True,
+        ),
+    )
+}
+"""Every item by the name that the command takes."""
+
+
+def chosen_cells(item: Item, names: str | None) -> tuple[Cell, ...]:
+    """The cells of an item that `names` (comma-separated; None: all) lists, in the item's order. Raises UsageError."""
+    if names is None:
+        return item.cells
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    known = [cell.name for cell in item.cells]
+    unknown = sorted(wanted - set(known))
+    if unknown or not wanted:
+        what = ", ".join(unknown) or repr(names)
+        raise UsageError(f"--cells: {item.name} has no cell {what}; its cells: {', '.join(known)}")
+    return tuple(cell for cell in item.cells if cell.name in wanted)
+
+
+def profile_file(name: str) -> Path:
+    """The settings file of a profile: paper, gpu or cpu."""
+    return Path(__file__).parent / "profiles" / f"{name}.toml"
+
+
+def resolved(cell: Cell, shared: TrainConfig) -> TrainConfig:
+    """The settings of a cell's training: the shared ones with its own in their place."""
+    return build(TrainConfig, {**to_dict(shared), **cell.overrides}, f"cell {cell.name}")
+
+
+def run_name(config: TrainConfig) -> str:
+    """The name of the run's folder, which cells of the same training share: a hash of the settings, and the seed."""
+    values = {name: value for name, value in to_dict(config).items() if name not in NOT_IN_NAME}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return f"{digest[:10]}-s{config.seed}"

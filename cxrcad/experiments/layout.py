@@ -1,0 +1,213 @@
+"""An item's rows in the paper's layout, as Markdown that reads as text too, and as a JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cxrcad.evaluation.intervals import Interval
+from cxrcad.evaluation.published import PaperRow, Percent
+from cxrcad.evaluation.statistics import Spread
+from cxrcad.experiments.cells import Item
+from cxrcad.experiments.rows import FIGURES, PLACES, Pair, Row
+
+__all__ = ["Setup", "document", "grid", "text"]
+
+SCHEMA = "cxrcad/reproduction/1"
+NOT_RUN = "not run"
+DICE = "lung Dice"
+PAPER_DATA = "The paper's figures are for JSRT's 154 positives; it states neither hit rule nor threshold protocol."
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the figures rest on, in words: protocol and hit rule, profile and settings, and the exact command."""
+
+    protocol: tuple[str, ...]
+    profile: str
+    settings: Mapping[str, Any]
+    command: str
+    resamples: int
+    version: str
+
+
+def text(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup, more: Sequence[str] = ()) -> str:
+    """The item's page: paper beside ours, what else was measured, comparisons, `more`, failures, what it rests on."""
+    lines = [f"# {item.title}", "", *_paper_table(item, rows), "", *_other_table(item, rows)]
+    for pair in pairs:
+        lines += ["", *_pair_table(pair, setup.resamples)]
+    lines += ["", *more] if more else []
+    failed = [one for row in rows for one in row.failed]
+    if failed:
+        lines += ["", f"Failed ({len(failed)}):", ""]
+        lines += [f"- {one.job.key} ({', '.join(one.job.cells)}): {one.record.error}" for one in failed]
+    given = ", ".join(f"{name} {value}" for name, value in setup.settings.items())
+    rests = [*setup.protocol, f"Profile {setup.profile}: {given}.", item.note, _symbols(setup.resamples), PAPER_DATA]
+    lines += ["", *(f"- {sentence}" for sentence in rests)]
+    lines += ["", f"Made by cxrcad {setup.version} with:", "", f"    {setup.command}"]
+    return "\n".join(lines) + "\n"
+
+
+def _symbols(resamples: int) -> str:
+    return (
+        "± is the standard deviation (n - 1) over folds, and over seeds where there are several; pooled adds up the "
+        f"folds' counts; brackets hold 95 % bootstrap intervals ({resamples:,} resamples of the images)."
+    )
+
+
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns are padded to one width."""
+    widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    return [line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *(line(cells) for cells in body)]
+
+
+def _paper_table(item: Item, rows: Sequence[Row]) -> list[str]:
+    body = []
+    for row in rows:
+        ours = _ours(row)
+        paper = [_printed(row.cell.paper)] if row.cell.paper is not None else []
+        body += [[*row.cell.label, *line] for line in (*paper, *ours)]
+    return grid([*item.columns, "figures", "F1", "Recall", "Precision"], body)
+
+
+def _printed(paper: PaperRow) -> list[str]:
+    return [f"paper, Table {paper.table}", str(paper.f1), str(paper.recall), str(paper.precision)]
+
+
+def _ours(row: Row) -> list[list[str]]:
+    """Mean over folds and seeds, then each seed's folds pooled, then the mean of those over seeds."""
+    if not row.there:
+        state = "failed" if row.failed else NOT_RUN
+        return [["ours", state, "", ""]]
+    lines = []
+    if len(row.there) > 1:
+        lines.append([f"ours, mean of {_extent(row)}", *(_spread(row.spreads[name]) for name in FIGURES)])
+    for one in row.pooled:
+        what = "pooled" if len(row.there) > 1 else f"fold {one.folds[0]}"
+        name = f"ours, {what}" + (f", seed {one.seed}" if len(row.pooled) > 1 else "")
+        lines.append([name, *(_interval(one.figures[name]) for name in FIGURES)])
+    if row.over_seeds:
+        name = f"ours, pooled, mean of {len(row.pooled)} seeds"
+        lines.append([name, *(_spread(row.over_seeds[figure]) for figure in FIGURES)])
+    return lines
+
+
+def _extent(row: Row) -> str:
+    folds = len({one.job.fold for one in row.there})
+    seeds = len({one.job.seed for one in row.there})
+    held = f"{folds} fold{'s' if folds > 1 else ''}"
+    return held if seeds == 1 else f"{len(row.there)} trainings ({held}, {seeds} seeds)"
+
+
+def _spread(found: Spread | None) -> str:
+    if found is None:
+        return "undefined"
+    return str(Percent(100 * found.mean, None if found.sd is None else 100 * found.sd))
+
+
+def _interval(one: Interval, scale: float = 100, decimals: int = 1, unit: str = " %") -> str:
+    if one.value is None:
+        return "undefined"
+    shown = f"{scale * one.value:.{decimals}f}{unit}"
+    if one.low is None or one.high is None:
+        return shown
+    return f"{shown} [{scale * one.low:.{decimals}f}, {scale * one.high:.{decimals}f}]"
+
+
+def _other_table(item: Item, rows: Sequence[Row]) -> list[str]:
+    head = [*item.columns, "seed", "folds", "FP an image in the lungs", "outside the lungs", DICE, "minutes", "device"]
+    body = []
+    for row in rows:
+        if not row.pooled:
+            body.append([*row.cell.label, "", "0", NOT_RUN if not row.failed else "failed", "", "", "", ""])
+        for one in row.pooled:
+            mine = [scored for scored in row.there if scored.job.seed == one.seed]
+            seconds = [scored.record.seconds for scored in mine]
+            known = [value for value in seconds if value is not None]
+            minutes = f"{sum(known) / 60:.1f}" if len(known) == len(seconds) else "unknown"
+            devices = ", ".join(dict.fromkeys(scored.record.device or "unknown" for scored in mine))
+            places = [_interval(one.figures[name], 1, 2, "") for name in PLACES]
+            dice = "none" if one.figures[DICE].value is None else _interval(one.figures[DICE], 1, 3, "")
+            folds = f"{len(one.folds)} ({', '.join(map(str, one.folds))})"
+            body.append([*row.cell.label, str(one.seed), folds, *places, dice, minutes, devices])
+    return grid(head, body)
+
+
+def _pair_table(pair: Pair, resamples: int) -> list[str]:
+    first, second = (" ".join(cell.label) for cell in (pair.first, pair.second))
+    folds = ("fold " if len(pair.folds) == 1 else "folds ") + ", ".join(map(str, pair.folds))
+    head = ["figure", first, second, "difference", "p"]
+    body = []
+    for name in (*FIGURES, *PLACES):
+        one = pair.figures[name]
+        scale, decimals, unit = (100, 1, " %") if name in FIGURES else (1, 2, "")
+        sides = [_interval(Interval(value), scale, decimals, unit) for value in (one.first, one.second)]
+        p = "" if one.p is None else f"{one.p:.4f}"
+        body.append([name, *sides, _signed(_interval(one.difference, scale, decimals, "")), p])
+    title = f"{first} less {second} on the same images ({folds}, seed {pair.seed}), in points of percent or false"
+    return [
+        f"{title} positives an image; p of a permutation test, {resamples:,} draws.",
+        "",
+        *grid(head, body),
+    ]
+
+
+def _signed(shown: str) -> str:
+    return shown if shown.startswith(("-", "undefined")) else f"+{shown}"
+
+
+def document(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup) -> dict[str, Any]:
+    """The same as JSON: parts of 1, null where undefined; every job with its state and its fold's counts."""
+    return {
+        "schema": SCHEMA,
+        "item": item.name,
+        "title": item.title,
+        **asdict(setup),
+        "cells": [_row_document(row) for row in rows],
+        "comparisons": [
+            {
+                **{"first": pair.first.name, "second": pair.second.name, "seed": pair.seed, "folds": list(pair.folds)},
+                "figures": {name: asdict(one) for name, one in pair.figures.items()},
+            }
+            for pair in pairs
+        ],
+    }
+
+
+def _row_document(row: Row) -> dict[str, Any]:
+    def spreads(found: Mapping[str, Spread | None]) -> dict[str, Any]:
+        return {name: None if one is None else asdict(one) for name, one in found.items()}
+
+    paper = row.cell.paper
+    return {
+        "name": row.cell.name,
+        "label": list(row.cell.label),
+        "overrides": dict(row.cell.overrides),
+        "paper_percent": None if paper is None else asdict(paper),
+        "jobs": [
+            {
+                **{"run": one.job.run.name, "fold": one.job.fold, "seed": one.job.seed, **asdict(one.record)},
+                **({} if one.result is None else {"counts": _counts(one.result.operating)}),
+            }
+            for one in row.scored
+        ],
+        "mean": spreads(row.spreads),
+        "pooled": [
+            {
+                **{"seed": one.seed, "folds": list(one.folds)},
+                "figures": {name: asdict(interval) for name, interval in one.figures.items()},
+            }
+            for one in row.pooled
+        ],
+        "mean_over_seeds": spreads(row.over_seeds),
+    }
+
+
+def _counts(operating: Any) -> dict[str, Any]:
+    """The counts with what follows from them."""
+    return {**asdict(operating), **{name: getattr(operating, name) for name in ("f1", "recall", "precision")}}

@@ -1,0 +1,184 @@
+"""`cxrcad reproduce`: a tiny table is trained, scored and written; nothing is trained twice, and faults are told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxrcad.core import TrainingError
+
+pytest.importorskip("torch")
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = (
+    *("--profile", "cpu", "--side", 64, "--max-steps", 2, "--folds", 3, "--threads", 1, "--precision", "fp32"),
+    *("--min-area-mm2", 30, "--peak-distance-mm", 20),
+)
+
+
+@pytest.fixture(scope="module")
+def made(tiny_data, tmp_path_factory):
+    """The folder where two cells of Table 2 were trained, and what the command said."""
+    out = tmp_path_factory.mktemp("reproduction")
+    arguments = ["reproduce", "table2", "--data", tiny_data, *FLAGS, "--cells", "u-net-single,u-net-multi"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrcad", *map(str, arguments), "--out", "out"],
+        cwd=out, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return out / "out", done
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The jobs for which the training was called; nothing is trained."""
+    asked = []
+
+    def train(config, progress):
+        asked.append(config)
+        raise TrainingError("the loss is nan at step 1; lower --learning-rate")
+
+    monkeypatch.setattr("cxrcad.training.crossval.train", train)
+    return asked
+
+
+def test_a_tiny_table_is_trained_scored_and_written(made):
+    out, done = made
+    assert (out / "table2.md").read_text() == done.stdout
+    lines = done.stdout.splitlines()
+    ours = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| ours" in line]
+    assert [line[:3] for line in ours] == [
+        ["Single", "U-net", "ours, fold 3"],
+        ["Single", "MO-SegNet", "ours"],
+        ["Multiple", "U-net", "ours, fold 3"],
+        ["Multiple", "MO-SegNet", "ours"],
+    ]
+    assert [line[3] for line in (ours[1], ours[3])] == ["not run", "not run"]
+    assert "%" in ours[0][3]
+    assert "Multiple U-net less Single U-net on the same images (fold 3, seed 0)" in done.stdout
+    command = lines[-1].strip()
+    assert command.startswith("cxrcad reproduce table2 --data /")
+    assert "--side 64" in command
+    assert command.endswith("--profile cpu --folds 3 --cells u-net-single,u-net-multi --out out")
+    assert "job 1 of 2: u-net-single, fold 3, seed 0" in done.stderr
+    document = json.loads((out / "table2.json").read_text())
+    assert [[job["state"] for job in cell["jobs"]] for cell in document["cells"]] == [["done"], [], ["done"], []]
+
+
+def test_jobs_and_runs_are_kept(made, tiny_data):
+    out, _ = made
+    ledger = json.loads((out / "jobs.json").read_text())
+    assert ledger["data"] == str(tiny_data)
+    assert [(job["cells"], job["fold"], job["state"], job["device"]) for job in ledger["jobs"].values()] == [
+        (["u-net-single"], 3, "done", "CPU, 1 thread"),
+        (["u-net-multi"], 3, "done", "CPU, 1 thread"),
+    ]
+    runs = sorted(path.name for path in (out / "runs").iterdir())
+    assert runs == sorted(key.split("/")[0] for key in ledger["jobs"])
+    for run in runs:
+        card = json.loads((out / "runs" / run / "fold3" / "model" / "card.json").read_text())
+        assert card["training"]["steps"] == 2
+
+
+def test_finished_folds_are_not_trained_again(cxrcad, made, trained, tiny_data):
+    out, done = made
+    arguments = ["table2", "--data", tiny_data, *FLAGS, "--out", out]
+    again = cxrcad("reproduce", *arguments, "--cells", "u-net-single")
+    assert (again.code, trained) == (0, [])
+    assert "job 2 of 2: u-net-multi, fold 3, seed 0; trained before" in again.err
+    before, now = (text.split("Made by")[0] for text in (done.stdout, again.out))
+    assert now == before
+    shared = cxrcad("reproduce", "figure3", "--data", tiny_data, *FLAGS, "--out", out, "--cells", "skips")
+    assert (shared.code, trained) == (0, [])  # Figure 3 b is Table 2's U-net
+    assert "| b     | skips: U-net      | ours, fold 3 |" in shared.out
+
+
+def test_the_list_needs_no_torch_and_no_data(made):
+    out, _ = made
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom cxrcad.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "assert not {'torch', 'onnxruntime', 'matplotlib'} & set(sys.modules)"
+    )
+    arguments = ["reproduce", "table2", "--list", *FLAGS, "--out", out]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)], cwd=out, env={},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line[:8].strip() for line in lines[:-1]] == ["done", "not run", "done", "not run"]
+    assert lines[-1] == "4 jobs: 2 done, 0 failed, 2 not run"
+
+
+def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained, tiny_data):
+    out, _ = made
+    arguments = ["table2", *FLAGS, "--out", out]
+    answer = cxrcad("reproduce", *arguments, "--data", tiny_data)
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1] == "2 of 4 jobs failed; the same command tries them again"
+    assert [config.network.network for config in trained] == ["mo-segnet", "mo-segnet"]
+    assert [config.network.tasks for config in trained] == ["single", "multi"]
+    assert not trained[0].resume
+    assert "Failed (2):" in answer.out
+    assert "(mo-segnet-multi): the loss is nan at step 1; lower --learning-rate\n" in answer.out
+    assert [line.split("|")[4].strip() for line in answer.out.splitlines() if "| ours  " in line] == ["failed"] * 2
+    listed = cxrcad("reproduce", *arguments, "--list").out.splitlines()
+    assert [line[:8].strip() for line in listed[:-1]] == ["done", "failed", "done", "failed"]
+    assert listed[1].endswith("the loss is nan at step 1; lower --learning-rate")
+    assert listed[-1] == "4 jobs: 2 done, 2 failed, 0 not run"
+
+
+def test_a_fault_of_another_kind_is_a_failed_job_too(cxrcad, monkeypatch, tiny_data):
+    def train(config, progress):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("cxrcad.training.crossval.train", train)
+    monkeypatch.setattr("cxrcad.experiments.trainings.log.exception", lambda *arguments: None)
+    answer = cxrcad("reproduce", "table5", "--data", tiny_data, *FLAGS, "--cells", "pspnet")
+    assert answer.code == 1
+    assert "failed: RuntimeError: CUDA out of memory" in answer.err
+
+
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(cxrcad, monkeypatch, tiny_data, tmp_path):
+    def stop(config, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxrcad.training.crossval.train", stop)
+    answer = cxrcad("reproduce", "table5", "--data", tiny_data, *FLAGS)
+    assert (answer.code, answer.out) == (130, "")
+    assert "stopped; the same command goes on from the last checkpoint" in answer.err
+    ledger = json.loads((tmp_path / "reproduction" / "jobs.json").read_text())
+    assert [job["state"] for job in ledger["jobs"].values()] == ["not run"] * 3
+
+
+def test_without_data_it_says_in_three_lines_how_to_get_it(cxrcad, tmp_path):
+    answer = cxrcad("reproduce", "table2")
+    assert (answer.code, answer.out) == (1, "")
+    assert len(answer.err.splitlines()) == 3
+    assert "cxrcad phantom" in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_folder_holds_trainings_on_one_data_set(cxrcad, made, tmp_path):
+    out, _ = made
+    answer = cxrcad("reproduce", "table2", "--data", tmp_path, *FLAGS, "--out", out)
+    assert answer.code == 2
+    assert "holds trainings on " in answer.err
+    assert "name another folder" in answer.err
+
+
+def test_an_item_that_does_not_exist_is_wrong_usage(cxrcad):
+    answer = cxrcad("reproduce", "table9")
+    assert answer.code == 2
+    assert "table2" in answer.err
+
+
+def test_a_setting_that_the_cells_set_themselves_is_told(cxrcad, trained, tiny_data):
+    answer = cxrcad("reproduce", "table4", "--data", tiny_data, *FLAGS, "--norm", "group", "--cells", "u-net-bn")
+    assert "norm group is not used: the cells of table4 set it themselves" in answer.err
+    assert trained[0].network.norm == "batch"
