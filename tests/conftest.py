@@ -207,3 +207,46 @@ def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         "max-class-weight": 20, "min-class-weight": 1, "validate-epochs": 6,
     }  # fmt: skip
     return run, _answer(main, ["train", *(part for name, value in flags.items() for part in (f"--{name}", value))])
+
+
+BALLS_MM = (16, 12, 5)
+
+
+@pytest.fixture(scope="session")
+def ball_nodules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An .npz of three balls of water, 16, 12 and 5 mm, from the series 1.1, 1.2 and 1.3."""
+    balls = []
+    for diameter in BALLS_MM:
+        grid = np.mgrid[:diameter, :diameter, :diameter] - (diameter - 1) / 2
+        balls.append(np.where((grid**2).sum(0) <= (diameter / 2) ** 2, 1000, 0).astype(np.int16))
+    path = tmp_path_factory.mktemp("balls") / "nodules.npz"
+    np.savez(
+        path,
+        shapes=np.array([ball.shape for ball in balls]),
+        densities=np.concatenate([ball.ravel() for ball in balls]),
+        diameters=np.array(BALLS_MM, np.float32),
+        series_uid=np.array(["1.1", "1.2", "1.3"]),
+    )
+    return path
+
+
+@pytest.fixture
+def nih_folder(tmp_path: Path) -> Path:
+    """Five normals and one effusion in the NIH layout: 64 x 64 pixels of 5.6 mm, 150 with lungs of 60 to 64.
+
+    04.png has an empty lung mask, 05.png (effusion) none.
+    """
+    folder = tmp_path / "nih"
+    (folder / "lungs").mkdir(parents=True)
+    lung = np.zeros((SIDE, SIDE), np.uint8)
+    lung[8:56, 6:29] = lung[8:56, 35:58] = 255
+    table = ["file,role,patient,age,sex,view,spacing_row_mm,spacing_col_mm,lung_mask"]
+    for index in range(6):
+        name = f"{index:02d}.png"
+        Image.fromarray(np.where(lung > 0, 60 + index, 150).astype(np.uint8)).save(folder / name)
+        if index < 5:
+            Image.fromarray(lung if index < 4 else np.zeros_like(lung)).save(folder / "lungs" / name)
+        role, said = ("normal", "good") if index < 5 else ("effusion", "none")
+        table.append(f"{name},{role},{100 + index},{40 + index},{'MF'[index % 2]},PA,5.6,5.6,{said}")
+    (folder / "metadata.csv").write_text("\n".join(table) + "\n")
+    return folder

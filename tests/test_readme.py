@@ -26,6 +26,8 @@ from cxrcad.config import (
     EvaluateConfig,
     ExportConfig,
     PhantomConfig,
+    ReproduceConfig,
+    SimulateConfig,
     TrainConfig,
     build,
     settings_of,
@@ -44,8 +46,8 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 CONFIGS = {
     **{"detect": DetectConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
-    "compare": EvaluateConfig,
-    **{"export": ExportConfig, "phantom": PhantomConfig},
+    **{"compare": EvaluateConfig, "reproduce": ReproduceConfig},
+    **{"export": ExportConfig, "phantom": PhantomConfig, "simulate": SimulateConfig},
 }
 
 NOT_RUN = {
@@ -59,6 +61,7 @@ NOT_RUN = {
 SMALL = {
     **{"CXRCAD_MAX_STEPS": "1", "CXRCAD_SIDE": "64", "CXRCAD_PRECISION": "fp32", "CXRCAD_COMPARE": "1"},
     **{"CXRCAD_IMAGE_SIDE": "256", "CXRCAD_FORMAT": "png", "OMP_NUM_THREADS": "1"},
+    **{"CXRCAD_FOLDS": "3", "CXRCAD_CELLS": "u-net-single"},
 }
 
 
@@ -166,6 +169,10 @@ def test_the_readmes_commands_train_evaluate_and_export(typed: Path) -> None:
     assert exported["files"]["model.safetensors"] == json.loads((single / "fold3/model/card.json").read_text())[
         "files"
     ]["model.safetensors"]
+
+
+def test_the_readmes_commands_reproduce_a_table(typed: Path) -> None:
+    assert "| ours, fold 3" in (typed / "reproduction" / "table2.md").read_text(encoding="utf-8")
 
 
 def test_docs_describe_every_field_that_is_written(typed: Path) -> None:

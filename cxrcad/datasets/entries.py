@@ -22,6 +22,7 @@ __all__ = [
     "FINITE",
     "PROBABILITY",
     "SLACK_PX",
+    "SPACING_MM",
     "Entry",
     "Range",
     "Table",

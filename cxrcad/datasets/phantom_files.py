@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cxrcad.jobs import write_atomically
 __all__ = [
     "JSRT_SIDE",
     "MASK_SIDE",
+    "DicomOrigin",
     "dicom_bytes",
     "image_path",
     "img_bytes",
@@ -33,6 +35,22 @@ DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - Fo
 BOX_COLUMNS = ("file", "x", "y", "x0", "y0", "x1", "y1", "diameter_mm", "subtlety", "outside_lung")
 
 Image32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DicomOrigin:
+    """What a written DICOM file says of its origin; `view` is PA or AP, `salt` makes UIDs of its own."""
+
+    patient: str = "Phantom"
+    manufacturer: str = "cxrcad phantom"
+    study: str = "Synthetic chest radiograph"
+    derivation: str = "drawn by cxrcad phantom; no patient"
+    view: str = "PA"
+    salt: tuple[str, ...] = ()
+
+
+PHANTOM = DicomOrigin()
+VIEWS = {"PA": ("399348003", "postero-anterior"), "AP": ("399173006", "antero-posterior")}  # SNOMED CT, PS3.16 CID 4010
 
 
 def img_bytes(pixels: Image32) -> bytes:
@@ -71,10 +89,18 @@ def _uid(*parts: object) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def dicom_bytes(pixels: Image32, name: str, number: int, seed: int, sex: str, age_years: int) -> bytes:
+def dicom_bytes(
+    pixels: Image32,
+    name: str,
+    number: int,
+    seed: int,
+    sex: str | None,
+    age_years: int | None,
+    origin: DicomOrigin = PHANTOM,
+) -> bytes:
     """A Digital X-Ray file (for presentation, PS3.3 A.26): 12 bits, MONOCHROME1 for odd numbers, MONOCHROME2 for even.
 
-    The patient is named Phantom^001 after `number`; UIDs follow from `seed` and `name`.
+    The patient is named Phantom^001 after `origin` and `number`; UIDs follow from `seed`, `name` and the origin's salt.
     """
     from pydicom import dcmwrite
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -85,18 +111,22 @@ def dicom_bytes(pixels: Image32, name: str, number: int, seed: int, sex: str, ag
     file = Dataset()
     file.file_meta = FileMetaDataset()
     file.file_meta.MediaStorageSOPClassUID = UID(DIGITAL_XRAY)
-    file.file_meta.MediaStorageSOPInstanceUID = UID(_uid("instance", seed, name))
+    file.file_meta.MediaStorageSOPInstanceUID = UID(_uid("instance", seed, name, *origin.salt))
     file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file.file_meta.ImplementationClassUID = UID(_uid("cxrcad", "phantom"))
-    for keyword, value in _patient_and_study(file.file_meta.MediaStorageSOPInstanceUID, name, number, seed).items():
-        setattr(file, keyword, value)
-    file.PatientSex, file.PatientAge = sex[0], f"{age_years:03d}Y"
-    for keyword, value in _image_description(pixels.shape[0], inverted).items():
+    described = {
+        **_patient_and_study(file.file_meta.MediaStorageSOPInstanceUID, name, number, seed, origin),
+        **_image_description(pixels.shape[0], inverted, origin),
+        "PatientSex": sex[0] if sex else "",
+        "PatientAge": "" if age_years is None else f"{age_years:03d}Y",
+    }
+    for keyword, value in described.items():
         setattr(file, keyword, value)
     region = Dataset()
     region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = "43799004", "SCT", "Chest"
     view = Dataset()
-    view.CodeValue, view.CodingSchemeDesignator, view.CodeMeaning = "399348003", "SCT", "postero-anterior"
+    view.CodeValue, view.CodeMeaning = VIEWS[origin.view]
+    view.CodingSchemeDesignator = "SCT"
     view.ViewModifierCodeSequence = []
     file.AnatomicRegionSequence, file.ViewCodeSequence, file.AcquisitionContextSequence = [region], [view], []
     file.PixelData = counts.astype("<u2").tobytes()
@@ -105,14 +135,14 @@ def dicom_bytes(pixels: Image32, name: str, number: int, seed: int, sex: str, ag
     return buffer.getvalue()
 
 
-def _patient_and_study(instance: str, name: str, number: int, seed: int) -> dict[str, Any]:
+def _patient_and_study(instance: str, name: str, number: int, seed: int, origin: DicomOrigin) -> dict[str, Any]:
     return {
         "SOPClassUID": DIGITAL_XRAY,
         "SOPInstanceUID": instance,
-        "StudyInstanceUID": _uid("study", seed, name),
-        "SeriesInstanceUID": _uid("series", seed, name),
-        "PatientName": f"Phantom^{number:03d}",
-        "PatientID": f"PHANTOM-{name}",
+        "StudyInstanceUID": _uid("study", seed, name, *origin.salt),
+        "SeriesInstanceUID": _uid("series", seed, name, *origin.salt),
+        "PatientName": f"{origin.patient}^{number:03d}",
+        "PatientID": f"{origin.patient.upper()}-{name}",
         "PatientBirthDate": "",
         "StudyID": str(number),
         "StudyDate": "",
@@ -123,8 +153,8 @@ def _patient_and_study(instance: str, name: str, number: int, seed: int) -> dict
         "InstanceNumber": 1,
         "Modality": "DX",
         "PresentationIntentType": "FOR PRESENTATION",
-        "Manufacturer": "cxrcad phantom",
-        "StudyDescription": "Synthetic chest radiograph",
+        "Manufacturer": origin.manufacturer,
+        "StudyDescription": origin.study,
         "ContentDate": "",
         "ContentTime": "",
         "AcquisitionDate": "",
@@ -132,13 +162,13 @@ def _patient_and_study(instance: str, name: str, number: int, seed: int) -> dict
     }
 
 
-def _image_description(side: int, inverted: bool) -> dict[str, Any]:
+def _image_description(side: int, inverted: bool, origin: DicomOrigin) -> dict[str, Any]:
     spacing = round(FIELD_MM / side, 6)
     return {
         "ImageType": ["DERIVED", "PRIMARY", ""],
-        "DerivationDescription": "drawn by cxrcad phantom; no patient",
+        "DerivationDescription": origin.derivation,
         "BodyPartExamined": "CHEST",
-        "ViewPosition": "PA",
+        "ViewPosition": origin.view,
         "PatientOrientation": ["L", "F"],
         "ImageLaterality": "U",
         "DetectorType": "DIRECT",

@@ -15,10 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import DataError
+from cxrcad.datasets.nodules import LUNG_DENSITY, draw_nodule, read_nodules
 
-__all__ = ["Projection", "Zones", "insert_nodules", "load_projections", "placement_zones"]
+__all__ = [
+    "Projection",
+    "Zones",
+    "compression",
+    "insert_nodules",
+    "load_projections",
+    "outside_zone",
+    "placement_zones",
+]
 
-LUNG_DENSITY = 0.22  # of water: what a nodule displaces (make_open_jsrt.py's figure)
+ANALYTIC_POOL = 240  # analytic nodules that a training draws from
+MOST_TRIES = 20  # to get one projection on which anything is seen
 CONTRAST = (6 / 255, 42 / 255)  # of the display range: from subtlety 1 to 5
 OUTSIDE_SHARE = 14 / 154  # JSRT's nodules outside the lung fields
 WHITE = 262 / 255  # the display curve flattens towards this level
@@ -47,33 +57,33 @@ def load_projections(
 ) -> tuple[Projection, ...]:
     """`count` random projections, at `spacing_mm` a pixel, of the nodules in `path` whose series is not excluded.
 
-    `path` is an .npz with shapes (n, 3), densities (flat int16), diameters (mm) and series_uid. Sizes follow JSRT's
-    (log-normal about 16 mm, 6-40 mm). Raises DataError.
+    `path` is an .npz with shapes (n, 3), densities (flat int16), diameters (mm) and series_uid, or `nodules.ANALYTIC`.
+    Sizes follow JSRT's (log-normal about 16 mm, 6-40 mm). Raises DataError.
     """
-    try:
-        with np.load(path) as store:
-            shapes, densities = store["shapes"], store["densities"]
-            diameters, series = store["diameters"], [str(uid) for uid in store["series_uid"]]
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: not a file of CT nodules ({error}); see docs/DATA.md for its layout") from None
-    starts = np.concatenate([[0], np.cumsum(shapes.prod(1))])
-    usable = [i for i in range(len(shapes)) if diameters[i] >= 6 and series[i] not in exclude_series]
+    stock = read_nodules(path, count=ANALYTIC_POOL, seed=seed)
+    usable = stock.usable(exclude_series)
     if not usable:
         raise DataError(f"{path}: no CT nodule of 6 mm or more is left outside the held-out series; use more nodules")
     rng = np.random.default_rng([seed, 0x51])
-    usable_mm = diameters[usable]
-    projections = []
-    for _ in range(count):
-        target = float(np.clip(rng.lognormal(np.log(16), 0.38), 6, 40))
-        near = np.flatnonzero((usable_mm >= target / 1.3) & (usable_mm <= target / 0.8))
-        pick = usable[int(rng.choice(near) if len(near) else np.abs(usable_mm - target).argmin())]
-        density = densities[starts[pick] : starts[pick + 1]].reshape(shapes[pick])
-        scale = float(np.clip(target / diameters[pick], 0.75, 1.4))
-        projections.append(_project(density, scale / spacing_mm, series[pick], rng))
+    usable_mm = stock.diameters_mm[usable]
+    projections: list[Projection] = []
+    for _ in range(MOST_TRIES * count):
+        if len(projections) == count:
+            break
+        place, scale = draw_nodule(usable_mm, rng)
+        pick = usable[place]
+        seen = _project(stock.density(pick), scale / spacing_mm, stock.series_uid[pick], rng)
+        projections += [seen] if seen is not None else []
+    if not projections:
+        raise DataError(
+            f"{path}: nothing is seen of its nodules with pixels of {spacing_mm:g} mm; check their densities (water is "
+            "1000), or take a larger --side"
+        )
     return tuple(projections)
 
 
-def _project(density: NDArray[np.int16], zoom: float, series_uid: str, rng: np.random.Generator) -> Projection:
+def _project(density: NDArray[np.int16], zoom: float, series_uid: str, rng: np.random.Generator) -> Projection | None:
+    """The nodule from a random side; None where nothing of it is seen."""
     from scipy import ndimage
     from scipy.spatial.transform import Rotation
 
@@ -84,6 +94,8 @@ def _project(density: NDArray[np.int16], zoom: float, series_uid: str, rng: np.r
     turned = ndimage.affine_transform(excess, matrix, middle - matrix @ out_middle, (side,) * 3, order=1)
     thickness = ndimage.gaussian_filter(turned.sum(0), 0.42 * zoom)  # 0.42 mm: make_open_jsrt's 1.2 pixels of 0.35 mm
     visible = thickness > 0.2 * thickness.max()
+    if not visible.any():
+        return None
     rows, cols = np.flatnonzero(visible.any(1)), np.flatnonzero(visible.any(0))
     window = slice(max(0, rows[0] - 2), rows[-1] + 3), slice(max(0, cols[0] - 2), cols[-1] + 3)
     thickness, visible = thickness[window], visible[window]
@@ -97,6 +109,18 @@ def placement_zones(image: NDArray[np.float32], lung: NDArray[np.bool_]) -> Zone
 
     margin = max(1, round(lung.shape[0] * 6 / 1024))
     inside = ndimage.binary_erosion(lung, iterations=margin)
+    outside = outside_zone(lung, margin)
+    level = float(np.median(image[inside])) if inside.any() else 0.4
+    return Zones(np.flatnonzero(inside).astype(np.int32), np.flatnonzero(outside).astype(np.int32), level)
+
+
+def outside_zone(lung: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """Where JSRT's nodules outside the lung fields lie: between the lungs and under the domes, (rows, cols).
+
+    `margin` pixels around the lung fields are left out. `lung` must not be empty.
+    """
+    from scipy import ndimage
+
     rows = np.flatnonzero(lung.any(1))
     span = np.zeros_like(lung)
     for row in range(rows[0] + int(0.35 * (rows[-1] - rows[0])), rows[-1]):
@@ -106,9 +130,15 @@ def placement_zones(image: NDArray[np.float32], lung: NDArray[np.bool_]) -> Zone
     below = np.zeros_like(lung)
     shift = round(lung.shape[0] * 71 / 1024)  # 25 mm
     below[shift:] = lung[:-shift]
-    outside = (span | below) & ~ndimage.binary_dilation(lung, iterations=margin)
-    level = float(np.median(image[inside])) if inside.any() else 0.4
-    return Zones(np.flatnonzero(inside).astype(np.int32), np.flatnonzero(outside).astype(np.int32), level)
+    return np.asarray((span | below) & ~ndimage.binary_dilation(lung, iterations=margin))
+
+
+def compression(background: NDArray[np.float32], lung_level: float, white: float) -> NDArray[np.float32]:
+    """How much of a contrast is left on each pixel, 1 on the lung: the display curve flattens towards `white`.
+
+    All three are in one unit.
+    """
+    return np.asarray(np.clip((white - background) / (white - lung_level), 0.3, 1.15))
 
 
 def insert_nodules(
@@ -141,9 +171,9 @@ def insert_nodules(
             continue
         contrast = float(np.exp(rng.uniform(*np.log(CONTRAST)))) * easy
         background = image[window]
-        compression = np.clip((WHITE - background) / (WHITE - zones.lung_level), 0.3, 1.15)
+        kept = compression(background, zones.lung_level, WHITE)
         thickness, outline = _mirrored(projection, rng)
-        image[window] = np.clip(background + thickness * contrast * compression, 0, 1)
+        image[window] = np.clip(background + thickness * contrast * kept, 0, 1)
         nodules[window] |= outline
         added += 1
     return added

@@ -98,20 +98,23 @@ def case_name(file: str) -> str:
 def read_nodules(path: Path) -> tuple[NoduleRow, ...]:
     """The rows of CLNDAT_EN.txt; several may name one file. Raises DataError, which names the row.
 
-    Columns: file, subtlety, size mm, age, sex, x, y, malignancy, location, diagnosis.
+    Columns: file, subtlety, size mm, age, sex, x, y, malignancy, location, diagnosis. A table of their titles alone is
+    that of a data set without nodules; an empty file is an error.
     """
     rows = []
+    titled = False
     for number, line in _lines(path):
         fields = _aligned(line)
         if fields is None:
             if number == 1 and not re.search(r"\d", line):
+                titled = line.lower().startswith("file")
                 continue  # a line of column titles
             raise DataError(
                 f"{path}, row {number}: {line.strip()[:80]!r} is not file, subtlety, size mm, age, sex, x, y, "
                 "malignancy, location, diagnosis separated by tabs, with numbers for x and y; correct the row"
             )
         rows.append(_nodule(fields, path, number))
-    if not rows:
+    if not rows and not titled:
         raise DataError(f"{path}: no nodule in it; copy JSRT's CLNDAT_EN.txt again")
     return tuple(rows)
 

@@ -15,12 +15,20 @@ import pytest
 
 import cxrcad as package
 from cxrcad.cli.main import COMMANDS, cli, main
-from cxrcad.config import DetectConfig, EvaluateConfig, ExportConfig, PhantomConfig, TrainConfig, settings_of
+from cxrcad.config import (
+    DetectConfig,
+    EvaluateConfig,
+    ExportConfig,
+    PhantomConfig,
+    SimulateConfig,
+    TrainConfig,
+    settings_of,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
     **{"train": TrainConfig, "detect": DetectConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
-    **{"export": ExportConfig, "phantom": PhantomConfig},
+    **{"export": ExportConfig, "phantom": PhantomConfig, "simulate": SimulateConfig},
 }
 
 
@@ -38,7 +46,7 @@ def test_a_command_s_help_shows_every_setting_with_its_default(cxrcad, command):
     assert answer.code == 0
     text = " ".join(answer.out.split())
     for item in settings_of(CONFIGS[command]):
-        assert f"{item.flag} " in answer.out or f"{item.flag}/" in answer.out
+        assert any(f"{item.flag}{end}" in answer.out for end in (" ", "/", ","))
         if item.default is not None and item.type is not bool:
             shown = f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
             assert f"[default: {shown}]" in text

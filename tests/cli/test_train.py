@@ -176,7 +176,7 @@ def test_without_data_three_lines_say_how_to_get_it_and_how_to_try_without(cxrca
     [
         (["--balance", "2"], 2, "--balance: balance is '2'; it takes a number of 0-1, or learned"),
         (["--channels", "red"], 1, "input channels ['red'] are not known; choose from raw, local, blob"),
-        (["--simulate", "no.npz"], 1, "no.npz: there is no such file; --simulate takes CT nodules (.npz)"),
+        (["--simulate", "no.npz"], 1, "no.npz: there is no such file; --simulate takes CT nodules (.npz), or analytic"),
         (["--fold", "6"], 2, "--fold: fold is '6'; choose from 1, 2, 3, 4, 5, all"),
         (["--epochs", "0"], 2, "--epochs: epochs is '0'; it takes a whole number at least 1"),
         (["--learning-rate", "nan"], 2, "--learning-rate: learning_rate is 'nan'; it takes a number at least 0"),
@@ -207,3 +207,11 @@ def test_training_without_its_packages_says_what_to_install(cxrcad, monkeypatch)
     answer = cxrcad("train")
     assert answer.code == 1
     assert answer.err == "Error: training needs torch, which is not installed; run pip install 'cxrcad[train]'\n"
+
+
+def test_analytic_nodules_need_no_file(cxrcad, tiny_data, monkeypatch):
+    trained = []
+    monkeypatch.setattr("cxrcad.training.crossval.train_fold", lambda config, *_: trained.append(config.augment))
+    answer = cxrcad("train", "--data", tiny_data, "--simulate", "analytic", "--side", 64, "--run", "run")
+    assert (answer.code, answer.out) == (0, "run\n")
+    assert [augment.simulate for augment in trained] == [Path("analytic")]

@@ -226,6 +226,8 @@ def test_no_tables_no_folder(jsrt: Write, tmp_path: Path) -> None:
     (folder / "CLNDAT_EN.txt").write_text("\n")
     with pytest.raises(DataError, match=r"CLNDAT_EN\.txt: no nodule in it"):
         read_jsrt(folder)
+    (folder / "CLNDAT_EN.txt").write_text("file\tsubtlety\tsize\tage\tsex\tx\ty\n")
+    assert read_jsrt(folder).cases == ()  # titles alone: a data set without nodules
     (folder / "CLNDAT_EN.txt").unlink()
     with pytest.raises(DataError, match=r"no CLNDAT_EN\.txt in it, the table of nodules; copy it there or name"):
         read_jsrt(folder)

@@ -114,3 +114,12 @@ def test_a_place_that_is_taken_or_over_the_edge_is_left(nodules):
     assert insert_nodules(image, empty, corner, load(nodules), count=5, easy=1.0, rng=rng) == 0
     nowhere = Zones(np.array([], np.int32), np.array([], np.int32), 0.3)
     assert insert_nodules(image, empty, nowhere, load(nodules), count=5, easy=1.0, rng=rng) == 0
+
+
+def test_nodules_of_which_nothing_is_seen_are_an_error(tmp_path):
+    air = ball(16) // 10  # less dense than the lung that they displace
+    np.savez(tmp_path / "air.npz", shapes=[air.shape], densities=air.ravel(), diameters=[16.0], series_uid=["1"])
+    with pytest.raises(
+        DataError, match=r"air\.npz: nothing is seen of its nodules with pixels of 0\.7 mm; check their"
+    ):
+        load(tmp_path / "air.npz", count=1)
