@@ -166,9 +166,10 @@ def test_the_readmes_commands_train_evaluate_and_export(typed: Path) -> None:
     assert (settings["norm"], settings["epochs"], settings["side"]) == ("group", 50, 64)  # the environment's side
     exported = json.loads((typed / "single-model" / "card.json").read_text())
     assert (exported["name"], exported["tasks"]) == ("single-model", ["nodule"])
-    assert exported["files"]["model.safetensors"] == json.loads((single / "fold3/model/card.json").read_text())[
-        "files"
-    ]["model.safetensors"]
+    assert (
+        exported["files"]["model.safetensors"]
+        == json.loads((single / "fold3/model/card.json").read_text())["files"]["model.safetensors"]
+    )
 
 
 def test_the_readmes_commands_reproduce_a_table(typed: Path) -> None:

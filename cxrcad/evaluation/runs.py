@@ -62,7 +62,7 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     Matches that were kept under the same model, data, protocol and hit rule are used again. `note` is told which run
     was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
-    if config.predictions is not None or (config.truth_file is not None and config.model is config.run is None):
+    if config.predictions is not None or (config.truth_file and not config.model and not config.run):
         return (_score_predictions(config, note),)
     if config.model is not None:
         if config.run is not None:

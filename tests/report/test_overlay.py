@@ -90,9 +90,7 @@ def test_truth_of_unknown_size_is_still_shown() -> None:
 )
 def test_a_finding_at_the_edge_keeps_its_score_in_the_picture(box: Box) -> None:
     """Two scores give two pictures; where they differ, digits stand, whole and clear of the picture's edge."""
-    one, other = (
-        np.asarray(render_overlay(radiograph(1024, 1024), [finding(score, box)])) for score in (0.11, 0.88)
-    )
+    one, other = (np.asarray(render_overlay(radiograph(1024, 1024), [finding(score, box)])) for score in (0.11, 0.88))
     rows, cols = np.nonzero((one != other).any(axis=2))
     assert len(rows) > 50
     assert min(rows.min(), cols.min()) >= 1
