@@ -17,8 +17,8 @@ def radii_px(case: Case, nodule: Nodule) -> tuple[float, float]:
     if nodule.diameter_mm is None or case.spacing_mm is None:
         lacking = "size of its nodule" if nodule.diameter_mm is None else "spacing of its pixels"
         raise DataError(
-            f"{case.name}: the {lacking} in mm is unknown; write it in the data set's tables (a truth file: diameter_mm, "
-            "spacing_mm), or give its box"
+            f"{case.name}: the {lacking} in mm is unknown; write it in the data set's tables (in a truth file, "
+            "diameter_mm and spacing_mm), or give its box"
         )
     row_mm, col_mm = case.spacing_mm
     return nodule.diameter_mm / 2 / col_mm, nodule.diameter_mm / 2 / row_mm
