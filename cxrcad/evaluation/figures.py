@@ -226,10 +226,10 @@ def _average_precision(curve: Curves) -> Array:
     precision = np.divide(curve.hits, reported, out=np.zeros_like(reported), where=reported > 0)
     best = np.flip(np.maximum.accumulate(np.flip(precision, 1), axis=1), 1)
     padded = np.concatenate([best, np.zeros((len(best), 1), best.dtype)], axis=1)
-    needed = np.ceil(COCO_RECALLS * curve.nodules[:, None] - 1e-9)  # hits that each recall takes
+    recall = curve.hits / curve.nodules[:, None]
     total: Array = np.zeros(len(best))
-    for row, (hits, wanted) in enumerate(zip(curve.hits, needed, strict=True)):
-        total[row] = padded[row, np.searchsorted(hits, wanted)].mean()
+    for row, reached_recall in enumerate(recall):
+        total[row] = padded[row, np.searchsorted(reached_recall, COCO_RECALLS)].mean()
     return total
 
 

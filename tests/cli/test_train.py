@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -211,7 +212,8 @@ def test_training_without_its_packages_says_what_to_install(cxrcad, monkeypatch)
 
 def test_analytic_nodules_need_no_file(cxrcad, tiny_data, monkeypatch):
     trained = []
-    monkeypatch.setattr("cxrcad.training.crossval.train_fold", lambda config, *_: trained.append(config.augment))
+    crossval = importlib.import_module("cxrcad.training.crossval")
+    monkeypatch.setattr(crossval, "train_fold", lambda config, *_: trained.append(config.augment))
     answer = cxrcad("train", "--data", tiny_data, "--simulate", "analytic", "--side", 64, "--run", "run")
     assert (answer.code, answer.out) == (0, "run\n")
     assert [augment.simulate for augment in trained] == [Path("analytic")]
