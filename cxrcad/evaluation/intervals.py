@@ -47,18 +47,23 @@ def draw(results: Sequence[FoldResult], resamples: int, seed: int) -> NDArray[np
     (`Case.groups`) are drawn together.
     """
     nodules = [match.n_nodules for result in results for match in result.matches]
-    groups = [_patient(result, index) for result in results for index in range(len(result.matches))]
-    names = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    cluster = np.array([names[group] for group in groups], np.intp)
-    positive = np.zeros(len(names), bool)
+    cluster = _patients(results)
+    positive = np.zeros(cluster.max() + 1, bool)
     np.logical_or.at(positive, cluster, np.array(nodules) > 0)
     rng = np.random.default_rng(seed)
-    counts = np.zeros((resamples, len(names)))
+    counts = np.zeros((resamples, len(positive)))
     for stratum in (positive, ~positive):
         size = int(stratum.sum())
         if size:
             counts[:, stratum] = rng.multinomial(size, np.full(size, 1 / size), resamples)
     return counts[:, cluster]
+
+
+def _patients(results: Sequence[FoldResult]) -> NDArray[np.intp]:
+    """The number of each image's patient, from 0."""
+    groups = [_patient(result, index) for result in results for index in range(len(result.matches))]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return np.array([numbers[group] for group in groups], np.intp)
 
 
 def _patient(result: FoldResult, index: int) -> str:
@@ -168,10 +173,9 @@ def _differences(images: Tally, one: NDArray[np.float64], other: NDArray[np.floa
 
 def _swaps(results: Sequence[FoldResult], draws: int, seed: int) -> NDArray[np.float64]:
     """1 where an image's result stays with its run, 0 where it changes places; patients change together."""
-    groups = [_patient(result, index) for result in results for index in range(len(result.matches))]
-    names = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    coins = np.random.default_rng([seed, 1]).integers(0, 2, (draws, len(names)))
-    return coins[:, [names[group] for group in groups]].astype(np.float64)
+    patient = _patients(results)
+    coins = np.random.default_rng([seed, 1]).integers(0, 2, (draws, patient.max() + 1))
+    return coins[:, patient].astype(np.float64)
 
 
 def _p(difference: float, permuted: NDArray[np.float64]) -> float | None:

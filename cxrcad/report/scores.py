@@ -17,7 +17,7 @@ from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare
 from cxrcad.evaluation.literature import comparable_with
 from cxrcad.evaluation.records import check_alike, pooled_matches, scope, terms_lines
 from cxrcad.evaluation.runs import Scored, folds_of_run, score
-from cxrcad.evaluation.strata import strata
+from cxrcad.evaluation.strata import Stratum, strata
 from cxrcad.evaluation.table2 import table2_text
 from cxrcad.jobs import write_atomically, write_json
 from cxrcad.report.curves import froc_caption, froc_text, write_froc
@@ -51,9 +51,10 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     if len(scored) > 1:
         parts[0] = f"Runs, in this order: {', '.join(titles)}.\n{parts[0]}"
     found = [bootstrap(one.results, config.resamples, config.bootstrap_seed) for one in scored]
-    for title, one, mine in zip(titles, scored, found, strict=True):
+    parted = [strata(one.results) for one in scored]
+    for title, mine, parts_of in zip(titles, found, parted, strict=True):
         own = f"{title}\n" if len(scored) > 1 else ""
-        parts += [own + figures_text(mine, config.resamples), own + strata_text(strata(one.results))]
+        parts += [own + figures_text(mine, config.resamples), own + strata_text(parts_of)]
     if config.seeds is not None:
         parts.append(_seeds_text(scored[0], config, note))
     compared = _compared(scored, config)
@@ -62,7 +63,9 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     text = "\n".join(parts)
     place = _place(scored[0], config)
     write_atomically(place / "evaluation.txt", text)
-    write_json(place / "evaluation.json", _document(scored, titles, found, compared, config))
+    write_json(
+        place / "evaluation.json", _document(scored, titles, list(zip(found, parted, strict=True)), compared, config)
+    )
     if config.report:
         by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
         page = write_evaluation_report(
@@ -78,22 +81,20 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     Files go to the fold's folder of the run (or `config.out`). Raises what `evaluation.runs.score` does.
     """
     scored = score(config, note)
-    texts, bands = [], {}
+    texts, bands, curves = [], {}, {}
     titles = _titles(scored)
     for title, one in zip(titles, scored, strict=True):
         place = _place(one, config)
         found = bootstrap(one.results, config.resamples, config.bootstrap_seed)
         write_froc(place / "froc.json", place / "froc.csv", one.results, found)
         texts.append(f"{title}\n{froc_text(one.results, found)}")
-        rates = band_rates(froc(pooled_matches(one.results), one.results[0].terms.fp_axis))
+        curves[title] = froc(pooled_matches(one.results), one.results[0].terms.fp_axis)
+        rates = band_rates(curves[title])
         if config.resamples and rates:
             bands[title] = (rates, *froc_band(one.results, rates, config.resamples, config.bootstrap_seed))
     terms = scored[0].results[0].terms
     texts.append(_published_text(scored[0]))
     place = _place(scored[0], config)
-    curves = {
-        title: froc(pooled_matches(one.results), terms.fp_axis) for title, one in zip(titles, scored, strict=True)
-    }
     pictures = [place / "froc.png", place / "froc.svg"]
     points, _ = comparable_with(scored[0].results)
     plot_froc(curves, pictures, froc_caption(terms), bands, points, terms.fp_axis)
@@ -168,12 +169,12 @@ def _compared(scored: Sequence[Scored], config: EvaluateConfig) -> Mapping[str, 
 def _document(
     scored: Sequence[Scored],
     titles: Sequence[str],
-    figures: Sequence[Mapping[str, Interval]],
+    counted: Sequence[tuple[Mapping[str, Interval], Sequence[Stratum]]],
     compared: Mapping[str, Comparison] | None,
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     runs = []
-    for one, title, found in zip(scored, titles, figures, strict=True):
+    for one, title, (found, parted) in zip(scored, titles, counted, strict=True):
         terms = one.results[0].terms
         folds = [
             {
@@ -188,7 +189,7 @@ def _document(
             {
                 **{"name": title, "data": terms.data, "protocol": terms.protocol, "images": terms.image_set},
                 **{"fp_axis": terms.fp_axis, "hit_rule": terms.rule.describe(), "threshold_from": terms.threshold_from},
-                **{"folds": folds, "figures": figures_document(found), "strata": strata_document(strata(one.results))},
+                **{"folds": folds, "figures": figures_document(found), "strata": strata_document(parted)},
             }
         )
     drawn = {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95}
