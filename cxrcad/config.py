@@ -1,33 +1,17 @@
-"""Every setting, once: frozen dataclasses with default, unit and help; layered loading, saving and checking.
+"""Every setting, once: frozen dataclasses with default, unit and help.
 
 A setting is a leaf field. Its name is the same everywhere: `--min-score`, `CXRCAD_MIN_SCORE`, `min_score = 0.1` in a
-TOML file (at the top or in any section: sections only group). Precedence: default < cxrcad.toml < --config <
-environment < flag.
+TOML file (at the top or in any section: sections only group). `cxrcad.layers` loads them in their order.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-from cxrcad.core import UsageError
-from cxrcad.settings import (
-    ENVIRONMENT_PREFIX,
-    Setting,
-    assemble,
-    build,
-    part,
-    setting,
-    settings_of,
-    to_dict,
-    to_toml,
-    unknown_setting,
-)
+from cxrcad.settings import Setting, build, part, setting, settings_of, to_dict, to_toml
 
 __all__ = [
     "PROTOCOLS",
@@ -45,18 +29,10 @@ __all__ = [
     "Setting",
     "TrainConfig",
     "build",
-    "layered",
     "settings_of",
     "to_dict",
     "to_toml",
 ]
-
-PROJECT_FILE = "cxrcad.toml"
-
-OTHER_VARIABLES = ("CXRCAD_OPEN_DATA",)
-"""Environment variables with our prefix that are no settings: where the tests find open data."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -374,70 +350,6 @@ class SimulateConfig:
         None, "write only this many of the set, half of them with a nodule: an even number", low=2
     )
     sham: bool = setting(False, "insert pieces of background instead of nodules: shams.csv, and no nodule")
-
-
-def layered(
-    config: type[T],
-    flags: Mapping[str, Any],
-    config_file: Path | None = None,
-    folder: Path | None = None,
-    recipe: Path | None = None,
-) -> T:
-    """A `config` from all layers: default < `recipe` < `folder`/cxrcad.toml < `config_file` < environment < `flags`.
-
-    `flags` holds only those that were given; `recipe` is a settings file that lies below all others.
-    A key of a file and a variable of the environment may belong to any command; one that belongs to none is a
-    UsageError with the nearest name.
-    """
-    _check_environment()
-    known = {item.name: item for item in settings_of(config)}
-    project = (folder or Path.cwd()) / PROJECT_FILE
-    values: dict[str, Any] = {}
-    for path in filter(None, (recipe, project if project.is_file() else None, config_file)):
-        for name, value in _read_toml(path).items():
-            if name in known:
-                values[name] = known[name].parse(value, str(path))
-    for name, item in known.items():
-        if os.environ.get(item.variable):
-            values[name] = item.parse(os.environ[item.variable], f"environment variable {item.variable}")
-    for name, value in flags.items():
-        values[name] = known[name].parse(value, known[name].flag)
-    return assemble(config, values)
-
-
-def _everything() -> dict[str, Setting]:
-    """The settings of all commands by name."""
-    return {item.name: item for kind in ALL_CONFIGS for item in settings_of(kind)}
-
-
-def _check_environment() -> None:
-    """Raise UsageError for a variable that has our prefix and a value, and is no setting of any command."""
-    everything = _everything()
-    allowed = {*OTHER_VARIABLES, *(item.variable for item in everything.values())}
-    for variable, value in sorted(os.environ.items()):
-        if not value or not variable.startswith(ENVIRONMENT_PREFIX) or variable in allowed:
-            continue
-        name, origin = variable.removeprefix(ENVIRONMENT_PREFIX).lower(), f"environment variable {variable}"
-        if name in everything:
-            raise UsageError(f"{origin}: the variable of the setting {name} is {everything[name].variable}; rename it")
-        raise UsageError(unknown_setting(name, origin, everything))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such settings file; check --config") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: not readable as TOML ({error}); correct it or leave it out") from None
-    everything = _everything()
-    leaves: dict[str, Any] = {}
-    for name, value in content.items():
-        for key, leaf in value.items() if isinstance(value, dict) else [(name, value)]:
-            if key not in everything:
-                raise UsageError(unknown_setting(key, str(path), everything))
-            leaves[key] = leaf
-    return leaves
 
 
 ALL_CONFIGS: tuple[type, ...] = (

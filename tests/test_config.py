@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from cxrcad.config import (
     ALL_CONFIGS,
-    OTHER_VARIABLES,
     DataConfig,
     DetectConfig,
     EvaluateConfig,
@@ -26,12 +25,12 @@ from cxrcad.config import (
     Setting,
     TrainConfig,
     build,
-    layered,
     settings_of,
     to_dict,
     to_toml,
 )
 from cxrcad.core import UsageError
+from cxrcad.layers import OTHER_VARIABLES, layered
 
 # A name that two commands share stands for one thing, but its help speaks of the command: what else may differ is here.
 FIND = {item.name for item in settings_of(FindConfig)}  # in detect, None: as the model's card says

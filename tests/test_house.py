@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.config import ALL_CONFIGS, OTHER_VARIABLES, settings_of
+from cxrcad.config import ALL_CONFIGS, settings_of
+from cxrcad.layers import OTHER_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,9 +35,12 @@ LAYERS = {
     "core": 0,
     "config": 0,
     "settings": 0,
+    "layers": 0,
     "__init__": -1,  # the version
 }
-BESIDE = {("config", "core"), ("config", "settings"), ("settings", "core")}  # on one layer; for UsageError
+BESIDE = {("config", "core"), ("config", "settings"), ("settings", "core")} | {
+    ("layers", name) for name in ("config", "core", "settings")
+}  # on one layer
 ONLY_CORE = {"networks"}  # torch, the nouns and the settings only
 NEEDS_TORCH = {"networks", "training"}
 MAY_NEED_TORCH = {"networks", "training", "experiments", "cli"}  # the last two, inside functions

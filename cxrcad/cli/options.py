@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from cxrcad.config import Setting, layered, settings_of
+from cxrcad.config import Setting, settings_of
+from cxrcad.layers import layered
 
 __all__ = ["with_settings"]
 

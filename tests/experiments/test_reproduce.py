@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.config import ReproduceConfig, TrainConfig, build, layered, to_dict
+from cxrcad.config import ReproduceConfig, TrainConfig, build, to_dict
 from cxrcad.core import DataError, ModelIdentity, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, Terms
@@ -19,6 +19,7 @@ from cxrcad.experiments.learning import learning_curves, learning_text, plot_lea
 from cxrcad.experiments.reproduce import command_line, list_jobs, reproduce
 from cxrcad.experiments.rows import Scored, pairs_of, rows_of
 from cxrcad.experiments.trainings import DONE, FAILED, Job, Record, plan, rounds
+from cxrcad.layers import layered
 
 ROOT = Path(__file__).resolve().parents[2]
 
