@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,13 @@ from cxrcad.jobs import write_atomically
 from cxrcad.report.overlay import BELOW, REPORTED, SHADOW, TRUTH
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["crop_px", "truth_box_px", "write_crop"]
+__all__ = ["Corners", "crop_px", "cut", "draw_dashed", "draw_labelled", "truth_box_px", "write_crop"]
+
+Corners = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in the pixels of a picture."""
 
 SIDE_MM = 60.0
 """Length of a crop's side: a nodule of 10 mm and what surrounds it, ribs and vessels, are seen together."""
@@ -49,10 +53,11 @@ def truth_box_px(case: Case, nodule: Nodule) -> Box | None:
         return None
 
 
-def crop_px(case: Case, boxes: Sequence[Box]) -> Box:
+def crop_px(case: Case, boxes: Sequence[Box], side_mm: float = SIDE_MM) -> Box:
     """The part of the image around the boxes: 60 mm a side, or a quarter of the image where the spacing is unknown.
 
-    It is larger where the boxes need it, and moved inwards where it would reach over an edge; whole pixels.
+    It is larger where the boxes need it, and moved inwards where it would reach over an edge; whole pixels. Another
+    `side_mm` changes the quarter in proportion.
     """
     box = Box(
         min(box.x0 for box in boxes),
@@ -61,7 +66,7 @@ def crop_px(case: Case, boxes: Sequence[Box]) -> Box:
         max(box.y1 for box in boxes),
     )
     row_mm, col_mm = case.spacing_mm or (1.0, 1.0)
-    side = SIDE_MM if case.spacing_mm else PART_OF_IMAGE * max(case.rows, case.cols)
+    side = side_mm if case.spacing_mm else PART_OF_IMAGE * side_mm / SIDE_MM * max(case.rows, case.cols)
     side = max(side, ROOM * (box.x1 - box.x0) * col_mm, ROOM * (box.y1 - box.y0) * row_mm)
     x, y = box.center
     x0, x1 = _span(x, side / col_mm, case.cols)
@@ -91,31 +96,42 @@ def write_crop(
     """
     from PIL import Image, ImageDraw
 
-    pixels = radiograph.pixels[int(part.y0) : int(part.y1), int(part.x0) : int(part.x1)]
-    low, high = np.percentile(pixels, SHOWN_PART)
-    grey = np.clip((pixels - low) / max(high - low, LEAST_RANGE), 0, 1)
-    row_mm, col_mm = radiograph.spacing_mm or (1.0, 1.0)
-    width, height = (part.x1 - part.x0) * col_mm, (part.y1 - part.y0) * row_mm
-    zoom = PICTURE_SIDE / max(width, height)
-    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    picture = Image.fromarray((grey * 255 + 0.5).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    picture = picture.convert("RGB")
+    picture, placed = cut(radiograph, part, PICTURE_SIDE)
     draw = ImageDraw.Draw(picture)
-
-    def placed(box: Box, margin: int) -> tuple[float, float, float, float]:
-        x0, x1 = ((x - part.x0) * col_mm * zoom for x in (box.x0, box.x1))
-        y0, y1 = ((y - part.y0) * row_mm * zoom for y in (box.y0, box.y1))
-        return x0 - margin, y0 - margin, x1 + margin, y1 + margin
-
     for box in truth:
-        _dashed(draw, placed(box, 2))
+        draw_dashed(draw, placed(box, 2))
     if finding is not None:
-        _draw_finding(draw, placed(finding.box_px, 4), finding.score, finding.score >= threshold)
+        colour, thick = (REPORTED, 3) if finding.score >= threshold else (BELOW, 2)
+        draw_labelled(draw, placed(finding.box_px, 4), f"{finding.score:.2f}", colour, thick)
     buffer = io.BytesIO()
     palette = Image.new("P", (1, 1))
     palette.putpalette([value for colour in _palette() for value in colour])
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     write_atomically(path, buffer.getvalue())
+
+
+def cut(radiograph: Radiograph, part: Box, side_px: int) -> tuple[Image, Callable[[Box, int], Corners]]:
+    """The part of the radiograph as an RGB picture whose longer side has `side_px`, its greys stretched to its range.
+
+    With it a function that places a box of the image's pixels on the picture, so many of its pixels larger all round.
+    """
+    from PIL import Image as images
+
+    pixels = radiograph.pixels[int(part.y0) : int(part.y1), int(part.x0) : int(part.x1)]
+    low, high = np.percentile(pixels, SHOWN_PART)
+    grey = np.clip((pixels - low) / max(high - low, LEAST_RANGE), 0, 1)
+    row_mm, col_mm = radiograph.spacing_mm or (1.0, 1.0)
+    width, height = (part.x1 - part.x0) * col_mm, (part.y1 - part.y0) * row_mm
+    zoom = side_px / max(width, height)
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    picture = images.fromarray((grey * 255 + 0.5).astype(np.uint8)).resize(size, images.Resampling.BICUBIC)
+
+    def placed(box: Box, margin: int) -> Corners:
+        x0, x1 = ((x - part.x0) * col_mm * zoom for x in (box.x0, box.x1))
+        y0, y1 = ((y - part.y0) * row_mm * zoom for y in (box.y0, box.y1))
+        return x0 - margin, y0 - margin, x1 + margin, y1 + margin
+
+    return picture.convert("RGB"), placed
 
 
 def _palette() -> list[tuple[int, int, int]]:
@@ -130,17 +146,16 @@ def _darker(colour: tuple[int, int, int], part: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _draw_finding(draw: ImageDraw, box: tuple[float, float, float, float], score: float, reported: bool) -> None:
-    """A box with its score above it, else below."""
+def draw_labelled(draw: ImageDraw, box: Corners, text: str, colour: tuple[int, int, int], thick: int) -> None:
+    """Draw a box with lines `thick` pixels wide and the text above it, else below."""
     from PIL import ImageFont
 
     cols, rows = draw.im.size
-    colour, thick = (REPORTED, 3) if reported else (BELOW, 2)
     x0, y0, x1, y1 = box
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=SHADOW, width=thick + 2)
     draw.rectangle((x0, y0, x1, y1), outline=colour, width=thick)
     font = ImageFont.load_default(TEXT_SIZE)
-    text, height = f"{score:.2f}", TEXT_SIZE + 6
+    height = TEXT_SIZE + 6
     width = round(draw.textlength(text, font=font)) + 6
     left = min(max(round(x0) - 1, 0), cols - width)
     top = round(y0) - height - 2 if y0 >= height + 2 else min(round(y1) + 4, rows - height)
@@ -148,8 +163,8 @@ def _draw_finding(draw: ImageDraw, box: tuple[float, float, float, float], score
     draw.text((left + 3, top + height // 2), text, fill=colour, font=font, anchor="lm")
 
 
-def _dashed(draw: ImageDraw, box: tuple[float, float, float, float]) -> None:
-    """A dashed green rectangle on a dark one."""
+def draw_dashed(draw: ImageDraw, box: Corners) -> None:
+    """Draw a dashed green rectangle on a dark one."""
     x0, y0, x1, y1 = box
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=SHADOW, width=4)
     for ends in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):

@@ -16,7 +16,7 @@ from cxrcad.evaluation.records import Detail, FoldResult
 from cxrcad.report.crops import crop_px, truth_box_px, write_crop
 from cxrcad.report.html import Picture
 
-__all__ = ["Crop", "Gallery", "chosen", "gallery"]
+__all__ = ["Crop", "Gallery", "chosen", "gallery", "nodule_words", "read_scored"]
 
 HITS, FAR_HITS = "Hits, best score first", "Hits, worst localised"
 MISSES, FALSE_POSITIVES = "Misses, most obvious first", "False positives, highest score first"
@@ -76,7 +76,7 @@ def gallery(results: Sequence[FoldResult], folder: Path, most: int = 12) -> Gall
     for name in dict.fromkeys(crop.detail.case.name for crop in crops):  # each image is read once
         mine = [(index, crop) for index, crop in numbered if crop.detail.case.name == name]
         try:
-            radiograph = _read(mine[0][1].detail)
+            radiograph = read_scored(mine[0][1].detail)
         except CxrcadError as error:
             notes[name] = f"{name} is left out of the gallery: {error}"
             continue
@@ -91,7 +91,7 @@ def gallery(results: Sequence[FoldResult], folder: Path, most: int = 12) -> Gall
     return Gallery({name: tuple(pictures) for name, pictures in places.items()}, tuple(notes.values()))
 
 
-def _read(detail: Detail) -> Radiograph:
+def read_scored(detail: Detail) -> Radiograph:
     """The image that was scored. Raises CxrcadError where it cannot be read or is another one."""
     case = detail.case
     radiograph = read_case(case)
@@ -159,13 +159,13 @@ def _hit(scene: _Scene, hit: Hit, group: str) -> Crop:
     box = truth_box_px(scene.case, nodule)
     off = "distance unknown" if hit.distance_mm is None else f"{hit.distance_mm:.1f} mm from the nodule's centre"
     overlap = "" if box is None or finding is None else f", IoU of the boxes {finding.box_px.iou(box):.2f}"
-    caption = f"{scene.case.name}: score {hit.score:.2f}, {off}{overlap}; nodule: {_words(nodule)}"
+    caption = f"{scene.case.name}: score {hit.score:.2f}, {off}{overlap}; nodule: {nodule_words(nodule)}"
     return _crop(scene, group, f"Hit, {hit.score:.2f}", caption, finding, nodule)
 
 
 def _miss(scene: _Scene, number: int) -> Crop:
     nodule = scene.case.nodules[number]
-    start = f"{scene.case.name}: nodule of {_words(nodule)}; "
+    start = f"{scene.case.name}: nodule of {nodule_words(nodule)}; "
     low = next((hit for hit in scene.match.hits if hit.nodule == number), None)
     if low is not None:
         caption = f"{start}found with {low.score:.2f}, below the threshold {scene.threshold:.2f}"
@@ -186,7 +186,7 @@ def _false_positive(scene: _Scene, positive: FalsePositive) -> Crop:
     caption = f"{scene.case.name}: score {positive.score:.2f}{size}{place}; "
     if scene.case.nodules:
         nearest = min(scene.case.nodules, key=lambda nodule: math.dist(finding.center_px, (nodule.x_px, nodule.y_px)))
-        caption += f"nearest nodule ({_words(nearest)}) {_distance(scene.case, finding, nearest)} away"
+        caption += f"nearest nodule ({nodule_words(nearest)}) {_distance(scene.case, finding, nearest)} away"
     else:
         caption += "an image without a nodule"
     return _crop(scene, FALSE_POSITIVES, f"False positive, {positive.score:.2f}", caption, finding, None)
@@ -200,7 +200,7 @@ def _crop(scene: _Scene, group: str, title: str, caption: str, finding: Finding 
     return Crop(group, title, caption, scene.detail, part, finding, scene.threshold)
 
 
-def _words(nodule: Nodule) -> str:
+def nodule_words(nodule: Nodule) -> str:
     """The nodule as far as it is known: "18 mm, subtlety 4, l.upper lobe"."""
     size = "unknown size" if nodule.diameter_mm is None else f"{nodule.diameter_mm:.0f} mm"
     subtlety = None if nodule.subtlety is None else f"subtlety {nodule.subtlety}"
