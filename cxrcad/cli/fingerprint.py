@@ -1,0 +1,26 @@
+"""`cxrcad fingerprint`."""
+
+from __future__ import annotations
+
+import click
+
+from cxrcad.cli.options import with_settings
+from cxrcad.cli.progress import Bar
+from cxrcad.config import FingerprintConfig
+
+__all__ = ["command"]
+
+
+@click.command("fingerprint")
+@with_settings(FingerprintConfig, leave_out=("lesion", "protocol"))
+def command(config: FingerprintConfig) -> None:
+    """Tell whether a model has learned the traces of inserting: its scores on shams, which hold no nodule.
+
+    One place of each background is scored untouched, with two kinds of sham, and with a nodule. Give --fold and --data
+    to take only patients that the model was not trained on. Also written to fingerprint.md and fingerprint.json.
+    """
+    from cxrcad.evaluation.fingerprint import measure_fingerprint
+
+    with Bar("radiograph") as bar:
+        text = measure_fingerprint(config, bar)
+    click.echo(text, nl=False)
