@@ -22,6 +22,7 @@ __all__ = [
     "Zones",
     "compression",
     "insert_nodules",
+    "insert_shams",
     "load_projections",
     "outside_zone",
     "placement_zones",
@@ -156,19 +157,12 @@ def insert_nodules(
     `easy` multiplies the contrast (a curriculum starts above 1). A place that touches a nodule already there is not
     used.
     """
-    rows, cols = image.shape
     added = 0
     for _ in range(count):
-        zone = zones.outside if rng.random() < OUTSIDE_SHARE and len(zones.outside) else zones.lung
-        if not len(zone):
+        spot = _spot(nodules, zones, projections, rng)
+        if spot is None:
             continue
-        row, col = divmod(int(zone[rng.integers(len(zone))]), cols)
-        projection = projections[rng.integers(len(projections))]
-        height, width = projection.thickness.shape
-        top, left = row - height // 2, col - width // 2
-        window = slice(top, top + height), slice(left, left + width)
-        if top < 0 or left < 0 or top + height > rows or left + width > cols or nodules[window].any():
-            continue
+        window, projection = spot
         contrast = float(np.exp(rng.uniform(*np.log(CONTRAST)))) * easy
         background = image[window]
         kept = compression(background, zones.lung_level, WHITE)
@@ -177,6 +171,61 @@ def insert_nodules(
         nodules[window] |= outline
         added += 1
     return added
+
+
+def insert_shams(
+    image: NDArray[np.float32],
+    nodules: NDArray[np.bool_],
+    zones: Zones,
+    projections: tuple[Projection, ...],
+    *,
+    count: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Insert up to `count` pieces of background into `image` (0-1) as nodules would be, in place; their middles (n, 2).
+
+    A piece is the place itself, blurred, or another place, mirrored; its mean level is the place's. What takes one for
+    a nodule has learned the traces of inserting. None touches a nodule.
+    """
+    from scipy import ndimage
+
+    middles = []
+    for _ in range(count):
+        spot = _spot(nodules, zones, projections, rng)
+        if spot is None:
+            continue
+        window, projection = spot
+        place = image[window]
+        height, width = place.shape
+        if rng.random() < 0.5:
+            piece = ndimage.gaussian_filter(place, rng.uniform(1, 2))
+        else:
+            top, left = int(rng.integers(image.shape[0] - height)), int(rng.integers(image.shape[1] - width))
+            piece = image[top : top + height, left : left + width][:, ::-1]
+        weight = np.minimum(projection.thickness, 1) * compression(place, zones.lung_level, WHITE)
+        difference = piece - place
+        difference = difference - (weight * difference).sum() / weight.sum()
+        image[window] = np.clip(place + weight * difference, 0, 1)
+        middles.append((window[0].start + (height - 1) / 2, window[1].start + (width - 1) / 2))
+    return np.array(middles, dtype=np.float64).reshape(len(middles), 2)
+
+
+def _spot(
+    nodules: NDArray[np.bool_], zones: Zones, projections: tuple[Projection, ...], rng: np.random.Generator
+) -> tuple[tuple[slice, slice], Projection] | None:
+    """A window of the image and a projection that fills it; None where it touches a nodule or leaves the image."""
+    rows, cols = nodules.shape
+    zone = zones.outside if rng.random() < OUTSIDE_SHARE and len(zones.outside) else zones.lung
+    if not len(zone):
+        return None
+    row, col = divmod(int(zone[rng.integers(len(zone))]), cols)
+    projection = projections[rng.integers(len(projections))]
+    height, width = projection.thickness.shape
+    top, left = row - height // 2, col - width // 2
+    window = slice(top, top + height), slice(left, left + width)
+    if top < 0 or left < 0 or top + height > rows or left + width > cols or nodules[window].any():
+        return None
+    return window, projection
 
 
 def _mirrored(projection: Projection, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

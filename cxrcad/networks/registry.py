@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from cxrcad.config import NetworkConfig
@@ -9,6 +11,7 @@ from cxrcad.core import NetworkError
 from cxrcad.networks.deeplabv3plus import DeepLabV3Plus
 from cxrcad.networks.mosegnet import MOSegNet, mo_segnet_rows
 from cxrcad.networks.pspnet import PSPNet
+from cxrcad.networks.twolooks import TwoLooks
 
 __all__ = ["NETWORKS", "build_network", "tasks_of"]
 
@@ -24,10 +27,13 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
     """The untrained network that `config` names, for images whose shorter side is `side` pixels.
 
     `u-net` is MO-SegNet without ASPP (the paper's Figure 3 b). `table1` as norm means batch norm for PSPNet and
-    DeepLabV3+. Initial weights come from torch's global seed. Raises NetworkError.
+    DeepLabV3+. With `look`, the network is built for half the side and a second look stands beside it. Initial weights
+    come from torch's global seed. Raises NetworkError.
     """
     tasks = tasks_of(config)
     channels = tuple(name.strip() for name in config.channels.split(",") if name.strip())
+    if config.look:
+        return TwoLooks(build_network(replace(config, look=False), side // 2), channels, side)
     if config.network in ("mo-segnet", "u-net"):
         aspp = config.aspp and config.network == "mo-segnet"
         rows = mo_segnet_rows(tasks=tasks, norm=config.norm, aspp=aspp, skips=config.skips)

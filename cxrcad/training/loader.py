@@ -15,11 +15,14 @@ from cxrcad.config import AugmentConfig, TrainConfig
 from cxrcad.core import Case, TrainingError
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, load_projections, placement_zones
 from cxrcad.datasets.truth import lung_mask, truth_mask
 from cxrcad.imaging.preprocess import Geometry, to_grid
 
 __all__ = ["Batch", "Sample", "Source", "load_samples", "make_source"]
+
+PROJECTIONS = 1500  # of CT nodules, or of those from formulas, that a training draws from
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +120,14 @@ def make_source(samples: tuple[Sample, ...], config: TrainConfig, dataset: Datas
                 "--simulate needs the images' spacing in mm, and no training image has one; leave it out"
             )
         projections = load_projections(
-            config.augment.simulate, exclude_series=series, spacing_mm=spacing[0], count=1500, seed=config.seed
+            config.augment.simulate, exclude_series=series, spacing_mm=spacing[0], count=PROJECTIONS, seed=config.seed
         )
+        share = config.second.analytic_share if config.network.look else 0.0
+        if share:
+            more = round(PROJECTIONS * share / (1 - share))
+            projections += load_projections(
+                ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
+            )
         zones = tuple(
             None
             if s.lung is None or not s.lung.any()

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from cxrcad.core import DataError
-from cxrcad.datasets.simulate import CONTRAST, Projection, Zones, insert_nodules, load_projections, placement_zones
+from cxrcad.datasets.simulate import (
+    CONTRAST,
+    Projection,
+    Zones,
+    insert_nodules,
+    insert_shams,
+    load_projections,
+    placement_zones,
+)
 
 
 def ball(diameter_mm: int) -> np.ndarray:
@@ -123,3 +131,29 @@ def test_nodules_of_which_nothing_is_seen_are_an_error(tmp_path):
         DataError, match=r"air\.npz: nothing is seen of its nodules with pixels of 0\.7 mm; check their"
     ):
         load(tmp_path / "air.npz", count=1)
+
+
+def test_shams_change_the_background_but_not_its_level_and_keep_off_nodules(nodules):
+    rng = np.random.default_rng(4)
+    image = rng.uniform(0.3, 0.6, (200, 200)).astype(np.float32)
+    before, taken = image.copy(), np.zeros((200, 200), dtype=bool)
+    taken[:, :100] = True
+    zones = Zones(np.flatnonzero(np.ones((200, 200), bool)).astype(np.int32), np.zeros(0, np.int32), 0.45)
+    middles = insert_shams(image, taken, zones, load(nodules), count=30, rng=rng)
+    changed = np.abs(image - before) > 1e-6
+    assert 1 <= len(middles) < 30  # those that would touch the nodule are left out
+    assert not changed[:, :100].any()
+    assert changed[:, 100:].any()
+    rows, cols = np.nonzero(changed)
+    near = np.hypot(rows[:, None] - middles[:, 0], cols[:, None] - middles[:, 1]).min(1)
+    assert near.max() < 25  # half the diagonal of the largest projection
+    assert abs(float((image - before)[changed].mean())) < 0.02  # a nodule's contrast is 0.024 to 0.165
+    assert (image - before)[changed].min() < -0.02
+
+
+def test_no_sham_is_asked_for(nodules):
+    image = np.full((50, 50), 0.5, np.float32)
+    zones = Zones(np.arange(2500, dtype=np.int32), np.zeros(0, np.int32), 0.5)
+    middles = insert_shams(image, np.zeros((50, 50), bool), zones, (), count=0, rng=np.random.default_rng(0))
+    assert middles.shape == (0, 2)
+    assert (image == 0.5).all()

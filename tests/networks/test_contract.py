@@ -19,6 +19,8 @@ VARIANTS = [
     {"network": "deeplabv3plus", "norm": "group", "tasks": "single"},
     {"network": "pspnet"},
     {"network": "pspnet", "norm": "group", "tasks": "single"},
+    {"network": "mo-segnet", "norm": "group", "channels": "raw,local,blob", "look": True},
+    {"network": "u-net", "tasks": "single", "look": True},
 ]
 
 
@@ -61,7 +63,7 @@ def test_a_wrong_size_names_the_size_to_pad_to(name):
         net(torch.rand(1, 3, 96, 96))
 
 
-@pytest.mark.parametrize("values", [VARIANTS[0], VARIANTS[1], VARIANTS[5], VARIANTS[7]], ids=str)
+@pytest.mark.parametrize("values", [VARIANTS[0], VARIANTS[1], VARIANTS[5], VARIANTS[7], VARIANTS[9]], ids=str)
 def test_onnx_gives_the_same_probabilities_at_another_size(values, tmp_path):
     import onnxruntime
 

@@ -1,0 +1,101 @@
+"""Two looks: a network at half the side, and beside it a classifier of patches that judges every place at the full one.
+
+The first look (MO-SegNet or another) knows where it is in the chest and outlines what it finds; the second is trained
+on patches alone, thousands of nodules and of what looks like them, and on every place of the image at once in use.
+Their logits are averaged. Not in the paper: it belongs to this project's recipe.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cxrcad.networks.blocks import InputChannels, check_input
+
+__all__ = ["PATCH", "STRIDE", "PatchClassifier", "TwoLooks"]
+
+PATCH = 69
+"""Side of the patch that one judgement sees, pixels; 48 mm of a chest on a grid of 512."""
+
+STRIDE = 4
+"""Distance of the places that are judged in a whole image, pixels."""
+
+LAYERS = ((16, 1), (24, 2), (32, 1), (48, 2), (64, 1), (64, 1), (96, 2), (96, 1), (128, 1))
+"""Width and stride of each 3x3 convolution; no padding, so that a patch and a place of an image are one thing."""
+
+DENSE_FROM = 6
+"""The layer whose stride becomes a dilation in a whole image: places then lie 4 pixels apart instead of 8."""
+
+
+class PatchClassifier(nn.Module):
+    """A nodule in the middle? Patches (N, C, 69, 69) -> (N,) logits; `judge_all` gives an image's (B, H/4, W/4).
+
+    Batch norm throughout: patches come by the hundred, and in use its running statistics count.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        for width, _ in LAYERS:
+            self.convs.append(nn.Conv2d(channels, width, 3, bias=False))
+            self.norms.append(nn.BatchNorm2d(width))
+            channels = width
+        self.last = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        x = patches
+        for place, (_, stride) in enumerate(LAYERS):
+            x = self._layer(place, x, stride, 1)
+        logits: Tensor = self.last(functional.dropout(x, 0.2, self.training))
+        return logits[:, 0, 0, 0]
+
+    def judge_all(self, image: Tensor) -> Tensor:
+        """The logits of the patches about pixels 2, 6, 10 ... of (B, C, H, W), sides multiples of 4; edges repeated."""
+        half = PATCH // 2
+        x = functional.pad(image, (half - 2, half + 2, half - 2, half + 2), mode="replicate")
+        dilation = 1
+        for place, (_, stride) in enumerate(LAYERS):
+            dense = place >= DENSE_FROM
+            x = self._layer(place, x, 1 if dense else stride, dilation)
+            dilation *= stride if dense else 1
+        logits: Tensor = self.last(x)
+        return logits[:, 0]
+
+    def _layer(self, place: int, x: Tensor, stride: int, dilation: int) -> Tensor:
+        weight = cast("Tensor", self.convs[place].weight)
+        return functional.relu(self.norms[place](functional.conv2d(x, weight, None, stride, 0, dilation)))
+
+
+class TwoLooks(nn.Module):
+    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `first` at half the side, `second` at the full one.
+
+    The nodule's logit is (1 - `share`) x the first look's + `share` x the second's; the lungs are the first look's.
+    H and W must be multiples of twice the first look's.
+    """
+
+    share: Tensor
+
+    def __init__(self, first: nn.Module, channels: tuple[str, ...], side: int) -> None:
+        super().__init__()
+        self.multiple = 2 * int(getattr(first, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module)
+        self.first = first
+        self.inputs = InputChannels(channels, side)
+        self.second = PatchClassifier(len(channels))
+        self.register_buffer("share", torch.tensor(0.5))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        check_input(x, self.multiple)
+        looked = self.first(functional.avg_pool2d(x, 2))
+        outputs = {task: _enlarged(logits, 2) for task, logits in looked.items()}
+        judged = _enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE)
+        found = outputs["nodule"][:, 1:] - outputs["nodule"][:, :1]
+        nodule = (1 - self.share) * found + self.share * judged
+        outputs["nodule"] = torch.cat([torch.zeros_like(nodule), nodule], dim=1)
+        return outputs
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

@@ -1,0 +1,188 @@
+"""What the second look learns from: patches about nodules, and about what looks like one, cut from training images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from cxrcad.config import TrainConfig
+from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, insert_shams
+from cxrcad.networks.blocks import InputChannels
+from cxrcad.networks.twolooks import PATCH
+from cxrcad.training.loader import Sample
+
+__all__ = ["Ground", "PatchSource", "make_grounds", "peaks"]
+
+POSITIVE_SHARE = 0.3  # of an image's patches that show a nodule
+OFF_CENTRE_PX = (1.5, 3.0)  # how far from a nodule's middle it is still one: half its radius, within these
+CLEAR_PX = 3.5  # a patch whose middle is nearer than this to a nodule's edge is neither
+RING_PX = (5.0, 14.0)  # beside a nodule's edge, where its neighbourhood is no nodule
+THORAX_PX = 8  # beyond the lung fields, and all between them
+PEAKS, PEAK_DISTANCE_PX = 33, 11  # look-alikes kept of an image
+
+Points = NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class Ground:
+    """A training image as ground for patches: `thorax` holds flat pixel indices, `hard` (n, 2) look-alikes' pixels."""
+
+    sample: Sample
+    zones: Zones
+    thorax: NDArray[np.int32]
+    hard: Points
+
+    def take(self, judged: NDArray[np.float32]) -> None:
+        """Take the peaks of `judged` (H, W) away from the image's own nodules for its look-alikes."""
+        found = peaks(judged, self.thorax, PEAKS).astype(np.float64)
+        self.hard = found[_apart(found, _nodules(self.sample.nodules))]
+
+
+def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tuple[Ground, ...]:
+    """The samples that have lung fields, each with the spots of its blob channel as the first look-alikes."""
+    grounds = []
+    for sample, zone in zip(samples, zones, strict=True):
+        if zone is None or sample.lung is None:
+            continue
+        ground = Ground(sample, zone, _thorax(sample.lung), np.zeros((0, 2)))
+        with torch.no_grad():
+            blob = InputChannels(("blob",), min(sample.image.shape))(_tensor(sample.image))
+        ground.take(blob[0, 0].numpy())
+        grounds.append(ground)
+    return tuple(grounds)
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSource:
+    """Grounds, what is projected into them, and the settings that say how patches are drawn and changed."""
+
+    grounds: tuple[Ground, ...]
+    projections: tuple[Projection, ...]
+    inputs: InputChannels
+    config: TrainConfig
+
+    def draw(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Patches (N, C, 69, 69) and labels (N,), 1 for a nodule, of `batch` images drawn by `rng`."""
+        chosen = rng.integers(len(self.grounds), size=self.config.batch)
+        drawn = [self._one(self.grounds[int(index)], step, rng) for index in chosen]
+        return torch.cat([patches for patches, _ in drawn]), torch.cat([labels for _, labels in drawn])
+
+    def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        settings = self.config.augment
+        image = ground.sample.image.astype(np.float32) / np.float32(255)
+        nodules = ground.sample.nodules.copy()
+        easy = 1 + (settings.simulate_easy - 1) * max(0.0, 1 - step / settings.simulate_easy_steps)
+        count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
+        insert_nodules(image, nodules, ground.zones, self.projections, count=count, easy=easy, rng=rng)
+        traces = insert_shams(
+            image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng
+        )
+        truth = _nodules(nodules)
+        with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.second.patches), rng)
+        without = self._without(ground, truth, traces, rng)[: self.config.second.patches - len(with_nodule)]
+        points = np.concatenate([with_nodule, without])
+        labels = torch.from_numpy(np.arange(len(points)) < len(with_nodule)).float()
+        with torch.no_grad():
+            channels = self.inputs(self._exposed(image, rng))
+            return _cut(channels, points, self.config, rng), labels
+
+    def _without(self, ground: Ground, truth: Points, traces: Points, rng: np.random.Generator) -> Points:
+        """Places without a nodule, in the order in which they are wanted: traces, look-alikes, rings, any others."""
+        wanted = self.config.second.patches
+        hard = rng.permutation(ground.hard)[: wanted // 3]
+        turn, away = rng.uniform(0, 2 * np.pi, len(truth)), rng.uniform(*RING_PX, len(truth))
+        ring = truth[:, :2] + (truth[:, 2] + away)[:, None] * np.stack([np.sin(turn), np.cos(turn)], 1)
+        anywhere = rng.choice(ground.thorax, wanted)
+        other = np.stack(np.divmod(anywhere, ground.sample.image.shape[1]), 1)
+        found = np.concatenate([traces, hard, ring, other])
+        found = found + rng.uniform(-1, 1, found.shape)
+        return found[_apart(found, truth)]
+
+    def _exposed(self, image: NDArray[np.float32], rng: np.random.Generator) -> Tensor:
+        """The image (1, 1, H, W) with brightness, contrast, gamma, sharpness and noise changed."""
+        from scipy import ndimage
+
+        settings = self.config.augment
+        contrast, brightness = rng.uniform(-settings.brightness, settings.brightness, 2) * (1, 0.5)
+        image = np.clip((image - 0.5) * (1 + contrast) + 0.5 + brightness, 0, 1)
+        image = image ** (2 ** rng.uniform(-settings.gamma, settings.gamma))
+        if rng.random() < 0.5:
+            image = ndimage.gaussian_filter(image, rng.uniform(0, 1))
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0, settings.gaussian_noise)
+        return torch.from_numpy(np.clip(image + noise, 0, 1).astype(np.float32))[None, None]
+
+
+def peaks(values: NDArray[np.float32], within: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """(n, 2) pixels of the `count` highest local maxima of `values` (H, W) at the flat indices `within`."""
+    from scipy import ndimage
+
+    top = (values == ndimage.maximum_filter(values, PEAK_DISTANCE_PX)).ravel()
+    found = within[top[within]]
+    found = found[np.argsort(-values.ravel()[found], kind="stable")[:count]]
+    return np.stack(np.divmod(found.astype(np.int64), values.shape[1]), 1)
+
+
+def _tensor(image: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(image.astype(np.float32) / np.float32(255))[None, None]
+
+
+def _thorax(lung: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Flat indices of the lung fields, a margin around them, and what lies between them."""
+    from scipy import ndimage
+
+    place = ndimage.binary_dilation(lung, iterations=THORAX_PX)
+    for row in np.flatnonzero(lung.any(1)):
+        cols = np.flatnonzero(lung[row])
+        place[row, cols[0] : cols[-1] + 1] = True
+    return np.flatnonzero(place).astype(np.int32)
+
+
+def _nodules(mask: NDArray[np.bool_]) -> Points:
+    """(n, 3): row, column and radius, pixels, of each nodule in a mask."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    which = np.arange(1, count + 1)
+    middle = np.array(ndimage.center_of_mass(mask, labels, which)).reshape(count, 2)
+    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    return np.column_stack([middle, np.sqrt(area / np.pi)])
+
+
+def _about(truth: Points, count: int, rng: np.random.Generator) -> Points:
+    """`count` places about the nodules' middles, each nodule in turn; none where there is no nodule."""
+    if not len(truth):
+        return np.zeros((0, 2))
+    nodule = truth[np.arange(count) % len(truth)]
+    reach = np.clip(nodule[:, 2] / 2, *OFF_CENTRE_PX)[:, None]
+    return np.asarray(nodule[:, :2] + rng.uniform(-1, 1, (count, 2)) * reach)
+
+
+def _apart(points: Points, truth: Points) -> NDArray[np.bool_]:
+    """Which points lie off every nodule's edge by CLEAR_PX."""
+    away = np.linalg.norm(points[:, None] - truth[None, :, :2], axis=2) - truth[None, :, 2]
+    return np.asarray((away > CLEAR_PX).all(1))
+
+
+def _cut(channels: Tensor, points: Points, config: TrainConfig, rng: np.random.Generator) -> Tensor:
+    """Patches about `points` (row, column) of `channels` (1, C, H, W), each turned, scaled and maybe mirrored."""
+    settings, count = config.augment, len(points)
+    height, width = channels.shape[2:]
+    limit = np.deg2rad(settings.rotate_degrees)
+    angle = rng.uniform(-limit, limit, count)
+    scale = np.exp2(rng.uniform(-settings.zoom, settings.zoom, (count, 1)) + rng.uniform(-0.07, 0.07, (count, 2)))
+    mirror = rng.choice((-1.0, 1.0), count) if settings.mirror else np.ones(count)
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(count, 2, 2)
+    turn = turn * scale[:, None, :] * np.stack([mirror, np.ones(count)], 1)[:, None, :]
+    half = np.array([width - 1, height - 1]) / 2  # grid_sample measures from the middle, in these
+    matrix = np.concatenate([turn * (PATCH // 2) / half[:, None], (points[:, ::-1] / half - 1)[:, :, None]], 2)
+    size = [count, channels.shape[1], PATCH, PATCH]
+    grid = functional.affine_grid(torch.from_numpy(matrix.astype(np.float32)), size, align_corners=True)
+    return functional.grid_sample(
+        channels.expand(count, -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=True
+    )

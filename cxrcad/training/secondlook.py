@@ -1,0 +1,207 @@
+"""The second look trained on patches, beside a first look that stays as it is; then both weighed and packaged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from cxrcad.config import TrainConfig, to_dict
+from cxrcad.core import TrainingError, UsageError
+from cxrcad.datasets.folds import Split
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.inference.bundle import Bundle, resolve_model
+from cxrcad.inference.findings import find
+from cxrcad.jobs import Progress, sha256_of, write_json
+from cxrcad.networks.registry import build_network
+from cxrcad.networks.twolooks import TwoLooks
+from cxrcad.training.device import Backend, channels_last, open_backend
+from cxrcad.training.export import export_fold, load_network
+from cxrcad.training.loader import Sample, load_samples, make_source
+from cxrcad.training.patches import Ground, PatchSource, make_grounds
+from cxrcad.training.trainer import CHECKPOINT, State, follow, learning_rate, new_state, predict
+
+__all__ = ["train_second_look"]
+
+SHARES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+"""Weights of the second look's logit that are tried on the validation cases."""
+
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""False positives an image at which the sensitivity is averaged to choose one."""
+
+SOFT = 0.02  # labels are 0.02 and 0.98: an outline is no certainty
+
+
+def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress) -> Path:
+    """The folder of a finished fold whose model has two looks; the first is `config.init`, a model at half the side.
+
+    Patches are drawn from the training cases that have lung masks, with nodules, shams and look-alikes in them; the
+    look-alikes are found anew `config.second.minings` times, by the network as it then is. The second look's share is
+    the one with the best mean sensitivity on the validation cases. Raises UsageError, TrainingError, DataError.
+    """
+    first = _first_look(config, dataset, split)
+    config = replace(config, init=str(first.folder))
+    backend = open_backend(config)
+    torch.manual_seed(config.seed)
+    network = build_network(config.network, config.grid.side)
+    assert isinstance(network, TwoLooks)
+    network.first.load_state_dict(load_network(first.folder).state_dict())
+    state = new_state(channels_last(network.second), config)
+    cases = {case.name: case for case in dataset.cases}
+    source = make_source(
+        load_samples([cases[name] for name in split.train], config, network.multiple), config, dataset, split.train
+    )
+    validation = load_samples([cases[name] for name in split.validation], config, network.multiple)
+    patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, network.inputs, config)
+    if not patches.grounds:
+        raise TrainingError("no training case has a lung mask, and a second look is trained in and about the lungs")
+    total = config.max_steps or config.epochs * source.steps_per_epoch
+    if config.resume and (folder / CHECKPOINT).is_file():
+        record = state.load(folder / CHECKPOINT)
+        for ground, hard in zip(patches.grounds, record["hard"], strict=True):
+            ground.hard = np.array(hard, dtype=np.float64).reshape(-1, 2)
+        progress.note(f"fold {split.fold}: going on from step {state.step}")
+    for module in (state.network, state.average):
+        module.to(backend.device)
+    network.to(backend.device)
+    progress.start(f"fold {split.fold}, second look", total, state.step)
+    _run(state, network, patches, total, backend, folder, progress)
+    network.second.load_state_dict((state.average if config.ema else state.network).state_dict())
+    entry = _weigh(network, validation, config, backend)
+    entry = {"step": state.step, "loss": round(state.loss_sum / max(1, state.loss_steps), 6), **entry}
+    state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
+    write_json(folder / "history.json", list(state.history))
+    progress.note(
+        f"second look's share {entry['share']:g}: validation F1 {entry['f1']:.3f} (first look alone "
+        f"{entry['f1_first']:.3f}, second alone {entry['f1_second']:.3f})"
+    )
+    return export_fold(network, config, source.samples, validation, folder, state.history, state.seconds)
+
+
+def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
+    """The model that `--init` names, or that fold of the run it names. Raises UsageError, TrainingError, ModelError."""
+    if config.init is None:
+        raise UsageError("--look needs a first look: name a model, or a run, at half the side with --init")
+    fold = Path(config.init) / f"fold{split.fold}"
+    bundle = resolve_model(fold if fold.is_dir() else config.init)
+    wanted = to_dict(replace(config.network, look=False))
+    own = {name: bundle.card["network"].get(name, wanted[name]) for name in wanted}
+    if own != wanted or bundle.grid.side * 2 != config.grid.side:
+        other = ", ".join(f"{name} {own[name]}" for name in wanted if own[name] != wanted[name])
+        raise TrainingError(
+            f"--init {config.init}: its side is {bundle.grid.side}{other and ', its ' + other}; a first look has half "
+            f"the --side of {config.grid.side} and this training's --network, --norm, --tasks and --channels"
+        )
+    held = {*split.validation, *split.test}
+    seen = [c.name for c in dataset.cases if c.name in held and sha256_of(c.image) in bundle.training_images]
+    if seen:
+        raise TrainingError(
+            f"--init {config.init}: was trained on {len(seen)} of the fold's validation and test cases ({seen[0]}); "
+            "name the run's fold that held them out"
+        )
+    return bundle
+
+
+def _run(
+    state: State,
+    network: TwoLooks,
+    patches: PatchSource,
+    total: int,
+    backend: Backend,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    config = patches.config
+    started, before = time.monotonic(), state.seconds
+    minings = {round(total * (turn + 1) / (config.second.minings + 1)) for turn in range(config.second.minings)}
+    while state.step < total:
+        loss = _step(state, patches, total, config, backend)
+        if not np.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
+        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+        state.step += 1
+        if state.step in minings:
+            network.second.load_state_dict(state.average.state_dict())
+            _mine(network, patches.grounds, backend)
+        state.seconds = before + time.monotonic() - started
+        progress.step(state.step, state.loss_sum / state.loss_steps)
+        if state.step % config.checkpoint_steps == 0 or state.step == total:
+            state.save(folder / CHECKPOINT, hard=[ground.hard.round(1).tolist() for ground in patches.grounds])
+
+
+def _step(state: State, patches: PatchSource, total: int, config: TrainConfig, backend: Backend) -> float:
+    rng = np.random.default_rng([config.seed, state.step])
+    torch.manual_seed(int(rng.integers(2**62)))  # dropout
+    images, labels = (tensor.to(backend.device) for tensor in patches.draw(state.step, rng))
+    state.network.train()
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(config, state.step, total)
+    with backend.autocast():
+        logits = state.network(images.contiguous(memory_format=torch.channels_last))
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), labels * (1 - 2 * SOFT) + SOFT)
+    state.optimizer.zero_grad()
+    backend.backward(loss)
+    state.optimizer.step()
+    follow(state.average, state.network, min(config.ema, (1 + state.step) / (10 + state.step)))
+    return float(loss.detach())
+
+
+@torch.no_grad()
+def _mine(network: TwoLooks, grounds: Sequence[Ground], backend: Backend) -> None:
+    """Find each image's look-alikes: what the second look, as it is, takes for nodules outside them."""
+    network.eval()
+    for ground in grounds:
+        image = torch.from_numpy(ground.sample.image.astype(np.float32) / np.float32(255))[None, None]
+        with backend.autocast():
+            judged = network.second.judge_all(network.inputs(image.to(backend.device)))[:, None]
+        size = tuple(ground.sample.image.shape)
+        whole = functional.interpolate(judged.float(), size=size, mode="bilinear", align_corners=False)
+        ground.take(whole[0, 0].cpu().numpy())
+
+
+def _weigh(network: TwoLooks, validation: Sequence[Sample], config: TrainConfig, backend: Backend) -> dict[str, Any]:
+    """Set the share with the best mean sensitivity at RATES on the validation cases; what it and either look reach."""
+    looks = []
+    for sample in validation:
+        maps: dict[float, NDArray[np.float32]] = {}
+        for share in (0.0, 1.0):
+            network.share.fill_(share)
+            probability = predict(network, sample.image, backend)["nodule"].astype(np.float64).clip(1e-9, 1 - 1e-9)
+            maps[share] = np.log(probability / (1 - probability)).astype(np.float32)
+        looks.append((maps[0.0], maps[1.0]))
+    scored = {share: _scored(share, looks, validation, config) for share in SHARES}
+    best = max(SHARES, key=lambda share: (scored[share][0], scored[share][1]))
+    network.share.fill_(best)
+    return {
+        "share": best,
+        "f1": round(scored[best][1], 4),
+        "f1_first": round(scored[0.0][1], 4),
+        "f1_second": round(scored[1.0][1], 4),
+        "mean_sensitivity": {f"{share:g}": round(value[0], 4) for share, value in scored.items()},
+    }
+
+
+def _scored(
+    share: float,
+    looks: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    validation: Sequence[Sample],
+    config: TrainConfig,
+) -> tuple[float, float]:
+    """Mean sensitivity at RATES (0 where a rate is not reached), and the best F1."""
+    matches = []
+    for (first, second), sample in zip(looks, validation, strict=True):
+        joined = 1 / (1 + np.exp(-((1 - share) * first + share * second)))
+        findings = find(joined.astype(np.float32), None, sample.geometry, config.find)
+        matches.append(match_image(sample.case, findings, HitRule()))
+    curve = froc(matches)
+    mean = float(np.mean([sensitivity_at(curve, rate) or 0.0 for rate in RATES]))
+    return mean, score_at_threshold(matches, best_f1_threshold(matches)).f1

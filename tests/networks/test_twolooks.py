@@ -1,0 +1,71 @@
+"""The second look: a patch and a place of a whole image are one thing, and the looks' logits are averaged."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from cxrcad.config import NetworkConfig, build
+from cxrcad.networks.registry import build_network
+from cxrcad.networks.twolooks import PATCH, STRIDE, PatchClassifier, TwoLooks
+
+
+@pytest.fixture(scope="module")
+def classifier() -> PatchClassifier:
+    torch.manual_seed(0)
+    made = PatchClassifier(3)
+    for _ in range(3):  # running statistics of their own
+        made(torch.rand(16, 3, PATCH, PATCH))
+    return made.eval()
+
+
+@pytest.mark.parametrize(("row", "col"), [(9, 10), (14, 21), (20, 9)])
+def test_a_place_of_an_image_is_judged_as_the_patch_about_it(classifier, row, col):
+    image = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        places = classifier.judge_all(image)
+        y, x, half = STRIDE * row + 2, STRIDE * col + 2, PATCH // 2
+        patch = image[:, :, y - half : y + half + 1, x - half : x + half + 1]
+        alone = classifier(patch)
+    assert places.shape == (1, 32, 40)
+    assert float(alone) == pytest.approx(float(places[0, row, col]), abs=1e-4)
+
+
+def test_at_the_edge_the_image_goes_on_as_its_last_pixels(classifier):
+    image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+    half = PATCH // 2
+    with torch.inference_mode():
+        corner = functional.pad(image, (half, half, half, half), mode="replicate")[:, :, 2 : 2 + PATCH, 2 : 2 + PATCH]
+        assert float(classifier(corner)) == pytest.approx(float(classifier.judge_all(image)[0, 0, 0]), abs=1e-4)
+
+
+def two_looks(share: float) -> TwoLooks:
+    torch.manual_seed(1)
+    net = build_network(build(NetworkConfig, {"norm": "group", "channels": "raw,local", "look": True}), 128)
+    assert isinstance(net, TwoLooks)
+    net.share.fill_(share)
+    return net.eval()
+
+
+def margin(outputs: dict[str, torch.Tensor]) -> np.ndarray:
+    return (outputs["nodule"][:, 1] - outputs["nodule"][:, 0]).numpy()
+
+
+def test_the_first_look_alone_is_the_network_at_half_the_side():
+    net, image = two_looks(0.0), torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        alone, outputs = net.first(functional.avg_pool2d(image, 2)), net(image)
+    enlarged = {
+        task: functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        for task, x in alone.items()
+    }
+    np.testing.assert_allclose(margin(outputs), margin(enlarged), atol=1e-5)
+    np.testing.assert_allclose(outputs["lung"].numpy(), enlarged["lung"].numpy(), atol=1e-5)
+
+
+def test_the_logits_are_averaged_by_the_share():
+    image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(6))
+    with torch.inference_mode():
+        first, second, both = (margin(two_looks(share)(image)) for share in (0.0, 1.0, 0.25))
+    np.testing.assert_allclose(both, 0.75 * first + 0.25 * second, atol=1e-5)
+    assert np.abs(first - second).max() > 0.01

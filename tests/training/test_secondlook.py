@@ -1,0 +1,108 @@
+"""A second look trained beside a first one: what it takes for a start, writes, resumes and refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from cxrcad.config import TrainConfig, build
+from cxrcad.core import TrainingError, UsageError
+from cxrcad.inference.bundle import load_bundle
+from cxrcad.training.crossval import train
+
+SHARED = {
+    "fold": "1", "threads": 1, "precision": "fp32", "norm": "group", "channels": "raw,local", "normals": True,
+    "min_area_mm2": 30, "peak_distance_mm": 20,
+}  # fmt: skip
+LOOK = {"side": 64, "look": True, "batch": 2, "patches": 12, "minings": 1, "max_steps": 6, "ema": 0.9,
+        "checkpoint_steps": 3, "simulate": "analytic", "simulate_count": 2}  # fmt: skip
+
+
+def first_look(data: Path, run: Path, **values) -> Path:
+    return train(build(TrainConfig, {**SHARED, "side": 32, "epochs": 1, "data": data, "run": run, **values}))
+
+
+def second_look(data: Path, run: Path, init: Path | None, **values) -> Path:
+    return train(build(TrainConfig, {**SHARED, **LOOK, "data": data, "run": run, "init": init and str(init), **values}))
+
+
+@pytest.fixture(scope="module")
+def first(tiny_data, tmp_path_factory) -> Path:
+    return first_look(tiny_data, tmp_path_factory.mktemp("runs") / "first")
+
+
+@pytest.fixture(scope="module")
+def second(tiny_data, first, tmp_path_factory) -> Path:
+    return second_look(tiny_data, tmp_path_factory.mktemp("runs") / "second", first)
+
+
+def test_the_model_has_the_first_look_as_it_was_and_a_second_that_learned(first, second):
+    before, after = (load_file(run / "fold1" / "model" / "model.safetensors") for run in (first, second))
+    for name, weights in before.items():
+        np.testing.assert_array_equal(after[f"first.{name}"], weights)
+    assert np.abs(after["second.last.weight"]).max() > 0
+    (entry,) = json.loads((second / "fold1" / "history.json").read_text())
+    assert entry["step"] == 6
+    assert float(after["share"]) == pytest.approx(entry["share"])
+    assert entry["mean_sensitivity"][f"{entry['share']:g}"] == max(entry["mean_sensitivity"].values())
+
+
+def test_the_card_counts_the_first_look_s_training_and_serves_at_the_full_side(first, second):
+    bundle = load_bundle(second / "fold1" / "model")
+    assert bundle.card["network"]["look"] is True
+    assert (bundle.grid.side, bundle.multiple) == (64, 32)
+    assert bundle.card["training"]["init"]["sha256"] == load_bundle(first / "fold1" / "model").sha256
+    assert bundle.training_images >= load_bundle(first / "fold1" / "model").training_images
+
+
+def test_a_resumed_training_ends_with_the_same_weights(tiny_data, first, second, tmp_path):
+    run = tmp_path / "stopped"
+    second_look(tiny_data, run, first)
+    checkpoint = run / "fold1" / "checkpoint.safetensors"
+    finished = load_file(checkpoint)
+    _back_to_step_3(tiny_data, first, tmp_path / "half", run)
+    second_look(tiny_data, run, first, resume=True)
+    for name, weights in load_file(checkpoint).items():
+        np.testing.assert_array_equal(weights, finished[name], err_msg=name)
+
+
+def _back_to_step_3(data: Path, first: Path, place: Path, run: Path) -> None:
+    """Leave `run` as a training that was stopped after its third step, before it mined."""
+    from cxrcad.training import secondlook
+
+    class Stopped(Exception):
+        pass
+
+    class Watch:
+        def start(self, title, total_steps, done_steps): ...
+
+        def note(self, text): ...
+
+        def step(self, done_steps, loss=None):
+            if done_steps == 4:
+                raise Stopped
+
+    assert secondlook  # the loop that is stopped
+    config = build(TrainConfig, {**SHARED, **LOOK, "data": data, "run": place, "init": str(first)})
+    with pytest.raises(Stopped):
+        train(config, Watch())
+    (run / "fold1" / "checkpoint.safetensors").write_bytes((place / "fold1" / "checkpoint.safetensors").read_bytes())
+    for name in ("card.json", "model.onnx", "model.safetensors"):
+        (run / "fold1" / "model" / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"init": None}, UsageError, "--look needs a first look"),
+        ({"side": 96}, TrainingError, "its side is 32; a first look has half the --side of 96"),
+        ({"norm": "batch"}, TrainingError, "its side is 32, its norm group; a first look has"),
+        ({"fold": "2"}, TrainingError, r"was trained on \d+ of the fold's validation and test cases"),
+    ],
+)
+def test_a_first_look_that_does_not_fit_or_leaks_is_refused(tiny_data, first, tmp_path, values, error, words):
+    init = values.pop("init", first / "fold1")
+    with pytest.raises(error, match=words):
+        second_look(tiny_data, tmp_path / "run", init, **values)
