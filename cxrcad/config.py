@@ -21,11 +21,13 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FindConfig",
+    "FingerprintConfig",
     "GridConfig",
     "LossConfig",
     "NetworkConfig",
     "PhantomConfig",
     "ReproduceConfig",
+    "RobustnessConfig",
     "Setting",
     "TrainConfig",
     "build",
@@ -82,11 +84,19 @@ PROTOCOLS: Mapping[str, str] = {
 """The images that each protocol scores; its hit rule and figures are in `cxrcad.evaluation.protocols`."""
 
 
+LESIONS = ("nodule", "effusion")
+
+
 @dataclass(frozen=True)
 class DataConfig:
-    """A data set in JSRT's layout, and how it is divided."""
+    """A data set in JSRT's layout (effusion: in the NIH layout), and how it is divided."""
 
-    data: Path | None = setting(None, "folder in JSRT's layout: CLNDAT_EN.txt, CNNDAT_EN.TXT, images, scr")
+    data: Path | None = setting(
+        None,
+        "folder in JSRT's layout: CLNDAT_EN.txt, CNNDAT_EN.TXT, images, scr; with --lesion effusion in the NIH layout: "
+        "metadata.csv, effusion.json, images, lungs",
+    )
+    lesion: str = setting("nodule", "what is looked for: nodule, or effusion (section 4.3)", choices=LESIONS)
     protocol: str = setting(
         "paper",
         "images and hit rule: paper (154 positives), jsrt-140 (nodules in the lung fields), jsrt-247 (with the 93 "
@@ -109,6 +119,7 @@ class NetworkConfig:
     channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob (the paper: raw)")
     aspp: bool = setting(True, "atrous spatial pyramid pooling between encoder and decoder (Figure 3)")
     skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")
+    look: bool = setting(False, "a second look: every place judged at the full side, the network at half of it")
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,16 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class SecondLookConfig:
+    """What the second look (--look) is trained on."""
+
+    patches: int = setting(32, "patches cut from each image that is drawn", low=8, high=256)
+    analytic_share: float = setting(0.0, "part of the projected nodules that come from formulas", low=0, high=0.9)
+    shams: int = setting(2, "pieces of background inserted into each image, that are no nodules", low=0, high=10)
+    minings: int = setting(4, "times that look-alikes are searched for anew in the training images", low=0, high=50)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """`cxrcad train`: everything that decides the weights."""
 
@@ -156,6 +177,7 @@ class TrainConfig:
     loss: LossConfig = part(LossConfig)
     augment: AugmentConfig = part(AugmentConfig)
     find: FindConfig = part(FindConfig)
+    second: SecondLookConfig = part(SecondLookConfig)
     fold: str | None = setting(
         None,
         "fold to hold out, 1-5, or all (default: 1; with --resume, the run's)",
@@ -207,6 +229,7 @@ class DetectConfig:
 
     find: FindChanges = part(FindChanges)
     model: str | None = setting(None, "packaged model by name, or a folder with one, or a run's fold")
+    lesion: str | None = setting(None, "what the model must be made for (default: any; its card says)", choices=LESIONS)
     device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
     min_score: float | None = setting(
         None, "report candidates from this score, below the threshold too (0: all)", low=0, high=1
@@ -326,6 +349,9 @@ class PhantomConfig:
     format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
 
 
+LIMIT = "take only this many radiographs (simulate: an even number, half of them with a nodule)"
+
+
 @dataclass(frozen=True)
 class SimulateConfig:
     """`cxrcad simulate`."""
@@ -346,12 +372,65 @@ class SimulateConfig:
     )
     seed: int | None = setting(None, "seed (default: the preset's, 2000; else 0)", low=0)
     format: str = setting("png", "file format of the images", choices=("img", "dcm", "png"))
-    limit: int | None = setting(
-        None, "write only this many of the set, half of them with a nodule: an even number", low=2
-    )
+    limit: int | None = setting(None, LIMIT, low=2)
     sham: bool = setting(False, "insert pieces of background instead of nodules: shams.csv, and no nodule")
+
+
+@dataclass(frozen=True)
+class RobustnessConfig:
+    """`cxrcad robustness`."""
+
+    data: DataConfig = part(DataConfig)
+    model: str | None = setting(
+        None, "packaged model by name, or a folder with one, or a run's fold (default: the packaged model)"
+    )
+    fold: str = setting(
+        "all", "fold whose test cases are scored, 1-5, or all", choices=("1", "2", "3", "4", "5", "all")
+    )
+    alterations: str | None = setting(None, "alterations, comma-separated (default: all; docs/EVALUATION.md has them)")
+    limit: int | None = setting(None, LIMIT, low=1)
+    seed: int = setting(0, "seed of the noise and of where things are drawn", low=0)
+    runs: Path = setting(Path("runs"), "folder of the runs")
+    out: Path | None = setting(None, "folder of the results (default: runs/NAME for a model, there the fold's)")
+    resamples: int = setting(
+        10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0, high=100_000
+    )
+    bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
+    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
+    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+
+
+@dataclass(frozen=True)
+class FingerprintConfig:
+    """`cxrcad fingerprint`."""
+
+    data: DataConfig = part(DataConfig)
+    model: str | None = setting(
+        None, "packaged model by name, or a folder with one, or a run's fold (default: the packaged model)"
+    )
+    backgrounds: Path | None = setting(
+        None, "folder of radiographs without nodules: the NIH layout (metadata.csv, images, lungs), or JSRT's normals"
+    )
+    nodules: Path | None = setting(None, "CT nodules (.npz), or analytic: nodules from formulas")
+    fold: str | None = setting(
+        None,
+        "take only backgrounds of the patients in this fold's test cases of --data, 1-5, or all (default: every one)",
+        choices=("1", "2", "3", "4", "5", "all"),
+    )
+    limit: int | None = setting(None, LIMIT, low=1)
+    seed: int = setting(0, "seed of which radiographs, nodules and places are taken", low=0)
+    bound: float = setting(0.05, "change of the mean score by a sham that is small enough, score 0-1", low=0, high=1)
+    runs: Path = setting(Path("runs"), "folder of the runs")
+    out: Path | None = setting(None, "folder of the results (default: runs/NAME for a model, there the fold's)")
+    resamples: int = setting(
+        10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0, high=100_000
+    )
+    bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
+    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
+    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
 
 
 ALL_CONFIGS: tuple[type, ...] = (
     *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig, SimulateConfig),
+    *(RobustnessConfig, FingerprintConfig),
 )

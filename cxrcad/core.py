@@ -168,8 +168,9 @@ class Nodule:
 class Case:
     """A radiograph of a data set with its truth; the image itself is read when it is needed.
 
-    `nodules` are in the pixels of `image` (rows x cols). `lung_masks` are mask files whose union is the lung fields;
-    empty where there is none. `groups` name what must not be split over folds ("patient:9145", "series:1.3.6...").
+    `nodules` are in the pixels of `image` (rows x cols), and so are the corners (x, y) of `polygons`, the outlines of
+    lesions that are drawn and not discs (effusion). `lung_masks` are mask files whose union is the lung fields; empty
+    where there is none. `groups` name what must not be split over folds ("patient:9145", "series:1.3.6...").
     """
 
     name: str
@@ -183,11 +184,12 @@ class Case:
     sex: str | None = None
     view: str | None = None
     groups: tuple[str, ...] = ()
+    polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
 
     @property
     def positive(self) -> bool:
-        """Whether the case holds at least one nodule."""
-        return bool(self.nodules)
+        """Whether the case holds at least one lesion: a nodule, or an outline."""
+        return bool(self.nodules or self.polygons)
 
 
 @dataclass(frozen=True)

@@ -250,3 +250,37 @@ def nih_folder(tmp_path: Path) -> Path:
         table.append(f"{name},{role},{100 + index},{40 + index},{'MF'[index % 2]},PA,5.6,5.6,{said}")
     (folder / "metadata.csv").write_text("\n".join(table) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def effusion_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10 effusions of 9 patients and 8 normals in the NIH layout, 128 x 128 pixels of 2.8 mm: 150, lungs 60.
+
+    An effusion fills its right lung's base with 230 (rows 80-111, columns 16-55): a polygon on the 1024 grid. Every
+    image has one column of 230, so that grey levels are stretched alike. `e00` and `e01` are of one patient. The
+    normals' lungs are masked (`n07` has no mask); an other finding is not used.
+    """
+    side, folder = 128, tmp_path_factory.mktemp("effusions")
+    (folder / "lungs").mkdir()
+    lung = np.zeros((side, side), bool)
+    lung[16:112, 16:56] = lung[16:112, 72:112] = True
+    table = ["file,role,patient,age,sex,view,spacing_row_mm,spacing_col_mm,lung_mask"]
+    outlines = {}
+    for index in range(19):
+        kind = "e" if index < 10 else "n" if index < 18 else "o"
+        number = index if kind == "e" else index - 10
+        name = f"{kind}{number:02d}.png"
+        image = np.where(lung, 60, 150)
+        image[:, 64] = 230
+        role, said = ("effusion", "none") if kind == "e" else ("normal" if kind == "n" else "other_finding", "good")
+        if kind == "e":
+            image[80:112, 16:56] = 230
+            corners = [[16, 80], [56, 80], [56, 112], [16, 112]]
+            outlines[name] = [{"polygon": [[8 * x, 8 * y] for x, y in corners], "box": [128, 640, 448, 896]}]
+        elif name != "n07.png":
+            Image.fromarray(lung.astype(np.uint8) * 255).save(folder / "lungs" / name)
+        Image.fromarray(image.astype(np.uint8)).save(folder / name)
+        table.append(f"{name},{role},{max(1, index)},{40 + index},F,PA,2.8,2.8,{said}")
+    (folder / "metadata.csv").write_text("\n".join(table) + "\n")
+    (folder / "effusion.json").write_text(json.dumps(outlines))
+    return folder

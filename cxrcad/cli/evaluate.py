@@ -17,6 +17,7 @@ def command(config: EvaluateConfig) -> None:
     """F1, recall and precision of a run's test cases, as the paper's Table 2, with lung Dice and threshold.
 
     Scores the newest run that holds the fold unless --run or --model names another; hit rule and image set are printed.
+    With --lesion effusion: Dice, and sensitivity, specificity and ROC area of images.
     """
     from cxrcad.report.scores import report_evaluation
 

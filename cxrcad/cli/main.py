@@ -22,6 +22,8 @@ COMMANDS: dict[str, str] = {
     "evaluate": "F1, recall, precision and lung Dice of a run's test cases.",
     "compare": "Paired difference of two runs on the same images, with interval and p.",
     "froc": "Sensitivity against false positives an image: table, plot, JSON, CSV.",
+    "robustness": "What windows, noise, sizes, borders and devices change in a model's figures.",
+    "fingerprint": "Whether a model has learned the traces of inserting nodules.",
     "reproduce": "Train and score what a table or figure of the paper compares.",
     "export": "Package a trained fold as a model: weights, ONNX, card.",
     "phantom": "Write synthetic radiographs with nodules in JSRT's layout.",

@@ -6,7 +6,7 @@ import click
 
 from cxrcad.cli.options import with_settings
 from cxrcad.cli.progress import Bar, note
-from cxrcad.config import TrainConfig
+from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import TrainingError
 
 __all__ = ["command"]
@@ -17,6 +17,7 @@ __all__ = ["command"]
 def command(config: TrainConfig) -> None:
     """Train a network on a folder in JSRT's layout and package each fold in the run's folder.
 
+    With --lesion effusion it learns pleural effusions, from a folder in the NIH layout with their outlines.
     The run's folder is printed. `cxrcad train --resume` goes on after an interruption and ends with the same weights.
     """
     try:
@@ -32,5 +33,8 @@ def command(config: TrainConfig) -> None:
         except KeyboardInterrupt:
             bar.note("stopped; `cxrcad train --resume` with the same settings goes on from the last checkpoint")
             raise
-    note(f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it")
+    if config.data.lesion == LESIONS[0]:
+        note(f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it")
+    else:
+        note(f"done: cxrcad evaluate --lesion {config.data.lesion} --run {run} scores it")
     click.echo(str(run))

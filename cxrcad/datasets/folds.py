@@ -63,9 +63,11 @@ def make_folds(dataset: Dataset, seed: int) -> tuple[Split, ...]:
     units = _units(dataset.cases)
     independent = sum(unit.positives > 0 for unit in units)
     if independent < FOLDS:
+        article = "an" if dataset.lesion[0] in "aeiou" else "a"
         raise DataError(
-            f"{dataset.folder}: {independent} cases with a nodule that share no patient or series, and {FOLDS} folds "
-            f"need {FOLDS} at least; take more data (`cxrcad phantom OUT` writes some)"
+            f"{dataset.folder}: {independent} cases with {article} {dataset.lesion} that share no patient or "
+            f"series, and {FOLDS} folds need {FOLDS} at least; take more data"
+            + (" (`cxrcad phantom OUT` writes some)" if dataset.lesion == "nodule" else "")
         )
     parts = _divide(units, f"{seed}")
     splits = []
@@ -121,8 +123,8 @@ def _units(cases: Sequence[Case]) -> list[_Unit]:
 
 
 def _stratum(case: Case) -> int:
-    """NORMAL, or the subtlety of the case's most obvious nodule (0 where unknown)."""
-    return max(nodule.subtlety or 0 for nodule in case.nodules) if case.positive else NORMAL
+    """NORMAL, or the subtlety of the case's most obvious nodule (0 where unknown, and for an outlined lesion)."""
+    return max((nodule.subtlety or 0 for nodule in case.nodules), default=0) if case.positive else NORMAL
 
 
 def _divide(units: Sequence[_Unit], salt: str) -> list[list[_Unit]]:

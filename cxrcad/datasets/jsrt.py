@@ -37,12 +37,16 @@ DEEPEST = 5
 
 @dataclass(frozen=True)
 class Dataset:
-    """All cases of a folder in JSRT's layout, sorted by name, whatever the protocol; `notes` say what is incomplete."""
+    """All cases of a data folder, sorted by name, whatever the protocol; `notes` say what is incomplete.
+
+    The layout is JSRT's and `lesion` nodule, unless another reader says otherwise.
+    """
 
     folder: Path
     protocol: str
     cases: tuple[Case, ...]
     notes: tuple[str, ...] = ()
+    lesion: str = "nodule"
 
     @cached_property
     def by_name(self) -> Mapping[str, Case]:
@@ -51,12 +55,12 @@ class Dataset:
 
     @property
     def positives(self) -> tuple[Case, ...]:
-        """The cases with a nodule."""
+        """The cases with a lesion."""
         return tuple(case for case in self.cases if case.positive)
 
     @property
     def normals(self) -> tuple[Case, ...]:
-        """The cases without a nodule."""
+        """The cases without a lesion."""
         return tuple(case for case in self.cases if not case.positive)
 
     def select(self, names: Iterable[str]) -> tuple[Case, ...]:

@@ -1,6 +1,8 @@
-"""A case's truth as masks on the model's grid (nodules as discs or boxes, lung fields), and where its nodules lie."""
+"""A case's truth as masks on the model's grid (nodules, outlined lesions, lung fields), and where its nodules lie."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +38,11 @@ def nodule_box_px(case: Case, nodule: Nodule) -> Box:
 
 
 def truth_mask(case: Case, geometry: Geometry, truth: str) -> NDArray[np.bool_]:
-    """The case's nodules on the model's grid, (grid_rows, grid_cols); nothing in a normal case and in the padding.
+    """The case's lesions on the model's grid, (grid_rows, grid_cols); nothing in a normal case and in the padding.
 
     `truth` "disc" sets the pixels whose centre lies in a disc of the nodule's diameter, "box" those in its exact box
-    or, where that is unknown, the disc's bounding square (the paper, section 2.3). Each nodule sets one pixel at least.
+    or, where that is unknown, the disc's bounding square (the paper, section 2.3). An outline sets the pixels whose
+    centre lies in it, whatever `truth` says. Each nodule and each outline sets one pixel at least.
     Raises DataError for an unknown size and for a geometry of another image.
     """
     if truth not in ("disc", "box"):
@@ -52,6 +55,13 @@ def truth_mask(case: Case, geometry: Geometry, truth: str) -> NDArray[np.bool_]:
         x, y = geometry.point_to_grid(nodule.x_px, nodule.y_px)
         inner |= shape_of(case, nodule, geometry, inner.shape)
         inner[min(max(int(y), 0), inner.shape[0] - 1), min(max(int(x), 0), inner.shape[1] - 1)] = True
+    for polygon in case.polygons:
+        corners = [geometry.point_to_grid(x, y) for x, y in polygon]
+        inside = _inside(corners, inner.shape)
+        if not inside.any():
+            x, y = (sum(values) / len(corners) for values in zip(*corners, strict=True))
+            inside[min(max(int(y), 0), inner.shape[0] - 1), min(max(int(x), 0), inner.shape[1] - 1)] = True
+        inner |= inside
     return mask
 
 
@@ -94,6 +104,18 @@ def _disc(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...]
     across = (np.arange(shape[1]) + 0.5 - x) / (radius_x * geometry.scale_col)
     down = (np.arange(shape[0]) + 0.5 - y) / (radius_y * geometry.scale_row)
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 <= 1)
+
+
+def _inside(corners: Sequence[tuple[float, float]], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The pixels whose centre lies inside the closed line through the corners (x, y): each line left of it counts."""
+    inside = np.zeros(shape, dtype=np.bool_)
+    across, down = np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5
+    for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        rows = np.flatnonzero((y0 <= down) != (y1 <= down))
+        if len(rows):
+            crossing = x0 + (down[rows] - y0) * (x1 - x0) / (y1 - y0)
+            inside[rows] ^= across[None, :] > crossing[:, None]
+    return inside
 
 
 def _box(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...]) -> NDArray[np.bool_]:

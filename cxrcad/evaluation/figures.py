@@ -18,7 +18,7 @@ from cxrcad.evaluation.froc import RATES
 from cxrcad.evaluation.matching import ImageMatch
 from cxrcad.evaluation.records import FoldResult, pooled_matches
 
-__all__ = ["Curves", "Figures", "Tally", "curve_of", "figures", "rate_name", "reached", "tally"]
+__all__ = ["Curves", "Figures", "Tally", "curve_of", "figures", "image_auc", "rate_name", "reached", "tally"]
 
 Array = NDArray[np.float64]
 Figures = dict[str, Array]
@@ -137,7 +137,7 @@ def _block(images: Tally, weights: Array) -> Figures:
         found = _operating(images, weights)
         curve = curve_of(images, weights)
         found.update(_froc(curve, weights @ images.on_axis))
-        found["image AUC"] = _auc(images.best, images.nodules > 0, weights)
+        found["image AUC"] = image_auc(images.best, images.nodules > 0, weights)
         found["JAFROC"] = _jafroc(images, weights)
         found["NODE21 score"] = 0.75 * found["image AUC"] + 0.25 * found["sensitivity at 1/4"]
         found["average precision"] = _average_precision(curve)
@@ -202,8 +202,11 @@ def reached(hits: NDArray[np.float32], fps: NDArray[np.float32], allowed: Array)
     return padded[np.arange(len(hits)), count].astype(np.float64), np.asarray(fps[:, -1] >= allowed)
 
 
-def _auc(scores: Array, positive: NDArray[np.bool_], weights: Array) -> Array:
-    """Probability that a positive image scores higher than a negative one, ties counting half (Mann-Whitney)."""
+def image_auc(scores: Array, positive: NDArray[np.bool_], weights: Array) -> Array:
+    """Probability that a positive image scores higher than a negative one, ties counting half (Mann-Whitney).
+
+    `scores` and `positive` (N,); one value for each row of `weights` (R, N), NaN without an image of either kind.
+    """
     return _above(scores[positive], weights[:, positive], scores[~positive], weights[:, ~positive])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from cxrcad.core import EvaluationError
 from cxrcad.evaluation.figures import Figures, Tally, curve_of, figures, reached, tally
 from cxrcad.evaluation.records import FoldResult, check_alike
 
-__all__ = ["Comparison", "Interval", "bootstrap", "compare", "draw", "froc_band"]
+__all__ = ["Comparison", "Interval", "bootstrap", "compare", "draw", "draw_images", "froc_band", "with_intervals"]
 
 CONFIDENCE = (2.5, 97.5)
 """Percentiles of the resamples: a 95 % interval."""
@@ -47,9 +47,15 @@ def draw(results: Sequence[FoldResult], resamples: int, seed: int) -> NDArray[np
     (`Case.groups`) are drawn together.
     """
     nodules = [match.n_nodules for result in results for match in result.matches]
-    cluster = _patients(results)
+    return draw_images(_patients(results), np.array(nodules) > 0, resamples, seed)
+
+
+def draw_images(
+    cluster: NDArray[np.intp], has_lesion: NDArray[np.bool_], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """`draw` for images of which only this is known: `cluster` numbers each image's patient, from 0."""
     positive = np.zeros(cluster.max() + 1, bool)
-    np.logical_or.at(positive, cluster, np.array(nodules) > 0)
+    np.logical_or.at(positive, cluster, has_lesion)
     rng = np.random.default_rng(seed)
     counts = np.zeros((resamples, len(positive)))
     for stratum in (positive, ~positive):
@@ -81,9 +87,17 @@ def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[
     Raises EvaluationError as `tally`.
     """
     images = tally(results)
-    values = figures(images, np.ones((1, len(images.names))))
     several = np.count_nonzero(images.nodules) > 1
-    drawn = figures(images, draw(results, resamples, seed)) if resamples and several else {}
+    weights = draw(results, resamples, seed) if resamples and several else None
+    return with_intervals(lambda counts: figures(images, counts), len(images.names), weights)
+
+
+def with_intervals(
+    measure: Callable[[NDArray[np.float64]], Figures], count: int, weights: NDArray[np.float64] | None
+) -> dict[str, Interval]:
+    """The figures that `measure` takes of `count` images, each with the interval of `weights` (resamples, images)."""
+    values = measure(np.ones((1, count)))
+    drawn = measure(weights) if weights is not None else {}
     return {name: _interval(float(value[0]), drawn.get(name)) for name, value in values.items()}
 
 

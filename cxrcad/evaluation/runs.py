@@ -7,21 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrcad.config import PROTOCOLS, EvaluateConfig
-from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity, counted
+from cxrcad.config import LESIONS, PROTOCOLS, EvaluateConfig
+from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, counted
 from cxrcad.datasets.folds import FOLDS, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
+from cxrcad.datasets.lesions import how_to_get
 from cxrcad.datasets.truth import truth_mask
 from cxrcad.evaluation.evaluate import Detection, evaluate_cases
 from cxrcad.evaluation.outside import score_predictions
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms, read_matches, rematched, write_matches
 from cxrcad.evaluation.statistics import dice
-from cxrcad.inference.bundle import CARD_NAME, Bundle, load_bundle, resolve_model
+from cxrcad.inference.bundle import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
 from cxrcad.inference.detector import Detector
+from cxrcad.jobs import read_json
 
-__all__ = ["Scored", "find_run", "folds_of_run", "score"]
+__all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 
 VALIDATION = "best F1 on the fold's validation cases"
 CARD = "the model's card"
@@ -44,10 +46,11 @@ def folds_of_run(run: Path) -> tuple[int, ...]:
     return tuple(sorted(int(card.parent.parent.name[-1]) for card in cards if card.parent.parent.name[-1].isdigit()))
 
 
-def find_run(runs: Path, fold: str) -> Path | None:
-    """The newest run in `runs` that holds `fold` ("all": any fold) finished; None where there is none."""
+def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
+    """The newest run in `runs` that holds `fold` ("all": any fold) of `lesion` finished; None where there is none."""
     held = {run: folds_of_run(run) for run in (runs.iterdir() if runs.is_dir() else ()) if run.is_dir()}
-    fitting = [run for run, folds in held.items() if folds and (fold == "all" or int(fold) in folds)]
+    holding = [run for run, folds in held.items() if folds and (fold == "all" or int(fold) in folds)]
+    fitting = [run for run in holding if _lesion_of(run / f"fold{held[run][0]}" / "model" / CARD_NAME) == lesion]
 
     def finished(run: Path) -> float:
         folds = held[run] if fold == "all" else (int(fold),)
@@ -69,15 +72,7 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
             note(f"model {config.model} is scored, and run {config.run} is not: give one of --model and --run")
         first = _score_model(config, note)
     else:
-        run = config.run or find_run(config.runs, config.fold)
-        if run is None:
-            if config.data.data is None and not config.runs.is_dir():
-                raise DataError(how_to_get_data())
-            what = "a finished fold" if config.fold == "all" else f"fold {config.fold} finished"
-            raise EvaluationError(f"{config.runs}: no run holds {what}; `cxrcad train --fold {config.fold}` makes one")
-        if config.run is None:
-            note(f"run {run}: the newest that holds the fold")
-        first = _score_run(run, config, note, config.out)
+        first = _score_run(chosen_run(config, note), config, note, config.out)
     if config.beside is None:
         return (first,)
     folds = [result.terms.fold for result in first.results]
@@ -85,7 +80,30 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     return (first, Scored(second.name, second.folder, tuple(r for r in second.results if r.terms.fold in folds)))
 
 
-def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) -> Scored:
+def chosen_run(config: EvaluateConfig, note: Note) -> Path:
+    """The run that is to be scored: `config.run`, else the newest that holds the fold, of which `note` is told.
+
+    Raises EvaluationError where there is none, DataError where nothing was trained at all.
+    """
+    run = config.run or find_run(config.runs, config.fold, config.data.lesion)
+    if run is None:
+        if config.data.data is None and not config.runs.is_dir():
+            raise DataError(how_to_get(config.data.lesion))
+        what = "a finished fold" if config.fold == "all" else f"fold {config.fold} finished"
+        other = "" if config.data.lesion == LESIONS[0] else f" --lesion {config.data.lesion}"
+        raise EvaluationError(
+            f"{config.runs}: no run holds {what}; `cxrcad train{other} --fold {config.fold}` makes one"
+        )
+    if config.run is None:
+        note(f"run {run}: the newest that holds the fold")
+    return run
+
+
+def folds_to_score(run: Path, config: EvaluateConfig, note: Note) -> dict[int, Bundle]:
+    """The models of the run's finished folds that `config.fold` asks for, by fold; `note` is told which are missing.
+
+    Raises EvaluationError where there is none, ModelError for a damaged one and for one of another lesion.
+    """
     held = folds_of_run(run)
     wanted = tuple(range(1, FOLDS + 1)) if config.fold == "all" else (int(config.fold),)
     there = [fold for fold in wanted if fold in held]
@@ -100,11 +118,18 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
     if len(there) < len(wanted):
         missing = ", ".join(str(fold) for fold in wanted if fold not in held)
         note(f"{run}: folds {missing} are not finished and not in the figures")
-    dataset = _read(config.data.data or _data_of(run), config)
+    bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in there}
+    for bundle in bundles.values():
+        check_lesion(bundle, config.data.lesion)
+    return bundles
+
+
+def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) -> Scored:
+    bundles = folds_to_score(run, config, note)
+    dataset = _read(config.data.data or data_of_run(run), config)
     splits = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
     results = []
-    for fold in there:
-        bundle = load_bundle(run / f"fold{fold}" / "model")
+    for fold, bundle in bundles.items():
         place = (out or run) / f"fold{fold}"
         result = _score_fold(bundle, dataset, splits[fold], config, VALIDATION, place, note)
         results.append(_reported_from(result, config.threshold))
@@ -112,7 +137,7 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
 
 
 def _score_model(config: EvaluateConfig, note: Note) -> Scored:
-    bundle = resolve_model(config.model)
+    bundle = resolve_model(config.model, config.data.lesion)
     if config.data.data is None:
         raise DataError(how_to_get_data())
     dataset = _read(config.data.data, config)
@@ -213,8 +238,16 @@ def _kept(path: Path, bundle: Bundle, terms: Terms, cases: Sequence[Case]) -> Fo
     return result if same and [detail.case.name for detail in result.details] == [case.name for case in cases] else None
 
 
-def _data_of(run: Path) -> Path:
-    """The data folder that the run was trained on, from a fold's config.toml."""
+def _lesion_of(card: Path) -> str:
+    """What a card says that its model is made for; a damaged card is looked at when the model is opened."""
+    try:
+        return str(read_json(card, ModelError).get("lesion", LESIONS[0]))
+    except (AttributeError, CxrcadError):
+        return LESIONS[0]
+
+
+def data_of_run(run: Path) -> Path:
+    """The data folder that the run was trained on, from a fold's config.toml. Raises DataError."""
     file = next(iter(sorted(run.glob("fold?/config.toml"))), run / "fold1" / "config.toml")
     try:
         text = file.read_text(encoding="utf-8")

@@ -10,9 +10,9 @@ from cxrcad.evaluation.intervals import Interval
 from cxrcad.evaluation.published import PaperRow, Percent
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.experiments.cells import Item
-from cxrcad.experiments.rows import FIGURES, PLACES, Pair, Row
+from cxrcad.experiments.rows import FIGURES, PLACES, Pair, Row, Scored
 
-__all__ = ["Setup", "document", "grid", "text"]
+__all__ = ["NOT_RUN", "Setup", "cost", "document", "ending", "grid", "interval_shown", "spread_shown", "text"]
 
 SCHEMA = "cxrcad/reproduction/1"
 NOT_RUN = "not run"
@@ -39,14 +39,18 @@ def text(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup, m
         lines += ["", *_pair_table(pair, setup.resamples)]
     lines += ["", *more] if more else []
     failed = [one for row in rows for one in row.failed]
-    if failed:
-        lines += ["", f"Failed ({len(failed)}):", ""]
-        lines += [f"- {one.job.key} ({', '.join(one.job.cells)}): {one.record.error}" for one in failed]
-    given = ", ".join(f"{name} {value}" for name, value in setup.settings.items())
-    rests = [*setup.protocol, f"Profile {setup.profile}: {given}.", item.note, _symbols(setup.resamples), PAPER_DATA]
-    lines += ["", *(f"- {sentence}" for sentence in rests)]
-    lines += ["", f"Made by cxrcad {setup.version} with:", "", f"    {setup.command}"]
+    lines += ending(item, failed, setup, [_symbols(setup.resamples), PAPER_DATA])
     return "\n".join(lines) + "\n"
+
+
+def ending(item: Item, failed: Sequence[Scored], setup: Setup, sentences: Sequence[str]) -> list[str]:
+    """The last lines of a page: what failed, what the figures rest on with `sentences` after it, and the command."""
+    lines = ["", f"Failed ({len(failed)}):", ""] if failed else []
+    lines += [f"- {one.job.key} ({', '.join(one.job.cells)}): {one.record.error}" for one in failed]
+    given = ", ".join(f"{name} {value}" for name, value in setup.settings.items())
+    rests = [*setup.protocol, f"Profile {setup.profile}: {given}.", item.note, *sentences]
+    lines += ["", *(f"- {sentence}" for sentence in rests)]
+    return [*lines, "", f"Made by cxrcad {setup.version} with:", "", f"    {setup.command}"]
 
 
 def _symbols(resamples: int) -> str:
@@ -86,14 +90,14 @@ def _ours(row: Row) -> list[list[str]]:
         return [["ours", state, "", ""]]
     lines = []
     if len(row.there) > 1:
-        lines.append([f"ours, mean of {_extent(row)}", *(_spread(row.spreads[name]) for name in FIGURES)])
+        lines.append([f"ours, mean of {_extent(row)}", *(spread_shown(row.spreads[name]) for name in FIGURES)])
     for one in row.pooled:
         what = "pooled" if len(row.there) > 1 else f"fold {one.folds[0]}"
         name = f"ours, {what}" + (f", seed {one.seed}" if len(row.pooled) > 1 else "")
-        lines.append([name, *(_interval(one.figures[name]) for name in FIGURES)])
+        lines.append([name, *(interval_shown(one.figures[name]) for name in FIGURES)])
     if row.over_seeds:
         name = f"ours, pooled, mean of {len(row.pooled)} seeds"
-        lines.append([name, *(_spread(row.over_seeds[figure]) for figure in FIGURES)])
+        lines.append([name, *(spread_shown(row.over_seeds[figure]) for figure in FIGURES)])
     return lines
 
 
@@ -104,13 +108,15 @@ def _extent(row: Row) -> str:
     return held if seeds == 1 else f"{len(row.there)} trainings ({held}, {seeds} seeds)"
 
 
-def _spread(found: Spread | None) -> str:
+def spread_shown(found: Spread | None) -> str:
+    """Mean and standard deviation in percent."""
     if found is None:
         return "undefined"
     return str(Percent(100 * found.mean, None if found.sd is None else 100 * found.sd))
 
 
-def _interval(one: Interval, scale: float = 100, decimals: int = 1, unit: str = " %") -> str:
+def interval_shown(one: Interval, scale: float = 100, decimals: int = 1, unit: str = " %") -> str:
+    """A figure with its interval in brackets, times `scale`."""
     if one.value is None:
         return "undefined"
     shown = f"{scale * one.value:.{decimals}f}{unit}"
@@ -127,15 +133,19 @@ def _other_table(item: Item, rows: Sequence[Row]) -> list[str]:
             body.append([*row.cell.label, "", "0", NOT_RUN if not row.failed else "failed", "", "", "", ""])
         for one in row.pooled:
             mine = [scored for scored in row.there if scored.job.seed == one.seed]
-            seconds = [scored.record.seconds for scored in mine]
-            known = [value for value in seconds if value is not None]
-            minutes = f"{sum(known) / 60:.1f}" if len(known) == len(seconds) else "unknown"
-            devices = ", ".join(dict.fromkeys(scored.record.device or "unknown" for scored in mine))
-            places = [_interval(one.figures[name], 1, 2, "") for name in PLACES]
-            dice = "none" if one.figures[DICE].value is None else _interval(one.figures[DICE], 1, 3, "")
+            places = [interval_shown(one.figures[name], 1, 2, "") for name in PLACES]
+            dice = "none" if one.figures[DICE].value is None else interval_shown(one.figures[DICE], 1, 3, "")
             folds = f"{len(one.folds)} ({', '.join(map(str, one.folds))})"
-            body.append([*row.cell.label, str(one.seed), folds, *places, dice, minutes, devices])
+            body.append([*row.cell.label, str(one.seed), folds, *places, dice, *cost(mine)])
     return grid(head, body)
+
+
+def cost(scored: Sequence[Scored]) -> list[str]:
+    """The minutes of these jobs' trainings altogether, and their devices, in words."""
+    seconds = [one.record.seconds for one in scored]
+    known = [value for value in seconds if value is not None]
+    minutes = f"{sum(known) / 60:.1f}" if len(known) == len(seconds) else "unknown"
+    return [minutes, ", ".join(dict.fromkeys(one.record.device or "unknown" for one in scored))]
 
 
 def _pair_table(pair: Pair, resamples: int) -> list[str]:
@@ -146,9 +156,9 @@ def _pair_table(pair: Pair, resamples: int) -> list[str]:
     for name in (*FIGURES, *PLACES):
         one = pair.figures[name]
         scale, decimals, unit = (100, 1, " %") if name in FIGURES else (1, 2, "")
-        sides = [_interval(Interval(value), scale, decimals, unit) for value in (one.first, one.second)]
+        sides = [interval_shown(Interval(value), scale, decimals, unit) for value in (one.first, one.second)]
         p = "" if one.p is None else f"{one.p:.4f}"
-        body.append([name, *sides, _signed(_interval(one.difference, scale, decimals, "")), p])
+        body.append([name, *sides, _signed(interval_shown(one.difference, scale, decimals, "")), p])
     title = f"{first} less {second} on the same images ({folds}, seed {pair.seed}), in points of percent or false"
     return [
         f"{title} positives an image; p of a permutation test, {resamples:,} draws.",

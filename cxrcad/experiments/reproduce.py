@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import cxrcad
-from cxrcad.config import EvaluateConfig, ReproduceConfig, TrainConfig, build, settings_of, to_dict
-from cxrcad.core import DataError, TrainingError, counted
-from cxrcad.datasets.jsrt import how_to_get_data, read_jsrt
+from cxrcad.config import LESIONS, EvaluateConfig, ReproduceConfig, TrainConfig, build, settings_of, to_dict
+from cxrcad.core import DataError, TrainingError, UsageError, counted
+from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import IMAGE_WORDS
-from cxrcad.experiments.cells import ITEMS, Item, chosen_cells, profile_file
+from cxrcad.experiments.cells import ITEMS, Item, chosen_cells, profile_file, resolved
+from cxrcad.experiments.effusion import AREA_RULE, write_effusions
 from cxrcad.experiments.layout import Setup, document, text
 from cxrcad.experiments.learning import learning_curves, learning_text, plot_learning
+from cxrcad.experiments.pictures import draw_item
 from cxrcad.experiments.rows import Scored, pairs_of, rows_of
 from cxrcad.experiments.trainings import (
     DONE,
@@ -28,9 +30,11 @@ from cxrcad.experiments.trainings import (
     check_folder,
     do,
     folder_of,
+    matched_fold,
     plan,
     read_records,
     rounds,
+    segmented_fold,
     write_records,
 )
 from cxrcad.jobs import Progress, Silent, write_atomically, write_json
@@ -55,6 +59,7 @@ class Reproduction:
 def list_jobs(item: str, config: ReproduceConfig) -> str:
     """A line a job with its state, in the order in which they run. Raises UsageError."""
     config = _absolute(config)
+    _check_lesion(ITEMS[item], config)
     check_folder(config)
     jobs = plan(ITEMS[item], config)
     records = read_records(folder_of(config), jobs)
@@ -77,13 +82,13 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     """
     progress = progress or Silent()
     chosen = ITEMS[item]
-    data = config.train.data
-    if data.data is None:
-        raise DataError(how_to_get_data())
+    if config.train.data.data is None:
+        raise DataError(how_to_get(chosen.lesion))
     config = _absolute(config)
+    _check_lesion(chosen, config)
     check_folder(config)
     jobs = _wanted(chosen, config)
-    read_jsrt(data.data, protocol=data.protocol)
+    read_data(resolved(chosen.cells[0], config.train).data)
     if not all(job.finished for job in jobs):
         _check_torch()
     for sentence in _not_used(chosen, config):
@@ -116,10 +121,15 @@ def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> 
     trained = "; trained before" if job.finished else ""
     place = f"job {keys.index(job.key) + 1} of {len(keys)}"
     progress.note(f"{place}: {', '.join(job.cells)}, fold {job.fold}, seed {job.seed}{trained}")
-    record, result = do(job, before, progress)
+    if job.config.data.lesion == LESIONS[0]:
+        record, result = do(job, before, progress, matched_fold)
+        done = Scored(job, record, result)
+    else:
+        record, segmented = do(job, before, progress, segmented_fold)
+        done = Scored(job, record, segmented=segmented)
     if record.error is not None:
         progress.note(f"failed: {record.error}")
-    return Scored(job, record, result)
+    return done
 
 
 def _absolute(config: ReproduceConfig) -> ReproduceConfig:
@@ -128,6 +138,14 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
     data = replace(data, data=None if data.data is None else data.data.resolve())
     augment = replace(augment, simulate=None if augment.simulate is None else augment.simulate.resolve())
     return replace(config, train=replace(config.train, data=data, augment=augment))
+
+
+def _check_lesion(item: Item, config: ReproduceConfig) -> None:
+    """Raise UsageError where --lesion asks for another lesion than the item's."""
+    lesion = config.train.data.lesion
+    if lesion not in (LESIONS[0], item.lesion):
+        fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
+        raise UsageError(f"--lesion {lesion}: {item.name} is of another lesion; leave it out, or reproduce {fitting}")
 
 
 def _check_torch() -> None:
@@ -139,7 +157,7 @@ def _check_torch() -> None:
 def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
     """A sentence for each setting that was given and that every cell sets itself."""
     shared, default = to_dict(config.train), to_dict(TrainConfig())
-    names = set.intersection(*(set(cell.overrides) for cell in item.cells))
+    names = set.intersection(*(set(cell.overrides) for cell in item.cells)) - {"lesion"}
     given = sorted(name for name in names if shared[name] != default[name])
     return [f"{name} {shared[name]} is not used: the cells of {item.name} set it themselves" for name in given]
 
@@ -148,6 +166,9 @@ def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) ->
     """Write the item's files of what is there; the page."""
     out = folder_of(config)
     scoring = EvaluateConfig()
+    if item.lesion != LESIONS[0]:
+        setup = _setup(item, config, scoring.resamples)
+        return write_effusions(item, tuple(scored.values()), setup, out, scoring.bootstrap_seed)
     rows = rows_of(item, tuple(scored.values()), scoring.resamples, scoring.bootstrap_seed)
     pairs = pairs_of(item, rows, scoring.resamples, scoring.bootstrap_seed)
     names = [row.cell.name for row in rows if row.scored]
@@ -163,6 +184,9 @@ def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) ->
             plot_learning(curves, pictures, f"{caption} Profile {setup.profile}.")
             more = [*learning_text(curves), "", f"Plot: {', '.join(str(path) for path in pictures)}"]
         extra = {"curves": [vars(curve) for curve in curves]}
+    if item.pictures:
+        drawn = draw_item(item, rows, pairs, out / f"{item.name}.png")
+        more, extra = [*drawn.lines], {**drawn.document}
     page = text(item, rows, pairs, setup, more)
     write_atomically(out / f"{item.name}.md", page)
     write_json(out / f"{item.name}.json", {**document(item, rows, pairs, setup), **extra})
@@ -177,12 +201,15 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
     folds = config.folds or item.folds
     held = f"fold{'' if folds in '12345' else 's'} {folds}"
     seeds = f"seed {first}" if repeats == 1 else f"seeds {first}-{first + repeats - 1}"
+    counted_so = f"protocol {protocol.name} ({IMAGE_WORDS[protocol.images]})"
+    how, rule, best = (counted_so, protocol.rule.describe(), "F1")
+    if item.lesion != LESIONS[0]:
+        how, rule, best = (f"lesion {item.lesion}", AREA_RULE, "mean Dice")
     return Setup(
         protocol=(
-            f"Data {train.data.data}, protocol {protocol.name} ({IMAGE_WORDS[protocol.images]}); "
-            f"{held} of five (fold seed {train.data.fold_seed}), {seeds}.",
-            protocol.rule.describe(),
-            "Each fold's test cases are scored once, at the threshold with the best F1 on its validation cases.",
+            f"Data {train.data.data}, {how}; {held} of five (fold seed {train.data.fold_seed}), {seeds}.",
+            rule,
+            f"Each fold's test cases are scored once, at the threshold with the best {best} on its validation cases.",
         ),
         profile=config.profile,
         settings={name: shared[name] for name in TOLD if shared[name] is not None},

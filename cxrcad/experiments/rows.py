@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare
 from cxrcad.evaluation.records import FoldResult
+from cxrcad.evaluation.segmentation import SegmentedFold
 from cxrcad.evaluation.statistics import Spread, spread
 from cxrcad.experiments.cells import Cell, Item
 from cxrcad.experiments.trainings import FAILED, Job, Record
@@ -21,11 +22,15 @@ PLACES = ("false positives in the lung fields", "false positives outside the lun
 
 @dataclass(frozen=True)
 class Scored:
-    """A job with what became of it; `result` is None where it failed or has not run."""
+    """A job with what became of it; `result` is None where it failed or has not run.
+
+    A job whose lesion is measured by its area has `segmented` in its place.
+    """
 
     job: Job
     record: Record
     result: FoldResult | None = None
+    segmented: SegmentedFold | None = None
 
 
 @dataclass(frozen=True)

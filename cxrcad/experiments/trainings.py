@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cxrcad.config import EvaluateConfig, ReproduceConfig, TrainConfig
 from cxrcad.core import CxrcadError, EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.folds import FOLDS
 from cxrcad.evaluation.records import FoldResult
 from cxrcad.evaluation.runs import score
+from cxrcad.evaluation.segmentation import SegmentedFold, score_segmentation
 from cxrcad.experiments.cells import Item, chosen_cells, resolved, run_name
 from cxrcad.jobs import Progress, read_json, write_json
 
@@ -25,9 +26,11 @@ __all__ = [
     "check_folder",
     "do",
     "folder_of",
+    "matched_fold",
     "plan",
     "read_records",
     "rounds",
+    "segmented_fold",
     "write_records",
 ]
 
@@ -37,6 +40,8 @@ LEDGER = "jobs.json"
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,9 @@ def write_records(out: Path, jobs: Sequence[Job], records: Mapping[str, Record])
     write_json(out / LEDGER, {**document, "data": None if data is None else str(data.resolve())})
 
 
-def do(job: Job, before: Record, progress: Progress) -> tuple[Record, FoldResult | None]:
+def do(
+    job: Job, before: Record, progress: Progress, score_job: Callable[[Job, Progress], R]
+) -> tuple[Record, R | None]:
     """Train the job unless its fold is finished, and score it; a fault is in the record, whatever it is.
 
     Ctrl-C is no fault: it goes through, and the last checkpoint is kept.
@@ -176,13 +183,23 @@ def do(job: Job, before: Record, progress: Progress) -> tuple[Record, FoldResult
     try:
         if not job.finished:
             device = _train(job, progress)
-        result = score(_evaluation(job), progress.note)[0].results[0]
+        result = score_job(job, progress)
     except CxrcadError as error:
         return Record(FAILED, _seconds(job), device, str(error)), None
     except Exception as error:  # torch's out-of-memory, a full disk: the other jobs go on
         log.exception("%s", job.key)
         return Record(FAILED, _seconds(job), device, f"{type(error).__name__}: {error}"), None
     return Record(DONE, _seconds(job), device), result
+
+
+def matched_fold(job: Job, progress: Progress) -> FoldResult:
+    """The matches of the job's test cases. Raises what `evaluation.runs.score` does."""
+    return score(_evaluation(job), progress.note)[0].results[0]
+
+
+def segmented_fold(job: Job, progress: Progress) -> SegmentedFold:
+    """The overlaps of the job's test cases. Raises what `evaluation.segmentation.score_segmentation` does."""
+    return score_segmentation(_evaluation(job), progress.note).folds[0]
 
 
 def _train(job: Job, progress: Progress) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad import __version__
-from cxrcad.config import FindConfig, GridConfig, build, to_dict
+from cxrcad.config import LESIONS, FindConfig, GridConfig, build, to_dict
 from cxrcad.core import ModelError, UsageError
 from cxrcad.jobs import read_json, sha256_of, write_json
 
@@ -20,6 +20,7 @@ __all__ = [
     "SCHEMA",
     "WEIGHTS_NAME",
     "Bundle",
+    "check_lesion",
     "load_bundle",
     "models_folder",
     "packaged_models",
@@ -61,6 +62,11 @@ class Bundle:
         return self.find.threshold
 
     @property
+    def lesion(self) -> str:
+        """What its first task marks, and its findings are called; a card that does not say so is of nodules."""
+        return str(self.card.get("lesion", LESIONS[0]))
+
+    @property
     def training_images(self) -> frozenset[str]:
         """The SHA-256 of the images that the weights were trained on, as far as the card lists them."""
         return frozenset(self.card.get("training", {}).get("images", ()))
@@ -78,13 +84,38 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(folder=folder, card=card, onnx_path=folder / ONNX_NAME, sha256=digests[ONNX_NAME], **settings)
 
 
-def resolve_model(name_or_path: str | Path | None = None) -> Bundle:
+def check_lesion(bundle: Bundle, lesion: str) -> None:
+    """Raise ModelError unless the model is made for `lesion`."""
+    if bundle.lesion != lesion:
+        raise ModelError(
+            f"{bundle.folder}: the model {bundle.name} is made for {bundle.lesion}, not for {lesion}; name another "
+            f"model or run, or give --lesion {bundle.lesion}"
+        )
+
+
+def resolve_model(name_or_path: str | Path | None = None, lesion: str | None = None) -> Bundle:
     """The packaged model of that name, in that folder or of that run's fold; `mo-segnet-open` when None.
 
-    A name that is packaged goes before a folder of the same name in the working folder (write ./NAME for that).
+    A name that is packaged goes before a folder of the same name in the working folder (write ./NAME for that). Where
+    `lesion` is given, None is the first packaged model that is made for it, and any other one is refused.
     Raises ModelError, which lists the packaged models or the run's folds.
     """
-    wanted = str(name_or_path or DEFAULT_MODEL)
+    if lesion is None:
+        return _resolved(str(name_or_path or DEFAULT_MODEL))
+    if name_or_path is not None:
+        bundle = _resolved(str(name_or_path))
+        check_lesion(bundle, lesion)
+        return bundle
+    fitting = {bundle.name: bundle for bundle in packaged_models() if bundle.lesion == lesion}
+    if not fitting:
+        raise ModelError(
+            f"--lesion {lesion}: no packaged model is made for it; train one (`cxrcad train --lesion {lesion}`) and "
+            "name it with --model"
+        )
+    return fitting.get(DEFAULT_MODEL) or next(iter(fitting.values()))
+
+
+def _resolved(wanted: str) -> Bundle:
     packaged = models_folder()
     names = _packaged_names(packaged)
     if packaged is not None and wanted in names:
@@ -161,6 +192,11 @@ def _settings(card: Mapping[str, Any], card_path: Path) -> dict[str, Any]:
         raise ModelError(f"{card_path}: {reason}; export the model again with this version of cxrcad") from None
     if find.threshold is None:
         raise ModelError(f"{card_path}: the model has no threshold; choose one on validation cases and export it again")
+    if card.get("lesion", LESIONS[0]) not in LESIONS:
+        raise ModelError(
+            f"{card_path}: lesion is {card['lesion']!r}, where {' or '.join(LESIONS)} is needed; export the model "
+            "again with this version of cxrcad"
+        )
     if multiple < 1 or "nodule" not in tasks:
         raise ModelError(
             f"{card_path}: multiple is {multiple} and tasks are {', '.join(tasks) or 'none'}; it takes a whole number"

@@ -122,7 +122,7 @@ class Detector:
         ready = time.perf_counter()
         maps = self.probabilities(image)
         inferred = time.perf_counter()
-        findings = find(maps["nodule"], maps.get("lung"), geometry, self.bundle.find)
+        findings = find(maps["nodule"], maps.get("lung"), geometry, self.bundle.find, label=self.bundle.lesion)
         found = time.perf_counter()
         notes = radiograph.source.notes + ((SPACING_NOTE,) if radiograph.spacing_mm is None else ())
         result = Result(

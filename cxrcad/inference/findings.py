@@ -58,7 +58,7 @@ def find(
     *,
     label: str = "nodule",
 ) -> tuple[Finding, ...]:
-    """Every candidate of a nodule probability map, best score first, in the file's own pixels and mm.
+    """Every candidate of a lesion's probability map, best score first, in the file's own pixels and mm.
 
     Method `peaks`: local maxima of the lightly smoothed map, each grown to the 8-connected pixels of the map itself
     that have at least `config.grow` of its height. From the highest peak down: a peak nearer than

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cxrcad.config import LESIONS
 from cxrcad.core import counted
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.imaging.read import read_radiograph
@@ -78,6 +79,7 @@ def _model_lines(bundle: Bundle) -> list[str]:
         f"  sha256       {bundle.sha256}",
         f"  folder       {bundle.folder} ({size:.1f} MB)",
     ]
+    lines[1:1] = [] if bundle.lesion == LESIONS[0] else [f"  finds        {bundle.lesion}"]
     lines += [f"  use          {card['intended_use']}"] if "intended_use" in card else []
     return lines
 

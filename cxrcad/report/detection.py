@@ -51,9 +51,9 @@ class _Done:
 def open_detector(config: DetectConfig) -> Detector:
     """The detector that `config` asks for: its model, with the settings of `config.find` that were changed.
 
-    Raises ModelError.
+    Raises ModelError, also for a model that is made for another lesion than `config.lesion`.
     """
-    bundle = resolve_model(config.model)
+    bundle = resolve_model(config.model, config.lesion)
     bundle = replace(bundle, find=config.find.applied_to(bundle.find))
     return Detector.open(bundle, config.device, config.threads)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.config import EvaluateConfig
+from cxrcad.config import LESIONS, EvaluateConfig
 from cxrcad.core import EvaluationError, UsageError
 from cxrcad.evaluation.figures import figures, tally
 from cxrcad.evaluation.froc import froc
@@ -31,6 +31,7 @@ from cxrcad.report.figures import (
 )
 from cxrcad.report.page import write_evaluation_report
 from cxrcad.report.plots import band_rates, plot_froc
+from cxrcad.report.segmentation import report_segmentation
 
 __all__ = ["report_comparison", "report_evaluation", "report_froc"]
 
@@ -43,8 +44,11 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     """Table 2's figures of the folds, every other figure with its interval, and the strata, as a text.
 
     It is also written to evaluation.txt, with evaluation.json and (`config.report`) report/report.html beside it, in
-    the fold's folder of the run (or `config.out`). Raises what `evaluation.runs.score` does.
+    the fold's folder of the run (or `config.out`). A lesion that is measured by its area gives what
+    `report.segmentation` says instead. Raises what `evaluation.runs.score` does.
     """
+    if config.data.lesion != LESIONS[0]:
+        return report_segmentation(config, note)
     scored = score(config, note)
     titles = _titles(scored)
     parts = [table2_text([one.results for one in scored])]
@@ -78,8 +82,10 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
 def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     """Sensitivity at 1/8 ... 8 false positives an image, as a text; froc.json, .csv, .png and .svg beside it.
 
-    Files go to the fold's folder of the run (or `config.out`). Raises what `evaluation.runs.score` does.
+    Files go to the fold's folder of the run (or `config.out`). Raises what `evaluation.runs.score` does, and UsageError
+    for a lesion that has no FROC.
     """
+    _check_counted(config)
     scored = score(config, note)
     texts, bands, curves = [], {}, {}
     titles = _titles(scored)
@@ -106,8 +112,9 @@ def report_comparison(first: str, second: str, config: EvaluateConfig, note: Not
     """Every figure of two runs (models, files of predictions) on the same images, with the paired difference.
 
     With `config.out` the text and comparison.json are written there. Raises what `evaluation.runs.score` does, and
-    EvaluationError where the images differ.
+    EvaluationError where the images differ, UsageError for a lesion that is measured by its area.
     """
+    _check_counted(config)
     sides: list[Scored] = []
     for name in (first, second):
         own = None if config.out is None else config.out / str(len(sides) + 1)
@@ -127,6 +134,16 @@ def report_comparison(first: str, second: str, config: EvaluateConfig, note: Not
         document = {"schema": "cxrcad/comparison/1", "first": first, "second": second, "scored": head[:3]}
         write_json(config.out / "comparison.json", {**document, "figures": _compared_document(compared)})
     return text
+
+
+def _check_counted(config: EvaluateConfig) -> None:
+    """Raise UsageError for a lesion whose findings are not counted."""
+    lesion = config.data.lesion
+    if lesion != LESIONS[0]:
+        raise UsageError(
+            f"--lesion {lesion}: it is measured by Dice, and no findings are counted; `cxrcad evaluate --lesion "
+            f"{lesion}` prints its figures"
+        )
 
 
 def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:

@@ -8,15 +8,17 @@ from datetime import datetime
 from pathlib import Path
 
 from cxrcad import config as settings
-from cxrcad.config import TrainConfig
-from cxrcad.core import DataError, TrainingError
+from cxrcad.config import LESIONS, TrainConfig
+from cxrcad.core import DataError, TrainingError, UsageError
 from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds
-from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.jobs import Progress, Silent, write_atomically
 from cxrcad.networks.registry import build_network
 from cxrcad.training.device import check_device
 from cxrcad.training.losses import make_balance
+from cxrcad.training.secondlook import train_second_look
 from cxrcad.training.trainer import train_fold
 
 __all__ = ["train"]
@@ -42,9 +44,9 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     if config.resume:
         config = _resumed(config, folder)
     if config.data.data is None:
-        raise DataError(how_to_get_data())
+        raise DataError(how_to_get(config.data.lesion))
     _check(config)
-    dataset = read_jsrt(config.data.data, protocol=config.data.protocol)
+    dataset = read_data(config.data)
     for note in dataset.notes:
         progress.note(note)
     folds_file = folder / "folds.json"
@@ -62,8 +64,10 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
 def _check(config: TrainConfig) -> None:
     """Refuse, before anything is read or written, settings that no training can have.
 
-    Raises UsageError, NetworkError, TrainingError.
+    Raises UsageError, NetworkError, TrainingError, DataError.
     """
+    if config.data.lesion != LESIONS[0]:
+        _check_outlined(config)
     make_balance(config.loss)
     build_network(config.network, config.grid.side)
     check_device(config.device)
@@ -72,13 +76,28 @@ def _check(config: TrainConfig) -> None:
         raise DataError(f"{nodules}: there is no such file; --simulate takes CT nodules (.npz), or {ANALYTIC}")
 
 
+def _check_outlined(config: TrainConfig) -> None:
+    """Raise UsageError for a setting that speaks of nodules where the lesion is outlined."""
+    default = TrainConfig()
+    nodules = {
+        "--simulate": config.augment.simulate is not None,
+        "--truth": config.loss.truth != default.loss.truth,
+        "--protocol": config.data.protocol != default.data.protocol,
+        "--look": config.network.look != default.network.look,
+    }
+    given = [flag for flag, changed in nodules.items() if changed]
+    if given:
+        raise UsageError(f"{given[0]}: is for nodules and not for --lesion {config.data.lesion}; leave it out")
+
+
 def _train_one(config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress) -> None:
     if config.resume and (folder / "model" / "card.json").is_file():
         progress.note(f"fold {split.fold} is finished already")
         return
     kept = replace(config, resume=False, run=None, fold=str(split.fold))
     write_atomically(folder / CONFIG, settings.to_toml(kept))
-    train_fold(config, dataset, split, folder, progress)
+    train_one = train_second_look if config.network.look else train_fold
+    train_one(config, dataset, split, folder, progress)
 
 
 def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrcad import config as settings
-from cxrcad.config import FindConfig, NetworkConfig, TrainConfig
+from cxrcad.config import LESIONS, FindConfig, NetworkConfig, TrainConfig
 from cxrcad.core import Case, ModelError
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
 from cxrcad.inference.bundle import Bundle, load_bundle, resolve_model, write_card
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.findings import find
@@ -124,6 +125,8 @@ def export_fold(
     from safetensors.torch import save
 
     target = folder / "model"
+    outlined = config.data.lesion != LESIONS[0]
+    found = replace(config.find, method="components") if outlined else config.find  # an area has no peaks
     tasks = tasks_of(config.network)
     multiple = int(getattr(network, "multiple"))  # noqa: B009
     weights = {key: value.detach().cpu().float().contiguous() for key, value in network.state_dict().items()}
@@ -131,26 +134,28 @@ def export_fold(
     write_onnx(network, tasks, multiple, target / "model.onnx")
     card = {
         "name": folder.parent.name + "-" + folder.name,
+        "lesion": config.data.lesion,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "network": settings.to_dict(config.network),
         "tasks": list(tasks),
         "multiple": multiple,
         "grid": settings.to_dict(config.grid),
-        "find": settings.to_dict(replace(config.find, threshold=0.5)),
+        "find": settings.to_dict(replace(found, threshold=0.5)),
         "training": _training(config, samples, history, seconds),
         "figures": {},
         "sources": [],
         "intended_use": INTENDED_USE,
     }
     write_card(target, card)
+    best: float | None = None
     if config.find.threshold is None:
-        threshold, f1 = _threshold(load_bundle(target), validation)
-        card["threshold_from"] = "best F1 on the validation cases"
+        threshold, best = (_dice_threshold if outlined else _threshold)(load_bundle(target), validation)
+        card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
     else:
-        threshold, f1 = config.find.threshold, None
-        card["threshold_from"] = "given for the training"
-    card["find"] = settings.to_dict(replace(config.find, threshold=threshold))
-    card["figures"] = {"validation cases": {"cases": len(validation), "f1": f1, "threshold": round(threshold, 4)}}
+        threshold, card["threshold_from"] = config.find.threshold, "given for the training"
+    card["find"] = settings.to_dict(replace(found, threshold=threshold))
+    of_validation = {"cases": len(validation), "dice" if outlined else "f1": best, "threshold": round(threshold, 4)}
+    card["figures"] = {"validation cases": of_validation}
     write_card(target, card)
     return folder
 
@@ -195,6 +200,15 @@ def _threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, flo
         best = max((_components_at(bundle.find, level, examined) for level in levels), key=lambda one: one.f1)
     assert best.threshold is not None
     return best.threshold, round(best.f1, 4)
+
+
+def _dice_threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, float]:
+    """The threshold with the best mean Dice on the validation cases that have the lesion, and that mean."""
+    detector = Detector.open(bundle, device="cpu")
+    positives = [sample for sample in validation if sample.case.positive]
+    examined = ((sample, detector.examine(read_case(sample.case))) for sample in positives)
+    threshold, best = best_dice([overlap(one.maps["nodule"], sample.nodules, one.geometry) for sample, one in examined])
+    return threshold, round(best, 4)
 
 
 def _components_at(find_config: FindConfig, level: float, examined: Sequence[tuple[Case, Examined]]) -> Operating:

@@ -73,6 +73,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         card["intended_use"],
         "",
+        *([f"- finds: {card['lesion']}"] if "lesion" in card else []),
         f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
         f"input channels {network['channels']}",
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",

@@ -14,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxrcad.config import TrainConfig
+from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import Finding, TrainingError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.lesions import cases_to_train
 from cxrcad.evaluation.evaluate import LUNG_FROM
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
+from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.findings import find
@@ -33,13 +35,14 @@ from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Batch, Sample, Source, load_samples, make_source
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
 
-__all__ = ["predict", "train_fold"]
+__all__ = ["CHECKPOINT", "State", "follow", "learning_rate", "new_state", "predict", "train_fold"]
 
 CHECKPOINT = "checkpoint.safetensors"
+COUNTED = ("step", "loss_sum", "loss_steps", "seconds", "history")
 
 
 @dataclass(eq=False)
-class _State:
+class State:
     """All that a checkpoint must bring back; `history` has one entry a validation."""
 
     network: nn.Module
@@ -53,15 +56,20 @@ class _State:
     history: tuple[dict[str, Any], ...] = ()
 
     def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds the weights of, by name."""
         return {"network": self.network, "average": self.average, "balance": self.balance}
 
-    def save(self, path: Path) -> None:
-        record = {key: getattr(self, key) for key in ("step", "loss_sum", "loss_steps", "seconds", "history")}
-        save_checkpoint(path, self.modules(), self.optimizer, record)
+    def save(self, path: Path, **more: Any) -> None:
+        """Write all of it to `path`, and `more` (JSON) beside it. Raises WriteError."""
+        record = {key: getattr(self, key) for key in COUNTED}
+        save_checkpoint(path, self.modules(), self.optimizer, {**record, **more})
 
-    def load(self, path: Path) -> None:
-        for key, value in load_checkpoint(path, self.modules(), self.optimizer).items():
-            setattr(self, key, tuple(value) if key == "history" else value)
+    def load(self, path: Path) -> dict[str, Any]:
+        """Take everything back from `path`; the record, with what else was written. Raises TrainingError."""
+        record = load_checkpoint(path, self.modules(), self.optimizer)
+        for key in COUNTED:
+            setattr(self, key, tuple(record[key]) if key == "history" else record[key])
+        return record
 
 
 def train_fold(
@@ -78,12 +86,11 @@ def train_fold(
     network = channels_last(build_network(config.network, config.grid.side))
     if config.init is not None:
         _start_from(network, config.init)
-    state = _new_state(network, config)
+    state = new_state(network, config)
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
-    cases = {case.name: case for case in dataset.cases}
-    chosen = [cases[name] for name in split.train if config.normals or cases[name].positive]
+    chosen = cases_to_train(dataset, split.train, config.normals)
     source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
-    held = [cases[name] for name in split.validation if config.normals or cases[name].positive]
+    held = cases_to_train(dataset, split.validation, config.normals)
     validation = load_samples(held, config, multiple)
     without = sum(sample.lung is None for sample in source.samples)
     if without and config.network.tasks == "multi":
@@ -113,15 +120,16 @@ def _start_from(network: nn.Module, model: str) -> None:
         ) from None
 
 
-def _new_state(network: nn.Module, config: TrainConfig) -> _State:
+def new_state(network: nn.Module, config: TrainConfig) -> State:
+    """The state before the first step: Adam as the paper has it, over the network and a learned balance."""
     average = copy.deepcopy(network).requires_grad_(False)
     balance = make_balance(config.loss)
     parameters = [*network.parameters(), *balance.parameters()]
-    return _State(network, average, balance, torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.999)))
+    return State(network, average, balance, torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.999)))
 
 
 def _run(
-    state: _State,
+    state: State,
     source: Source,
     validation: Sequence[Sample],
     total: int,
@@ -149,14 +157,15 @@ def _run(
             state.save(folder / CHECKPOINT)
 
 
-def _learning_rate(config: TrainConfig, step: int, total: int) -> float:
+def learning_rate(config: TrainConfig, step: int, total: int) -> float:
+    """Adam's learning rate at `step` of `total`: the warm-up, then constant or a cosine down to a hundredth."""
     rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))
     if config.schedule == "cosine":
         rate *= 0.5 * (1 + float(np.cos(np.pi * step / total))) * 0.99 + 0.01
     return rate
 
 
-def _step(state: _State, source: Source, total: int, config: TrainConfig, backend: Backend) -> float:
+def _step(state: State, source: Source, total: int, config: TrainConfig, backend: Backend) -> float:
     rng = np.random.default_rng([config.seed, state.step])
     generator = torch.Generator(backend.device).manual_seed(int(rng.integers(2**62)))
     batch = source.draw(state.step, rng)
@@ -165,7 +174,7 @@ def _step(state: _State, source: Source, total: int, config: TrainConfig, backen
         images, masks = augment(images, masks, config.augment, rng, generator)
     state.network.train()
     for group in state.optimizer.param_groups:
-        group["lr"] = _learning_rate(config, state.step, total)
+        group["lr"] = learning_rate(config, state.step, total)
     with backend.autocast():
         outputs = state.network(images.contiguous(memory_format=torch.channels_last))
     loss = state.balance(_losses(outputs, masks, batch, config))
@@ -173,7 +182,7 @@ def _step(state: _State, source: Source, total: int, config: TrainConfig, backen
     backend.backward(loss)
     state.optimizer.step()
     if config.ema:
-        _follow(state.average, state.network, min(config.ema, (1 + state.step) / (10 + state.step)))
+        follow(state.average, state.network, min(config.ema, (1 + state.step) / (10 + state.step)))
     return float(loss.detach())
 
 
@@ -187,7 +196,7 @@ def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: Tra
 
 
 @torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move weights and statistics: average = decay x average + (1 - decay) x network."""
     for kept, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if kept.dtype.is_floating_point:
@@ -206,39 +215,49 @@ def predict(network: nn.Module, image: NDArray[np.uint8], backend: Backend) -> d
 
 
 def _validate(
-    state: _State, source: Source, validation: Sequence[Sample], config: TrainConfig, backend: Backend
+    state: State, source: Source, validation: Sequence[Sample], config: TrainConfig, backend: Backend
 ) -> dict[str, Any]:
     network = state.average if config.ema else state.network
+    counted = config.data.lesion == LESIONS[0]  # else its area is measured
     matches: list[ImageMatch] = []
+    areas: list[Overlap] = []
     overlaps: list[float] = []
     for sample in validation:
         maps = predict(network, sample.image, backend)
-        findings: tuple[Finding, ...] = find(maps["nodule"], maps.get("lung"), sample.geometry, config.find)
-        matches.append(match_image(sample.case, findings, HitRule()))
+        if counted:
+            findings: tuple[Finding, ...] = find(maps["nodule"], maps.get("lung"), sample.geometry, config.find)
+            matches.append(match_image(sample.case, findings, HitRule()))
+        else:
+            areas.append(overlap(maps["nodule"], sample.nodules, sample.geometry))
         if sample.lung is not None and "lung" in maps:
             overlaps.append(dice(maps["lung"] >= LUNG_FROM, sample.lung))
-    curve = froc(matches)
-    operating = score_at_threshold(matches, best_f1_threshold(matches))
     balance = getattr(state.balance, "state")()  # noqa: B009
     return {
         "step": state.step,
         "epoch": state.step // source.steps_per_epoch,
         "loss": round(state.loss_sum / max(1, state.loss_steps), 6),
         "balance": round(float(balance), 6),
-        "f1": round(operating.f1, 4),
-        "sensitivity": {str(rate): sensitivity_at(curve, rate) for rate in (0.5, 1.0, 2.0, 4.0)},
+        **(_counts(matches) if counted else {"f1": None, "dice": round(best_dice(areas)[1], 4)}),
         "lung_dice": round(float(np.mean(overlaps)), 4) if overlaps else None,
         "seconds": round(state.seconds, 1),
     }
 
 
+def _counts(matches: Sequence[ImageMatch]) -> dict[str, Any]:
+    """F1 at the best threshold and the sensitivity at a few rates."""
+    curve = froc(matches)
+    operating = score_at_threshold(matches, best_f1_threshold(matches))
+    rates = (0.5, 1.0, 2.0, 4.0)
+    return {"f1": round(operating.f1, 4), "sensitivity": {str(rate): sensitivity_at(curve, rate) for rate in rates}}
+
+
 def _sentence(entry: dict[str, Any]) -> str:
+    lung = f", lung Dice {entry['lung_dice']:.3f}" if entry["lung_dice"] is not None else ""
+    head = f"epoch {entry['epoch']}, step {entry['step']}: loss {entry['loss']:.4f}; validation"
+    if entry["f1"] is None:
+        return f"{head} Dice {entry['dice']:.3f}{lung}"
     reached = ", ".join(
         f"{'not reached' if value is None else f'{value:.2f}'} at {rate}"
         for rate, value in entry["sensitivity"].items()
     )
-    dice = f", lung Dice {entry['lung_dice']:.3f}" if entry["lung_dice"] is not None else ""
-    return (
-        f"epoch {entry['epoch']}, step {entry['step']}: loss {entry['loss']:.4f}; validation F1 {entry['f1']:.3f}, "
-        f"sensitivity {reached} false positives an image{dice}"
-    )
+    return f"{head} F1 {entry['f1']:.3f}, sensitivity {reached} false positives an image{lung}"

@@ -131,3 +131,36 @@ def test_whether_a_centre_lies_in_the_lungs(with_lungs: Case) -> None:
     assert centre_in_lung(with_lungs, Nodule(100.0, 60.0)) is True
     assert centre_in_lung(with_lungs, Nodule(128.0, 128.0)) is False  # the far corner of the image is no fault
     assert centre_in_lung(replace(with_lungs, lung_masks=()), Nodule(16.0, 16.0)) is None
+
+
+def outlined(*corners: tuple[float, float], more: tuple[tuple[float, float], ...] = ()) -> Case:
+    return replace(case_of(), polygons=(corners, more) if more else (corners,))
+
+
+def test_an_outline_holds_the_pixels_whose_centre_lies_in_it() -> None:
+    square = outlined((10.0, 20.0), (14.0, 20.0), (14.0, 23.0), (10.0, 23.0))
+    expected = [[row, col] for row in (20, 21, 22) for col in (10, 11, 12, 13)]
+    for truth in ("disc", "box"):
+        assert np.argwhere(truth_mask(square, SAME, truth)).tolist() == expected
+    assert np.argwhere(truth_mask(square, HALF, "disc")).tolist() == [[10, 5], [10, 6]]
+    triangle = outlined((0.0, 0.2), (4.0, 4.2), (0.0, 4.2))
+    assert truth_mask(triangle, SAME, "disc")[:4, :4].astype(int).tolist() == [
+        *([0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0])
+    ]
+
+
+def test_an_outline_may_be_hollow_and_two_are_joined() -> None:
+    notched = outlined((0.0, 0.0), (6.0, 0.0), (6.0, 6.0), (4.0, 6.0), (4.0, 2.0), (2.0, 2.0), (2.0, 6.0), (0.0, 6.0))
+    mask = truth_mask(notched, SAME, "disc")
+    assert mask.sum() == 36 - 8
+    assert not mask[2:6, 2:4].any()
+    overlapping = outlined((0, 0), (4, 0), (4, 4), (0, 4), more=((2, 2), (6, 2), (6, 6), (2, 6)))
+    assert truth_mask(overlapping, SAME, "disc").sum() == 16 + 16 - 4
+
+
+def test_the_smallest_outline_sets_one_pixel_and_one_over_the_edge_is_cut() -> None:
+    speck = outlined((20.6, 30.6), (20.8, 30.6), (20.7, 30.8))
+    assert np.argwhere(truth_mask(speck, SAME, "disc")).tolist() == [[30, 20]]
+    outer = outlined((60.0, 60.0), (70.0, 60.0), (70.0, 70.0), (60.0, 70.0))
+    assert np.argwhere(truth_mask(outer, SAME, "disc")).min() == 60
+    assert truth_mask(outer, SAME, "disc").sum() == 16

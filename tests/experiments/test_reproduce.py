@@ -78,6 +78,19 @@ TYPED = {
         "lambda-0.7": ("mo-segnet", "multi", "table1", "0.7", 75.1),
         "lambda-0.5": ("mo-segnet", "multi", "table1", "0.5", 14.7),
     },
+    "figure6": {
+        "mo-segnet-single": ("mo-segnet", "single", "table1", "0.99", 64.5),
+        "mo-segnet-multi": ("mo-segnet", "multi", "table1", "0.99", 83.8),
+    },
+    "figure7": {
+        "mo-segnet-single": ("mo-segnet", "single", "table1", "0.99", 64.5),
+        "mo-segnet-multi": ("mo-segnet", "multi", "table1", "0.99", 83.8),
+    },
+    "figure8": {"mo-segnet-multi": ("mo-segnet", "multi", "table1", "0.99", 83.8)},
+    "effusion": {
+        "mo-segnet-multi": ("mo-segnet", "multi", "table1", "0.99", None),
+        "u-net-multi": ("u-net", "multi", "table1", "0.99", None),
+    },
 }
 
 
@@ -113,8 +126,9 @@ def test_cells_that_are_one_training_share_a_run():
     unet = [("table2", "u-net-multi"), ("table4", "u-net-gn"), ("figure3", "skips")]
     assert len({name(*one) for one in unet}) == 1
     every = {run_name(resolved(cell, TrainConfig())) for item in ITEMS.values() for cell in item.cells}
-    # 4 of table 2; 9 more of table 3; 4 of table 4; 2 of table 5; 2 of figure 3; figure 5 validates more often: 7.
-    assert len(every) == 28
+    # 4 of table 2; 9 more of table 3; 4 of table 4; 2 of table 5; 2 of figure 3; figure 5 validates more often: 7;
+    # 2 of effusion.
+    assert len(every) == 30
 
 
 def test_a_run_is_named_by_what_decides_the_training():
@@ -128,6 +142,16 @@ def test_a_run_is_named_by_what_decides_the_training():
     assert name(seed=3) == name()[:-1] + "3"
     for change in ({"side": 512}, {"epochs": 1}, {"max_steps": 9}, {"precision": "bf16"}, {"fold_seed": 1}):
         assert name(**change)[:10] != name()[:10]
+
+
+def test_settings_that_came_later_leave_the_names_of_trainings_as_they_were():
+    """The names are those of the version before --lesion: finished trainings under them are found again."""
+    assert run_name(TrainConfig()) == "76a6223e46-s0"
+    assert (
+        run_name(build(TrainConfig, {"side": 512, "tasks": "single", "seed": 3, "max_steps": 3000})) == "39a4cabaaa-s3"
+    )
+    assert run_name(build(TrainConfig, {"lesion": "nodule"})) == "76a6223e46-s0"
+    assert run_name(build(TrainConfig, {"lesion": "effusion"})) != "76a6223e46-s0"
 
 
 # Jobs

@@ -161,3 +161,19 @@ def test_without_packaged_models_the_sentence_says_so(monkeypatch: pytest.Monkey
     assert packaged_models() == ()
     with pytest.raises(ModelError, match="no models are packaged here"):
         resolve_model()
+
+
+def test_a_model_is_of_nodules_unless_its_card_says_effusion(packaged: Path, tiny: Bundle) -> None:
+    assert tiny.lesion == "nodule"
+    change_card(packaged / "other", lesion="effusion")
+    assert resolve_model("other").lesion == "effusion"
+    assert resolve_model(lesion="effusion").name == "other"
+    assert resolve_model(lesion="nodule").name == resolve_model().name == "mo-segnet-open"
+    with pytest.raises(ModelError, match=r"the model other is made for effusion, not for nodule; .* --lesion effusion"):
+        resolve_model("other", lesion="nodule")
+    change_card(packaged / "other", lesion="nodule")
+    with pytest.raises(ModelError, match="--lesion effusion: no packaged model is made for it; train one"):
+        resolve_model(lesion="effusion")
+    change_card(packaged / "other", lesion="fracture")
+    with pytest.raises(ModelError, match=r"card\.json: lesion is 'fracture', where nodule or effusion is needed"):
+        resolve_model("other")

@@ -152,3 +152,9 @@ def test_importing_inference_loads_nothing_heavy() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[]"
+
+
+def test_findings_are_called_what_the_card_says(tmp_path: Path, make_model: MakeModel) -> None:
+    for lesion in ("nodule", "effusion"):
+        detector = Detector.open(make_model(tmp_path / lesion, lesion=lesion), "cpu")
+        assert {finding.label for finding in detector.detect(radiograph()).findings} == {lesion}

@@ -1,0 +1,321 @@
+"""How well the area of a lesion is found: Dice of maps cut at a threshold, and which images are reported.
+
+The paper (section 4.3) measures pleural effusion so. An effusion is no isolated spot that a centre could hit: there are
+no matches and no FROC of it. Dice is taken on the model's grid, over the images that have the lesion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.config import EvaluateConfig, settings_of
+from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity, UsageError, counted
+from cxrcad.datasets.folds import Split, load_folds, make_folds
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.lesions import how_to_get, read_data
+from cxrcad.datasets.truth import lung_mask, truth_mask
+from cxrcad.evaluation.evaluate import LUNG_FROM
+from cxrcad.evaluation.figures import Figures, image_auc
+from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
+from cxrcad.evaluation.runs import CARD, chosen_run, data_of_run, folds_to_score
+from cxrcad.evaluation.statistics import Spread, dice, spread
+from cxrcad.imaging.preprocess import Geometry
+from cxrcad.inference.bundle import CARD_NAME, Bundle, resolve_model
+from cxrcad.inference.detector import Detector, Examined
+from cxrcad.jobs import read_json, write_json
+
+__all__ = [
+    "BEST_DICE",
+    "FIGURES",
+    "Overlap",
+    "Segmentation",
+    "SegmentedFold",
+    "SegmentedImage",
+    "best_dice",
+    "measured",
+    "overlap",
+    "score_segmentation",
+    "spreads",
+]
+
+SCHEMA = "cxrcad/segmentation/1"
+KEPT = "segmentation.json"
+
+LEVELS = np.arange(1, 100, dtype=np.int64)
+"""The thresholds that are tried, in hundredths."""
+
+BEST_DICE = "best mean Dice on the validation cases"
+
+FIGURES = ("Dice", "sensitivity", "specificity", "image AUC, highest probability", "image AUC, area", "lung Dice")
+"""The figures by name: see `measured`."""
+
+IGNORED = ("protocol", "images", "hit_rule", "min_iou", "max_distance_mm", "duplicates", "fp_axis", "missing")
+ABSENT = ("predictions", "truth_file", "beside", "seeds")
+"""Settings of `cxrcad evaluate` that speak of findings on nodules, and those that only nodules have yet."""
+
+Note = Callable[[str], None]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """One image's map cut at each of `LEVELS`: pixels found and of them true (99,), and all true ones."""
+
+    found: NDArray[np.int64]
+    shared: NDArray[np.int64]
+    true: int
+
+    @property
+    def dice(self) -> Array:
+        """Dice at each level, (99,); 1 where nothing is found of nothing."""
+        size = self.found + self.true
+        return np.where(size > 0, 2 * self.shared / np.maximum(size, 1), 1.0)
+
+
+@dataclass(frozen=True)
+class SegmentedImage:
+    """One test image. `dice` is None where it has no lesion, `lung_dice` where it has no lung mask or the model no map.
+
+    `score` is the highest probability of the map, `area` the part of the image that is found, both 0-1; `reported` says
+    whether a component of the smallest area that counts is found.
+    """
+
+    case: str
+    patient: str
+    sha256: str
+    positive: bool
+    dice: float | None
+    score: float
+    area: float
+    reported: bool
+    lung_dice: float | None = None
+
+
+@dataclass(frozen=True)
+class SegmentedFold:
+    """The test images of one fold, under one model. `trained_on` names those that the model was trained on."""
+
+    fold: int
+    data: str
+    model: ModelIdentity
+    network: str
+    tasks: str
+    threshold_from: str
+    min_area_mm2: float
+    images: tuple[SegmentedImage, ...]
+    trained_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The folds of one run or model, and the folder where their figures belong."""
+
+    name: str
+    folder: Path
+    folds: tuple[SegmentedFold, ...]
+
+
+def overlap(found: NDArray[np.float32], truth: NDArray[np.bool_], geometry: Geometry) -> Overlap:
+    """How a map of probabilities and a mask, both (grid_rows, grid_cols), overlap at each of `LEVELS`."""
+    inner = slice(geometry.content_rows), slice(geometry.content_cols)
+    levels = (LEVELS / 100).astype(np.float32)
+    passed = np.searchsorted(levels, found[inner].ravel(), side="right")  # levels at or below each pixel
+    counts = [np.bincount(part, minlength=len(LEVELS) + 1) for part in (passed, passed[truth[inner].ravel()])]
+    above = [count[::-1].cumsum()[::-1][1:] for count in counts]
+    return Overlap(above[0], above[1], int(truth[inner].sum()))
+
+
+def best_dice(overlaps: Sequence[Overlap]) -> tuple[float, float]:
+    """The threshold (0.01 ... 0.99) with the best mean Dice over images that have the lesion, and that mean.
+
+    Of equal ones the higher. Raises EvaluationError where no image has the lesion.
+    """
+    known = [one.dice for one in overlaps if one.true]
+    if not known:
+        raise EvaluationError("no validation case has the lesion, so there is no threshold; take other folds")
+    mean = np.mean(known, axis=0)
+    place = len(mean) - 1 - int(np.argmax(mean[::-1]))
+    return int(LEVELS[place]) / 100, float(mean[place])
+
+
+def score_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> Segmentation:
+    """The scored test cases of a run's folds (or, with `config.model`, of a packaged model's).
+
+    What was kept of the same model, threshold and data is used again. `note` is told which run was chosen and how it
+    goes on. Raises UsageError for settings of nodules, DataError, EvaluationError, ModelError.
+    """
+    _check_settings(config)
+    if config.model is not None:
+        bundle = resolve_model(config.model, config.data.lesion)
+        if config.data.data is None:
+            raise DataError(how_to_get(config.data.lesion))
+        dataset = read_data(config.data)
+        splits = {split.fold: split for split in make_folds(dataset, config.data.fold_seed)}
+        wanted = [fold for fold in splits if config.fold in ("all", str(fold))]
+        bundles, name, folder, chosen = dict.fromkeys(wanted, bundle), bundle.name, config.runs / bundle.name, CARD
+    else:
+        run = chosen_run(config, note)
+        bundles = folds_to_score(run, config, note)
+        data = replace(config.data, data=config.data.data or data_of_run(run))
+        dataset = read_data(data)
+        splits = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
+        name, folder, chosen = run.name, run, ""
+    folder = config.out or folder
+    folds = []
+    for fold, bundle in bundles.items():
+        own = "--threshold" if config.threshold is not None else chosen or str(bundle.card.get("threshold_from", CARD))
+        folds.append(_scored(bundle, dataset, splits[fold], config, (own, folder / f"fold{fold}", note)))
+    return Segmentation(name, folder, tuple(folds))
+
+
+def _check_settings(config: EvaluateConfig) -> None:
+    """Raise UsageError for a setting that would be ignored."""
+    default, lesion = EvaluateConfig(), config.data.lesion
+    for item in settings_of(EvaluateConfig):
+        if item.name in (*IGNORED, *ABSENT):
+            owner = (config.data, default.data) if item.path[0] == "data" else (config, default)
+            if getattr(owner[0], item.name) != getattr(owner[1], item.name):
+                raise UsageError(f"{item.flag}: is for nodules and not for --lesion {lesion}; leave it out")
+
+
+def _scored(
+    bundle: Bundle,
+    dataset: Dataset,
+    split: Split,
+    config: EvaluateConfig,
+    told: tuple[str, Path, Note],
+) -> SegmentedFold:
+    """One fold; `told` is where the threshold is from, the fold's folder, and who is told."""
+    threshold_from, place, note = told
+    bundle = replace(bundle, find=replace(bundle.find, method="components"))
+    if config.threshold is not None:
+        bundle = replace(bundle, find=replace(bundle.find, threshold=config.threshold))
+    cases = dataset.select(split.test)
+    if not any(case.positive for case in cases):
+        raise EvaluationError(
+            f"{dataset.folder}: no test case of fold {split.fold} has an {dataset.lesion}, so there is no Dice; score "
+            "another fold, or remove the run's folds.json and train on other folds"
+        )
+    network = bundle.card.get("network", {})
+    empty = SegmentedFold(
+        fold=split.fold,
+        data=str(dataset.folder),
+        model=ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, ""),
+        network=str(network.get("network", bundle.name)),
+        tasks=str(network.get("tasks", "multi")),
+        threshold_from=threshold_from,
+        min_area_mm2=bundle.find.min_area_mm2,
+        images=(),
+    )
+    before = _kept(place / KEPT, bundle, empty, cases)
+    if before is not None:
+        note(f"fold {split.fold}: {counted(len(cases), 'image')}, {place / KEPT} used again")
+        return before
+    detector = Detector.open(bundle, config.device, config.threads)
+    note(f"fold {split.fold}: segmenting {counted(len(cases), 'image')}")
+    images = tuple(_segmented(case, detector.examine(read_case(case)), bundle.threshold) for case in cases)
+    seen = tuple(image.case for image in images if image.sha256 in bundle.training_images)
+    result = replace(empty, model=detector.identity, images=images, trained_on=seen)
+    write_json(place / KEPT, {"schema": SCHEMA, **asdict(result)})
+    return result
+
+
+def _segmented(case: Case, examined: Examined, threshold: float) -> SegmentedImage:
+    geometry, lung = examined.geometry, examined.maps.get("lung")
+    inner = slice(geometry.content_rows), slice(geometry.content_cols)
+    values = examined.maps["nodule"][inner]
+    found = values >= np.float32(threshold)
+    true_lung = lung_mask(case, geometry)
+    patients = [group for group in case.groups if group.startswith("patient:")]
+    return SegmentedImage(
+        case=case.name,
+        patient=patients[0] if patients else case.name,
+        sha256=examined.result.sha256,
+        positive=case.positive,
+        dice=dice(found, truth_mask(case, geometry, "disc")[inner]) if case.positive else None,
+        score=min(1.0, float(values.max())),
+        area=float(found.mean()),
+        reported=bool(examined.result.findings),
+        lung_dice=None if lung is None or true_lung is None else dice(lung[inner] >= LUNG_FROM, true_lung[inner]),
+    )
+
+
+def _kept(path: Path, bundle: Bundle, terms: SegmentedFold, cases: Sequence[Case]) -> SegmentedFold | None:
+    """What is kept in `path`, if this model made it on these cases under these terms."""
+    if not path.is_file() or path.stat().st_mtime < (bundle.folder / CARD_NAME).stat().st_mtime:
+        return None
+    try:
+        result = _from_document(read_json(path, EvaluationError))
+    except (CxrcadError, KeyError, TypeError, AttributeError):
+        return None
+    model = replace(terms.model, provider=result.model.provider)
+    same = replace(result, images=(), trained_on=()) == replace(terms, model=model)
+    return result if same and [image.case for image in result.images] == [case.name for case in cases] else None
+
+
+def _from_document(document: Mapping[str, Any]) -> SegmentedFold:
+    if document["schema"] != SCHEMA:
+        raise EvaluationError(f"its schema is not {SCHEMA}; score the fold again")
+    values = {key: value for key, value in document.items() if key != "schema"}
+    return SegmentedFold(
+        **{
+            **values,
+            "model": ModelIdentity(**values["model"]),
+            "images": tuple(SegmentedImage(**image) for image in values["images"]),
+            "trained_on": tuple(values["trained_on"]),
+        }
+    )
+
+
+def measured(folds: Sequence[SegmentedFold], resamples: int, seed: int) -> dict[str, Interval]:
+    """Every figure over the images of these folds, pooled, with its 95 % bootstrap interval; `resamples` 0 gives none.
+
+    Dice is the mean over images with the lesion. Sensitivity and specificity are the parts of images with and without
+    it that are reported rightly. The areas under the ROC curve order images by the highest probability of the map, and
+    by the area that is found. Lung Dice is the mean over images with a lung mask. Images with and without the lesion
+    are drawn apart, those of one patient together. A figure that no image gives (specificity without normals) is None.
+    """
+    images = [image for fold in folds for image in fold.images]
+    if not any(image.positive for image in images):
+        raise EvaluationError(f"none of the {len(images)} images has the lesion; score cases that have it")
+    numbers = {patient: number for number, patient in enumerate(dict.fromkeys(image.patient for image in images))}
+    cluster = np.array([numbers[image.patient] for image in images], np.intp)
+    positive = np.array([image.positive for image in images])
+    weights = draw_images(cluster, positive, resamples, seed) if resamples and positive.sum() > 1 else None
+    return with_intervals(lambda counts: _figures(images, counts), len(images), weights)
+
+
+def _figures(images: Sequence[SegmentedImage], weights: Array) -> Figures:
+    positive = np.array([image.positive for image in images])
+    reported = np.array([image.reported for image in images], np.float64)
+    scores, areas = (np.array([getattr(image, name) for image in images]) for name in ("score", "area"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = [
+            _mean([image.dice for image in images], weights),
+            weights[:, positive] @ reported[positive] / weights[:, positive].sum(1),
+            weights[:, ~positive] @ (1 - reported[~positive]) / weights[:, ~positive].sum(1),
+            image_auc(scores, positive, weights),
+            image_auc(areas, positive, weights),
+            _mean([image.lung_dice for image in images], weights),
+        ]
+    return dict(zip(FIGURES, found, strict=True))
+
+
+def _mean(values: Sequence[float | None], weights: Array) -> Array:
+    known = np.array([value is not None for value in values])
+    numbers = np.array([value for value in values if value is not None], np.float64)
+    result: Array = weights[:, known] @ numbers / weights[:, known].sum(1)
+    return result
+
+
+def spreads(folds: Sequence[SegmentedFold]) -> dict[str, Spread | None]:
+    """Mean and standard deviation (n - 1) over folds of every figure; None where a fold's is undefined."""
+    found = [measured([fold], 0, 0) for fold in folds]
+    return {name: spread([one[name].value for one in found]) for name in FIGURES}

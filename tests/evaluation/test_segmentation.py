@@ -1,0 +1,170 @@
+"""Dice at every level, the threshold, figures of images by hand, and what is kept of a run on a toy model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrcad.config import EvaluateConfig, TrainConfig, build, to_toml
+from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
+from cxrcad.datasets.effusion import read_effusions
+from cxrcad.datasets.folds import make_folds, save_folds
+from cxrcad.evaluation.runs import find_run
+from cxrcad.evaluation.segmentation import (
+    SegmentedFold,
+    SegmentedImage,
+    best_dice,
+    measured,
+    overlap,
+    score_segmentation,
+    spreads,
+)
+from cxrcad.evaluation.statistics import dice
+from cxrcad.imaging.preprocess import Geometry
+
+GRID = Geometry.fit(30, 20, 20, 16)  # 30 x 20 of content in 32 x 32
+
+
+def test_the_overlap_at_each_level_is_that_of_the_cut_map() -> None:
+    rng = np.random.default_rng(0)
+    found = (rng.integers(0, 101, (32, 32)) / 100).astype(np.float32)  # on the levels themselves too
+    truth = rng.random((32, 32)) < 0.3
+    measured_so = overlap(found, truth, GRID)
+    for level in range(1, 100):
+        cut = found[:30, :20] >= level / 100
+        assert measured_so.found[level - 1] == cut.sum()
+        assert measured_so.dice[level - 1] == pytest.approx(dice(cut, truth[:30, :20]))
+    assert measured_so.true == truth[:30, :20].sum()
+
+
+def test_the_best_threshold_has_the_best_mean_over_images_with_the_lesion() -> None:
+    truth = np.zeros((32, 32), bool)
+    truth[:10, :10] = True
+    sure, unsure = np.where(truth, 0.8, 0.1).astype(np.float32), np.where(truth, 0.4, 0.1).astype(np.float32)
+    nothing = overlap(sure, np.zeros_like(truth), GRID)  # a normal: it has no part in the threshold
+    assert best_dice([overlap(sure, truth, GRID)]) == (0.8, 1.0)  # the higher of equal ones
+    assert best_dice([overlap(sure, truth, GRID), overlap(unsure, truth, GRID), nothing]) == (0.4, 1.0)
+    with pytest.raises(EvaluationError, match="no validation case has the lesion"):
+        best_dice([nothing])
+
+
+def image(case: str, dice: float | None, score: float, reported: bool, patient: str = "") -> SegmentedImage:
+    return SegmentedImage(case, patient or case, "0" * 64, dice is not None, dice, score, score / 10, reported, None)
+
+
+def fold(*images: SegmentedImage, number: int = 1) -> SegmentedFold:
+    model = ModelIdentity("toy", "0" * 64, 0.5, "CPU")
+    return SegmentedFold(number, "data", model, "u-net", "multi", "the model's card", 12.0, images)
+
+
+FOLDS = (
+    fold(image("a", 0.8, 0.9, True), image("b", 0.4, 0.3, False), image("c", None, 0.2, False)),
+    fold(image("d", 0.6, 0.7, True), image("e", None, 0.7, True), image("f", None, 0.1, False), number=2),
+)
+
+
+def test_the_figures_by_hand() -> None:
+    found = {name: interval.value for name, interval in measured(FOLDS, 0, 0).items()}
+    assert found["Dice"] == pytest.approx((0.8 + 0.4 + 0.6) / 3)
+    assert found["sensitivity"] == pytest.approx(2 / 3)
+    assert found["specificity"] == pytest.approx(2 / 3)
+    # a beats all three normals, b beats c and f, d beats c and f and ties with e
+    assert found["image AUC, highest probability"] == pytest.approx((3 + 2 + 2.5) / 9)
+    assert found["image AUC, area"] == pytest.approx((3 + 2 + 2.5) / 9)
+    assert found["lung Dice"] is None
+    over = spreads(FOLDS)["Dice"]
+    assert over is not None
+    assert (over.mean, over.n) == (pytest.approx(0.6), 2)
+    assert over.sd == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_interval_draws_patients_and_holds_the_figure() -> None:
+    rng = np.random.default_rng(0)
+    apart = fold(*(image(f"e{i}", float(d), 0.5, True) for i, d in enumerate(rng.random(40))))
+    together = replace(apart, images=tuple(replace(one, patient=f"p{i // 20}") for i, one in enumerate(apart.images)))
+    narrow, wide = (measured([one], 2000, 0)["Dice"] for one in (apart, together))
+    assert narrow.low is not None
+    assert narrow.high is not None
+    assert narrow.low < narrow.value < narrow.high  # type: ignore[operator]
+    sd = np.std([one.dice for one in apart.images], ddof=0) / np.sqrt(40)
+    assert (narrow.high - narrow.low) / 2 == pytest.approx(1.96 * sd, rel=0.1)
+    means = [np.mean([one.dice for one in apart.images[part : part + 20]]) for part in (0, 20)]
+    assert (wide.low, wide.high) == (pytest.approx(min(means)), pytest.approx(max(means)))  # two patients: either twice
+    assert measured([apart], 2000, 0)["specificity"].value is None
+    with pytest.raises(EvaluationError, match="none of the 1 images has the lesion"):
+        measured([fold(image("n", None, 0.1, False))], 0, 0)
+
+
+@pytest.fixture
+def toy_run(effusion_data: Path, make_toy, tmp_path: Path) -> Path:
+    """Fold 3 of a run for effusions, by a model whose map is the image's brightness: 0 lung, 0.53 body, 1 effusion."""
+    run = tmp_path / "runs" / "toy"
+    dataset = read_effusions(effusion_data)
+    save_folds(run / "folds.json", make_folds(dataset, 2020), dataset)
+    make_toy(run / "fold3" / "model", lesion="effusion", threshold=0.8, grid={"side": 128})
+    own = build(TrainConfig, {"data": effusion_data, "lesion": "effusion", "fold": "3"})
+    (run / "fold3" / "config.toml").write_text(to_toml(own))
+    return run
+
+
+def config(**values) -> EvaluateConfig:
+    return build(EvaluateConfig, {"device": "cpu", "threads": 1, "lesion": "effusion", "fold": "3", **values})
+
+
+def test_a_run_is_segmented_and_kept(toy_run: Path) -> None:
+    said: list[str] = []
+    (one,) = score_segmentation(config(runs=toy_run.parent), said.append).folds
+    names = json.loads((toy_run / "folds.json").read_text())["folds"][2]["test"]
+    assert [image.case for image in one.images] == names
+    for found in one.images:
+        assert found.positive == found.reported == found.case.startswith("e")
+        assert (found.dice is not None) == found.positive
+        if found.dice is not None:  # all of 32 x 40 but what the model's 3 x 3 mean takes off the rim
+            assert 0.9 < found.dice < 1
+            assert found.area == pytest.approx(found.dice * 32 * 40 / 128**2, rel=0.1)
+            assert found.lung_dice is None
+        else:
+            assert found.score < 0.75  # the bright column, less its neighbours
+            assert found.area == 0
+    assert said[-1].startswith("fold 3: segmenting")
+    (again,) = score_segmentation(config(run=toy_run), said.append).folds
+    assert again == one
+    assert said[-1].endswith("segmentation.json used again")
+
+
+def test_a_threshold_is_honoured_and_settings_of_nodules_are_refused(toy_run: Path) -> None:
+    (one,) = score_segmentation(config(run=toy_run, threshold=0.4)).folds
+    assert one.threshold_from == "--threshold"
+    assert all(image.reported for image in one.images)  # the body's 0.53 too
+    assert max(image.dice for image in one.images if image.dice is not None) < 0.3
+    for name, value in {"hit_rule": "iou", "protocol": "jsrt-247", "missing": "empty", "beside": "runs"}.items():
+        with pytest.raises(
+            UsageError, match=f"--{name.replace('_', '-')}: is for nodules and not for --lesion effusion"
+        ):
+            score_segmentation(config(run=toy_run, **{name: value}))
+
+
+def test_a_fold_without_an_effusion_has_no_dice(toy_run: Path) -> None:
+    document = json.loads((toy_run / "folds.json").read_text())
+    first, third = document["folds"][0], document["folds"][2]
+    effusions = [name for name in third["test"] if name.startswith("e")]
+    for part in ("train", "validation"):
+        first[part] = [name for name in first[part] if name not in effusions]
+    first["test"] = sorted([*first["test"], *effusions])
+    third["test"] = [name for name in third["test"] if name not in effusions]
+    third["train"] = sorted([*third["train"], *effusions])
+    (toy_run / "folds.json").write_text(json.dumps(document))
+    with pytest.raises(EvaluationError, match="no test case of fold 3 has an effusion, so there is no Dice"):
+        score_segmentation(config(run=toy_run))
+
+
+def test_the_newest_run_is_one_of_the_lesion(toy_run: Path, make_run) -> None:
+    nodules = make_run(toy_run.parent / "nodules")
+    assert find_run(toy_run.parent, "3", "effusion") == toy_run
+    assert find_run(toy_run.parent, "3") == nodules
+    with pytest.raises(ModelError, match="is made for nodule, not for effusion; name another model or run"):
+        score_segmentation(config(run=nodules))
