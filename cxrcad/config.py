@@ -119,7 +119,8 @@ class NetworkConfig:
     channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob (the paper: raw)")
     aspp: bool = setting(True, "atrous spatial pyramid pooling between encoder and decoder (Figure 3)")
     skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")
-    look: bool = setting(False, "a second look: every place judged at the full side, the network at half of it")
+    look: bool = setting(False, "a second look beside the network: every place judged as the middle of a patch")
+    halve: bool = setting(True, "with --look, the network works at half the side")
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,9 @@ class SecondLookConfig:
     patches: int = setting(32, "patches cut from each image that is drawn", low=8, high=256)
     analytic_share: float = setting(0.0, "part of the projected nodules that come from formulas", low=0, high=0.9)
     shams: int = setting(2, "pieces of background inserted into each image, that are no nodules", low=0, high=10)
+    hardware: float = setting(
+        0.0, "part of the images with electrodes, rings and letters drawn over them", low=0, high=1
+    )
     minings: int = setting(4, "times that look-alikes are searched for anew in the training images", low=0, high=50)
 
 

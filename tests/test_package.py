@@ -52,7 +52,7 @@ def test_the_wheel_names_its_command_and_needs_no_torch_for_the_base_install(whe
         info = {Path(name).name: name for name in archive.namelist() if ".dist-info/" in name}
         commands = archive.read(info["entry_points.txt"]).decode()
         required = [line for line in archive.read(info["METADATA"]).decode().splitlines() if "Requires-Dist" in line]
-    assert "cxrcad = cxrcad.cli.main:main" in commands
+    assert "cxrcad = cxrcad.__main__:main" in commands
     base = [line for line in required if "extra ==" not in line]
     assert any("onnxruntime-gpu" in line for line in base)
     assert not [line for line in base if "torch" in line or "kornia" in line or "lightning" in line]

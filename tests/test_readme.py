@@ -25,8 +25,10 @@ from cxrcad.config import (
     DetectConfig,
     EvaluateConfig,
     ExportConfig,
+    FingerprintConfig,
     PhantomConfig,
     ReproduceConfig,
+    RobustnessConfig,
     SimulateConfig,
     TrainConfig,
     build,
@@ -47,6 +49,7 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONFIGS = {
     **{"detect": DetectConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
     **{"compare": EvaluateConfig, "reproduce": ReproduceConfig},
+    **{"robustness": RobustnessConfig, "fingerprint": FingerprintConfig},
     **{"export": ExportConfig, "phantom": PhantomConfig, "simulate": SimulateConfig},
 }
 

@@ -27,13 +27,14 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
     """The untrained network that `config` names, for images whose shorter side is `side` pixels.
 
     `u-net` is MO-SegNet without ASPP (the paper's Figure 3 b). `table1` as norm means batch norm for PSPNet and
-    DeepLabV3+. With `look`, the network is built for half the side and a second look stands beside it. Initial weights
-    come from torch's global seed. Raises NetworkError.
+    DeepLabV3+. With `look`, a second look stands beside the network, which is then for half the side unless `halve` is
+    off. Initial weights come from torch's global seed. Raises NetworkError.
     """
     tasks = tasks_of(config)
     channels = tuple(name.strip() for name in config.channels.split(",") if name.strip())
     if config.look:
-        return TwoLooks(build_network(replace(config, look=False), side // 2), channels, side)
+        times = 2 if config.halve else 1
+        return TwoLooks(build_network(replace(config, look=False), side // times), channels, side, times)
     if config.network in ("mo-segnet", "u-net"):
         aspp = config.aspp and config.network == "mo-segnet"
         rows = mo_segnet_rows(tasks=tasks, norm=config.norm, aspp=aspp, skips=config.skips)

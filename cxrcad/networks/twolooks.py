@@ -1,4 +1,4 @@
-"""Two looks: a network at half the side, and beside it a classifier of patches that judges every place at the full one.
+"""Two looks: a network, at half the side or the full one, and beside it a classifier that judges every place.
 
 The first look (MO-SegNet or another) knows where it is in the chest and outlines what it finds; the second is trained
 on patches alone, thousands of nodules and of what looks like them, and on every place of the image at once in use.
@@ -70,17 +70,18 @@ class PatchClassifier(nn.Module):
 
 
 class TwoLooks(nn.Module):
-    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `first` at half the side, `second` at the full one.
+    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `first` on the image made `times` smaller, and `second`.
 
     The nodule's logit is (1 - `share`) x the first look's + `share` x the second's; the lungs are the first look's.
-    H and W must be multiples of twice the first look's.
+    H and W must be multiples of `times` the first look's.
     """
 
     share: Tensor
 
-    def __init__(self, first: nn.Module, channels: tuple[str, ...], side: int) -> None:
+    def __init__(self, first: nn.Module, channels: tuple[str, ...], side: int, times: int) -> None:
         super().__init__()
-        self.multiple = 2 * int(getattr(first, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module)
+        self.times = times
+        self.multiple = times * int(getattr(first, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module)
         self.first = first
         self.inputs = InputChannels(channels, side)
         self.second = PatchClassifier(len(channels))
@@ -88,8 +89,8 @@ class TwoLooks(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
-        looked = self.first(functional.avg_pool2d(x, 2))
-        outputs = {task: _enlarged(logits, 2) for task, logits in looked.items()}
+        looked = self.first(functional.avg_pool2d(x, self.times) if self.times > 1 else x)
+        outputs = {task: _enlarged(logits, self.times) for task, logits in looked.items()}
         judged = _enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE)
         found = outputs["nodule"][:, 1:] - outputs["nodule"][:, :1]
         nodule = (1 - self.share) * found + self.share * judged
@@ -98,4 +99,6 @@ class TwoLooks(nn.Module):
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:
+    if factor == 1:
+        return x
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

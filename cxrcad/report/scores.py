@@ -222,7 +222,10 @@ def _published_text(one: Scored) -> str:
     """The published results that are drawn behind the curve, and those that are not, with the reason."""
     drawn, others = comparable_with(one.results)
     lines = ["Published results: " + (", ".join(point.label for point in drawn) or "none") + " drawn behind the curve."]
-    lines += [f"  not comparable: {point.label} ({reason})" for point, reason in others]
+    reasons = dict.fromkeys(reason for _, reason in others)
+    for reason in reasons:
+        labels = dict.fromkeys(point.label for point, why in others if why == reason)
+        lines.append(f"  not comparable ({reason}): {', '.join(labels)}")
     return "\n".join(lines) + "\n"
 
 

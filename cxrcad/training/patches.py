@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrcad.config import TrainConfig
+from cxrcad.datasets.hardware import draw_hardware
 from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, insert_shams
 from cxrcad.networks.blocks import InputChannels
 from cxrcad.networks.twolooks import PATCH
@@ -83,6 +84,9 @@ class PatchSource:
         traces = insert_shams(
             image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng
         )
+        if rng.random() < self.config.second.hardware:
+            image, things = draw_hardware(image, rng)
+            traces = np.concatenate([traces, things])
         truth = _nodules(nodules)
         with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.second.patches), rng)
         without = self._without(ground, truth, traces, rng)[: self.config.second.patches - len(with_nodule)]

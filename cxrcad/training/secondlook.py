@@ -42,7 +42,7 @@ SOFT = 0.02  # labels are 0.02 and 0.98: an outline is no certainty
 
 
 def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress) -> Path:
-    """The folder of a finished fold whose model has two looks; the first is `config.init`, a model at half the side.
+    """The folder of a finished fold whose model has two looks; the first is `config.init`, another model.
 
     Patches are drawn from the training cases that have lung masks, with nodules, shams and look-alikes in them; the
     look-alikes are found anew `config.second.minings` times, by the network as it then is. The second look's share is
@@ -90,23 +90,24 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
 def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
     """The model that `--init` names, or that fold of the run it names. Raises UsageError, TrainingError, ModelError."""
     if config.init is None:
-        raise UsageError("--look needs a first look: name a model, or a run, at half the side with --init")
+        raise UsageError("--look needs a first look: name a model, or a run, with --init")
     fold = Path(config.init) / f"fold{split.fold}"
     bundle = resolve_model(fold if fold.is_dir() else config.init)
-    wanted = to_dict(replace(config.network, look=False))
+    wanted = to_dict(replace(config.network, look=False, halve=True))
     own = {name: bundle.card["network"].get(name, wanted[name]) for name in wanted}
-    if own != wanted or bundle.grid.side * 2 != config.grid.side:
+    side = config.grid.side // 2 if config.network.halve else config.grid.side
+    if own != wanted or bundle.grid.side != side:
         other = ", ".join(f"{name} {own[name]}" for name in wanted if own[name] != wanted[name])
         raise TrainingError(
-            f"--init {config.init}: its side is {bundle.grid.side}{other and ', its ' + other}; a first look has half "
-            f"the --side of {config.grid.side} and this training's --network, --norm, --tasks and --channels"
+            f"--init {config.init}: its side is {bundle.grid.side}{other and ', its ' + other}; this training's first "
+            f"look has side {side} (half of --side, unless --no-halve) and its --network, --norm, --tasks, --channels"
         )
     held = {*split.validation, *split.test}
     seen = [c.name for c in dataset.cases if c.name in held and sha256_of(c.image) in bundle.training_images]
     if seen:
         raise TrainingError(
             f"--init {config.init}: was trained on {len(seen)} of the fold's validation and test cases ({seen[0]}); "
-            "name the run's fold that held them out"
+            "name a model that was not"
         )
     return bundle
 

@@ -79,6 +79,19 @@ def test_help_imports_nothing_heavy(arguments, tmp_path):
     assert not loaded & heavy
 
 
+def test_ctrl_c_while_the_command_line_still_loads_is_a_sentence(tmp_path):
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'click':\n            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from cxrcad.__main__ import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "cxrcad: stopped\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

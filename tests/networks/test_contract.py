@@ -20,7 +20,7 @@ VARIANTS = [
     {"network": "pspnet"},
     {"network": "pspnet", "norm": "group", "tasks": "single"},
     {"network": "mo-segnet", "norm": "group", "channels": "raw,local,blob", "look": True},
-    {"network": "u-net", "tasks": "single", "look": True},
+    {"network": "u-net", "tasks": "single", "look": True, "halve": False},
 ]
 
 

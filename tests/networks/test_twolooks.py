@@ -63,6 +63,17 @@ def test_the_first_look_alone_is_the_network_at_half_the_side():
     np.testing.assert_allclose(outputs["lung"].numpy(), enlarged["lung"].numpy(), atol=1e-5)
 
 
+def test_unless_it_is_halved_the_first_look_sees_the_image_as_it_is():
+    torch.manual_seed(1)
+    net = build_network(build(NetworkConfig, {"norm": "group", "look": True, "halve": False}), 128).eval()
+    assert isinstance(net, TwoLooks)
+    net.share.fill_(0.0)
+    image = torch.rand(1, 1, 96, 112, generator=torch.Generator().manual_seed(7))
+    with torch.inference_mode():
+        np.testing.assert_allclose(margin(net(image)), margin(net.first(image)), atol=1e-5)
+    assert net.multiple == 16
+
+
 def test_the_logits_are_averaged_by_the_share():
     image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(6))
     with torch.inference_mode():

@@ -97,8 +97,9 @@ def _back_to_step_3(data: Path, first: Path, place: Path, run: Path) -> None:
     ("values", "error", "words"),
     [
         ({"init": None}, UsageError, "--look needs a first look"),
-        ({"side": 96}, TrainingError, "its side is 32; a first look has half the --side of 96"),
-        ({"norm": "batch"}, TrainingError, "its side is 32, its norm group; a first look has"),
+        ({"side": 96}, TrainingError, "its side is 32; this training's first look has side 48"),
+        ({"halve": False}, TrainingError, "its side is 32; this training's first look has side 64"),
+        ({"norm": "batch"}, TrainingError, "its side is 32, its norm group; this training's"),
         ({"fold": "2"}, TrainingError, r"was trained on \d+ of the fold's validation and test cases"),
     ],
 )
