@@ -337,6 +337,9 @@ class ExportConfig:
     )
     compare: int = setting(3, "radiographs to compare on", low=1)
     sources: Path | None = setting(None, "text file whose lines go into the card: whose data, under which terms")
+    without_nodules: str | None = setting(
+        None, "boxes.json of radiographs without a nodule, comma-separated: findings an image go into the card"
+    )
     overwrite: bool = setting(False, "replace the packaged model that the folder already holds")
 
 

@@ -22,6 +22,7 @@ from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, write_card
 from cxrcad.jobs import write_atomically
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
+from cxrcad.training.probes import negative_figures, probe_figures
 
 __all__ = ["card_text", "export_run"]
 
@@ -40,7 +41,12 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     _check_card(source)
     images = _images(source, config)
     card = {**source.card, "name": config.name or out.resolve().name}
-    card["figures"] = {**source.card.get("figures", {}), **_figures(source.folder.parent, str(card["name"]))}
+    card["figures"] = {
+        **source.card.get("figures", {}),
+        **_figures(source.folder.parent, str(card["name"])),
+        **probe_figures(source.folder.parent, source, str(card["name"])),
+        **negative_figures(_paths(config.without_nodules), source),
+    }
     if config.sources is not None:
         card["sources"] = _lines(config.sources)
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as place:
@@ -138,6 +144,10 @@ def _figures(fold: Path, model: str) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def _paths(names: str | None) -> list[Path]:
+    return [Path(name.strip()) for name in (names or "").split(",") if name.strip()]
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,0 +1,123 @@
+"""What a card tells beside test cases: altered radiographs, traces of inserting, radiographs without nodules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.inference.bundle import Bundle
+from cxrcad.jobs import read_json
+
+__all__ = ["negative_figures", "probe_figures"]
+
+TOLD = ("sensitivity at 1/2", "F1")
+"""The figures of an altered radiograph that a card holds; robustness.json has all."""
+
+
+def probe_figures(folder: Path, source: Bundle, model: str) -> dict[str, Any]:
+    """The results of `cxrcad robustness` and `cxrcad fingerprint` that `folder` holds of this very model.
+
+    `model` is the name under which it is packaged. Results of another model (by SHA-256) are left out. Raises
+    ModelError for a damaged file.
+    """
+    figures: dict[str, Any] = {}
+    for name, told in (("robustness", _robustness), ("fingerprint", _fingerprint)):
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            continue
+        try:
+            document = read_json(path, ModelError)
+            if document["model"]["sha256"] == source.sha256:
+                figures |= told(document, model)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path}: not what cxrcad {name} writes ({error}); run it again") from None
+    return figures
+
+
+def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
+    """Findings an image in boxes.json files of radiographs that have no nodule, by the file's name.
+
+    Raises UsageError for a file that is no boxes.json, or holds what another model found.
+    """
+    figures: dict[str, Any] = {}
+    for path in paths:
+        try:
+            document = read_json(path, UsageError)
+            model, images = document["model"], document["images"]
+            found = [
+                sum(finding["score"] >= model["threshold"] for finding in image["findings"])
+                for image in images
+                if "findings" in image
+            ]
+            digest = str(model["sha256"])
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"--without-nodules {path}: no boxes.json of cxrcad detect ({error})") from None
+        if digest != source.sha256:
+            raise UsageError(
+                f"--without-nodules {path}: is what {model.get('name')} found ({digest[:12]}...), not this model "
+                f"({source.sha256[:12]}...); detect with it again"
+            )
+        if not found:
+            raise UsageError(f"--without-nodules {path}: holds no image; detect in some")
+        figures[f"radiographs without a nodule, {path.stem}"] = {
+            "images": len(found),
+            "false positives per image": round(sum(found) / len(found), 4),
+            "images without a finding": sum(count == 0 for count in found),
+        }
+    return figures
+
+
+def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
+    fold = "" if document["fold"] is None else f" --fold {document['fold']}"
+    rows = {
+        str(one["words"]): ", ".join(_cell(one["figures"], title) for title in TOLD) for one in document["alterations"]
+    }
+    return {
+        "altered radiographs": {
+            "command": f"cxrcad robustness --model {model}{fold} --protocol {document['protocol']} --data DATA",
+            "images": len(document["images"]),
+            **rows,
+        }
+    }
+
+
+def _cell(figures: Mapping[str, Any], name: str) -> str:
+    one = figures.get(name)
+    if one is None:
+        return f"{name} not reached"
+    change = one["difference"]
+    text = f"{name} {_percent(one['altered'])} %"
+    if change["value"] is None or one["altered"] == one["unaltered"]:
+        return text
+    low, high = change.get("low"), change.get("high")
+    interval = "" if low is None or high is None else f" [{_percent(low)}, {_percent(high)}]"
+    return f"{text} ({100 * change['value']:+.1f}{interval})"
+
+
+def _percent(value: float | None) -> str:
+    return "not reached" if value is None else f"{100 * value:.1f}"
+
+
+def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
+    means = {
+        name: f"{value['value']:.3f}" + _bracket(value)
+        for name, value in document["figures"].items()
+        if value["value"] is not None
+    }
+    nodules = Path(document["nodules"]).name
+    return {
+        f"traces of inserting, {nodules}": {
+            "command": f"cxrcad fingerprint --model {model} --backgrounds NIH --nodules {nodules}"
+            + (" --fold N --data DATA" if document["held_out"] else ""),
+            "radiographs": counted(len(document["radiographs"]), "radiograph"),
+            **means,
+            "verdict": document["sentence"],
+        }
+    }
+
+
+def _bracket(value: Mapping[str, Any]) -> str:
+    low, high = value.get("low"), value.get("high")
+    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
