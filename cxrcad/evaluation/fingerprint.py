@@ -25,6 +25,7 @@ from cxrcad.datasets.simulated import ROLES
 from cxrcad.datasets.truth import truth_mask
 from cxrcad.evaluation.figures import Figures, image_auc
 from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
+from cxrcad.evaluation.markdown import grid
 from cxrcad.inference.bundle import DEFAULT_MODEL, resolve_model
 from cxrcad.inference.detector import Detector
 from cxrcad.jobs import Progress, Silent, write_atomically, write_json
@@ -229,11 +230,7 @@ def _text(
         own = [measured.get(f"{kind} {name}") for kind in ("difference", "AUC")]
         mean = f"{measured[f'mean {name}'].value:.3f}"
         rows.append((name, mean, *("" if one is None else _shown(one, "+" if one is own[0] else "") for one in own)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    lines = grid(rows[0], rows[1:])
     patients = len({one.background.patient for one in scored})
     drawn = f"{config.resamples:,} resamples of the patients" if config.resamples else "no resamples, no interval"
     whose = "The model may have been trained on some of them: --fold and --data take only patients that are held out."

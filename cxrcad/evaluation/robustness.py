@@ -18,6 +18,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
 from cxrcad.evaluation.evaluate import Detection, evaluate_cases
 from cxrcad.evaluation.intervals import Comparison, Interval, compare
+from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms, scope, terms_lines, write_matches
 from cxrcad.imaging.alterations import UNALTERED, Alteration, alterations_named
@@ -156,11 +157,7 @@ def _text(found: Sequence[Altered], config: RobustnessConfig) -> str:
     drawn = f"{config.resamples:,} resamples of the images" if config.resamples else "no resamples, no interval"
     rows = [("alteration", *(part for title in SHOWN.values() for part in (title, "difference")))]
     rows += [_row(one) for one in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    lines = grid(rows[0], rows[1:])
     limited = "" if config.limit is None else f" (--limit {config.limit})"
     head = [
         f"# Robustness of {model.name}",

@@ -13,6 +13,7 @@ from cxrcad.core import counted
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.lesions import read_data
 from cxrcad.evaluation.intervals import Interval
+from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, SegmentedImage, measured, spreads
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.experiments.cells import Cell, Item
@@ -22,7 +23,6 @@ from cxrcad.experiments.layout import (
     Setup,
     cost,
     ending,
-    grid,
     interval_shown,
     spread_shown,
 )

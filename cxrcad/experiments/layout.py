@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxrcad.evaluation.intervals import Interval
+from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.published import PaperRow, Percent
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.experiments.cells import Item
 from cxrcad.experiments.rows import FIGURES, PLACES, Pair, Row, Scored
 
-__all__ = ["NOT_RUN", "Setup", "cost", "document", "ending", "grid", "interval_shown", "spread_shown", "text"]
+__all__ = ["NOT_RUN", "Setup", "cost", "document", "ending", "interval_shown", "spread_shown", "text"]
 
 SCHEMA = "cxrcad/reproduction/1"
 NOT_RUN = "not run"
@@ -58,16 +59,6 @@ def _symbols(resamples: int) -> str:
         "± is the standard deviation (n - 1) over folds, and over seeds where there are several; pooled adds up the "
         f"folds' counts; brackets hold 95 % bootstrap intervals ({resamples:,} resamples of the images)."
     )
-
-
-def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns are padded to one width."""
-    widths = [max(len(line[column]) for line in (head, *body)) for column in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
-
-    return [line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *(line(cells) for cells in body)]
 
 
 def _paper_table(item: Item, rows: Sequence[Row]) -> list[str]:

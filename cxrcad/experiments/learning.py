@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrcad.experiments.layout import grid
+from cxrcad.evaluation.markdown import grid
 from cxrcad.experiments.rows import Row
 from cxrcad.report.sheets import COLOURS, MARKERS, STYLES, percent_axis, save, sheet
 

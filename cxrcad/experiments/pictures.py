@@ -15,6 +15,7 @@ from cxrcad.core import Box, Case, CxrcadError, Nodule, Radiograph, counted
 from cxrcad.datasets.jsrt import Dataset, read_jsrt
 from cxrcad.evaluation.evaluate import read_true_lung
 from cxrcad.evaluation.intervals import Comparison
+from cxrcad.evaluation.markdown import grid
 from cxrcad.experiments.cells import Item
 from cxrcad.experiments.choices import (
     Found,
@@ -34,7 +35,6 @@ from cxrcad.experiments.choices import (
     sides_of,
     surest,
 )
-from cxrcad.experiments.layout import grid
 from cxrcad.experiments.rows import PLACES, Pair, Row
 from cxrcad.experiments.trainings import Job
 from cxrcad.inference.bundle import load_bundle

@@ -89,7 +89,7 @@ def check_lesion(bundle: Bundle, lesion: str) -> None:
     if bundle.lesion != lesion:
         raise ModelError(
             f"{bundle.folder}: the model {bundle.name} is made for {bundle.lesion}, not for {lesion}; name another "
-            f"model or run, or give --lesion {bundle.lesion}"
+            f"model or run, or give --lesion {bundle.lesion} where the command takes it"
         )
 
 
