@@ -25,15 +25,19 @@ ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64
 
 
-@pytest.fixture(scope="module")
-def batch_norm() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("batch_norm", ROOT / "benchmarks" / "batch_norm.py")
+def benchmark(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["batch_norm"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def batch_norm() -> ModuleType:
+    return benchmark("batch_norm")
 
 
 @pytest.fixture
@@ -80,3 +84,31 @@ def test_only_group_norm_gives_the_same_with_both_statistics(batch_norm, samples
         found.append(batch_norm.measure(network, samples, LossConfig()))
     assert (found[0].nodule_loss == found[1].nodule_loss) == same
     assert np.array_equal(found[0].nodule_maps[0], found[1].nodule_maps[0]) == same
+
+
+def test_the_looks_are_told_apart_and_the_share_is_left_as_it_was():
+    looks = benchmark("looks")
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(norm="group", look=True), SIDE).eval()
+    network.share.fill_(0.3)
+    image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+    first, second = looks.both_looks(network, image)
+    with torch.inference_mode():
+        nodule = network(torch.from_numpy(image.astype(np.float32) / 255)[None, None])["nodule"]
+    assert float(network.share) == pytest.approx(0.3)
+    np.testing.assert_allclose(0.7 * first + 0.3 * second, (nodule[:, 1] - nodule[:, 0])[0].numpy(), atol=1e-5)
+
+
+def test_a_rate_that_is_not_reached_counts_as_nothing():
+    from cxrcad.config import TrainConfig
+    from cxrcad.core import Nodule
+
+    looks = benchmark("looks")
+    geometry = Geometry.fit(SIDE, SIDE, SIDE, 16, (1.0, 1.0))
+    case = Case("A", Path("A.png"), SIDE, SIDE, nodules=(Nodule(20.5, 30.5, 10.0),), spacing_mm=(1.0, 1.0))
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    other = 3 - np.hypot(rows - 30, cols - 50).astype(np.float32)
+    nodule = 6 - np.hypot(rows - 30, cols - 20).astype(np.float32)
+    both, alone = np.maximum(nodule, other), other
+    assert looks.reached([both], [(case, geometry)], TrainConfig()) == [1, 1, 1, 0, 0, 0.6, 1]  # one false positive
+    assert looks.reached([alone], [(case, geometry)], TrainConfig())[-2:] == [0, 0]
