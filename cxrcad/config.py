@@ -168,6 +168,9 @@ class SecondLookConfig:
     hardware: float = setting(
         0.0, "part of the images with electrodes, rings and letters drawn over them", low=0, high=1
     )
+    second_init: str | None = setting(
+        None, "two-look model, or run, whose second look is the start of this one (default: random weights)"
+    )
     minings: int = setting(4, "times that look-alikes are searched for anew in the training images", low=0, high=50)
 
 
@@ -189,7 +192,7 @@ class TrainConfig:
     )
     normals: bool = setting(False, "train and validate on the folds' normals too (the paper: positives only)")
     epochs: int = setting(100, "passes over the training cases", low=1)
-    max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=1)
+    max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=0)
     batch: int = setting(1, "images a step (the paper: 1)", low=1)
     learning_rate: float = setting(1e-3, "Adam's initial learning rate", low=0)
     schedule: str = setting("constant", "learning rate over the steps", choices=("constant", "cosine"))

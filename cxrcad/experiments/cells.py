@@ -18,7 +18,7 @@ __all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "profile_file", "resolved", 
 NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "runs", "run", "resume", "checkpoint_steps")
 """Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
 
-ADDED = ("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "minings")
+ADDED = ("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings")
 """Settings that came after the first trainings were named: in the name only where they are not the default."""
 
 

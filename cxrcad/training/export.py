@@ -33,7 +33,7 @@ from cxrcad.training.loader import Sample
 
 __all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
 
-PATHS = ("data", "simulate", "init", "run", "runs")  # of these settings a card keeps the last part alone
+PATHS = ("data", "simulate", "init", "second_init", "run", "runs")  # of these settings a card keeps the last part alone
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 
 
@@ -170,13 +170,20 @@ def _training(
         "steps": history[-1]["step"] if history else 0,
         "minutes": round(seconds / 60, 1),
     }
-    if config.init is not None:
-        first = resolve_model(config.init)
-        before = {name: first.card["training"].get(name) for name in ("config", "steps", "minutes", "init")}
-        before["config"] = _without_folders(before["config"] or {})
-        training["init"] = {"name": first.name, "sha256": first.sha256, **before}
-        training["images"] = sorted({*training["images"], *first.training_images})
+    for name, start in (("init", config.init), ("second_init", config.second.second_init)):
+        if start is not None:
+            first = resolve_model(start)
+            training[name] = _before(first)
+            training["images"] = sorted({*training["images"], *first.training_images})
     return training
+
+
+def _before(first: Bundle) -> dict[str, Any]:
+    """What a card tells of the model that a training started from."""
+    kept = first.card["training"]
+    before = {name: kept[name] for name in ("steps", "minutes", "init", "second_init") if name in kept}
+    config = _without_folders(kept.get("config") or {})
+    return {"name": first.name, "sha256": first.sha256, "config": config, **before}
 
 
 def _without_folders(values: Mapping[str, Any]) -> dict[str, Any]:

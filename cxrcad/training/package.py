@@ -88,6 +88,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"{training['minutes']} minutes; lambda {settings.get('balance')}, seed {settings.get('seed')}; "
         "SHA-256 of each image in card.json",
         *_before(training.get("init")),
+        *_before(training.get("second_init"), "its second look before that: "),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     for name, value in card.get("figures", {}).items():
@@ -104,12 +105,12 @@ def card_text(card: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _before(init: Mapping[str, Any] | None) -> list[str]:
+def _before(init: Mapping[str, Any] | None, what: str = "before that: ") -> list[str]:
     """A line for each training that the weights went through before."""
     if init is None:
         return []
     length = f"{counted(init['steps'], 'step')}, {init['minutes']} minutes"
-    line = f"- before that: {length} ({init['name']}); its images are counted"
+    line = f"- {what}{length} ({init['name']}); its images are counted"
     return [line, *_before(init.get("init"))]
 
 

@@ -48,13 +48,16 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     look-alikes are found anew `config.second.minings` times, by the network as it then is. The second look's share is
     the one with the best mean sensitivity on the validation cases. Raises UsageError, TrainingError, DataError.
     """
-    first = _first_look(config, dataset, split)
+    first, second = _first_look(config, dataset, split), _second_look(config, dataset, split)
     config = replace(config, init=str(first.folder))
     backend = open_backend(config)
     torch.manual_seed(config.seed)
     network = build_network(config.network, config.grid.side)
     assert isinstance(network, TwoLooks)
     network.first.load_state_dict(load_network(first.folder).state_dict())
+    if second is not None:
+        config = replace(config, second=replace(config.second, second_init=str(second.folder)))
+        network.second.load_state_dict(_two_looks(second).second.state_dict())
     state = new_state(channels_last(network.second), config)
     cases = {case.name: case for case in dataset.cases}
     source = make_source(
@@ -64,7 +67,8 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, network.inputs, config)
     if not patches.grounds:
         raise TrainingError("no training case has a lung mask, and a second look is trained in and about the lungs")
-    total = config.max_steps or config.epochs * source.steps_per_epoch
+    total = config.epochs * source.steps_per_epoch
+    total = total if config.max_steps is None else min(total, config.max_steps)
     if config.resume and (folder / CHECKPOINT).is_file():
         record = state.load(folder / CHECKPOINT)
         for ground, hard in zip(patches.grounds, record["hard"], strict=True):
@@ -91,8 +95,7 @@ def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
     """The model that `--init` names, or that fold of the run it names. Raises UsageError, TrainingError, ModelError."""
     if config.init is None:
         raise UsageError("--look needs a first look: name a model, or a run, with --init")
-    fold = Path(config.init) / f"fold{split.fold}"
-    bundle = resolve_model(fold if fold.is_dir() else config.init)
+    bundle = _held_out(config.init, "--init", dataset, split)
     wanted = to_dict(replace(config.network, look=False, halve=True))
     own = {name: bundle.card["network"].get(name, wanted[name]) for name in wanted}
     side = config.grid.side // 2 if config.network.halve else config.grid.side
@@ -102,12 +105,40 @@ def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
             f"--init {config.init}: its side is {bundle.grid.side}{other and ', its ' + other}; this training's first "
             f"look has side {side} (half of --side, unless --no-halve) and its --network, --norm, --tasks, --channels"
         )
+    return bundle
+
+
+def _second_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle | None:
+    """The model that `--second-init` names, or that fold of the run it names. Raises TrainingError, ModelError."""
+    name = config.second.second_init
+    if name is None:
+        return None
+    bundle = _held_out(name, "--second-init", dataset, split)
+    own = bundle.card["network"]
+    if not own.get("look") or own["channels"] != config.network.channels or bundle.grid.side != config.grid.side:
+        raise TrainingError(
+            f"--second-init {name}: is no two-look model of side {config.grid.side} and channels "
+            f"{config.network.channels}; name one, or leave it out"
+        )
+    return bundle
+
+
+def _two_looks(bundle: Bundle) -> TwoLooks:
+    network = load_network(bundle.folder)
+    assert isinstance(network, TwoLooks)
+    return network
+
+
+def _held_out(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
+    """The model `name`, or the fold of the run `name`. Raises TrainingError if it saw a held-out case, ModelError."""
+    fold = Path(name) / f"fold{split.fold}"
+    bundle = resolve_model(fold if fold.is_dir() else name)
     held = {*split.validation, *split.test}
     seen = [c.name for c in dataset.cases if c.name in held and sha256_of(c.image) in bundle.training_images]
     if seen:
         raise TrainingError(
-            f"--init {config.init}: was trained on {len(seen)} of the fold's validation and test cases ({seen[0]}); "
-            "name a model that was not"
+            f"{flag} {name}: was trained on {len(seen)} of the fold's validation and test cases ({seen[0]}); name a "
+            "model that was not"
         )
     return bundle
 

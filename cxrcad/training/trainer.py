@@ -96,7 +96,7 @@ def train_fold(
     if without and config.network.tasks == "multi":
         progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")
     total = config.epochs * source.steps_per_epoch
-    total = min(total, config.max_steps) if config.max_steps else total
+    total = total if config.max_steps is None else min(total, config.max_steps)
     if config.resume and (folder / CHECKPOINT).is_file():
         state.load(folder / CHECKPOINT)
         progress.note(f"fold {split.fold}: going on from step {state.step}")

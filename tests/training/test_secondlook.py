@@ -93,6 +93,25 @@ def _back_to_step_3(data: Path, first: Path, place: Path, run: Path) -> None:
         (run / "fold1" / "model" / name).unlink()
 
 
+def test_a_second_look_is_taken_over_beside_another_first_look_and_only_weighed(tiny_data, second, tmp_path):
+    other = first_look(tiny_data, tmp_path / "other", seed=5)
+    run = second_look(tiny_data, tmp_path / "run", other, second_init=str(second), max_steps=0)
+    kept, joined, own = (load_file(one / "fold1" / "model" / "model.safetensors") for one in (second, run, other))
+    for name, weights in joined.items():
+        if name.startswith("second."):
+            np.testing.assert_array_equal(weights, kept[name], err_msg=name)
+        elif name.startswith("first."):
+            np.testing.assert_array_equal(weights, own[name.removeprefix("first.")], err_msg=name)
+    training = load_bundle(run / "fold1" / "model").card["training"]
+    assert (training["steps"], training["second_init"]["steps"]) == (0, 6)
+    assert training["second_init"]["sha256"] == load_bundle(second / "fold1" / "model").sha256
+
+
+def test_a_second_look_of_another_kind_is_refused(tiny_data, first, tmp_path):
+    with pytest.raises(TrainingError, match=r"--second-init .* is no two-look model of side 64 and channels raw,local"):
+        second_look(tiny_data, tmp_path / "run", first, second_init=str(first))
+
+
 @pytest.mark.parametrize(
     ("values", "error", "words"),
     [
