@@ -21,7 +21,7 @@ def command(config: TrainConfig) -> None:
     The run's folder is printed. `cxrcad train --resume` goes on after an interruption and ends with the same weights.
     """
     try:
-        from cxrcad.training.crossval import train
+        from cxrcad.training.crossval import lesion_of, train
     except ImportError as error:
         missing = error.name or str(error)
         raise TrainingError(
@@ -33,8 +33,8 @@ def command(config: TrainConfig) -> None:
         except KeyboardInterrupt:
             bar.note("stopped; `cxrcad train --resume` with the same settings goes on from the last checkpoint")
             raise
-    if config.data.lesion == LESIONS[0]:
+    if lesion_of(run) == LESIONS[0]:
         note(f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it")
     else:
-        note(f"done: cxrcad evaluate --lesion {config.data.lesion} --run {run} scores it")
+        note(f"done: cxrcad evaluate --lesion {lesion_of(run)} --run {run} scores it")
     click.echo(str(run))

@@ -185,7 +185,7 @@ def insert_shams(
     """Insert up to `count` pieces of background into `image` (0-1) as nodules would be, in place; their middles (n, 2).
 
     A piece is the place itself, blurred, or another place, mirrored; its mean level is the place's. What takes one for
-    a nodule has learned the traces of inserting. None touches a nodule.
+    a nodule has learned the traces of inserting. None touches or shows a nodule.
     """
     from scipy import ndimage
 
@@ -197,11 +197,12 @@ def insert_shams(
         window, projection = spot
         place = image[window]
         height, width = place.shape
-        if rng.random() < 0.5:
+        top, left = int(rng.integers(image.shape[0] - height)), int(rng.integers(image.shape[1] - width))
+        other = slice(top, top + height), slice(left, left + width)
+        if rng.random() < 0.5 or nodules[other].any():
             piece = ndimage.gaussian_filter(place, rng.uniform(1, 2))
         else:
-            top, left = int(rng.integers(image.shape[0] - height)), int(rng.integers(image.shape[1] - width))
-            piece = image[top : top + height, left : left + width][:, ::-1]
+            piece = image[other][:, ::-1]
         weight = np.minimum(projection.thickness, 1) * compression(place, zones.lung_level, WHITE)
         difference = piece - place
         difference = difference - (weight * difference).sum() / weight.sum()

@@ -28,7 +28,7 @@ from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
 from cxrcad.evaluation.markdown import grid
 from cxrcad.inference.bundle import DEFAULT_MODEL, resolve_model
 from cxrcad.inference.detector import Detector
-from cxrcad.jobs import Progress, Silent, write_atomically, write_json
+from cxrcad.jobs import Progress, Silent, sha256_of, write_atomically, write_json
 
 __all__ = ["VERSIONS", "Scored", "measure_fingerprint", "score_place", "verdict"]
 
@@ -64,8 +64,8 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
         raise UsageError("no backgrounds are named; give --backgrounds DIR")
     if config.nodules is None:
         raise UsageError(f"no nodules are named; give --nodules FILE.npz, or --nodules {ANALYTIC}")
-    held_out = _held_out(config)
     detector = Detector.open(resolve_model(config.model or DEFAULT_MODEL, LESIONS[0]), config.device, config.threads)
+    held_out = _held_out(config, detector.bundle.training_images)
     found = read_backgrounds(config.backgrounds)
     for note in found.notes:
         progress.note(note)
@@ -77,11 +77,12 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
         scored.append(score_place(detector, background, candidates, config.seed, index))
         progress.step(len(scored))
     measured = _measured(scored, config)
-    text = _text(scored, measured, detector, config)
+    trained_on = () if held_out is None else held_out.trained_on
+    text = _text(scored, measured, detector, config, trained_on)
     fold = f"fold{config.fold}" if config.fold not in (None, "all") else ""
     out = config.out or config.runs / detector.bundle.name / fold
     write_atomically(out / "fingerprint.md", text)
-    write_json(out / "fingerprint.json", _document(scored, measured, detector, config))
+    write_json(out / "fingerprint.json", _document(scored, measured, detector, config, trained_on))
     return text
 
 
@@ -124,13 +125,14 @@ def _score(detector: Detector, image: Pixels, background: Background, place: Ins
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """The patients and CT series of the test cases of the fold."""
+    """The patients and CT series of the test cases of the fold; `trained_on` names the cases that the model saw."""
 
     patients: frozenset[str]
     series: frozenset[str]
+    trained_on: tuple[str, ...]
 
 
-def _held_out(config: FingerprintConfig) -> _HeldOut | None:
+def _held_out(config: FingerprintConfig, training_images: frozenset[str]) -> _HeldOut | None:
     """What the fold holds out; None where no fold is named."""
     if config.fold is None:
         return None
@@ -141,12 +143,14 @@ def _held_out(config: FingerprintConfig) -> _HeldOut | None:
     dataset = read_jsrt(config.data.data)
     splits = make_folds(dataset, config.data.fold_seed)
     names = [name for split in splits if config.fold in ("all", str(split.fold)) for name in split.test]
-    groups = [group for case in dataset.select(names) for group in case.groups or (f"patient:{case.name}",)]
+    cases = dataset.select(names)
+    trained_on = tuple(case.name for case in cases if sha256_of(case.image) in training_images)
+    groups = [group for case in cases for group in case.groups or (f"patient:{case.name}",)]
     patients, series = (
         frozenset(group.removeprefix(kind) for group in groups if group.startswith(kind))
         for kind in ("patient:", "series:")
     )
-    return _HeldOut(patients, series)
+    return _HeldOut(patients, series, trained_on)
 
 
 def _chosen(
@@ -223,7 +227,11 @@ def verdict(differences: Mapping[str, Interval], bound: float) -> tuple[str, str
 
 
 def _text(
-    scored: Sequence[Scored], measured: Mapping[str, Interval], detector: Detector, config: FingerprintConfig
+    scored: Sequence[Scored],
+    measured: Mapping[str, Interval],
+    detector: Detector,
+    config: FingerprintConfig,
+    trained_on: Sequence[str],
 ) -> str:
     rows: list[tuple[str, ...]] = [("place", "mean score", "less untouched", "AUC against untouched")]
     for name in VERSIONS:
@@ -240,6 +248,7 @@ def _text(
         "",
         f"Backgrounds {config.backgrounds}: {counted(len(scored), 'radiograph')} of {counted(patients, 'patient')}. "
         + (whose if held_out is None else f"Their patients are in {held_out}."),
+        *([f"NOT A TEST: {len(trained_on)} of these test cases stand in the model's training list"] * bool(trained_on)),
         f"Nodules {config.nodules}. One place in the lung fields of each radiograph: place, shape and blur of shams "
         "and nodule are the same.",
         "Score: the highest of the nodule map in the disc of the nodule's size at the place, 0-1. "
@@ -272,7 +281,11 @@ def _shown(one: Interval, sign: str = "+") -> str:
 
 
 def _document(
-    scored: Sequence[Scored], measured: Mapping[str, Interval], detector: Detector, config: FingerprintConfig
+    scored: Sequence[Scored],
+    measured: Mapping[str, Interval],
+    detector: Detector,
+    config: FingerprintConfig,
+    trained_on: Sequence[str],
 ) -> dict[str, Any]:
     word, sentence = verdict(_of_shams(measured), config.bound)
     radiographs = [
@@ -288,7 +301,7 @@ def _document(
         "schema": SCHEMA,
         "model": asdict(detector.identity),
         **{"backgrounds": str(config.backgrounds), "nodules": str(config.nodules), "seed": config.seed},
-        "held_out": _held_out_words(config),
+        **{"held_out": _held_out_words(config), "trained_on": list(trained_on), "limit": config.limit},
         "bootstrap": {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95},
         "figures": {name: asdict(interval) for name, interval in measured.items()},
         "bound": config.bound,

@@ -224,7 +224,7 @@ def _document(found: Sequence[Altered], config: RobustnessConfig) -> dict[str, A
         **{"protocol": terms.protocol, "hit_rule": terms.rule.describe(), "fp_axis": terms.fp_axis},
         "images": [match.case for match in unaltered.matches],
         "trained_on": list(unaltered.trained_on),
-        "seed": config.seed,
+        **{"seed": config.seed, "limit": config.limit},
         "bootstrap": {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95},
         "alterations": alterations,
     }

@@ -6,6 +6,8 @@ no matches and no FROC of it. Dice is taken on the model's grid, over the images
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -100,7 +102,10 @@ class SegmentedImage:
 
 @dataclass(frozen=True)
 class SegmentedFold:
-    """The test images of one fold, under one model. `trained_on` names those that the model was trained on."""
+    """The test images of one fold, under one model. `trained_on` names those that the model was trained on.
+
+    `outlines_sha256` is that of the true outlines: with other ones the fold is segmented anew.
+    """
 
     fold: int
     data: str
@@ -109,6 +114,7 @@ class SegmentedFold:
     tasks: str
     threshold_from: str
     min_area_mm2: float
+    outlines_sha256: str
     images: tuple[SegmentedImage, ...]
     trained_on: tuple[str, ...] = ()
 
@@ -212,6 +218,7 @@ def _scored(
         tasks=str(network.get("tasks", "multi")),
         threshold_from=threshold_from,
         min_area_mm2=bundle.find.min_area_mm2,
+        outlines_sha256=hashlib.sha256(json.dumps([case.polygons for case in cases]).encode()).hexdigest(),
         images=(),
     )
     before = _kept(place / KEPT, bundle, empty, cases)

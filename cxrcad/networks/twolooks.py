@@ -91,7 +91,7 @@ class TwoLooks(nn.Module):
         check_input(x, self.multiple)
         looked = self.first(functional.avg_pool2d(x, self.times) if self.times > 1 else x)
         outputs = {task: _enlarged(logits, self.times) for task, logits in looked.items()}
-        judged = _enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE)
+        judged = _moved(_enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE))
         found = outputs["nodule"][:, 1:] - outputs["nodule"][:, :1]
         nodule = (1 - self.share) * found + self.share * judged
         outputs["nodule"] = torch.cat([torch.zeros_like(nodule), nodule], dim=1)
@@ -102,3 +102,8 @@ def _enlarged(x: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return x
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _moved(x: Tensor) -> Tensor:
+    """`x` half a pixel down and right: pixel 2 is judged first, and enlarging by 4 puts the first value at 1.5."""
+    return functional.avg_pool2d(functional.pad(x, (1, 0, 1, 0), mode="replicate"), 2, stride=1)

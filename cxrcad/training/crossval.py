@@ -21,7 +21,7 @@ from cxrcad.training.losses import make_balance
 from cxrcad.training.secondlook import train_second_look
 from cxrcad.training.trainer import train_fold
 
-__all__ = ["train"]
+__all__ = ["lesion_of", "train"]
 
 CONFIG = "config.toml"
 FIRST_FOLD = "1"
@@ -61,6 +61,13 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     return folder
 
 
+def lesion_of(run: Path) -> str:
+    """The lesion that a trained run is of, from a fold's settings."""
+    files = sorted(run.glob(f"fold?/{CONFIG}"))
+    values = tomllib.loads(files[-1].read_text(encoding="utf-8")) if files else {}
+    return settings.build(TrainConfig, values, str(run)).data.lesion
+
+
 def _check(config: TrainConfig) -> None:
     """Refuse, before anything is read or written, settings that no training can have.
 
@@ -68,6 +75,8 @@ def _check(config: TrainConfig) -> None:
     """
     if config.data.lesion != LESIONS[0]:
         _check_outlined(config)
+    if config.max_steps == 0 and not (config.network.look and config.second.second_init):
+        raise UsageError("--max-steps 0: trains nothing; it is for --look with --second-init, which is only weighed")
     make_balance(config.loss)
     build_network(config.network, config.grid.side)
     check_device(config.device)

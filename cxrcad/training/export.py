@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
-from cxrcad.inference.bundle import Bundle, load_bundle, resolve_model, write_card
+from cxrcad.inference.bundle import ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, resolve_model, write_card
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.findings import find
 from cxrcad.jobs import write_atomically
@@ -124,20 +125,16 @@ def export_fold(
     """Write `folder`/model: weights, ONNX, card; the validation set gives its threshold through ONNX Runtime."""
     from safetensors.torch import save
 
-    target = folder / "model"
     outlined = config.data.lesion != LESIONS[0]
     found = replace(config.find, method="components") if outlined else config.find  # an area has no peaks
-    tasks = tasks_of(config.network)
-    multiple = int(getattr(network, "multiple"))  # noqa: B009
     weights = {key: value.detach().cpu().float().contiguous() for key, value in network.state_dict().items()}
-    write_atomically(target / "model.safetensors", save(weights, {"format": "pt"}))
-    write_onnx(network, tasks, multiple, target / "model.onnx")
+    multiple = int(getattr(network, "multiple"))  # noqa: B009
     card = {
         "name": folder.parent.name + "-" + folder.name,
         "lesion": config.data.lesion,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "network": settings.to_dict(config.network),
-        "tasks": list(tasks),
+        "tasks": list(tasks_of(config.network)),
         "multiple": multiple,
         "grid": settings.to_dict(config.grid),
         "find": settings.to_dict(replace(found, threshold=0.5)),
@@ -146,13 +143,19 @@ def export_fold(
         "sources": [],
         "intended_use": INTENDED_USE,
     }
-    write_card(target, card)
-    best: float | None = None
-    if config.find.threshold is None:
-        threshold, best = (_dice_threshold if outlined else _threshold)(load_bundle(target), validation)
-        card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
-    else:
-        threshold, card["threshold_from"] = config.find.threshold, "given for the training"
+    with tempfile.TemporaryDirectory(prefix="cxrcad-") as name:
+        trial = Path(name)  # a fold has a card only once its threshold is known
+        write_onnx(network, tasks_of(config.network), multiple, trial / ONNX_NAME)
+        write_card(trial, card)
+        best: float | None = None
+        if config.find.threshold is None:
+            threshold, best = (_dice_threshold if outlined else _threshold)(load_bundle(trial), validation)
+            card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
+        else:
+            threshold, card["threshold_from"] = config.find.threshold, "given for the training"
+        target = folder / "model"
+        write_atomically(target / WEIGHTS_NAME, save(weights, {"format": "pt"}))
+        write_atomically(target / ONNX_NAME, (trial / ONNX_NAME).read_bytes())
     card["find"] = settings.to_dict(replace(found, threshold=threshold))
     of_validation = {"cases": len(validation), "dice" if outlined else "f1": best, "threshold": round(threshold, 4)}
     card["figures"] = {"validation cases": of_validation}
@@ -170,7 +173,8 @@ def _training(
         "steps": history[-1]["step"] if history else 0,
         "minutes": round(seconds / 60, 1),
     }
-    for name, start in (("init", config.init), ("second_init", config.second.second_init)):
+    second = config.second.second_init if config.network.look else None
+    for name, start in (("init", config.init), ("second_init", second)):
         if start is not None:
             first = resolve_model(start)
             training[name] = _before(first)

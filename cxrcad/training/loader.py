@@ -128,6 +128,7 @@ def make_source(samples: tuple[Sample, ...], config: TrainConfig, dataset: Datas
             projections += load_projections(
                 ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
             )
+    if projections or config.network.look:
         zones = tuple(
             None
             if s.lung is None or not s.lung.any()

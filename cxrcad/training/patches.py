@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ OFF_CENTRE_PX = (1.5, 3.0)  # how far from a nodule's middle it is still one: ha
 CLEAR_PX = 3.5  # a patch whose middle is nearer than this to a nodule's edge is neither
 RING_PX = (5.0, 14.0)  # beside a nodule's edge, where its neighbourhood is no nodule
 THORAX_PX = 8  # beyond the lung fields, and all between them
+SQUEEZE = 0.07  # largest log2 of a change of scale along one axis alone
 PEAKS, PEAK_DISTANCE_PX = 33, 11  # look-alikes kept of an image
 
 Points = NDArray[np.float64]
@@ -113,6 +114,8 @@ class PatchSource:
         from scipy import ndimage
 
         settings = self.config.augment
+        if not settings.augment:
+            return torch.from_numpy(image)[None, None]
         contrast, brightness = rng.uniform(-settings.brightness, settings.brightness, 2) * (1, 0.5)
         image = np.clip((image - 0.5) * (1 + contrast) + 0.5 + brightness, 0, 1)
         image = image ** (2 ** rng.uniform(-settings.gamma, settings.gamma))
@@ -176,10 +179,15 @@ def _apart(points: Points, truth: Points) -> NDArray[np.bool_]:
 def _cut(channels: Tensor, points: Points, config: TrainConfig, rng: np.random.Generator) -> Tensor:
     """Patches about `points` (row, column) of `channels` (1, C, H, W), each turned, scaled and maybe mirrored."""
     settings, count = config.augment, len(points)
+    if not settings.augment:
+        settings = replace(settings, rotate_degrees=0, zoom=0, mirror=False)
     height, width = channels.shape[2:]
     limit = np.deg2rad(settings.rotate_degrees)
     angle = rng.uniform(-limit, limit, count)
-    scale = np.exp2(rng.uniform(-settings.zoom, settings.zoom, (count, 1)) + rng.uniform(-0.07, 0.07, (count, 2)))
+    scale = np.exp2(
+        rng.uniform(-settings.zoom, settings.zoom, (count, 1))
+        + rng.uniform(-1, 1, (count, 2)) * SQUEEZE * settings.augment
+    )
     mirror = rng.choice((-1.0, 1.0), count) if settings.mirror else np.ones(count)
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(count, 2, 2)
     turn = turn * scale[:, None, :] * np.stack([mirror, np.ones(count)], 1)[:, None, :]

@@ -51,17 +51,31 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
                 for image in images
                 if "findings" in image
             ]
-            digest = str(model["sha256"])
-        except (KeyError, TypeError) as error:
+            digest, threshold = str(model["sha256"]), float(model["threshold"])
+            seen = [image["path"] for image in images if image["sha256"] in source.training_images]
+        except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"--without-nodules {path}: no boxes.json of cxrcad detect ({error})") from None
         if digest != source.sha256:
             raise UsageError(
                 f"--without-nodules {path}: is what {model.get('name')} found ({digest[:12]}...), not this model "
                 f"({source.sha256[:12]}...); detect with it again"
             )
+        if threshold != round(source.threshold, 4):
+            raise UsageError(
+                f"--without-nodules {path}: was reported from a score of {threshold:g} on, not the model's threshold "
+                f"of {source.threshold:.4g}; detect without --threshold"
+            )
+        if seen:
+            raise UsageError(
+                f"--without-nodules {path}: {counted(len(seen), 'image')} stand in the model's training list "
+                f"({seen[0]}); leave them out"
+            )
         if not found:
             raise UsageError(f"--without-nodules {path}: holds no image; detect in some")
-        figures[f"radiographs without a nodule, {path.stem}"] = {
+        name = f"radiographs without a nodule, {path.stem}"
+        if name in figures:
+            raise UsageError(f"--without-nodules: two files are called {path.stem}; rename one")
+        figures[name] = {
             "images": len(found),
             "false positives per image": round(sum(found) / len(found), 4),
             "images without a finding": sum(count == 0 for count in found),
@@ -76,11 +90,23 @@ def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     }
     return {
         "altered radiographs": {
-            "command": f"cxrcad robustness --model {model}{fold} --protocol {document['protocol']} --data DATA",
+            "command": f"cxrcad robustness --model {model}{fold} --protocol {document['protocol']} --data DATA"
+            + _more(document),
             "images": len(document["images"]),
+            **_seen(document["trained_on"]),
             **rows,
         }
     }
+
+
+def _seen(names: Sequence[str]) -> dict[str, str]:
+    return {"NOT A TEST": f"{counted(len(names), 'case')} of these stand in the training list"} if names else {}
+
+
+def _more(document: Mapping[str, Any]) -> str:
+    """The options that change which images or draws the figures are of."""
+    limit = "" if document["limit"] is None else f" --limit {document['limit']}"
+    return limit + (f" --seed {document['seed']}" if document["seed"] else "")
 
 
 def _cell(figures: Mapping[str, Any], name: str) -> str:
@@ -109,13 +135,19 @@ def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     nodules = Path(document["nodules"]).name
     return {
         f"traces of inserting, {nodules}": {
-            "command": f"cxrcad fingerprint --model {model} --backgrounds NIH --nodules {nodules}"
-            + (" --fold N --data DATA" if document["held_out"] else ""),
+            "command": f"cxrcad fingerprint --model {model} --backgrounds NIH --nodules {nodules}" + _more(document),
             "radiographs": counted(len(document["radiographs"]), "radiograph"),
+            "held out": _held_out(document["held_out"]),
+            **_seen(document["trained_on"]),
             **means,
             "verdict": document["sentence"],
         }
     }
+
+
+def _held_out(words: str | None) -> str:
+    """Whose the radiographs are, without this machine's path."""
+    return "unknown" if words is None else f"patients in {words.split(' of /')[0]}"
 
 
 def _bracket(value: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from cxrcad.config import TrainConfig, to_dict
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.lesions import cases_to_train
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.inference.bundle import Bundle, resolve_model
@@ -46,7 +47,8 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
 
     Patches are drawn from the training cases that have lung masks, with nodules, shams and look-alikes in them; the
     look-alikes are found anew `config.second.minings` times, by the network as it then is. The second look's share is
-    the one with the best mean sensitivity on the validation cases. Raises UsageError, TrainingError, DataError.
+    the one with the best mean sensitivity on the validation cases. Each time look-alikes are sought, the weights go
+    back to their moving average, which seeks them. Raises UsageError, TrainingError, DataError.
     """
     first, second = _first_look(config, dataset, split), _second_look(config, dataset, split)
     config = replace(config, init=str(first.folder))
@@ -59,24 +61,22 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
         config = replace(config, second=replace(config.second, second_init=str(second.folder)))
         network.second.load_state_dict(_two_looks(second).second.state_dict())
     state = new_state(channels_last(network.second), config)
-    cases = {case.name: case for case in dataset.cases}
-    source = make_source(
-        load_samples([cases[name] for name in split.train], config, network.multiple), config, dataset, split.train
-    )
-    validation = load_samples([cases[name] for name in split.validation], config, network.multiple)
+    chosen = cases_to_train(dataset, split.train, config.normals)
+    source = make_source(load_samples(chosen, config, network.multiple), config, dataset, split.train)
+    held = cases_to_train(dataset, split.validation, config.normals)
+    validation = load_samples(held, config, network.multiple)
     patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, network.inputs, config)
     if not patches.grounds:
         raise TrainingError("no training case has a lung mask, and a second look is trained in and about the lungs")
     total = config.epochs * source.steps_per_epoch
     total = total if config.max_steps is None else min(total, config.max_steps)
+    network.to(backend.device)
+    state.average.to(backend.device)
     if config.resume and (folder / CHECKPOINT).is_file():
         record = state.load(folder / CHECKPOINT)
         for ground, hard in zip(patches.grounds, record["hard"], strict=True):
             ground.hard = np.array(hard, dtype=np.float64).reshape(-1, 2)
         progress.note(f"fold {split.fold}: going on from step {state.step}")
-    for module in (state.network, state.average):
-        module.to(backend.device)
-    network.to(backend.device)
     progress.start(f"fold {split.fold}, second look", total, state.step)
     _run(state, network, patches, total, backend, folder, progress)
     network.second.load_state_dict((state.average if config.ema else state.network).state_dict())
@@ -132,7 +132,7 @@ def _two_looks(bundle: Bundle) -> TwoLooks:
 def _held_out(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
     """The model `name`, or the fold of the run `name`. Raises TrainingError if it saw a held-out case, ModelError."""
     fold = Path(name) / f"fold{split.fold}"
-    bundle = resolve_model(fold if fold.is_dir() else name)
+    bundle = resolve_model(fold if fold.is_dir() else name, dataset.lesion)
     held = {*split.validation, *split.test}
     seen = [c.name for c in dataset.cases if c.name in held and sha256_of(c.image) in bundle.training_images]
     if seen:
@@ -162,7 +162,7 @@ def _run(
         state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
         state.step += 1
         if state.step in minings:
-            network.second.load_state_dict(state.average.state_dict())
+            state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
             _mine(network, patches.grounds, backend)
         state.seconds = before + time.monotonic() - started
         progress.step(state.step, state.loss_sum / state.loss_steps)

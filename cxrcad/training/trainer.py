@@ -97,11 +97,11 @@ def train_fold(
         progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")
     total = config.epochs * source.steps_per_epoch
     total = total if config.max_steps is None else min(total, config.max_steps)
+    for module in (state.network, state.average, state.balance):
+        module.to(backend.device)  # before the optimiser's state, which follows its weights
     if config.resume and (folder / CHECKPOINT).is_file():
         state.load(folder / CHECKPOINT)
         progress.note(f"fold {split.fold}: going on from step {state.step}")
-    for module in (state.network, state.average, state.balance):
-        module.to(backend.device)
     progress.start(f"fold {split.fold}", total, state.step)
     _run(state, source, validation, total, config, backend, folder, progress)
     trained = state.average if config.ema else state.network

@@ -58,7 +58,7 @@ def image(case: str, dice: float | None, score: float, reported: bool, patient: 
 
 def fold(*images: SegmentedImage, number: int = 1) -> SegmentedFold:
     model = ModelIdentity("toy", "0" * 64, 0.5, "CPU")
-    return SegmentedFold(number, "data", model, "u-net", "multi", "the model's card", 12.0, images)
+    return SegmentedFold(number, "data", model, "u-net", "multi", "the model's card", 12.0, "0" * 64, images)
 
 
 FOLDS = (

@@ -80,3 +80,17 @@ def test_the_logits_are_averaged_by_the_share():
         first, second, both = (margin(two_looks(share)(image)) for share in (0.0, 1.0, 0.25))
     np.testing.assert_allclose(both, 0.75 * first + 0.25 * second, atol=1e-5)
     assert np.abs(first - second).max() > 0.01
+
+
+def test_the_second_look_s_map_lies_where_it_judged():
+    net = two_looks(1.0)
+
+    def ramp(image: torch.Tensor) -> torch.Tensor:
+        """What a judge of the column would give: its pixel, 2, 6, 10 ..."""
+        rows, cols = image.shape[2] // STRIDE, image.shape[3] // STRIDE
+        return (torch.arange(cols) * STRIDE + 2.0).expand(1, rows, cols)
+
+    net.second.judge_all = ramp  # type: ignore[method-assign]
+    with torch.inference_mode():
+        logits = margin(net(torch.rand(1, 1, 96, 128)))[0]
+    np.testing.assert_allclose(logits[40, 8:120], np.arange(8, 120), atol=1e-4)

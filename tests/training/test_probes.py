@@ -9,9 +9,10 @@ import pytest
 from cxrcad.core import ModelError, UsageError
 from cxrcad.training.probes import negative_figures, probe_figures
 
-SOURCE = SimpleNamespace(sha256="a" * 64)
+SOURCE = SimpleNamespace(sha256="a" * 64, threshold=0.50004, training_images=frozenset({"seen"}))
 ROBUSTNESS = {
-    "model": {"sha256": "a" * 64}, "fold": 3, "protocol": "paper", "images": ["A", "B"],
+    "model": {"sha256": "a" * 64}, "fold": 3, "protocol": "paper", "images": ["A", "B"], "trained_on": [],
+    "limit": None, "seed": 0,
     "alterations": [
         {"name": "none", "words": "as it is", "figures": {
             "sensitivity at 1/2": {"altered": 0.5, "unaltered": 0.5, "difference": {"value": 0.0}},
@@ -22,9 +23,9 @@ ROBUSTNESS = {
     ],
 }  # fmt: skip
 FINGERPRINT = {
-    "model": {"sha256": "a" * 64}, "nodules": "/here/lidc.npz", "held_out": "the test cases of fold 3 of DATA",
+    "model": {"sha256": "a" * 64}, "nodules": "/here/lidc.npz", "held_out": "the test cases of fold 3 of /data",
     "figures": {"mean untouched": {"value": 0.25, "low": 0.125, "high": 0.5}, "AUC nodule": {"value": None}},
-    "sentence": "Below the bound.", "radiographs": [{}, {}, {}],
+    "trained_on": ["A"], "limit": 9, "seed": 2, "sentence": "Below the bound.", "radiographs": [{}, {}, {}],
 }  # fmt: skip
 
 
@@ -48,7 +49,9 @@ def test_the_card_has_each_alteration_with_its_difference(tmp_path):
 
 def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
     (told,) = probe_figures(write(tmp_path, fingerprint=FINGERPRINT), SOURCE, "open").values()
-    assert told["command"].endswith("--model open --backgrounds NIH --nodules lidc.npz --fold N --data DATA")
+    assert told["command"].endswith("--model open --backgrounds NIH --nodules lidc.npz --limit 9 --seed 2")
+    assert told["held out"] == "patients in the test cases of fold 3"
+    assert told["NOT A TEST"] == "1 case of these stand in the training list"
     assert (told["radiographs"], told["mean untouched"]) == ("3 radiographs", "0.250 [0.125, 0.500]")
     assert told["verdict"] == "Below the bound."
     assert "AUC nodule" not in told
@@ -61,9 +64,9 @@ def test_what_another_model_gave_is_left_out_and_a_damaged_file_is_named(tmp_pat
         probe_figures(write(tmp_path, robustness={"model": {"sha256": "a" * 64}}), SOURCE, "open")
 
 
-def boxes(*scores: tuple[float, ...], sha256: str = "a" * 64) -> dict:
-    images = [{"findings": [{"score": score} for score in one]} for one in scores]
-    return {"model": {"name": "m", "sha256": sha256, "threshold": 0.5}, "images": images}
+def boxes(*scores: tuple[float, ...], sha256: str = "a" * 64, threshold: float = 0.5, image: str = "new") -> dict:
+    images = [{"path": "x", "sha256": image, "findings": [{"score": score} for score in one]} for one in scores]
+    return {"model": {"name": "m", "sha256": sha256, "threshold": threshold}, "images": images}
 
 
 def test_findings_from_the_threshold_on_are_counted_an_image(tmp_path):
@@ -82,6 +85,8 @@ def test_findings_from_the_threshold_on_are_counted_an_image(tmp_path):
         ({"images": []}, "no boxes.json of cxrcad detect"),
         (boxes((0.9,), sha256="b" * 64), "is what m found .* detect with it again"),
         (boxes(), "holds no image"),
+        (boxes((0.9,), threshold=0.9), "reported from a score of 0.9 on, not the model's threshold of 0.5"),
+        (boxes((0.9,), image="seen"), "1 image stand in the model's training list"),
     ],
 )
 def test_what_is_no_result_of_this_model_is_refused(tmp_path, document, words):

@@ -69,8 +69,7 @@ def test_a_resumed_training_ends_with_the_same_weights(tiny_data, first, second,
 
 
 def _back_to_step_3(data: Path, first: Path, place: Path, run: Path) -> None:
-    """Leave `run` as a training that was stopped after its third step, before it mined."""
-    from cxrcad.training import secondlook
+    """Leave `run` as a training that was stopped after its third step, when it had mined."""
 
     class Stopped(Exception):
         pass
@@ -84,7 +83,6 @@ def _back_to_step_3(data: Path, first: Path, place: Path, run: Path) -> None:
             if done_steps == 4:
                 raise Stopped
 
-    assert secondlook  # the loop that is stopped
     config = build(TrainConfig, {**SHARED, **LOOK, "data": data, "run": place, "init": str(first)})
     with pytest.raises(Stopped):
         train(config, Watch())
@@ -112,9 +110,15 @@ def test_a_second_look_of_another_kind_is_refused(tiny_data, first, tmp_path):
         second_look(tiny_data, tmp_path / "run", first, second_init=str(first))
 
 
+def test_without_simulated_nodules_it_learns_from_the_cases_own(tiny_data, first, tmp_path):
+    run = second_look(tiny_data, tmp_path / "run", first, simulate=None, max_steps=2)
+    assert load_bundle(run / "fold1" / "model").card["training"]["steps"] == 2
+
+
 @pytest.mark.parametrize(
     ("values", "error", "words"),
     [
+        ({"max_steps": 0}, UsageError, "--max-steps 0: trains nothing"),
         ({"init": None}, UsageError, "--look needs a first look"),
         ({"side": 96}, TrainingError, "its side is 32; this training's first look has side 48"),
         ({"halve": False}, TrainingError, "its side is 32; this training's first look has side 64"),
