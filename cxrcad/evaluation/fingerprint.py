@@ -301,7 +301,12 @@ def _document(
         "schema": SCHEMA,
         "model": asdict(detector.identity),
         **{"backgrounds": str(config.backgrounds), "nodules": str(config.nodules), "seed": config.seed},
-        **{"held_out": _held_out_words(config), "trained_on": list(trained_on), "limit": config.limit},
+        **{
+            "fold": config.fold,
+            "held_out": _held_out_words(config),
+            "trained_on": list(trained_on),
+            "limit": config.limit,
+        },
         "bootstrap": {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95},
         "figures": {name: asdict(interval) for name, interval in measured.items()},
         "bound": config.bound,
