@@ -135,7 +135,9 @@ def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     nodules = Path(document["nodules"]).name
     return {
         f"traces of inserting, {nodules}": {
-            "command": f"cxrcad fingerprint --model {model} --backgrounds NIH --nodules {nodules}" + _more(document),
+            "command": f"cxrcad fingerprint --model {model} --backgrounds NIH --nodules {nodules}"
+            + (f" --fold {document['fold']} --data DATA" if document["fold"] else "")
+            + _more(document),
             "radiographs": counted(len(document["radiographs"]), "radiograph"),
             "held out": _held_out(document["held_out"]),
             **_seen(document["trained_on"]),

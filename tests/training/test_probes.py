@@ -23,7 +23,8 @@ ROBUSTNESS = {
     ],
 }  # fmt: skip
 FINGERPRINT = {
-    "model": {"sha256": "a" * 64}, "nodules": "/here/lidc.npz", "held_out": "the test cases of fold 3 of /data",
+    "model": {"sha256": "a" * 64}, "nodules": "/here/lidc.npz", "fold": "3",
+    "held_out": "the test cases of fold 3 of /data",
     "figures": {"mean untouched": {"value": 0.25, "low": 0.125, "high": 0.5}, "AUC nodule": {"value": None}},
     "trained_on": ["A"], "limit": 9, "seed": 2, "sentence": "Below the bound.", "radiographs": [{}, {}, {}],
 }  # fmt: skip
@@ -49,7 +50,9 @@ def test_the_card_has_each_alteration_with_its_difference(tmp_path):
 
 def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
     (told,) = probe_figures(write(tmp_path, fingerprint=FINGERPRINT), SOURCE, "open").values()
-    assert told["command"].endswith("--model open --backgrounds NIH --nodules lidc.npz --limit 9 --seed 2")
+    assert told["command"].endswith(
+        "--model open --backgrounds NIH --nodules lidc.npz --fold 3 --data DATA --limit 9 --seed 2"
+    )
     assert told["held out"] == "patients in the test cases of fold 3"
     assert told["NOT A TEST"] == "1 case of these stand in the training list"
     assert (told["radiographs"], told["mean untouched"]) == ("3 radiographs", "0.250 [0.125, 0.500]")
