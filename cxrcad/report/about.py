@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,12 @@ def _model_lines(bundle: Bundle) -> list[str]:
     card = bundle.card
     network, training = card.get("network", {}), card.get("training", {})
     size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6
-    steps = training.get("steps")
+    steps = _steps(training)
     length = counted(steps, "step") if isinstance(steps, int) else "unknown steps"
     lines = [
         bundle.name,
-        f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}",
+        f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}"
+        + (", second look" if network.get("look") else ""),
         f"  grid         shorter side {bundle.grid.side} pixels",
         f"  threshold    {bundle.threshold:.4g}",
         f"  trained on   {counted(len(bundle.training_images), 'image')}, {length}",
@@ -82,6 +84,15 @@ def _model_lines(bundle: Bundle) -> list[str]:
     lines[1:1] = [] if bundle.lesion == LESIONS[0] else [f"  finds        {bundle.lesion}"]
     lines += [f"  use          {card['intended_use']}"] if "intended_use" in card else []
     return lines
+
+
+def _steps(training: Mapping[str, Any]) -> int | None:
+    """The steps of a training and of those that its weights come from; a second look's own ones alone."""
+    own = training.get("steps")
+    if not isinstance(own, int):
+        return None
+    before, second = training.get("init") or {}, training.get("second_init") or {}
+    return own + (_steps(before) or 0) + int(second.get("steps") or 0)
 
 
 def _shown(value: Any) -> str:

@@ -81,7 +81,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         *([f"- finds: {card['lesion']}"] if "lesion" in card else []),
         f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
-        f"input channels {network['channels']}",
+        f"input channels {network['channels']}" + (", second look" if network.get("look") else ""),
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
         f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
         f"- training: {counted(len(training['images']), 'image')}, {counted(training['steps'], 'step')}, "
