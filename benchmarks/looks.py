@@ -20,44 +20,15 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.jsrt import read_jsrt
-from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.markdown import grid
-from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.bundle import load_bundle
-from cxrcad.inference.findings import find
 from cxrcad.networks.twolooks import TwoLooks
 from cxrcad.training.export import load_network
 from cxrcad.training.loader import load_samples
-
-SHARES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
-RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+from cxrcad.training.secondlook import SHARES, both_looks, joined, reached
 
 Map = NDArray[np.float32]
-
-
-@torch.inference_mode()
-def both_looks(network: TwoLooks, image: NDArray[np.uint8]) -> tuple[Map, Map]:
-    """The nodule's logit (H, W) of the first look and of the second."""
-    x = torch.from_numpy(image.astype(np.float32) / 255)[None, None]
-    kept, maps = network.share.clone(), []
-    for share in (0.0, 1.0):
-        network.share.fill_(share)
-        nodule = network(x)["nodule"]
-        maps.append((nodule[:, 1] - nodule[:, 0])[0].numpy())
-    network.share.copy_(kept)
-    return maps[0], maps[1]
-
-
-def reached(joined: Sequence[Map], cases: Sequence[tuple[Case, Geometry]], config: TrainConfig) -> list[float]:
-    """Sensitivity at RATES (0 where not reached), their mean, and the best F1, of maps of logits."""
-    matches = [
-        match_image(case, find(1 / (1 + np.exp(-logit)), None, geometry, config.find), HitRule())
-        for logit, (case, geometry) in zip(joined, cases, strict=True)
-    ]
-    curve = froc(matches)
-    values = [sensitivity_at(curve, rate) or 0.0 for rate in RATES]
-    return [*values, float(np.mean(values)), score_at_threshold(matches, best_f1_threshold(matches)).f1]
 
 
 def lines(parts: Mapping[str, Sequence[tuple[Map, Map]]], scored: Mapping[str, list[tuple[Case, Geometry]]],
@@ -68,7 +39,7 @@ def lines(parts: Mapping[str, Sequence[tuple[Map, Map]]], scored: Mapping[str, l
     for share in SHARES:
         cells = [f"{share:g}"]
         for part, maps in parts.items():
-            *rates, mean, f1 = reached([(1 - share) * a + share * b for a, b in maps], scored[part], config)
+            *rates, mean, f1 = reached(joined(maps, share), scored[part], config)
             cells.append(", ".join(f"{value:.2f}" for value in rates) + f"; {mean:.3f}; {f1:.3f}")
         body.append(cells)
     return grid(head, body)
@@ -96,9 +67,9 @@ def main() -> None:
         scored[part] = [(sample.case, sample.geometry) for sample in samples]
         parts[part] = []
         for sample in samples:
-            first, second = both_looks(network, sample.image)
+            first, second = both_looks(network, sample.pixels)
             if given.mirror:
-                again = both_looks(network, np.ascontiguousarray(sample.image[:, ::-1]))
+                again = both_looks(network, np.ascontiguousarray(sample.pixels[:, ::-1]))
                 first, second = (first + again[0][:, ::-1]) / 2, (second + again[1][:, ::-1]) / 2
             parts[part].append((first, second))
     print(f"{bundle.name}, fold {given.fold}{', averaged with the mirrored image' if given.mirror else ''}")

@@ -92,7 +92,7 @@ def test_the_looks_are_told_apart_and_the_share_is_left_as_it_was():
     network = build_network(NetworkConfig(norm="group", look=True), SIDE).eval()
     network.share.fill_(0.3)
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-    first, second = looks.both_looks(network, image)
+    first, second = looks.both_looks(network, image.astype(np.float32) / 255)
     with torch.inference_mode():
         nodule = network(torch.from_numpy(image.astype(np.float32) / 255)[None, None])["nodule"]
     assert float(network.share) == pytest.approx(0.3)

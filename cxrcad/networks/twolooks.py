@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cxrcad.networks.blocks import InputChannels, check_input
 
-__all__ = ["PATCH", "STRIDE", "PatchClassifier", "TwoLooks"]
+__all__ = ["PATCH", "STRIDE", "PatchClassifier", "TwoLooks", "nodule_logit"]
 
 PATCH = 69
 """Side of the patch that one judgement sees, pixels; 48 mm of a chest on a grid of 512."""
@@ -89,13 +89,24 @@ class TwoLooks(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
-        looked = self.first(functional.avg_pool2d(x, self.times) if self.times > 1 else x)
-        outputs = {task: _enlarged(logits, self.times) for task, logits in looked.items()}
-        judged = _moved(_enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE))
-        found = outputs["nodule"][:, 1:] - outputs["nodule"][:, :1]
-        nodule = (1 - self.share) * found + self.share * judged
+        outputs = self.first_look(x)
+        nodule = (1 - self.share) * nodule_logit(outputs) + self.share * self.second_look(x)
         outputs["nodule"] = torch.cat([torch.zeros_like(nodule), nodule], dim=1)
         return outputs
+
+    def first_look(self, x: Tensor) -> dict[str, Tensor]:
+        """The first look's logits by task, (B, 2, H, W) each."""
+        looked = self.first(functional.avg_pool2d(x, self.times) if self.times > 1 else x)
+        return {task: _enlarged(logits, self.times) for task, logits in looked.items()}
+
+    def second_look(self, x: Tensor) -> Tensor:
+        """The second look's logit of a nodule, (B, 1, H, W)."""
+        return _moved(_enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE))
+
+
+def nodule_logit(outputs: dict[str, Tensor]) -> Tensor:
+    """(B, 1, H, W): the logit of a nodule, from a network's two logits a pixel."""
+    return outputs["nodule"][:, 1:] - outputs["nodule"][:, :1]
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:

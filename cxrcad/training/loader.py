@@ -36,6 +36,11 @@ class Sample:
     geometry: Geometry
     sha256: str
 
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """The image as (H, W) float32, 0-1; a copy."""
+        return self.image.astype(np.float32) / np.float32(255)
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -93,7 +98,7 @@ class Source:
 
     def _one(self, index: int, step: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         sample, zones = self.samples[index], self.zones[index]
-        image = sample.image.astype(np.float32) / np.float32(255)
+        image = sample.pixels
         nodules = sample.nodules.copy()
         if self.projections and zones is not None:
             config = self.augment
@@ -130,9 +135,6 @@ def make_source(samples: tuple[Sample, ...], config: TrainConfig, dataset: Datas
             )
     if projections or config.network.look:
         zones = tuple(
-            None
-            if s.lung is None or not s.lung.any()
-            else placement_zones(s.image.astype(np.float32) / np.float32(255), s.lung)
-            for s in samples
+            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung) for s in samples
         )
     return Source(samples, zones, projections, config.augment, config.batch, config.seed)

@@ -54,7 +54,7 @@ def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tu
             continue
         ground = Ground(sample, zone, _thorax(sample.lung), np.zeros((0, 2)))
         with torch.no_grad():
-            blob = InputChannels(("blob",), min(sample.image.shape))(_tensor(sample.image))
+            blob = InputChannels(("blob",), min(sample.image.shape))(torch.from_numpy(sample.pixels)[None, None])
         ground.take(blob[0, 0].numpy())
         grounds.append(ground)
     return tuple(grounds)
@@ -77,7 +77,7 @@ class PatchSource:
 
     def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         settings = self.config.augment
-        image = ground.sample.image.astype(np.float32) / np.float32(255)
+        image = ground.sample.pixels
         nodules = ground.sample.nodules.copy()
         easy = 1 + (settings.simulate_easy - 1) * max(0.0, 1 - step / settings.simulate_easy_steps)
         count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
@@ -133,10 +133,6 @@ def peaks(values: NDArray[np.float32], within: NDArray[np.int32], count: int) ->
     found = within[top[within]]
     found = found[np.argsort(-values.ravel()[found], kind="stable")[:count]]
     return np.stack(np.divmod(found.astype(np.int64), values.shape[1]), 1)
-
-
-def _tensor(image: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(image.astype(np.float32) / np.float32(255))[None, None]
 
 
 def _thorax(lung: NDArray[np.bool_]) -> NDArray[np.int32]:

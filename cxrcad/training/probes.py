@@ -139,7 +139,7 @@ def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
             + (f" --fold {document['fold']} --data DATA" if document["fold"] else "")
             + _more(document),
             "radiographs": counted(len(document["radiographs"]), "radiograph"),
-            "held out": _held_out(document["held_out"]),
+            "held out": _held_out(document["fold"]),
             **_seen(document["trained_on"]),
             **means,
             "verdict": document["sentence"],
@@ -147,9 +147,11 @@ def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     }
 
 
-def _held_out(words: str | None) -> str:
-    """Whose the radiographs are, without this machine's path."""
-    return "unknown" if words is None else f"patients in {words.split(' of /')[0]}"
+def _held_out(fold: str | None) -> str:
+    """Whose the radiographs are."""
+    if fold is None:
+        return "unknown"
+    return f"patients in the test cases of {'all folds' if fold == 'all' else f'fold {fold}'}"
 
 
 def _bracket(value: Mapping[str, Any]) -> str:

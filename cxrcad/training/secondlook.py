@@ -14,24 +14,27 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from cxrcad.config import TrainConfig, to_dict
-from cxrcad.core import TrainingError, UsageError
+from cxrcad.core import Case, TrainingError, UsageError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import cases_to_train
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.bundle import Bundle, resolve_model
 from cxrcad.inference.findings import find
 from cxrcad.jobs import Progress, sha256_of, write_json
 from cxrcad.networks.registry import build_network
-from cxrcad.networks.twolooks import TwoLooks
+from cxrcad.networks.twolooks import TwoLooks, nodule_logit
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Sample, load_samples, make_source
 from cxrcad.training.patches import Ground, PatchSource, make_grounds
-from cxrcad.training.trainer import CHECKPOINT, State, follow, learning_rate, new_state, predict
+from cxrcad.training.trainer import CHECKPOINT, State, follow, learning_rate, new_state, total_steps
 
-__all__ = ["train_second_look"]
+__all__ = ["RATES", "SHARES", "both_looks", "joined", "reached", "train_second_look"]
+
+Map = NDArray[np.float32]
 
 SHARES = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 """Weights of the second look's logit that are tried on the validation cases."""
@@ -68,8 +71,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, network.inputs, config)
     if not patches.grounds:
         raise TrainingError("no training case has a lung mask, and a second look is trained in and about the lungs")
-    total = config.epochs * source.steps_per_epoch
-    total = total if config.max_steps is None else min(total, config.max_steps)
+    total = total_steps(config, source)
     network.to(backend.device)
     state.average.to(backend.device)
     if config.resume and (folder / CHECKPOINT).is_file():
@@ -80,7 +82,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     progress.start(f"fold {split.fold}, second look", total, state.step)
     _run(state, network, patches, total, backend, folder, progress)
     network.second.load_state_dict((state.average if config.ema else state.network).state_dict())
-    entry = _weigh(network, validation, config, backend)
+    entry = _weigh(network, validation, config)
     entry = {"step": state.step, "loss": round(state.loss_sum / max(1, state.loss_steps), 6), **entry}
     state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
     write_json(folder / "history.json", list(state.history))
@@ -187,31 +189,24 @@ def _step(state: State, patches: PatchSource, total: int, config: TrainConfig, b
     return float(loss.detach())
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _mine(network: TwoLooks, grounds: Sequence[Ground], backend: Backend) -> None:
     """Find each image's look-alikes: what the second look, as it is, takes for nodules outside them."""
     network.eval()
     for ground in grounds:
-        image = torch.from_numpy(ground.sample.image.astype(np.float32) / np.float32(255))[None, None]
+        image = torch.from_numpy(ground.sample.pixels)[None, None].to(backend.device)
         with backend.autocast():
-            judged = network.second.judge_all(network.inputs(image.to(backend.device)))[:, None]
-        size = tuple(ground.sample.image.shape)
-        whole = functional.interpolate(judged.float(), size=size, mode="bilinear", align_corners=False)
-        ground.take(whole[0, 0].cpu().numpy())
+            judged = network.second_look(image)
+        ground.take(judged[0, 0].float().cpu().numpy())
 
 
-def _weigh(network: TwoLooks, validation: Sequence[Sample], config: TrainConfig, backend: Backend) -> dict[str, Any]:
+def _weigh(network: TwoLooks, validation: Sequence[Sample], config: TrainConfig) -> dict[str, Any]:
     """Set the share with the best mean sensitivity at RATES on the validation cases; what it and either look reach."""
-    looks = []
-    for sample in validation:
-        maps: dict[float, NDArray[np.float32]] = {}
-        for share in (0.0, 1.0):
-            network.share.fill_(share)
-            probability = predict(network, sample.image, backend)["nodule"].astype(np.float64).clip(1e-9, 1 - 1e-9)
-            maps[share] = np.log(probability / (1 - probability)).astype(np.float32)
-        looks.append((maps[0.0], maps[1.0]))
-    scored = {share: _scored(share, looks, validation, config) for share in SHARES}
-    best = max(SHARES, key=lambda share: (scored[share][0], scored[share][1]))
+    network.eval()
+    looks = [both_looks(network, sample.pixels) for sample in validation]
+    cases = [(sample.case, sample.geometry) for sample in validation]
+    scored = {share: reached(joined(looks, share), cases, config)[-2:] for share in SHARES}
+    best = max(SHARES, key=lambda share: scored[share])
     network.share.fill_(best)
     return {
         "share": best,
@@ -222,18 +217,25 @@ def _weigh(network: TwoLooks, validation: Sequence[Sample], config: TrainConfig,
     }
 
 
-def _scored(
-    share: float,
-    looks: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
-    validation: Sequence[Sample],
-    config: TrainConfig,
-) -> tuple[float, float]:
-    """Mean sensitivity at RATES (0 where a rate is not reached), and the best F1."""
-    matches = []
-    for (first, second), sample in zip(looks, validation, strict=True):
-        joined = 1 / (1 + np.exp(-((1 - share) * first + share * second)))
-        findings = find(joined.astype(np.float32), None, sample.geometry, config.find)
-        matches.append(match_image(sample.case, findings, HitRule()))
+@torch.inference_mode()
+def both_looks(network: TwoLooks, pixels: Map) -> tuple[Map, Map]:
+    """The nodule's logit (H, W) of the first look and of the second, of one grid image (H, W), 0-1."""
+    x = torch.from_numpy(pixels)[None, None].to(network.share.device)
+    maps = nodule_logit(network.first_look(x)), network.second_look(x)
+    return maps[0][0, 0].cpu().numpy(), maps[1][0, 0].cpu().numpy()
+
+
+def joined(looks: Sequence[tuple[Map, Map]], share: float) -> list[Map]:
+    """Each image's logits averaged by the second look's share."""
+    return [(1 - share) * first + share * second for first, second in looks]
+
+
+def reached(logits: Sequence[Map], cases: Sequence[tuple[Case, Geometry]], config: TrainConfig) -> list[float]:
+    """Sensitivity at RATES (0 where not reached), their mean, and the best F1, of maps of logits."""
+    matches = [
+        match_image(case, find((1 / (1 + np.exp(-logit))).astype(np.float32), None, geometry, config.find), HitRule())
+        for logit, (case, geometry) in zip(logits, cases, strict=True)
+    ]
     curve = froc(matches)
-    mean = float(np.mean([sensitivity_at(curve, rate) or 0.0 for rate in RATES]))
-    return mean, score_at_threshold(matches, best_f1_threshold(matches)).f1
+    values = [sensitivity_at(curve, rate) or 0.0 for rate in RATES]
+    return [*values, float(np.mean(values)), score_at_threshold(matches, best_f1_threshold(matches)).f1]

@@ -35,7 +35,7 @@ from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Batch, Sample, Source, load_samples, make_source
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
 
-__all__ = ["CHECKPOINT", "State", "follow", "learning_rate", "new_state", "predict", "train_fold"]
+__all__ = ["CHECKPOINT", "State", "follow", "learning_rate", "new_state", "predict", "total_steps", "train_fold"]
 
 CHECKPOINT = "checkpoint.safetensors"
 COUNTED = ("step", "loss_sum", "loss_steps", "seconds", "history")
@@ -95,8 +95,7 @@ def train_fold(
     without = sum(sample.lung is None for sample in source.samples)
     if without and config.network.tasks == "multi":
         progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")
-    total = config.epochs * source.steps_per_epoch
-    total = total if config.max_steps is None else min(total, config.max_steps)
+    total = total_steps(config, source)
     for module in (state.network, state.average, state.balance):
         module.to(backend.device)  # before the optimiser's state, which follows its weights
     if config.resume and (folder / CHECKPOINT).is_file():
@@ -155,6 +154,12 @@ def _run(
             progress.note(_sentence(entry))
         if state.step % config.checkpoint_steps == 0 or state.step == total:
             state.save(folder / CHECKPOINT)
+
+
+def total_steps(config: TrainConfig, source: Source) -> int:
+    """The steps of the whole training: its epochs, unless `max_steps` ends it before."""
+    total = config.epochs * source.steps_per_epoch
+    return total if config.max_steps is None else min(total, config.max_steps)
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
