@@ -28,6 +28,7 @@ __all__ = [
     "PhantomConfig",
     "ReproduceConfig",
     "RobustnessConfig",
+    "ScoringConfig",
     "Setting",
     "TrainConfig",
     "build",
@@ -68,6 +69,8 @@ class FindConfig:
     min_area_mm2: float = setting(12.0, "smallest finding, mm2 (JSRT's smallest nodule, 5 mm, has 20)", low=0)
     max_findings: int = setting(50, "most candidates kept in one image", low=1)
 
+
+FOLD_CHOICES = ("1", "2", "3", "4", "5", "all")
 
 IMAGE_SETS = ("positives", "in-lung", "all")
 
@@ -171,6 +174,9 @@ class SecondLookConfig:
     second_init: str | None = setting(
         None, "two-look model, or run, whose second look is the start of this one (default: random weights)"
     )
+    second_share: float | None = setting(
+        None, "second look's weight in the nodule's logit (default: the best on the validation cases)", low=0, high=1
+    )
     minings: int = setting(4, "times that look-alikes are searched for anew in the training images", low=0, high=50)
 
 
@@ -187,9 +193,14 @@ class TrainConfig:
     second: SecondLookConfig = part(SecondLookConfig)
     fold: str | None = setting(
         None,
-        "fold to hold out, 1-5, or all (default: 1; with --resume, the run's)",
-        choices=("1", "2", "3", "4", "5", "all"),
+        "fold to hold out, 1-5, or all of them in turn; none trains on every case (default: 1; with --resume, the "
+        "run's)",
+        choices=(*FOLD_CHOICES, "none"),
     )
+    threshold_from: Path | None = setting(
+        None, "run of the same recipe whose held-out scores give the threshold (and --second-share) of --fold none"
+    )
+    train_share: float = setting(1.0, "part of the training cases that is used, patients kept whole", low=0.01, high=1)
     normals: bool = setting(False, "train and validate on the folds' normals too (the paper: positives only)")
     epochs: int = setting(100, "passes over the training cases", low=1)
     max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=0)
@@ -244,6 +255,18 @@ class DetectConfig:
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
 
 
+@dataclass(frozen=True)
+class ScoringConfig:
+    """Where a model runs that is scored, and the intervals of its figures."""
+
+    resamples: int = setting(
+        10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0, high=100_000
+    )
+    bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
+    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
+    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+
+
 MIN_IOU = 0.2
 MAX_DISTANCE_MM = 25.0
 """Limits of the hit rules iou and distance where no protocol and no flag says otherwise."""
@@ -254,9 +277,7 @@ class EvaluateConfig:
     """`cxrcad evaluate`, `cxrcad froc` and `cxrcad compare`."""
 
     data: DataConfig = part(DataConfig)
-    fold: str = setting(
-        "all", "fold whose test cases are scored, 1-5, or all", choices=("1", "2", "3", "4", "5", "all")
-    )
+    fold: str = setting("all", "fold whose test cases are scored, 1-5, or all", choices=FOLD_CHOICES)
     run: Path | None = setting(None, "run to score (default: the newest that holds the fold)")
     runs: Path = setting(Path("runs"), "folder of the runs")
     beside: Path | None = setting(None, "second run, printed and drawn beside the first")
@@ -298,12 +319,7 @@ class EvaluateConfig:
         None, "score from which a finding is reported (default: the model's; of --predictions the file's, else 0.5)"
     )
     report: bool = setting(True, "write report/report.html, with plots and a gallery, beside the figures (evaluate)")
-    resamples: int = setting(
-        10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0, high=100_000
-    )
-    bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
-    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
-    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+    scoring: ScoringConfig = part(ScoringConfig)
 
 
 @dataclass(frozen=True)
@@ -332,9 +348,7 @@ class ExportConfig:
     """`cxrcad export`."""
 
     name: str | None = setting(None, "name of the packaged model (default: the folder's)")
-    fold: str = setting(
-        "all", "fold of the run to export; all where it holds only one", choices=("1", "2", "3", "4", "5", "all")
-    )
+    fold: str = setting("all", "fold of the run to export; all where it holds only one", choices=FOLD_CHOICES)
     data: Path | None = setting(
         None, "folder with radiographs to compare torch and ONNX Runtime on (default: phantoms)"
     )
@@ -394,20 +408,13 @@ class RobustnessConfig:
     model: str | None = setting(
         None, "packaged model by name, or a folder with one, or a run's fold (default: the packaged model)"
     )
-    fold: str = setting(
-        "all", "fold whose test cases are scored, 1-5, or all", choices=("1", "2", "3", "4", "5", "all")
-    )
+    fold: str = setting("all", "fold whose test cases are scored, 1-5, or all", choices=FOLD_CHOICES)
     alterations: str | None = setting(None, "alterations, comma-separated (default: all; docs/EVALUATION.md has them)")
     limit: int | None = setting(None, LIMIT, low=1)
     seed: int = setting(0, "seed of the noise and of where things are drawn", low=0)
     runs: Path = setting(Path("runs"), "folder of the runs")
     out: Path | None = setting(None, "folder of the results (default: runs/NAME for a model, there the fold's)")
-    resamples: int = setting(
-        10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0, high=100_000
-    )
-    bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
-    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
-    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+    scoring: ScoringConfig = part(ScoringConfig)
 
 
 @dataclass(frozen=True)
@@ -425,19 +432,14 @@ class FingerprintConfig:
     fold: str | None = setting(
         None,
         "take only backgrounds of the patients in this fold's test cases of --data, 1-5, or all (default: every one)",
-        choices=("1", "2", "3", "4", "5", "all"),
+        choices=FOLD_CHOICES,
     )
     limit: int | None = setting(None, LIMIT, low=1)
     seed: int = setting(0, "seed of which radiographs, nodules and places are taken", low=0)
     bound: float = setting(0.05, "change of the mean score by a sham that is small enough, score 0-1", low=0, high=1)
     runs: Path = setting(Path("runs"), "folder of the runs")
     out: Path | None = setting(None, "folder of the results (default: runs/NAME for a model, there the fold's)")
-    resamples: int = setting(
-        10000, "bootstrap resamples of the images, for 95 % intervals; 0 for none", low=0, high=100_000
-    )
-    bootstrap_seed: int = setting(0, "seed of the resamples", low=0)
-    device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
-    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
+    scoring: ScoringConfig = part(ScoringConfig)
 
 
 ALL_CONFIGS: tuple[type, ...] = (

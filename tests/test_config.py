@@ -199,7 +199,7 @@ def test_a_name_like_no_other_is_met_with_where_they_are_listed() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "value", "allowed"),
     [
-        (TrainConfig, "fold", "6", "choose from 1, 2, 3, 4, 5, all"),
+        (TrainConfig, "fold", "6", "choose from 1, 2, 3, 4, 5, all, none"),
         (TrainConfig, "side", 31, "it takes a whole number at least 32, at most 4096"),
         (TrainConfig, "side", 5000, "it takes a whole number at least 32, at most 4096"),
         (TrainConfig, "epochs", 1.5, "it takes a whole number at least 1"),

@@ -23,6 +23,9 @@ __all__ = ["command"]
 def command(config: ReproduceConfig, item: str, listed: bool) -> None:
     """Train and score what ITEM of the paper compares; its table, with the paper's figures beside ours.
 
+    Items of our own: ablations and look-ablations, where each cell changes one thing of the recipe that --config
+    names, and training-size.
+
     The text also goes to --out as ITEM.md, with ITEM.json. What is finished is not trained again: the same command goes
     on after an interruption. Exit code 1 when a job failed; the others are done.
     """

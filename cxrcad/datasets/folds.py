@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from cxrcad.core import Case, DataError
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.jobs import read_json, write_json
 
-__all__ = ["FOLDS", "Split", "load_folds", "make_folds", "save_folds"]
+__all__ = ["FOLDS", "Split", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
 
 SCHEMA = "cxrcad/folds/1"
 PARTS = ("train", "validation", "test")
@@ -78,6 +78,29 @@ def make_folds(dataset: Dataset, seed: int) -> tuple[Split, ...]:
         kept = [unit for piece in pieces if piece is not validation for unit in piece]
         splits.append(Split(index + 1, _names(kept), _names(validation), _names(test)))
     return tuple(splits)
+
+
+def whole(dataset: Dataset) -> Split:
+    """The split that holds nothing out, as fold 0: every case is for training."""
+    return Split(0, tuple(sorted(case.name for case in dataset.cases)), (), ())
+
+
+def with_part(split: Split, dataset: Dataset, share: float) -> Split:
+    """The split with `share` (0-1) of its training cases, positives and normals alike, groups kept whole.
+
+    The validation and test cases stay as they are. A smaller part lies in every larger one.
+    """
+    units = _units(dataset.select(split.train))
+    taken: list[_Unit] = []
+    for positive in (True, False):
+        kind = sorted((u for u in units if (u.positives > 0) == positive), key=lambda u: _chance(f"part:{u.names[0]}"))
+        wanted, count = share * sum(len(unit.names) for unit in kind), 0
+        for unit in kind:
+            if count >= wanted:
+                break
+            taken.append(unit)
+            count += len(unit.names)
+    return replace(split, train=_names(taken))
 
 
 def save_folds(path: Path, splits: Sequence[Split], dataset: Dataset) -> None:

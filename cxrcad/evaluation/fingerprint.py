@@ -64,7 +64,9 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
         raise UsageError("no backgrounds are named; give --backgrounds DIR")
     if config.nodules is None:
         raise UsageError(f"no nodules are named; give --nodules FILE.npz, or --nodules {ANALYTIC}")
-    detector = Detector.open(resolve_model(config.model or DEFAULT_MODEL, LESIONS[0]), config.device, config.threads)
+    detector = Detector.open(
+        resolve_model(config.model or DEFAULT_MODEL, LESIONS[0]), config.scoring.device, config.scoring.threads
+    )
     held_out = _held_out(config, detector.bundle.training_images)
     found = read_backgrounds(config.backgrounds)
     for note in found.notes:
@@ -191,8 +193,10 @@ def _measured(scored: Sequence[Scored], config: FingerprintConfig) -> dict[str, 
     patients = list(dict.fromkeys(one.background.patient for one in scored))
     cluster = np.array([patients.index(one.background.patient) for one in scored], np.intp)
     weights = None
-    if config.resamples and len(patients) > 1:
-        weights = draw_images(cluster, np.zeros(len(scored), bool), config.resamples, config.bootstrap_seed)
+    if config.scoring.resamples and len(patients) > 1:
+        weights = draw_images(
+            cluster, np.zeros(len(scored), bool), config.scoring.resamples, config.scoring.bootstrap_seed
+        )
 
     def measure(counts: NDArray[np.float64]) -> Figures:
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -240,7 +244,11 @@ def _text(
         rows.append((name, mean, *("" if one is None else _shown(one, "+" if one is own[0] else "") for one in own)))
     lines = grid(rows[0], rows[1:])
     patients = len({one.background.patient for one in scored})
-    drawn = f"{config.resamples:,} resamples of the patients" if config.resamples else "no resamples, no interval"
+    drawn = (
+        f"{config.scoring.resamples:,} resamples of the patients"
+        if config.scoring.resamples
+        else "no resamples, no interval"
+    )
     whose = "The model may have been trained on some of them: --fold and --data take only patients that are held out."
     held_out = _held_out_words(config)
     head = [
@@ -307,7 +315,7 @@ def _document(
             "trained_on": list(trained_on),
             "limit": config.limit,
         },
-        "bootstrap": {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95},
+        "bootstrap": {"resamples": config.scoring.resamples, "seed": config.scoring.bootstrap_seed, "confidence": 0.95},
         "figures": {name: asdict(interval) for name, interval in measured.items()},
         "bound": config.bound,
         "verdict": word,

@@ -64,7 +64,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
             f"{dataset.folder}: none of the {len(cases)} test cases has a nodule, so sensitivity has no meaning; take "
             "another --fold, or data with nodules"
         )
-    detector = Detector.open(bundle, config.device, config.threads)
+    detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
     out = config.out or config.runs / bundle.name / ("" if config.fold == "all" else f"fold{config.fold}")
     found = score_altered(cases, chosen, detector, _terms(dataset, detector, config), config, out, progress)
     text = _text(found, config)
@@ -94,7 +94,9 @@ def score_altered(
         done.append(name)
         progress.step(len(done))
 
-    resamples = config.resamples if sum(case.positive for case in cases) > 1 else 0  # one tells nothing of others
+    resamples = (
+        config.scoring.resamples if sum(case.positive for case in cases) > 1 else 0
+    )  # one tells nothing of others
     found: list[Altered] = []
     for alteration in (UNALTERED, *chosen):
         result = evaluate_cases(
@@ -107,7 +109,7 @@ def score_altered(
         )
         write_matches(out / "robustness" / f"matches-{alteration.name}.json", result)
         unaltered = found[0].result if found else result
-        compared = compare([result], [unaltered], resamples, config.bootstrap_seed)
+        compared = compare([result], [unaltered], resamples, config.scoring.bootstrap_seed)
         found.append(Altered(alteration, result, compared))
     return tuple(found)
 
@@ -154,7 +156,11 @@ def _text(found: Sequence[Altered], config: RobustnessConfig) -> str:
     unaltered = found[0].result
     model = unaltered.terms.model
     seen = ", ".join(unaltered.trained_on)
-    drawn = f"{config.resamples:,} resamples of the images" if config.resamples else "no resamples, no interval"
+    drawn = (
+        f"{config.scoring.resamples:,} resamples of the images"
+        if config.scoring.resamples
+        else "no resamples, no interval"
+    )
     rows = [("alteration", *(part for title in SHOWN.values() for part in (title, "difference")))]
     rows += [_row(one) for one in found]
     lines = grid(rows[0], rows[1:])
@@ -225,6 +231,6 @@ def _document(found: Sequence[Altered], config: RobustnessConfig) -> dict[str, A
         "images": [match.case for match in unaltered.matches],
         "trained_on": list(unaltered.trained_on),
         **{"seed": config.seed, "limit": config.limit},
-        "bootstrap": {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95},
+        "bootstrap": {"resamples": config.scoring.resamples, "seed": config.scoring.bootstrap_seed, "confidence": 0.95},
         "alterations": alterations,
     }

@@ -25,6 +25,7 @@ from cxrcad.jobs import read_json
 
 __all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 
+FOLD_NAMES = tuple(map(str, range(1, FOLDS + 1)))  # fold0 is a training on every case, and has no test cases
 VALIDATION = "best F1 on the fold's validation cases"
 CARD = "the model's card"
 
@@ -43,7 +44,7 @@ class Scored:
 def folds_of_run(run: Path) -> tuple[int, ...]:
     """The folds that a run holds finished, ascending."""
     cards = run.glob("fold?/model/card.json")
-    return tuple(sorted(int(card.parent.parent.name[-1]) for card in cards if card.parent.parent.name[-1].isdigit()))
+    return tuple(sorted(int(name) for card in cards if (name := card.parent.parent.name[-1]) in FOLD_NAMES))
 
 
 def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
@@ -112,6 +113,11 @@ def folds_to_score(run: Path, config: EvaluateConfig, note: Note) -> dict[int, B
     if not there:
         if (run / "model" / CARD_NAME).is_file():
             raise EvaluationError(f"{run}: one fold of a run; name the run, --run {run.parent}, and choose with --fold")
+        if (run / "fold0" / "model" / CARD_NAME).is_file() and not held:
+            raise EvaluationError(
+                f"{run}: its model was trained on every case (--fold none), so no test case is left to score it on; "
+                "score the run that --threshold-from named"
+            )
         folds = ", ".join(map(str, held)) or "none"
         what = "no finished fold" if config.fold == "all" else f"no finished fold {config.fold}"
         raise EvaluationError(f"{run}: holds {what} (finished: {folds}); train it, or name another")
@@ -191,7 +197,7 @@ def _score_fold(
             if result != before or path != kept:
                 write_matches(kept, result)
             return result
-    detector = Detector.open(bundle, config.device, config.threads)
+    detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
     note(f"fold {split.fold}: detecting in {counted(len(cases), 'image')}")
     terms = replace(terms, model=detector.identity)
     result = evaluate_cases(cases, _detect_with(detector), terms, trained_on=bundle.training_images)

@@ -225,7 +225,7 @@ def _scored(
     if before is not None:
         note(f"fold {split.fold}: {counted(len(cases), 'image')}, {place / KEPT} used again")
         return before
-    detector = Detector.open(bundle, config.device, config.threads)
+    detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
     note(f"fold {split.fold}: segmenting {counted(len(cases), 'image')}")
     images = tuple(_segmented(case, detector.examine(read_case(case)), bundle.threshold) for case in cases)
     seen = tuple(image.case for image in images if image.sha256 in bundle.training_images)

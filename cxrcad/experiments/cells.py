@@ -18,7 +18,10 @@ __all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "profile_file", "resolved", 
 NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "runs", "run", "resume", "checkpoint_steps")
 """Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
 
-ADDED = ("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings")
+ADDED = (
+    *("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings"),
+    *("second_share", "threshold_from", "train_share"),
+)
 """Settings that came after the first trainings were named: in the name only where they are not the default."""
 
 
@@ -97,6 +100,21 @@ def _cases(name: str, title: str, note: str, pictures: str) -> Item:
     )
     pairs = (("mo-segnet-multi", "mo-segnet-single"),)
     return Item(name, title, ("Task", "Model"), cells, note, pairs, pictures=pictures)
+
+
+def _without(name: str, label: str, **overrides: Any) -> Cell:
+    return Cell(name, (label,), overrides)
+
+
+def _ablations(name: str, title: str, cells: tuple[Cell, ...]) -> Item:
+    """The recipe that --config names, and it with one thing changed in each cell: ours, not the paper's."""
+    cells = (Cell("recipe", ("the recipe",), {}), *cells)
+    note = (
+        "Not in the paper. The recipe is the settings of the command; what is kept is chosen by the validation cases, "
+        "and the test cases' figures stand here for comparison."
+    )
+    pairs = tuple(("recipe", cell.name) for cell in cells[1:])
+    return Item(name, title, ("Recipe",), cells, note, pairs, folds="1", curves=True)
 
 
 BASELINE = "The paper's caption names the baseline single data U-net; ours is MO-SegNet, so that only the task differs."
@@ -187,6 +205,46 @@ ITEMS: Mapping[str, Item] = {
             "validation cases, after every epoch. Its rows are Table 3's.",
             folds="1",
             times=10,
+            curves=True,
+        ),
+        _ablations(
+            "ablations",
+            "Ablations of the recipe",
+            (
+                _without("raw", "the image alone, no normalised channels", channels="raw"),
+                _without("not-simulated", "no nodules inserted", simulate=None),
+                _without("positives", "no radiographs without a nodule", normals=False),
+                _without("not-easy", "no easy nodules first", simulate_easy=1.0),
+                _without("not-focal", "no focal loss", focal=0.0),
+                _without("not-averaged", "no moving average of the weights", ema=0.0),
+                _without("not-augmented", "no augmentation", augment=False),
+                _without("constant", "constant learning rate", schedule="constant", warmup_steps=0),
+            ),
+        ),
+        _ablations(
+            "look-ablations",
+            "Ablations of the second look",
+            (
+                _without("ct-only", "no nodules from formulas", analytic_share=0.0),
+                _without("no-shams", "no shams", shams=0),
+                _without("no-hardware", "no drawn hardware", hardware=0.0),
+                _without("not-mined", "no look-alikes searched for", minings=0),
+                _without("not-easy", "no easy nodules first", simulate_easy=1.0),
+                _without("exposure", "no change of exposure", brightness=0.0, gamma=0.0, gaussian_noise=0.0),
+                _without("not-turned", "no turning or scaling", rotate_degrees=0.0, zoom=0.0),
+            ),
+        ),
+        Item(
+            "training-size",
+            "The size of the training set",
+            ("Training cases",),
+            tuple(
+                Cell(f"part-{share:g}", (f"{100 * share:g} %",), {"train_share": share}) for share in (0.25, 0.5, 1.0)
+            ),
+            "Not in the paper. A smaller part lies in the larger ones; validation and test cases, steps and inserted "
+            "nodules stay the same.",
+            pairs=(("part-1", "part-0.5"), ("part-1", "part-0.25")),
+            folds="1",
             curves=True,
         ),
         _cases(

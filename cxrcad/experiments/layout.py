@@ -40,7 +40,8 @@ def text(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup, m
         lines += ["", *_pair_table(pair, setup.resamples)]
     lines += ["", *more] if more else []
     failed = [one for row in rows for one in row.failed]
-    lines += ending(item, failed, setup, [_symbols(setup.resamples), PAPER_DATA])
+    printed = [PAPER_DATA] if any(cell.paper for cell in item.cells) else []
+    lines += ending(item, failed, setup, [_symbols(setup.resamples), *printed])
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Figure 5: F1 on the validation cases against the epoch, mean and range over trainings, as numbers and as a plot."""
+"""F1 on the validation cases against the epoch, mean and range over trainings, as numbers and as a plot (Figure 5)."""
 
 from __future__ import annotations
 
@@ -48,8 +48,11 @@ def learning_curves(rows: Sequence[Row]) -> tuple[LearningCurve, ...]:
     return tuple(curves)
 
 
-def learning_text(curves: Sequence[LearningCurve]) -> list[str]:
-    """A table: for each curve the trainings, the best mean F1 with its epoch, and the last one with its range."""
+def learning_text(curves: Sequence[LearningCurve], what: str) -> list[str]:
+    """A table: for each curve the trainings, the best mean F1 with its epoch, and the last one with its range.
+
+    `what` tells the curves apart.
+    """
     body = []
     for one in curves:
         if one.epochs:
@@ -57,25 +60,25 @@ def learning_text(curves: Sequence[LearningCurve]) -> list[str]:
             last = f"{100 * one.mean[-1]:.1f} % [{100 * one.low[-1]:.1f}, {100 * one.high[-1]:.1f}]"
             top = f"{100 * one.mean[best]:.1f} % (epoch {one.epochs[best]})"
             body.append([one.name, str(one.n), top, f"{last} (epoch {one.epochs[-1]})"])
-    head = ["Weight balance", "trainings", "best mean F1", "last mean F1 [range]"]
+    head = [what, "trainings", "best mean F1", "last mean F1 [range]"]
     return ["F1 on the validation cases:", "", *grid(head, body)] if body else []
 
 
-def plot_learning(curves: Sequence[LearningCurve], paths: Sequence[Path], caption: str) -> None:
+def plot_learning(curves: Sequence[LearningCurve], what: str, paths: Sequence[Path], caption: str) -> None:
     """Draw mean F1 on the validation cases against the epoch, a line a curve, its range over trainings shaded.
 
-    Raises UsageError for a path that does not end in .png or .svg, WriteError.
+    `what` tells the curves apart. Raises UsageError for a path that does not end in .png or .svg, WriteError.
     """
-    save(lambda: _figure(curves, caption), paths)
+    save(lambda: _figure(curves, what, caption), paths)
 
 
-def _figure(curves: Sequence[LearningCurve], caption: str) -> Any:
+def _figure(curves: Sequence[LearningCurve], what: str, caption: str) -> Any:
     figure, (axes,) = sheet(caption, 0.25 * len(curves) + 0.3, (4.5,))
     for number, one in enumerate(curves):
         colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
         axes.fill_between(one.epochs, one.low, one.high, color=colour, alpha=0.15, linewidth=0)
         marker = MARKERS[number % len(MARKERS)] if len(one.epochs) == 1 else ""
-        label = f"lambda {one.name} ({one.n} training{'s' if one.n > 1 else ''})"
+        label = f"{what}: {one.name} ({one.n} training{'s' if one.n > 1 else ''})"
         axes.plot(one.epochs, one.mean, style, marker=marker, color=colour, linewidth=2, label=label)
     axes.set_ylim(0, 1.02)
     percent_axis(axes.yaxis)

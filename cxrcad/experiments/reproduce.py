@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import cxrcad
-from cxrcad.config import LESIONS, EvaluateConfig, ReproduceConfig, TrainConfig, build, settings_of, to_dict
+from cxrcad.config import (
+    LESIONS,
+    EvaluateConfig,
+    ReproduceConfig,
+    ScoringConfig,
+    TrainConfig,
+    build,
+    settings_of,
+    to_dict,
+)
 from cxrcad.core import DataError, TrainingError, UsageError, counted
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.evaluation.protocols import protocol_of
@@ -165,7 +174,7 @@ def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
 def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) -> str:
     """Write the item's files of what is there; the page."""
     out = folder_of(config)
-    scoring = EvaluateConfig()
+    scoring = ScoringConfig()
     if item.lesion != LESIONS[0]:
         setup = _setup(item, config, scoring.resamples)
         return write_effusions(item, tuple(scored.values()), setup, out, scoring.bootstrap_seed)
@@ -181,8 +190,8 @@ def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) ->
         pictures = [out / f"{item.name}.png", out / f"{item.name}.svg"]
         if curves:
             caption = f"Lines: mean over the trainings; shaded: their range. {setup.protocol[0]}"
-            plot_learning(curves, pictures, f"{caption} Profile {setup.profile}.")
-            more = [*learning_text(curves), "", f"Plot: {', '.join(str(path) for path in pictures)}"]
+            plot_learning(curves, item.columns[0].lower(), pictures, f"{caption} Profile {setup.profile}.")
+            more = [*learning_text(curves, item.columns[0]), "", f"Plot: {', '.join(str(path) for path in pictures)}"]
         extra = {"curves": [vars(curve) for curve in curves]}
     if item.pictures:
         drawn = draw_item(item, rows, pairs, out / f"{item.name}.png")

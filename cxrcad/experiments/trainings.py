@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cxrcad.config import EvaluateConfig, ReproduceConfig, TrainConfig
+from cxrcad.config import EvaluateConfig, ReproduceConfig, ScoringConfig, TrainConfig
 from cxrcad.core import CxrcadError, EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.folds import FOLDS
 from cxrcad.evaluation.records import FoldResult
@@ -226,6 +226,5 @@ def _seconds(job: Job) -> float | None:
 
 def _evaluation(job: Job) -> EvaluateConfig:
     """The settings of the scoring: the data and protocol of the training, else those of `cxrcad evaluate`."""
-    device = "cpu" if job.config.device == "cpu" else "auto"
-    threads = job.config.threads
-    return EvaluateConfig(data=job.config.data, fold=str(job.fold), run=job.run, device=device, threads=threads)
+    scoring = ScoringConfig(device="cpu" if job.config.device == "cpu" else "auto", threads=job.config.threads)
+    return EvaluateConfig(data=job.config.data, fold=str(job.fold), run=job.run, scoring=scoring)

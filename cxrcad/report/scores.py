@@ -54,16 +54,16 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     parts = [table2_text([one.results for one in scored])]
     if len(scored) > 1:
         parts[0] = f"Runs, in this order: {', '.join(titles)}.\n{parts[0]}"
-    found = [bootstrap(one.results, config.resamples, config.bootstrap_seed) for one in scored]
+    found = [bootstrap(one.results, config.scoring.resamples, config.scoring.bootstrap_seed) for one in scored]
     parted = [strata(one.results) for one in scored]
     for title, mine, parts_of in zip(titles, found, parted, strict=True):
         own = f"{title}\n" if len(scored) > 1 else ""
-        parts += [own + figures_text(mine, config.resamples), own + strata_text(parts_of)]
+        parts += [own + figures_text(mine, config.scoring.resamples), own + strata_text(parts_of)]
     if config.seeds is not None:
         parts.append(_seeds_text(scored[0], config, note))
     compared = _compared(scored, config)
     if compared is not None:
-        parts.append(comparison_text(compared, (titles[0], titles[1]), config.resamples))
+        parts.append(comparison_text(compared, (titles[0], titles[1]), config.scoring.resamples))
     text = "\n".join(parts)
     place = _place(scored[0], config)
     write_atomically(place / "evaluation.txt", text)
@@ -73,7 +73,7 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     if config.report:
         by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
         page = write_evaluation_report(
-            by_name, place / "report", config.resamples, config.bootstrap_seed, found, compared
+            by_name, place / "report", config.scoring.resamples, config.scoring.bootstrap_seed, found, compared
         )
         note(f"written: {place / 'evaluation.txt'}, {place / 'evaluation.json'}, {page}")
     return text
@@ -91,13 +91,16 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     titles = _titles(scored)
     for title, one in zip(titles, scored, strict=True):
         place = _place(one, config)
-        found = bootstrap(one.results, config.resamples, config.bootstrap_seed)
+        found = bootstrap(one.results, config.scoring.resamples, config.scoring.bootstrap_seed)
         write_froc(place / "froc.json", place / "froc.csv", one.results, found)
         texts.append(f"{title}\n{froc_text(one.results, found)}")
         curves[title] = froc(pooled_matches(one.results), one.results[0].terms.fp_axis)
         rates = band_rates(curves[title])
-        if config.resamples and rates:
-            bands[title] = (rates, *froc_band(one.results, rates, config.resamples, config.bootstrap_seed))
+        if config.scoring.resamples and rates:
+            bands[title] = (
+                rates,
+                *froc_band(one.results, rates, config.scoring.resamples, config.scoring.bootstrap_seed),
+            )
     terms = scored[0].results[0].terms
     texts.append(_published_text(scored[0]))
     place = _place(scored[0], config)
@@ -126,9 +129,9 @@ def report_comparison(first: str, second: str, config: EvaluateConfig, note: Not
     if folds[0] != folds[1]:
         note(f"compared: folds {', '.join(str(fold) for fold in sorted(shared, key=str))}, which both hold")
     results = [[r for r in side.results if r.terms.fold in shared] for side in sides]
-    compared = compare(results[0], results[1], config.resamples, config.bootstrap_seed)
+    compared = compare(results[0], results[1], config.scoring.resamples, config.scoring.bootstrap_seed)
     head = [*terms_lines(results[0][0].terms), f"Scored: {scope(results[0])}.", ""]
-    text = "\n".join(head) + "\n" + comparison_text(compared, (first, second), config.resamples)
+    text = "\n".join(head) + "\n" + comparison_text(compared, (first, second), config.scoring.resamples)
     if config.out is not None:
         write_atomically(config.out / "comparison.txt", text)
         document = {"schema": "cxrcad/comparison/1", "first": first, "second": second, "scored": head[:3]}
@@ -178,9 +181,9 @@ def _named(name: str, config: EvaluateConfig) -> EvaluateConfig:
 
 def _compared(scored: Sequence[Scored], config: EvaluateConfig) -> Mapping[str, Comparison] | None:
     """The second run less the first, where there are two on the same images and intervals are wanted."""
-    if len(scored) < 2 or not config.resamples:
+    if len(scored) < 2 or not config.scoring.resamples:
         return None
-    return compare(scored[0].results, scored[1].results, config.resamples, config.bootstrap_seed)
+    return compare(scored[0].results, scored[1].results, config.scoring.resamples, config.scoring.bootstrap_seed)
 
 
 def _document(
@@ -209,7 +212,7 @@ def _document(
                 **{"folds": folds, "figures": figures_document(found), "strata": strata_document(parted)},
             }
         )
-    drawn = {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95}
+    drawn = {"resamples": config.scoring.resamples, "seed": config.scoring.bootstrap_seed, "confidence": 0.95}
     document = {"schema": SCHEMA, "bootstrap": drawn, "runs": runs}
     return document if compared is None else {**document, "comparison": _compared_document(compared)}
 

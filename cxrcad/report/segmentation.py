@@ -48,9 +48,9 @@ def report_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> 
     run (or `config.out`). Raises what `score_segmentation` does.
     """
     scored = score_segmentation(config, note)
-    found = measured(scored.folds, config.resamples, config.bootstrap_seed)
+    found = measured(scored.folds, config.scoring.resamples, config.scoring.bootstrap_seed)
     text = "\n".join([*segmentation_lines(scored.folds), "", *_fold_lines(scored.folds), ""])
-    text += "\n" + figures_text(found, config.resamples) + "\n" + PAPER_DICE + "\n"
+    text += "\n" + figures_text(found, config.scoring.resamples) + "\n" + PAPER_DICE + "\n"
     place = scored.folder if config.fold == "all" else scored.folder / f"fold{config.fold}"
     write_atomically(place / f"{FILE}.txt", text)
     write_json(place / f"{FILE}.json", _document(scored, found, config))
@@ -116,7 +116,7 @@ def _document(scored: Segmentation, found: dict[str, Interval], config: Evaluate
         "schema": SCHEMA,
         "lesion": config.data.lesion,
         "run": scored.name,
-        "bootstrap": {"resamples": config.resamples, "seed": config.bootstrap_seed, "confidence": 0.95},
+        "bootstrap": {"resamples": config.scoring.resamples, "seed": config.scoring.bootstrap_seed, "confidence": 0.95},
         "folds": folds,
         "mean": {name: None if one is None else asdict(one) for name, one in over.items()},
         "pooled": figures_document(found),

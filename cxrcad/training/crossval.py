@@ -10,13 +10,14 @@ from pathlib import Path
 from cxrcad import config as settings
 from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import DataError, TrainingError, UsageError
-from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds
+from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.jobs import Progress, Silent, write_atomically
 from cxrcad.networks.registry import build_network
 from cxrcad.training.device import check_device
+from cxrcad.training.heldout import with_held_out
 from cxrcad.training.losses import make_balance
 from cxrcad.training.secondlook import train_second_look
 from cxrcad.training.trainer import train_fold
@@ -25,6 +26,8 @@ __all__ = ["lesion_of", "train"]
 
 CONFIG = "config.toml"
 FIRST_FOLD = "1"
+NONE, WHOLE = "none", "fold0"
+"""The fold that holds nothing out, and the folder of its model."""
 
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
@@ -36,8 +39,9 @@ MAY_CHANGE = (
 def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     """The folder of the run: config.toml, folds.json, and fold1 ... fold5 as far as they were asked for.
 
-    With `config.resume`, goes on in `config.run` (else in the newest run of `config.runs`) with the run's own settings,
-    and leaves finished folds as they are. Raises DataError, TrainingError, ReadError, WriteError.
+    With the fold `none`, fold0 instead: a training on every case. With `config.resume`, goes on in `config.run` (else
+    in the newest run of `config.runs`) with the run's own settings, and leaves finished folds as they are. Raises
+    DataError, UsageError, TrainingError, ReadError, WriteError.
     """
     progress = progress or Silent()
     folder = _run_folder(config)
@@ -55,9 +59,13 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     else:
         splits = make_folds(dataset, config.data.fold_seed)
         save_folds(folds_file, splits, dataset)
+    if config.fold == NONE:
+        _train_one(with_held_out(config, progress), dataset, whole(dataset), folder / WHOLE, progress)
+        return folder
     for split in splits:
         if config.fold == "all" or str(split.fold) == (config.fold or FIRST_FOLD):
-            _train_one(config, dataset, split, folder / f"fold{split.fold}", progress)
+            part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
+            _train_one(config, dataset, part, folder / f"fold{split.fold}", progress)
     return folder
 
 
@@ -77,6 +85,10 @@ def _check(config: TrainConfig) -> None:
         _check_outlined(config)
     if config.max_steps == 0 and not (config.network.look and config.second.second_init):
         raise UsageError("--max-steps 0: trains nothing; it is for --look with --second-init, which is only weighed")
+    if config.threshold_from is not None and config.fold != NONE:
+        raise UsageError(
+            f"--threshold-from: is for --fold none, and the fold is {config.fold or FIRST_FOLD}; leave it out"
+        )
     make_balance(config.loss)
     build_network(config.network, config.grid.side)
     check_device(config.device)
@@ -93,6 +105,7 @@ def _check_outlined(config: TrainConfig) -> None:
         "--truth": config.loss.truth != default.loss.truth,
         "--protocol": config.data.protocol != default.data.protocol,
         "--look": config.network.look != default.network.look,
+        "--fold none": config.fold == NONE,
     }
     given = [flag for flag, changed in nodules.items() if changed]
     if given:
@@ -103,7 +116,7 @@ def _train_one(config: TrainConfig, dataset: Dataset, split: Split, folder: Path
     if config.resume and (folder / "model" / "card.json").is_file():
         progress.note(f"fold {split.fold} is finished already")
         return
-    kept = replace(config, resume=False, run=None, fold=str(split.fold))
+    kept = replace(config, resume=False, run=None, fold=str(split.fold or NONE))
     write_atomically(folder / CONFIG, settings.to_toml(kept))
     train_one = train_second_look if config.network.look else train_fold
     train_one(config, dataset, split, folder, progress)
@@ -115,7 +128,7 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
     Raises TrainingError for a setting that would make another training of it.
     """
     files = sorted(folder.glob(f"fold?/{CONFIG}"))
-    own = folder / f"fold{config.fold}" / CONFIG
+    own = folder / _folder_name(config.fold) / CONFIG
     if not files:
         return config
     file = own if own in files else files[-1]
@@ -156,4 +169,8 @@ def _run_folder(config: TrainConfig) -> Path:
 def _begun(config: TrainConfig) -> bool:
     """Whether the run's folder holds the fold that is asked for (any, for all)."""
     assert config.run is not None
-    return config.fold == "all" or (config.run / f"fold{config.fold or FIRST_FOLD}").exists()
+    return config.fold == "all" or (config.run / _folder_name(config.fold)).exists()
+
+
+def _folder_name(fold: str | None) -> str:
+    return WHOLE if fold == NONE else f"fold{fold or FIRST_FOLD}"

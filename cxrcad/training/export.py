@@ -30,11 +30,20 @@ from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.findings import find
 from cxrcad.jobs import write_atomically
 from cxrcad.networks.registry import build_network, tasks_of
+from cxrcad.training.heldout import held_out_words
 from cxrcad.training.loader import Sample
 
 __all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
 
-PATHS = ("data", "simulate", "init", "second_init", "run", "runs")  # of these settings a card keeps the last part alone
+PATHS = (
+    "data",
+    "simulate",
+    "init",
+    "second_init",
+    "run",
+    "runs",
+    "threshold_from",
+)  # of these settings a card keeps the last part alone
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 
 
@@ -122,7 +131,10 @@ def export_fold(
     history: Sequence[dict[str, Any]],
     seconds: float,
 ) -> Path:
-    """Write `folder`/model: weights, ONNX, card; the validation set gives its threshold through ONNX Runtime."""
+    """Write `folder`/model: weights, ONNX, card.
+
+    The validation set gives the threshold, through ONNX Runtime, unless one is given or comes from another run.
+    """
     from safetensors.torch import save
 
     outlined = config.data.lesion != LESIONS[0]
@@ -148,7 +160,10 @@ def export_fold(
         write_onnx(network, tasks_of(config.network), multiple, trial / ONNX_NAME)
         write_card(trial, card)
         best: float | None = None
-        if config.find.threshold is None:
+        if config.threshold_from is not None:
+            assert config.find.threshold is not None  # `training.heldout` put it there
+            threshold, card["threshold_from"] = config.find.threshold, held_out_words(config.threshold_from)
+        elif config.find.threshold is None:
             threshold, best = (_dice_threshold if outlined else _threshold)(load_bundle(trial), validation)
             card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
         else:
@@ -157,8 +172,9 @@ def export_fold(
         write_atomically(target / WEIGHTS_NAME, save(weights, {"format": "pt"}))
         write_atomically(target / ONNX_NAME, (trial / ONNX_NAME).read_bytes())
     card["find"] = settings.to_dict(replace(found, threshold=threshold))
-    of_validation = {"cases": len(validation), "dice" if outlined else "f1": best, "threshold": round(threshold, 4)}
-    card["figures"] = {"validation cases": of_validation}
+    if validation:
+        measured = {"dice" if outlined else "f1": best, "threshold": round(threshold, 4)}
+        card["figures"] = {"validation cases": {"cases": len(validation), **measured}}
     write_card(target, card)
     return folder
 

@@ -66,7 +66,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     state = new_state(channels_last(network.second), config)
     chosen = cases_to_train(dataset, split.train, config.normals)
     source = make_source(load_samples(chosen, config, network.multiple), config, dataset, split.train)
-    held = cases_to_train(dataset, split.validation, config.normals)
+    held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, network.multiple)
     patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, network.inputs, config)
     if not patches.grounds:
@@ -83,13 +83,15 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     _run(state, network, patches, total, backend, folder, progress)
     network.second.load_state_dict((state.average if config.ema else state.network).state_dict())
     entry = _weigh(network, validation, config)
-    entry = {"step": state.step, "loss": round(state.loss_sum / max(1, state.loss_steps), 6), **entry}
+    progress.note(_sentence(entry))
+    entry = {
+        "step": state.step,
+        "epoch": state.step // source.steps_per_epoch,
+        "loss": round(state.loss_sum / max(1, state.loss_steps), 6),
+        **entry,
+    }
     state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
     write_json(folder / "history.json", list(state.history))
-    progress.note(
-        f"second look's share {entry['share']:g}: validation F1 {entry['f1']:.3f} (first look alone "
-        f"{entry['f1_first']:.3f}, second alone {entry['f1_second']:.3f})"
-    )
     return export_fold(network, config, source.samples, validation, folder, state.history, state.seconds)
 
 
@@ -201,12 +203,21 @@ def _mine(network: TwoLooks, grounds: Sequence[Ground], backend: Backend) -> Non
 
 
 def _weigh(network: TwoLooks, validation: Sequence[Sample], config: TrainConfig) -> dict[str, Any]:
-    """Set the share with the best mean sensitivity at RATES on the validation cases; what it and either look reach."""
+    """Set the share: the one given, else the best mean sensitivity at RATES on the validation cases.
+
+    With validation cases, what it and either look reach on them.
+    """
     network.eval()
+    given = config.second.second_share
+    if not validation:
+        assert given is not None  # `training.heldout` put it there
+        network.share.fill_(given)
+        return {"share": given}
     looks = [both_looks(network, sample.pixels) for sample in validation]
     cases = [(sample.case, sample.geometry) for sample in validation]
-    scored = {share: reached(joined(looks, share), cases, config)[-2:] for share in SHARES}
-    best = max(SHARES, key=lambda share: scored[share])
+    tried = sorted({*SHARES, *(() if given is None else (given,))})
+    scored = {share: reached(joined(looks, share), cases, config)[-2:] for share in tried}
+    best = max(SHARES, key=lambda share: scored[share]) if given is None else given
     network.share.fill_(best)
     return {
         "share": best,
@@ -215,6 +226,14 @@ def _weigh(network: TwoLooks, validation: Sequence[Sample], config: TrainConfig)
         "f1_second": round(scored[1.0][1], 4),
         "mean_sensitivity": {f"{share:g}": round(value[0], 4) for share, value in scored.items()},
     }
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    share = f"second look's share {entry['share']:g}"
+    if "f1" not in entry:
+        return share
+    alone = f"first look alone {entry['f1_first']:.3f}, second alone {entry['f1_second']:.3f}"
+    return f"{share}: validation F1 {entry['f1']:.3f} ({alone})"
 
 
 @torch.inference_mode()

@@ -90,7 +90,7 @@ def train_fold(
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
     chosen = cases_to_train(dataset, split.train, config.normals)
     source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
-    held = cases_to_train(dataset, split.validation, config.normals)
+    held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, multiple)
     without = sum(sample.lung is None for sample in source.samples)
     if without and config.network.tasks == "multi":
@@ -242,14 +242,16 @@ def _validate(
         "epoch": state.step // source.steps_per_epoch,
         "loss": round(state.loss_sum / max(1, state.loss_steps), 6),
         "balance": round(float(balance), 6),
-        **(_counts(matches) if counted else {"f1": None, "dice": round(best_dice(areas)[1], 4)}),
+        **(_measured(matches, areas) if validation else {"f1": None}),
         "lung_dice": round(float(np.mean(overlaps)), 4) if overlaps else None,
         "seconds": round(state.seconds, 1),
     }
 
 
-def _counts(matches: Sequence[ImageMatch]) -> dict[str, Any]:
-    """F1 at the best threshold and the sensitivity at a few rates."""
+def _measured(matches: Sequence[ImageMatch], areas: Sequence[Overlap]) -> dict[str, Any]:
+    """F1 at the best threshold and the sensitivity at a few rates; of outlined lesions the best Dice."""
+    if areas:
+        return {"f1": None, "dice": round(best_dice(areas)[1], 4)}
     curve = froc(matches)
     operating = score_at_threshold(matches, best_f1_threshold(matches))
     rates = (0.5, 1.0, 2.0, 4.0)
@@ -258,7 +260,10 @@ def _counts(matches: Sequence[ImageMatch]) -> dict[str, Any]:
 
 def _sentence(entry: dict[str, Any]) -> str:
     lung = f", lung Dice {entry['lung_dice']:.3f}" if entry["lung_dice"] is not None else ""
-    head = f"epoch {entry['epoch']}, step {entry['step']}: loss {entry['loss']:.4f}; validation"
+    head = f"epoch {entry['epoch']}, step {entry['step']}: loss {entry['loss']:.4f}"
+    if entry["f1"] is None and "dice" not in entry:
+        return head
+    head += "; validation"
     if entry["f1"] is None:
         return f"{head} Dice {entry['dice']:.3f}{lung}"
     reached = ", ".join(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cxrcad.core import Case, DataError, Nodule
-from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds
+from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt import Dataset, read_jsrt
 
 JSRT = {1: 25, 2: 29, 3: 50, 4: 38, 5: 12}  # its 154 nodules by subtlety
@@ -225,3 +225,24 @@ def test_folds_of_open_jsrt_keep_patients_and_series_apart(open_jsrt_img: Path) 
             {group for case in dataset.select(part) for group in case.groups} for part in (split.train, split.test)
         ]
         assert not groups[0] & groups[1]
+
+
+def test_a_part_of_the_training_cases_keeps_kinds_and_groups_and_lies_in_a_larger_part() -> None:
+    pairs = [f"patient:{number // 2}" for number in range(154)]
+    cases = [case_of(f"P{number:03d}", 3, pairs[number]) for number in range(154)]
+    dataset = dataset_of(cases + [case_of(f"N{number:03d}") for number in range(93)])
+    split = make_folds(dataset, 2020)[0]
+    parts = {share: with_part(split, dataset, share) for share in (0.25, 0.5, 1.0)}
+    assert set(parts[0.25].train) < set(parts[0.5].train) < set(parts[1.0].train) == set(split.train)
+    for share, part in parts.items():
+        assert (part.validation, part.test) == (split.validation, split.test)
+        whole_counts, counts = counts_of(dataset, split.train), counts_of(dataset, part.train)
+        assert 0 <= counts[3] - share * whole_counts[3] < 2
+        assert 0 <= counts[None] - share * whole_counts[None] < 1
+        names = set(part.train)
+        assert all((a.name in names) == (b.name in names) for a, b in zip(cases[::2], cases[1::2], strict=True))
+
+
+def test_the_whole_holds_nothing_out() -> None:
+    dataset = dataset_of(like_jsrt())
+    assert whole(dataset) == Split(0, tuple(sorted(case.name for case in dataset.cases)), (), ())

@@ -30,6 +30,8 @@ def config(**values) -> ReproduceConfig:
 
 # Cells
 
+PLAIN = ("mo-segnet", "multi", "table1", "0.99", None)
+
 # item: cell -> (network, tasks, norm, lambda, F1 that the paper prints)
 TYPED = {
     "table2": {
@@ -78,6 +80,24 @@ TYPED = {
         "lambda-0.7": ("mo-segnet", "multi", "table1", "0.7", 75.1),
         "lambda-0.5": ("mo-segnet", "multi", "table1", "0.5", 14.7),
     },
+    "ablations": dict.fromkeys(
+        (
+            "recipe",
+            "raw",
+            "not-simulated",
+            "positives",
+            "not-easy",
+            "not-focal",
+            "not-averaged",
+            "not-augmented",
+            "constant",
+        ),
+        PLAIN,
+    ),
+    "look-ablations": dict.fromkeys(
+        ("recipe", "ct-only", "no-shams", "no-hardware", "not-mined", "not-easy", "exposure", "not-turned"), PLAIN
+    ),
+    "training-size": dict.fromkeys(("part-0.25", "part-0.5", "part-1"), PLAIN),
     "figure6": {
         "mo-segnet-single": ("mo-segnet", "single", "table1", "0.99", 64.5),
         "mo-segnet-multi": ("mo-segnet", "multi", "table1", "0.99", 83.8),
@@ -116,6 +136,18 @@ def test_the_variants_that_the_table_does_not_show():
     assert (ITEMS["figure5"].times, ITEMS["figure5"].folds) == (10, "1")
 
 
+@pytest.mark.parametrize(
+    ("item", "recipe"),
+    [("ablations", "open-256"), ("look-ablations", "open-two-looks"), ("training-size", "open-256")],
+)
+def test_each_ablation_changes_the_recipe_that_is_in_the_docs(item, recipe):
+    values = tomllib.loads((ROOT / "docs" / "recipes" / f"{recipe}.toml").read_text())
+    shared = build(TrainConfig, {**values, "simulate": "analytic"})
+    runs = {cell.name: run_name(resolved(cell, shared)) for cell in ITEMS[item].cells}
+    assert len(set(runs.values())) == len(runs), "a cell changes nothing"
+    assert run_name(shared) in runs.values(), "no cell is the recipe itself"
+
+
 def test_cells_that_are_one_training_share_a_run():
     def name(item, cell):
         return run_name(resolved(next(one for one in ITEMS[item].cells if one.name == cell), TrainConfig()))
@@ -127,8 +159,8 @@ def test_cells_that_are_one_training_share_a_run():
     assert len({name(*one) for one in unet}) == 1
     every = {run_name(resolved(cell, TrainConfig())) for item in ITEMS.values() for cell in item.cells}
     # 4 of table 2; 9 more of table 3; 4 of table 4; 2 of table 5; 2 of figure 3; figure 5 validates more often: 7;
-    # 2 of effusion.
-    assert len(every) == 30
+    # 2 of effusion; 8 of our own that are not the default already.
+    assert len(every) == 38
 
 
 def test_a_run_is_named_by_what_decides_the_training():
@@ -395,9 +427,9 @@ def test_learning_curves_are_the_mean_and_range_over_trainings(tmp_path):
     assert (curve.name, curve.n, curve.epochs) == ("0.99", 2, (1, 2, 3))
     assert curve.mean == pytest.approx((0.2, 0.4, 0.3))
     assert (curve.low, curve.high) == ((0.1, 0.3, 0.2), (0.3, 0.5, 0.4))
-    row = cells_of("\n".join(learning_text([curve])))[1]
+    row = cells_of("\n".join(learning_text([curve], "Lambda")))[1]
     assert row == ["0.99", "2", "40.0 % (epoch 2)", "30.0 % [20.0, 40.0] (epoch 3)"]
-    plot_learning([curve], [tmp_path / "f.png", tmp_path / "f.svg"], "Crafted.")
+    plot_learning([curve], "lambda", [tmp_path / "f.png", tmp_path / "f.svg"], "Crafted.")
     assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
     assert "<svg" in (tmp_path / "f.svg").read_text()
 

@@ -1,0 +1,113 @@
+"""A model trained on every case: its threshold and share come from a run that held cases out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from cxrcad.config import EvaluateConfig, TrainConfig, build
+from cxrcad.core import EvaluationError, TrainingError, UsageError
+from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.evaluation.froc import best_f1_threshold
+from cxrcad.evaluation.runs import score
+from cxrcad.imaging.read import read_radiograph
+from cxrcad.inference.bundle import load_bundle
+from cxrcad.training.crossval import train
+
+SHARED = {
+    "threads": 1, "precision": "fp32", "norm": "group", "channels": "raw,local", "normals": True,
+    "min_area_mm2": 30, "peak_distance_mm": 20,
+}  # fmt: skip
+FIRST = {**SHARED, "side": 32, "max_steps": 4, "validate_epochs": 1}
+LOOK = {**SHARED, "side": 64, "look": True, "batch": 2, "patches": 12, "minings": 1, "max_steps": 3, "ema": 0.9,
+        "simulate": "analytic", "simulate_count": 2}  # fmt: skip
+
+
+def trained(data: Path, run: Path, **values) -> Path:
+    return train(build(TrainConfig, {"data": data, "run": run, **values}))
+
+
+@pytest.fixture(scope="module")
+def folds(tiny_data, tmp_path_factory) -> Path:
+    """Folds 1 and 2 of a first look."""
+    run = tmp_path_factory.mktemp("runs") / "folds"
+    for fold in ("1", "2"):
+        trained(tiny_data, run, **FIRST, fold=fold)
+    return run
+
+
+@pytest.fixture(scope="module")
+def every(tiny_data, folds, tmp_path_factory) -> Path:
+    """The first look trained on every case."""
+    run = tmp_path_factory.mktemp("runs") / "every"
+    return trained(tiny_data, run, **FIRST, fold="none", threshold_from=folds)
+
+
+def test_every_case_is_trained_on_and_the_card_says_so(tiny_data, every):
+    bundle = load_bundle(every / "fold0" / "model")
+    images = {read_radiograph(case.image).source.sha256 for case in read_jsrt(tiny_data, protocol="jsrt-247").cases}
+    assert bundle.training_images == images
+    assert bundle.card["training"]["config"]["fold"] == "none"
+    assert bundle.card["training"]["config"]["threshold_from"] == "folds"
+
+
+def test_its_threshold_is_the_best_over_the_pooled_cases_that_the_folds_held_out(tiny_data, folds, every):
+    asked = build(EvaluateConfig, {"data": tiny_data, "run": folds, "protocol": "jsrt-247"})
+    matches = [match for result in score(asked)[0].results for match in result.matches]
+    bundle = load_bundle(every / "fold0" / "model")
+    assert bundle.threshold == pytest.approx(best_f1_threshold(matches))
+    words = "best F1 on the test cases of folds 1, 2 of folds, each scored by its own fold's model"
+    assert bundle.card["threshold_from"] == words
+
+
+def test_without_validation_cases_the_history_holds_the_loss_alone(every):
+    last = json.loads((every / "fold0" / "history.json").read_text())[-1]
+    assert (last["step"], last["f1"], last["lung_dice"]) == (4, None, None)
+    assert last["loss"] > 0
+
+
+def test_it_is_resumed_as_it_was(every):
+    before = load_file(every / "fold0" / "model" / "model.safetensors")
+    (every / "fold0" / "model" / "card.json").unlink()
+    train(build(TrainConfig, {"run": every, "fold": "none", "resume": True}))
+    for name, weights in load_file(every / "fold0" / "model" / "model.safetensors").items():
+        np.testing.assert_array_equal(weights, before[name], err_msg=name)
+
+
+def test_it_is_not_scored_on_cases_that_it_saw(tiny_data, every):
+    with pytest.raises(EvaluationError, match=r"trained on every case .*; score the run that --threshold-from named"):
+        score(build(EvaluateConfig, {"data": tiny_data, "run": every}))
+
+
+def test_a_second_look_takes_the_mean_of_the_folds_shares(tiny_data, folds, every, tmp_path):
+    run = tmp_path / "looks"
+    for fold, share in (("1", 0.25), ("2", 0.75)):
+        trained(tiny_data, run, **LOOK, fold=fold, init=str(folds), second_share=share)
+    one = trained(tiny_data, tmp_path / "one", **LOOK, fold="none", threshold_from=run, init=str(every / "fold0"))
+    weights = load_file(one / "fold0" / "model" / "model.safetensors")
+    assert float(weights["share"]) == 0.5
+    assert json.loads((one / "fold0" / "history.json").read_text())[-1]["share"] == 0.5
+    assert float(load_file(run / "fold1" / "model" / "model.safetensors")["share"]) == 0.25
+
+
+def test_what_gives_no_threshold_is_refused(tiny_data, folds, every, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(UsageError, match=r"--fold none: .* name a run of the same recipe with --threshold-from"):
+        trained(tiny_data, run, **FIRST, fold="none")
+    with pytest.raises(TrainingError, match=r"--threshold-from .*: holds no finished fold"):
+        trained(tiny_data, run, **FIRST, fold="none", threshold_from=every)
+    with pytest.raises(TrainingError, match=r"fold 1 has no second look, this training has one"):
+        trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds / "fold1"))
+    with pytest.raises(UsageError, match=r"--threshold-from: is for --fold none, and the fold is 1"):
+        trained(tiny_data, run, **FIRST, threshold_from=folds)
+    assert not any(run.glob("fold*/model"))
+
+
+def test_a_part_of_the_training_cases_is_trained_on_and_the_same_are_held_out(tiny_data, folds, tmp_path):
+    half = trained(tiny_data, tmp_path / "half", **FIRST, fold="1", train_share=0.5)
+    images = {run: load_bundle(run / "fold1" / "model").training_images for run in (half, folds)}
+    assert 0 < len(images[half]) < len(images[folds])
+    assert images[half] < images[folds]
+    assert (half / "folds.json").read_text() == (folds / "folds.json").read_text()
