@@ -72,7 +72,8 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
     for note in found.notes:
         progress.note(note)
     chosen = _chosen(found.backgrounds, held_out, config)
-    candidates = _candidates(len(chosen), held_out, config)
+    candidates, whose = _candidates(len(chosen), held_out, config)
+    progress.note(f"nodules {config.nodules}{whose}")
     progress.start("fingerprint", len(chosen), 0)
     scored = []
     for index, background in enumerate(chosen):
@@ -80,11 +81,12 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
         progress.step(len(scored))
     measured = _measured(scored, config)
     trained_on = () if held_out is None else held_out.trained_on
-    text = _text(scored, measured, detector, config, trained_on)
+    text = _text(scored, measured, detector, config, trained_on, whose)
     fold = f"fold{config.fold}" if config.fold not in (None, "all") else ""
     out = config.out or config.runs / detector.bundle.name / fold
     write_atomically(out / "fingerprint.md", text)
-    write_json(out / "fingerprint.json", _document(scored, measured, detector, config, trained_on))
+    document = _document(scored, measured, detector, config, trained_on)
+    write_json(out / "fingerprint.json", {**document, "nodules_are": whose.lstrip(" ,:;") or None})
     return text
 
 
@@ -176,15 +178,19 @@ def _chosen(
     return tuple(usable[index] for index in order[: config.limit])
 
 
-def _candidates(count: int, held_out: _HeldOut | None, config: FingerprintConfig) -> Candidates:
-    """The nodules that may be inserted: with a fold those of its CT series, if the file has any of them."""
+def _candidates(count: int, held_out: _HeldOut | None, config: FingerprintConfig) -> tuple[Candidates, str]:
+    """The nodules that may be inserted, with a fold those of its CT series if the file has any; whose, in words."""
     assert config.nodules is not None
     stock = read_nodules(config.nodules, count=2 * count + STOCK, seed=config.seed)
     usable = stock.usable()
     held = [index for index in usable if held_out is not None and stock.series_uid[index] in held_out.series]
     if not usable:
         raise DataError(f"{config.nodules}: no nodule of 6 mm or more in it; take --nodules {ANALYTIC}")
-    return Candidates(stock, held or usable)
+    if held_out is None or str(config.nodules) == ANALYTIC:
+        return Candidates(stock, usable), ""
+    if held:
+        return Candidates(stock, held), f", {counted(len(held), 'nodule')} of held-out CT series"
+    return Candidates(stock, usable), ": none is of a held-out CT series, so the model may have been trained on them"
 
 
 def _measured(scored: Sequence[Scored], config: FingerprintConfig) -> dict[str, Interval]:
@@ -236,6 +242,7 @@ def _text(
     detector: Detector,
     config: FingerprintConfig,
     trained_on: Sequence[str],
+    whose_nodules: str,
 ) -> str:
     rows: list[tuple[str, ...]] = [("place", "mean score", "less untouched", "AUC against untouched")]
     for name in VERSIONS:
@@ -257,8 +264,8 @@ def _text(
         f"Backgrounds {config.backgrounds}: {counted(len(scored), 'radiograph')} of {counted(patients, 'patient')}. "
         + (whose if held_out is None else f"Their patients are in {held_out}."),
         *([f"NOT A TEST: {len(trained_on)} of these test cases stand in the model's training list"] * bool(trained_on)),
-        f"Nodules {config.nodules}. One place in the lung fields of each radiograph: place, shape and blur of shams "
-        "and nodule are the same.",
+        f"Nodules {config.nodules}{whose_nodules}.",
+        "One place in the lung fields of each radiograph: place, shape and blur of shams and nodule are the same.",
         "Score: the highest of the nodule map in the disc of the nodule's size at the place, 0-1. "
         f"Brackets: 95 % bootstrap, {drawn}.",
         "",

@@ -22,11 +22,16 @@ SCORE_DECIMALS = 4
 SECONDS_DECIMALS = 3
 
 
-def to_document(identity: ModelIdentity, results: Sequence[Result], failures: Sequence[Failure] = ()) -> dict[str, Any]:
+def to_document(
+    identity: ModelIdentity,
+    results: Sequence[Result],
+    failures: Sequence[Failure] = (),
+    find: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The boxes.json of these results: boxes half-open in each file's own pixels, x to the right and y down.
 
     Pixels, mm and mm2 are rounded to 1 decimal, scores and the threshold to 4. What is unknown (mm without a spacing,
-    the lung probability of a model without a lung task) is null.
+    the lung probability of a model without a lung task) is null. `find` tells with which settings findings were cut.
     """
     return {
         "schema": SCHEMA,
@@ -36,6 +41,7 @@ def to_document(identity: ModelIdentity, results: Sequence[Result], failures: Se
             "threshold": round(identity.threshold, SCORE_DECIMALS),
             "provider": identity.provider,
         },
+        **({} if find is None else {"find": dict(find)}),
         "images": [_image(result) for result in results],
         "failures": [{"path": failure.path, "error": failure.error} for failure in failures],
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import DetectConfig
+from cxrcad.config import DetectConfig, to_dict
 from cxrcad.core import CxrcadError, Failure, Result, UsageError, WriteError, counted
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
@@ -78,6 +78,8 @@ def detect_to_file(
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     progress.start(f"{detector.bundle.name} on {detector.provider}", len(files), 0)
     started, done = time.monotonic(), _Done()
+    find = {**to_dict(detector.bundle.find), "min_score": least}
+    del find["threshold"]  # it stands with the model
 
     def on_done(outcome: Result | Failure) -> None:
         done.add(outcome)
@@ -91,11 +93,11 @@ def detect_to_file(
         found = detect_paths(files, detector, min_score=least, on_done=on_done)
     except (KeyboardInterrupt, WriteError):
         if done.count:
-            _write(to_document(detector.identity, done.results, done.failures), out)
+            _write(to_document(detector.identity, done.results, done.failures, find), out)
             place = out if isinstance(out, Path) else "the document"
             progress.note(f"stopped: {place} holds the {done.count} of {counted(len(files), 'file')} that were done")
         raise
-    _write(to_document(detector.identity, found.results, found.failures), out)
+    _write(to_document(detector.identity, found.results, found.failures, find), out)
     return Summary(_sentence(found, time.monotonic() - started, out), len(found.failures))
 
 

@@ -76,6 +76,9 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
             by_name, place / "report", config.scoring.resamples, config.scoring.bootstrap_seed, found, compared
         )
         note(f"written: {place / 'evaluation.txt'}, {place / 'evaluation.json'}, {page}")
+    elif (place / "report" / "report.html").is_file():
+        (place / "report" / "report.html").unlink()  # it shows the figures of an earlier evaluation
+        note(f"removed: {place / 'report' / 'report.html'}, which was of an earlier evaluation")
     return text
 
 

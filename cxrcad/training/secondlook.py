@@ -137,12 +137,14 @@ def _held_out(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
     """The model `name`, or the fold of the run `name`. Raises TrainingError if it saw a held-out case, ModelError."""
     fold = Path(name) / f"fold{split.fold}"
     bundle = resolve_model(fold if fold.is_dir() else name, dataset.lesion)
-    held = {*split.validation, *split.test}
-    seen = [c.name for c in dataset.cases if c.name in held and sha256_of(c.image) in bundle.training_images]
+    learned = [c for c in dataset.cases if sha256_of(c.image) in bundle.training_images]
+    groups = {group for case in learned for group in case.groups}  # patients, and series of inserted nodules
+    held = dataset.select((*split.validation, *split.test))
+    seen = [c.name for c in held if c in learned or groups.intersection(c.groups)]
     if seen:
         raise TrainingError(
-            f"{flag} {name}: was trained on {len(seen)} of the fold's validation and test cases ({seen[0]}); name a "
-            "model that was not"
+            f"{flag} {name}: was trained on {len(seen)} of the fold's validation and test cases, or on their patients "
+            f"or series ({seen[0]}); name a model that was not"
         )
     return bundle
 

@@ -227,6 +227,9 @@ def test_the_report_is_one_page_beside_the_figures(cxrcad, run):
     assert "report/report.html" in answer.err
     assert "100.0 %" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+    answer = cxrcad("evaluate", "--fold", "3", "--no-report", "--resamples", "50")
+    assert "report.html, which was of an earlier evaluation" in answer.err
+    assert not (run / "fold3" / "report" / "report.html").exists()
 
 
 def test_two_runs_are_compared(cxrcad, run, make_run, tmp_path):

@@ -179,10 +179,19 @@ def test_a_fold_takes_only_patients_and_series_that_it_holds_out(measure, known_
     assert [(one["patient"], one["nodule"]) for one in document["radiographs"]] == [("102", 1)]
     assert document["held_out"] == f"the test cases of fold 3 of {known_patients}"
     assert f"Their patients are in the test cases of fold 3 of {known_patients}." in text
+    assert "1 nodule of held-out CT series." in text
     _, every = measure(limit=None, data=known_patients, fold="all")
     assert sorted(one["patient"] for one in every["radiographs"]) == ["100", "102"]
     _, no_fold = measure(limit=None, data=known_patients)
     assert sorted(one["patient"] for one in no_fold["radiographs"]) == ["100", "101", "102", "103"]
+
+
+def test_nodules_that_are_of_no_held_out_series_are_said_to_be_that(measure, known_patients):
+    table = known_patients / "sources.csv"
+    table.write_text(table.read_text().replace(",1.2", ",9.9"))
+    text, document = measure(limit=None, data=known_patients, fold=3)
+    assert "none is of a held-out CT series, so the model may have been trained on them" in text
+    assert document["nodules_are"].startswith("none is of a held-out CT series")
 
 
 def test_the_seed_decides_which_radiographs_and_places(measure):

@@ -1,6 +1,7 @@
 """A second look trained beside a first one: what it takes for a start, writes, resumes and refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,12 @@ from safetensors.numpy import load_file
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import TrainingError, UsageError
+from cxrcad.datasets.folds import Split
+from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.inference.bundle import load_bundle
+from cxrcad.jobs import Silent
 from cxrcad.training.crossval import train
+from cxrcad.training.secondlook import train_second_look
 
 SHARED = {
     "fold": "1", "threads": 1, "precision": "fp32", "norm": "group", "channels": "raw,local", "normals": True,
@@ -130,3 +135,18 @@ def test_a_first_look_that_does_not_fit_or_leaks_is_refused(tiny_data, first, tm
     init = values.pop("init", first / "fold1")
     with pytest.raises(error, match=words):
         second_look(tiny_data, tmp_path / "run", init, **values)
+
+
+def test_a_first_look_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    (split, *_) = json.loads((first / "folds.json").read_text())["folds"]
+    rows = ["file,patient", f"{split['train'][0]},7", f"{split['test'][0]},7"]
+    (data / "sources.csv").write_text("\n".join(rows) + "\n")
+    dataset = read_jsrt(data)
+    seen_by_hash = Split(1, tuple(split["train"]), tuple(split["validation"]), tuple(split["test"]))
+    config = build(TrainConfig, {**SHARED, **LOOK, "init": str(first / "fold1")})
+    with pytest.raises(
+        TrainingError, match=r"1 of the fold's validation and test cases, or on their patients or series"
+    ):
+        train_second_look(config, dataset, seen_by_hash, tmp_path / "run", Silent())
