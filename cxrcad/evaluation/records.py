@@ -24,6 +24,7 @@ __all__ = [
     "Terms",
     "check_once",
     "from_document",
+    "nodule_words",
     "pooled_matches",
     "read_matches",
     "rematched",
@@ -110,6 +111,13 @@ class FoldResult:
     def known_dice(self) -> tuple[float, ...]:
         """Lung Dice of the images that have one."""
         return tuple(value for value in self.lung_dice if value is not None)
+
+
+def nodule_words(nodule: Nodule) -> str:
+    """The nodule as far as it is known: "18 mm, subtlety 4, l.upper lobe"."""
+    size = "unknown size" if nodule.diameter_mm is None else f"{nodule.diameter_mm:.0f} mm"
+    subtlety = None if nodule.subtlety is None else f"subtlety {nodule.subtlety}"
+    return ", ".join(filter(None, (size, subtlety, nodule.location)))
 
 
 def rematched(result: FoldResult, terms: Terms) -> FoldResult:

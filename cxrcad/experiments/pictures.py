@@ -16,6 +16,7 @@ from cxrcad.datasets.jsrt import Dataset, read_jsrt
 from cxrcad.evaluation.evaluate import read_true_lung
 from cxrcad.evaluation.intervals import Comparison
 from cxrcad.evaluation.markdown import grid
+from cxrcad.evaluation.records import nodule_words
 from cxrcad.experiments.cells import Item
 from cxrcad.experiments.choices import (
     Found,
@@ -40,7 +41,7 @@ from cxrcad.experiments.trainings import Job
 from cxrcad.inference.bundle import load_bundle
 from cxrcad.inference.detector import Detector
 from cxrcad.report.crops import crop_px, truth_box_px
-from cxrcad.report.gallery import nodule_words, read_scored
+from cxrcad.report.gallery import read_scored
 from cxrcad.report.panels import BELOW_THRESHOLD, FALSE_POSITIVE, HIT, TRUE, Mark, Panel, Strip, write_panels
 
 __all__ = ["Drawn", "draw_item"]

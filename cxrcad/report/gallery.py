@@ -12,11 +12,11 @@ from pathlib import Path
 from cxrcad.core import Box, Case, CxrcadError, Finding, Nodule, Radiograph
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
-from cxrcad.evaluation.records import Detail, FoldResult
+from cxrcad.evaluation.records import Detail, FoldResult, nodule_words
 from cxrcad.report.crops import crop_px, truth_box_px, write_crop
 from cxrcad.report.html import Picture
 
-__all__ = ["Crop", "Gallery", "chosen", "gallery", "nodule_words", "read_scored"]
+__all__ = ["Crop", "Gallery", "chosen", "gallery", "read_scored"]
 
 HITS, FAR_HITS = "Hits, best score first", "Hits, worst localised"
 MISSES, FALSE_POSITIVES = "Misses, most obvious first", "False positives, highest score first"
@@ -198,13 +198,6 @@ def _crop(scene: _Scene, group: str, title: str, caption: str, finding: Finding 
     boxes += [] if nodule is None else [truth_box_px(scene.case, nodule) or _point(nodule)]
     part = crop_px(scene.case, boxes)
     return Crop(group, title, caption, scene.detail, part, finding, scene.threshold)
-
-
-def nodule_words(nodule: Nodule) -> str:
-    """The nodule as far as it is known: "18 mm, subtlety 4, l.upper lobe"."""
-    size = "unknown size" if nodule.diameter_mm is None else f"{nodule.diameter_mm:.0f} mm"
-    subtlety = None if nodule.subtlety is None else f"subtlety {nodule.subtlety}"
-    return ", ".join(filter(None, (size, subtlety, nodule.location)))
 
 
 def _point(nodule: Nodule) -> Box:

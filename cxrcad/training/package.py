@@ -22,6 +22,7 @@ from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, write_card
 from cxrcad.jobs import write_atomically
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
+from cxrcad.training.failures import failures
 from cxrcad.training.probes import negative_figures, probe_figures
 
 __all__ = ["card_text", "export_run"]
@@ -47,6 +48,9 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
         **probe_figures(source.folder.parent, source, str(card["name"])),
         **negative_figures(_paths(config.without_nodules), source),
     }
+    failed = failures(source.folder.parent, str(card["name"]))
+    if failed is not None:
+        card["failures"] = failed
     if config.sources is not None:
         card["sources"] = _lines(config.sources)
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as place:
@@ -93,6 +97,8 @@ def card_text(card: Mapping[str, Any]) -> str:
     ]
     for name, value in card.get("figures", {}).items():
         lines += ["", f"## Figures: {name}", "", *_items(value)]
+    if "failures" in card:
+        lines += _failures(card["failures"])
     if "parity" in card:
         parity = card["parity"]
         lines += ["", "## Torch against ONNX Runtime", ""]
@@ -103,6 +109,17 @@ def card_text(card: Mapping[str, Any]) -> str:
     if card.get("sources"):
         lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]
     return "\n".join(lines) + "\n"
+
+
+def _failures(failed: Mapping[str, Any]) -> list[str]:
+    """The card's section on what the model gets wrong."""
+    wrong, missed = failed["false_positives"], failed["missed"]
+    lines = ["", "## Failures at the threshold", "", f"`{failed['command']}` draws them.", ""]
+    lines += [f"Missed, {len(missed)} of {counted(failed['nodules'], 'nodule')}, most obvious first:", ""]
+    lines += [f"- {line}" for line in missed or ["none"]]
+    shown = f", the {len(wrong)} with the highest scores" if len(wrong) < failed["false_positives_in_all"] else ""
+    lines += ["", f"False positives, {failed['false_positives_in_all']}{shown}:", ""]
+    return [*lines, *(f"- {line}" for line in wrong or ["none"])]
 
 
 def _before(init: Mapping[str, Any] | None, what: str = "before that: ") -> list[str]:

@@ -1,0 +1,65 @@
+"""A card's list of failures: the nodules that a model misses at its threshold, and what it takes for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cxrcad.evaluation.records import FoldResult, nodule_words, read_matches
+
+__all__ = ["failures"]
+
+MOST = 12
+"""False positives that a card lists; all are counted."""
+
+
+def failures(fold: Path, model: str) -> dict[str, Any] | None:
+    """The failures of the evaluation in `fold` (matches-*.json) with the most images; None where none is kept.
+
+    `model` is the name under which it is packaged. Missed nodules come most obvious first, false positives highest
+    score first; places are pixels of the image's file.
+    """
+    kept = [read_matches(path) for path in sorted(fold.glob("matches-*.json"))]
+    if not kept:
+        return None
+    result = max(kept, key=lambda one: len(one.matches))
+    terms, counts = result.terms, result.operating
+    wrong = _false_positives(result)
+    return {
+        "command": f"cxrcad evaluate --model {model} --fold {terms.fold} --protocol {terms.protocol} --data DATA",
+        "missed": _missed(result),
+        "nodules": counts.tp + counts.fn,
+        "false_positives": wrong[:MOST],
+        "false_positives_in_all": len(wrong),
+    }
+
+
+def _missed(result: FoldResult) -> list[str]:
+    threshold = result.terms.model.threshold
+    found: list[tuple[int, str]] = []
+    for match, detail in zip(result.matches, result.details, strict=True):
+        scores = {hit.nodule: hit.score for hit in match.hits}
+        for number, nodule in enumerate(detail.case.nodules):
+            score = scores.get(number)
+            if score is not None and score >= threshold:
+                continue
+            best = "no candidate on it" if score is None else f"its candidate has {score:.2f}"
+            found.append((-(nodule.subtlety or 0), f"{detail.case.name}: {nodule_words(nodule)}; {best}"))
+    return [line for _, line in sorted(found)]
+
+
+def _false_positives(result: FoldResult) -> list[str]:
+    found: list[tuple[float, str]] = []
+    for match, detail in zip(result.matches, result.details, strict=True):
+        for wrong in match.false_positives:
+            if wrong.score < result.terms.model.threshold:
+                continue
+            where = {True: "in the lung fields", False: "outside the lung fields", None: "unknown whether in a lung"}
+            place = ""
+            if wrong.finding is not None:
+                x, y = detail.findings[wrong.finding].center_px
+                place = f" at x {x:.0f}, y {y:.0f}"
+            kind = "with a nodule" if detail.case.positive else "without a nodule"
+            line = f"{detail.case.name} ({kind}): {wrong.score:.2f}{place}, {where[wrong.in_lung]}"
+            found.append((-wrong.score, line))
+    return [line for _, line in sorted(found)]
