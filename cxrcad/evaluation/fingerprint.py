@@ -186,7 +186,7 @@ def _candidates(count: int, held_out: _HeldOut | None, config: FingerprintConfig
     held = [index for index in usable if held_out is not None and stock.series_uid[index] in held_out.series]
     if not usable:
         raise DataError(f"{config.nodules}: no nodule of 6 mm or more in it; take --nodules {ANALYTIC}")
-    if held_out is None or str(config.nodules) == ANALYTIC:
+    if held_out is None or config.nodules == ANALYTIC:
         return Candidates(stock, usable), ""
     if held:
         return Candidates(stock, held), f", {counted(len(held), 'nodule')} of held-out CT series"

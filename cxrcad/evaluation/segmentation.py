@@ -43,6 +43,7 @@ __all__ = [
     "best_dice",
     "measured",
     "overlap",
+    "read_segmentation",
     "score_segmentation",
     "spreads",
 ]
@@ -265,6 +266,17 @@ def _kept(path: Path, bundle: Bundle, terms: SegmentedFold, cases: Sequence[Case
     model = replace(terms.model, provider=result.model.provider)
     same = replace(result, images=(), trained_on=()) == replace(terms, model=model)
     return result if same and [image.case for image in result.images] == [case.name for case in cases] else None
+
+
+def read_segmentation(folder: Path) -> SegmentedFold | None:
+    """What a scoring kept in a fold's folder; None where there is none. Raises EvaluationError for a damaged file."""
+    path = folder / KEPT
+    if not path.is_file():
+        return None
+    try:
+        return _from_document(read_json(path, EvaluationError))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(f"{path}: not what cxrcad evaluate keeps ({error}); score the fold again") from None
 
 
 def _from_document(document: Mapping[str, Any]) -> SegmentedFold:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.config import ExportConfig, PhantomConfig
+from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
 from cxrcad.datasets.phantom import write_phantoms
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
+from cxrcad.evaluation.intervals import Interval
 from cxrcad.evaluation.records import read_matches
+from cxrcad.evaluation.segmentation import measured, read_segmentation
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
@@ -44,7 +46,7 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     card = {**source.card, "name": config.name or out.resolve().name}
     card["figures"] = {
         **source.card.get("figures", {}),
-        **_figures(source.folder.parent, str(card["name"])),
+        **_figures(source, str(card["name"])),
         **probe_figures(source.folder.parent, source, str(card["name"])),
         **negative_figures(_paths(config.without_nodules), source),
     }
@@ -131,8 +133,9 @@ def _before(init: Mapping[str, Any] | None, what: str = "before that: ") -> list
     return [line, *_before(init.get("init"))]
 
 
-def _figures(fold: Path, model: str) -> dict[str, Any]:
-    """The figures of every evaluation kept in a fold's folder (matches-*.json), by fold and protocol."""
+def _figures(source: Bundle, model: str) -> dict[str, Any]:
+    """The figures of every evaluation kept in the fold's folder (matches-*.json, segmentation.json), by fold."""
+    fold = source.folder.parent
     figures: dict[str, Any] = {}
     for path in sorted(fold.glob("matches-*.json")):
         result = read_matches(path)
@@ -157,7 +160,21 @@ def _figures(fold: Path, model: str) -> dict[str, Any]:
             },
             "lung_dice": _rounded(sum(overlaps) / len(overlaps)) if overlaps else None,
         }
+    area = read_segmentation(fold)
+    if area is not None and area.model.sha256 == source.sha256:
+        found = measured([area], ScoringConfig().resamples, ScoringConfig().bootstrap_seed)
+        which = f"--lesion {source.lesion} --model {model} --fold {area.fold}"
+        figures[f"test cases of fold {area.fold}, lesion {source.lesion}"] = {
+            "command": f"cxrcad evaluate {which} --data DATA",
+            "images": len(area.images),
+            **{name: _with_interval(one) for name, one in found.items() if one.value is not None},
+        }
     return figures
+
+
+def _with_interval(one: Interval) -> str:
+    bracket = "" if one.low is None or one.high is None else f" [{one.low:.3f}, {one.high:.3f}]"
+    return f"{one.value:.3f}{bracket}"
 
 
 def _rounded(value: float | None) -> float | None:

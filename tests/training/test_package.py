@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 pytest.importorskip("torch")
 
 from cxrcad.config import ExportConfig, build
-from cxrcad.core import ModelError, UsageError
-from cxrcad.inference.bundle import load_bundle
+from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
+from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold
+from cxrcad.inference.bundle import Bundle, load_bundle
 from cxrcad.training import package
 from cxrcad.training.package import card_text, export_run
 
@@ -92,3 +96,26 @@ def test_a_fold_s_folder_and_a_packaged_model_can_be_exported_too(make_toy, tmp_
         assert _source(tmp_path / place, "all").folder == tmp_path / "run" / "fold2" / "model"
     with pytest.raises(ModelError, match="holds no finished fold 3"):
         _source(tmp_path / "run", "3")
+
+
+def test_the_card_of_an_outlined_lesion_has_its_test_cases_dice(tmp_path):
+    images = tuple(
+        {"case": name, "patient": name, "sha256": "0" * 64, "positive": dice is not None, "dice": dice, "score": score,
+         "area": score, "reported": score > 0.5, "lung_dice": None}
+        for name, dice, score in (("a", 0.8, 0.9), ("b", 0.4, 0.7), ("c", None, 0.1))
+    )  # fmt: skip
+    model = ModelIdentity("fluid", "1" * 64, 0.5, "CPUExecutionProvider")
+    kept = SegmentedFold(2, "data", model, "u-net", "multi", "validation", 12.0, "0" * 64, ())
+    (tmp_path / "segmentation.json").write_text(json.dumps({"schema": SCHEMA, **asdict(kept), "images": images}))
+    bundle = Bundle.__new__(Bundle)
+    object.__setattr__(bundle, "folder", tmp_path / "model")
+    object.__setattr__(bundle, "card", {"lesion": "effusion"})
+    object.__setattr__(bundle, "sha256", "1" * 64)
+    (figures,) = package._figures(bundle, "fluid").items()
+    assert figures[0] == "test cases of fold 2, lesion effusion"
+    assert figures[1]["command"] == "cxrcad evaluate --lesion effusion --model fluid --fold 2 --data DATA"
+    assert (figures[1]["images"], figures[1]["Dice"]) == (3, "0.600 [0.400, 0.800]")
+    assert "lung Dice" not in figures[1]
+    (tmp_path / "segmentation.json").write_text(json.dumps({"schema": SCHEMA, "fold": 2}))
+    with pytest.raises(EvaluationError, match=r"segmentation.json: not what cxrcad evaluate keeps .*; score the fold"):
+        package._figures(bundle, "fluid")
