@@ -59,6 +59,9 @@ class FindConfig:
     threshold: float | None = setting(
         None, "score from which a finding is reported, 0-1 (default: the model's own)", low=0, high=1
     )
+    lung_threshold: float | None = setting(
+        None, "probability from which a pixel is lung (default: the best Dice on the validation cases)", low=0, high=1
+    )
     method: str = setting(
         "peaks",
         "how candidates are cut from the map: peaks grown to a part of their height, or the paper's components",
@@ -193,8 +196,7 @@ class TrainConfig:
     second: SecondLookConfig = part(SecondLookConfig)
     fold: str | None = setting(
         None,
-        "fold to hold out, 1-5, or all of them in turn; none trains on every case (default: 1; with --resume, the "
-        "run's)",
+        "fold to hold out, 1-5, all in turn, or none: train on every case (default: 1; with --resume, the run's)",
         choices=(*FOLD_CHOICES, "none"),
     )
     threshold_from: Path | None = setting(
@@ -373,6 +375,7 @@ class PhantomConfig:
     format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
 
 
+MODEL = "packaged model by name, or a folder with one, or a run's fold (default: the packaged model)"
 LIMIT = "take only this many radiographs (simulate: an even number, half of them with a nodule)"
 
 
@@ -405,9 +408,7 @@ class RobustnessConfig:
     """`cxrcad robustness`."""
 
     data: DataConfig = part(DataConfig)
-    model: str | None = setting(
-        None, "packaged model by name, or a folder with one, or a run's fold (default: the packaged model)"
-    )
+    model: str | None = setting(None, MODEL)
     fold: str = setting("all", "fold whose test cases are scored, 1-5, or all", choices=FOLD_CHOICES)
     alterations: str | None = setting(None, "alterations, comma-separated (default: all; docs/EVALUATION.md has them)")
     limit: int | None = setting(None, LIMIT, low=1)
@@ -422,9 +423,7 @@ class FingerprintConfig:
     """`cxrcad fingerprint`."""
 
     data: DataConfig = part(DataConfig)
-    model: str | None = setting(
-        None, "packaged model by name, or a folder with one, or a run's fold (default: the packaged model)"
-    )
+    model: str | None = setting(None, MODEL)
     backgrounds: Path | None = setting(
         None, "folder of radiographs without nodules: the NIH layout (metadata.csv, images, lungs), or JSRT's normals"
     )

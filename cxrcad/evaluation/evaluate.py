@@ -15,20 +15,18 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, best_first, lung_loo
 from cxrcad.evaluation.records import Detail, FoldResult, Terms, check_once
 from cxrcad.evaluation.statistics import dice, hd95_mm, jaccard
 from cxrcad.imaging.read import read_mask
+from cxrcad.inference.lungs import lung_fields
 
-__all__ = ["LUNG_FROM", "Detect", "Detection", "choose_threshold", "evaluate_cases", "read_true_lung"]
-
-LUNG_FROM = 0.5
-"""Probability from which a pixel of a lung map is lung, when its Dice is taken."""
+__all__ = ["Detect", "Detection", "choose_threshold", "evaluate_cases", "read_true_lung"]
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
     """What a detector gave for one case: `result` holds every candidate, no threshold applied.
 
-    `lung` is its lung map: probabilities 0-1 or a mask, of any size over exactly the image's extent (padding of the
-    model's grid cut off); None for a model without a lung task. `nodule_dice` is the Dice of the nodule map cut at the
-    model's threshold and the true discs, None where nobody took it.
+    `lung` is its lung fields, or the probabilities 0-1 that become them, of any size over exactly the image's extent
+    (padding of the model's grid cut off); None for a model without a lung task. `nodule_dice` is the Dice of the nodule
+    map cut at the model's threshold and the true discs, None where nobody took it.
     """
 
     result: Result
@@ -133,5 +131,5 @@ def _on_grid_of(lung: NDArray[np.float32] | NDArray[np.bool_], truth: NDArray[np
     """The lung map as a mask on the true mask's own grid: of each of its pixels, the map's pixel under its centre."""
     rows = ((np.arange(truth.shape[0]) + 0.5) * lung.shape[0] / truth.shape[0]).astype(np.intp)
     cols = ((np.arange(truth.shape[1]) + 0.5) * lung.shape[1] / truth.shape[1]).astype(np.intp)
-    found = lung if lung.dtype == np.bool_ else lung >= LUNG_FROM
+    found = lung if lung.dtype == np.bool_ else lung_fields(lung.astype(np.float32), None)
     return np.asarray(found[np.ix_(rows, cols)], dtype=np.bool_)

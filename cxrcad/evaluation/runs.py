@@ -21,6 +21,7 @@ from cxrcad.evaluation.records import FoldResult, Terms, read_matches, rematched
 from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.lungs import lung_fields
 from cxrcad.jobs import read_json
 
 __all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
@@ -217,9 +218,11 @@ def _reported_from(result: FoldResult, threshold: float | None) -> FoldResult:
 def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
     def detect(case: Case) -> Detection:
         examined = detector.examine(read_case(case))
-        lung = examined.maps.get("lung")
-        if lung is not None:
-            lung = lung[: examined.geometry.content_rows, : examined.geometry.content_cols]
+        probabilities, geometry = examined.maps.get("lung"), examined.geometry
+        lung = None
+        if probabilities is not None:
+            content = probabilities[: geometry.content_rows, : geometry.content_cols]
+            lung = lung_fields(content, detector.bundle.find.lung_threshold)
         sized = case.spacing_mm is not None and all(nodule.diameter_mm is not None for nodule in case.nodules)
         overlap = None
         if case.nodules and sized:

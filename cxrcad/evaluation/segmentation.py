@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.config import EvaluateConfig, settings_of
+from cxrcad.config import EvaluateConfig, FindConfig, settings_of
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity, UsageError, counted
 from cxrcad.datasets.folds import Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.truth import lung_mask, truth_mask
-from cxrcad.evaluation.evaluate import LUNG_FROM
 from cxrcad.evaluation.figures import Figures, image_auc
 from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
 from cxrcad.evaluation.runs import CARD, chosen_run, data_of_run, folds_to_score
@@ -31,6 +30,7 @@ from cxrcad.evaluation.statistics import Spread, dice, spread
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.bundle import CARD_NAME, Bundle, resolve_model
 from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.lungs import lung_fields
 from cxrcad.jobs import read_json, write_json
 
 __all__ = [
@@ -228,18 +228,19 @@ def _scored(
         return before
     detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
     note(f"fold {split.fold}: segmenting {counted(len(cases), 'image')}")
-    images = tuple(_segmented(case, detector.examine(read_case(case)), bundle.threshold) for case in cases)
+    images = tuple(_segmented(case, detector.examine(read_case(case)), bundle.find) for case in cases)
     seen = tuple(image.case for image in images if image.sha256 in bundle.training_images)
     result = replace(empty, model=detector.identity, images=images, trained_on=seen)
     write_json(place / KEPT, {"schema": SCHEMA, **asdict(result)})
     return result
 
 
-def _segmented(case: Case, examined: Examined, threshold: float) -> SegmentedImage:
+def _segmented(case: Case, examined: Examined, find: FindConfig) -> SegmentedImage:
     geometry, lung = examined.geometry, examined.maps.get("lung")
     inner = slice(geometry.content_rows), slice(geometry.content_cols)
     values = examined.maps["nodule"][inner]
-    found = values >= np.float32(threshold)
+    assert find.threshold is not None, "a bundle is only made with a threshold"
+    found = values >= np.float32(find.threshold)
     true_lung = lung_mask(case, geometry)
     patients = [group for group in case.groups if group.startswith("patient:")]
     return SegmentedImage(
@@ -251,7 +252,9 @@ def _segmented(case: Case, examined: Examined, threshold: float) -> SegmentedIma
         score=min(1.0, float(values.max())),
         area=float(found.mean()),
         reported=bool(examined.result.findings),
-        lung_dice=None if lung is None or true_lung is None else dice(lung[inner] >= LUNG_FROM, true_lung[inner]),
+        lung_dice=None
+        if lung is None or true_lung is None
+        else dice(lung_fields(lung[inner], find.lung_threshold), true_lung[inner]),
     )
 
 

@@ -79,7 +79,7 @@ def detect_to_file(
     progress.start(f"{detector.bundle.name} on {detector.provider}", len(files), 0)
     started, done = time.monotonic(), _Done()
     find = {**to_dict(detector.bundle.find), "min_score": least}
-    del find["threshold"]  # it stands with the model
+    del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
 
     def on_done(outcome: Result | Failure) -> None:
         done.add(outcome)

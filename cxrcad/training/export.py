@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from cxrcad import config as settings
 from cxrcad.config import LESIONS, FindConfig, NetworkConfig, TrainConfig
-from cxrcad.core import Case, ModelError
+from cxrcad.core import ModelError
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
+from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, resolve_model, write_card
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.findings import find
+from cxrcad.inference.lungs import lung_fields
 from cxrcad.jobs import write_atomically
 from cxrcad.networks.registry import build_network, tasks_of
 from cxrcad.training.heldout import held_out_words
@@ -44,6 +46,7 @@ PATHS = (
     "runs",
     "threshold_from",
 )  # of these settings a card keeps the last part alone
+LEVELS = tuple(step / 20 for step in range(19, 0, -1))  # thresholds that are tried where not each score can be
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 
 
@@ -160,17 +163,20 @@ def export_fold(
         write_onnx(network, tasks_of(config.network), multiple, trial / ONNX_NAME)
         write_card(trial, card)
         best: float | None = None
+        examined = _examined(load_bundle(trial), validation)
         if config.threshold_from is not None:
             assert config.find.threshold is not None  # `training.heldout` put it there
             threshold, card["threshold_from"] = config.find.threshold, held_out_words(config.threshold_from)
         elif config.find.threshold is None:
-            threshold, best = (_dice_threshold if outlined else _threshold)(load_bundle(trial), validation)
+            threshold, best = _dice_threshold(examined) if outlined else _threshold(found, examined)
             card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
         else:
             threshold, card["threshold_from"] = config.find.threshold, "given for the training"
         target = folder / "model"
         write_atomically(target / WEIGHTS_NAME, save(weights, {"format": "pt"}))
         write_atomically(target / ONNX_NAME, (trial / ONNX_NAME).read_bytes())
+    if found.lung_threshold is None:
+        found = replace(found, lung_threshold=_lung_threshold(examined))
     card["find"] = settings.to_dict(replace(found, threshold=threshold))
     if validation:
         measured = {"dice" if outlined else "f1": best, "threshold": round(threshold, 4)}
@@ -211,37 +217,56 @@ def _without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: Path(value).name if name in PATHS and value else value for name, value in values.items()}
 
 
-def _threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, float]:
-    """The threshold with the best F1 on the validation cases, through the code that serves, and that F1.
+def _examined(bundle: Bundle, validation: Sequence[Sample]) -> list[tuple[Sample, Examined]]:
+    """The validation cases through the code that serves."""
+    detector = Detector.open(bundle, device="cpu")
+    return [(sample, detector.examine(read_case(sample.case))) for sample in validation]
+
+
+def _threshold(find_config: FindConfig, examined: Sequence[tuple[Sample, Examined]]) -> tuple[float, float]:
+    """The threshold with the best F1 on the validation cases, and that F1.
 
     Peaks are scored once and their scores are the candidates; components depend on the level at which the map is cut,
     so each level of 0.05 ... 0.95 is tried.
     """
-    detector = Detector.open(bundle, device="cpu")
-    examined = [(sample.case, detector.examine(read_case(sample.case))) for sample in validation]
-    if bundle.find.method == "peaks":
-        matches = [match_image(case, found.result.findings, HitRule()) for case, found in examined]
+    if find_config.method == "peaks":
+        matches = [match_image(sample.case, one.result.findings, HitRule()) for sample, one in examined]
         best = score_at_threshold(matches, best_f1_threshold(matches))
     else:
-        levels = [step / 20 for step in range(19, 0, -1)]
-        best = max((_components_at(bundle.find, level, examined) for level in levels), key=lambda one: one.f1)
+        best = max((_components_at(find_config, level, examined) for level in LEVELS), key=lambda one: one.f1)
     assert best.threshold is not None
     return best.threshold, round(best.f1, 4)
 
 
-def _dice_threshold(bundle: Bundle, validation: Sequence[Sample]) -> tuple[float, float]:
+def _dice_threshold(examined: Sequence[tuple[Sample, Examined]]) -> tuple[float, float]:
     """The threshold with the best mean Dice on the validation cases that have the lesion, and that mean."""
-    detector = Detector.open(bundle, device="cpu")
-    positives = [sample for sample in validation if sample.case.positive]
-    examined = ((sample, detector.examine(read_case(sample.case))) for sample in positives)
-    threshold, best = best_dice([overlap(one.maps["nodule"], sample.nodules, one.geometry) for sample, one in examined])
+    positives = [(sample, one) for sample, one in examined if sample.case.positive]
+    threshold, best = best_dice(
+        [overlap(one.maps["nodule"], sample.nodules, one.geometry) for sample, one in positives]
+    )
     return threshold, round(best, 4)
 
 
-def _components_at(find_config: FindConfig, level: float, examined: Sequence[tuple[Case, Examined]]) -> Operating:
+def _lung_threshold(examined: Sequence[tuple[Sample, Examined]]) -> float | None:
+    """The level with the best mean Dice of the lung fields; None without lung maps or masks. Of equal ones the higher.
+
+    Class weights above 1 for lung pixels let the map reach beyond the lungs at 0.5.
+    """
+    known = [
+        (one.maps["lung"], sample.lung) for sample, one in examined if "lung" in one.maps and sample.lung is not None
+    ]
+    if not known:
+        return None
+    means = {
+        level: float(np.mean([dice(lung_fields(found, level), true) for found, true in known])) for level in LEVELS
+    }
+    return max(LEVELS, key=lambda level: means[level])
+
+
+def _components_at(find_config: FindConfig, level: float, examined: Sequence[tuple[Sample, Examined]]) -> Operating:
     config = replace(find_config, threshold=level)
     matches = [
-        match_image(case, find(found.maps["nodule"], found.maps.get("lung"), found.geometry, config), HitRule())
-        for case, found in examined
+        match_image(sample.case, find(one.maps["nodule"], one.maps.get("lung"), one.geometry, config), HitRule())
+        for sample, one in examined
     ]
     return score_at_threshold(matches, level)

@@ -18,8 +18,9 @@ __all__ = ["held_out_words", "with_held_out"]
 def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     """`config` with the threshold of the best F1 on the pooled test cases of `config.threshold_from`'s finished folds.
 
-    With a second look, its share is the mean of the folds' shares, unless one is given. Each image is scored by the
-    fold that held it out. Raises UsageError without a run, TrainingError for one of other networks, EvaluationError.
+    The lung threshold, and with a second look its share, are the means of the folds' ones, unless they are given. Each
+    image is scored by the fold that held it out. Raises UsageError without a run, TrainingError for one of other
+    networks, EvaluationError.
     """
     run = config.threshold_from
     if run is None:
@@ -44,7 +45,10 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     results = score(asked, progress.note)[0].results
     threshold = best_f1_threshold([match for result in results for match in result.matches])
     progress.note(f"threshold {threshold:.4g}: {held_out_words(run)}")
-    found = replace(config, find=replace(config.find, threshold=threshold))
+    lungs = [load_bundle(run / f"fold{fold}" / "model").find.lung_threshold for fold in folds]
+    levels = [level for level in lungs if level is not None]
+    lung = config.find.lung_threshold or (round(sum(levels) / len(levels), 3) if levels else None)
+    found = replace(config, find=replace(config.find, threshold=threshold, lung_threshold=lung))
     if not config.network.look or config.second.second_share is not None:
         return found
     shares = [float(read_json(run / f"fold{f}" / "history.json", TrainingError)[-1]["share"]) for f in folds]

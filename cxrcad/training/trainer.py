@@ -19,13 +19,13 @@ from cxrcad.core import Finding, TrainingError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import cases_to_train
-from cxrcad.evaluation.evaluate import LUNG_FROM
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.findings import find
+from cxrcad.inference.lungs import lung_fields
 from cxrcad.jobs import Progress, Silent, write_json
 from cxrcad.networks.registry import build_network
 from cxrcad.training.augment import augment
@@ -235,7 +235,7 @@ def _validate(
         else:
             areas.append(overlap(maps["nodule"], sample.nodules, sample.geometry))
         if sample.lung is not None and "lung" in maps:
-            overlaps.append(dice(maps["lung"] >= LUNG_FROM, sample.lung))
+            overlaps.append(dice(lung_fields(maps["lung"], config.find.lung_threshold), sample.lung))
     balance = getattr(state.balance, "state")()  # noqa: B009
     return {
         "step": state.step,
