@@ -93,8 +93,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"- training: {counted(len(training['images']), 'image')}, {counted(training['steps'], 'step')}, "
         f"{training['minutes']} minutes; lambda {settings.get('balance')}, seed {settings.get('seed')}; "
         "SHA-256 of each image in card.json",
-        *_before(training.get("init")),
-        *_before(training.get("second_init"), "its second look before that: "),
+        *_before(training, "init", "before that: "),
+        *_before(training, "second_init", "its second look before that: "),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     for name, value in card.get("figures", {}).items():
@@ -124,13 +124,14 @@ def _failures(failed: Mapping[str, Any]) -> list[str]:
     return [*lines, *(f"- {line}" for line in wrong or ["none"])]
 
 
-def _before(init: Mapping[str, Any] | None, what: str = "before that: ") -> list[str]:
-    """A line for each training that the weights went through before."""
-    if init is None:
+def _before(training: Mapping[str, Any], start: str, what: str) -> list[str]:
+    """A line for each training that the weights (`start`: init, second_init) went through before."""
+    before = training.get(start)
+    if before is None:
         return []
-    length = f"{counted(init['steps'], 'step')}, {init['minutes']} minutes"
-    line = f"- {what}{length} ({init['name']}); its images are counted"
-    return [line, *_before(init.get("init"))]
+    length = f"{counted(before['steps'], 'step')}, {before['minutes']} minutes"
+    line = f"- {what}{length} ({before['name']}); its images are counted"
+    return [line, *_before(before, start, what)]
 
 
 def _figures(source: Bundle, model: str) -> dict[str, Any]:

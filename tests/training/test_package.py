@@ -44,6 +44,20 @@ def test_a_card_counts_one_without_an_s():
     assert "\nLargest difference in probability on 1 image: 1.0e-06.\n" in text
 
 
+def test_a_card_follows_each_look_s_own_trainings():
+    def before(name: str, steps: int, **more):
+        return {"name": name, "steps": steps, "minutes": 1.0, **more}
+
+    seconds = before("long", 60, init=before("another first look", 15), second_init=before("short", 30))
+    training = {**CARD["training"], "init": before("first", 64), "second_init": seconds}
+    lines = [line for line in card_text({**CARD, "training": training}).splitlines() if "before that" in line]
+    assert lines == [
+        "- before that: 64 steps, 1.0 minutes (first); its images are counted",
+        "- its second look before that: 60 steps, 1.0 minutes (long); its images are counted",
+        "- its second look before that: 30 steps, 1.0 minutes (short); its images are counted",
+    ]
+
+
 def test_a_card_tells_figures_parity_and_sources():
     figures = {"test": {"lung_dice": None, "sensitivity_at_fp_per_image": {"1": 0.5, "8": "not reached"}}}
     parity = {"images": 3, "largest_difference": 2.5e-6}
