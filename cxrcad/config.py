@@ -122,6 +122,7 @@ class NetworkConfig:
         "table1", "norm: the table's mix, group or batch throughout", choices=("table1", "group", "batch")
     )
     groups: int = setting(8, "groups of a group norm", low=1, high=16)
+    width: int = setting(64, "channels of a residual encoder's first stage (deeplabv3plus, pspnet)", low=16, high=128)
     channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob (the paper: raw)")
     aspp: bool = setting(True, "atrous spatial pyramid pooling between encoder and decoder (Figure 3)")
     skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")

@@ -20,7 +20,7 @@ NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "runs", "run", "resu
 
 ADDED = (
     *("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings"),
-    *("second_share", "threshold_from", "train_share", "lung_threshold"),
+    *("second_share", "threshold_from", "train_share", "lung_threshold", "width"),
 )
 """Settings that came after the first trainings were named: in the name only where they are not the default."""
 

@@ -31,27 +31,30 @@ class DeepLabV3Plus(nn.Module):
     multiple = 16
     rates = (6, 12, 18)
 
-    def __init__(self, tasks: tuple[str, ...], *, norm: str, groups: int, channels: tuple[str, ...], side: int) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], *, width: int, norm: str, groups: int, channels: tuple[str, ...], side: int
+    ) -> None:
         super().__init__()
         self.inputs = InputChannels(channels, side)
-        self.encoder = ResidualEncoder(len(channels), stride=16, norm=norm, groups=groups)
-        self.point = ConvUnit(512, 128, 1, norm=norm, groups=groups)
+        self.encoder = ResidualEncoder(len(channels), width=width, stride=16, norm=norm, groups=groups)
+        high, inner, low = 8 * width, 2 * width, width * 3 // 4 // 8 * 8  # 512, 128, 48 at the published width of 64
+        self.point = ConvUnit(high, inner, 1, norm=norm, groups=groups)
         self.atrous = nn.ModuleList(
-            _SeparableUnit(512, 128, rate=rate, norm=norm, groups=groups) for rate in self.rates
+            _SeparableUnit(high, inner, rate=rate, norm=norm, groups=groups) for rate in self.rates
         )
         # One image a batch pools to one value a channel, which no batch norm can take: GN in this branch.
-        self.image = ConvUnit(512, 128, 1, norm="GN", groups=groups)
-        self.project = ConvUnit(128 * (len(self.rates) + 2), 128, 1, norm=norm, groups=groups)
-        self.low = ConvUnit(64, 48, 1, norm=norm, groups=groups)
+        self.image = ConvUnit(high, inner, 1, norm="GN", groups=groups)
+        self.project = ConvUnit(inner * (len(self.rates) + 2), inner, 1, norm=norm, groups=groups)
+        self.low = ConvUnit(width, low, 1, norm=norm, groups=groups)
         self.decode = nn.Sequential(
-            _SeparableUnit(128 + 48, 128, rate=1, norm=norm, groups=groups),
-            _SeparableUnit(128, 128, rate=1, norm=norm, groups=groups),
+            _SeparableUnit(inner + low, inner, rate=1, norm=norm, groups=groups),
+            _SeparableUnit(inner, inner, rate=1, norm=norm, groups=groups),
         )
-        self.heads = nn.ModuleDict({task: nn.Conv2d(128, 2, 1) for task in tasks})
+        self.heads = nn.ModuleDict({task: nn.Conv2d(inner, 2, 1) for task in tasks})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
-        low, high = self.encoder(self.inputs(x))  # (B, 64, H/4, W/4), (B, 512, H/16, W/16)
+        low, high = self.encoder(self.inputs(x))  # at width 64: (B, 64, H/4, W/4), (B, 512, H/16, W/16)
         pooled = self.image(high.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *high.shape[2:])
         parts = [self.point(high), *(unit(high) for unit in self.atrous), pooled]
         context = self.project(torch.cat(parts, dim=1))  # (B, 128, H/16, W/16)

@@ -18,18 +18,21 @@ class PSPNet(nn.Module):
     multiple = 8
     bins = (1, 2, 3, 6)
 
-    def __init__(self, tasks: tuple[str, ...], *, norm: str, groups: int, channels: tuple[str, ...], side: int) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], *, width: int, norm: str, groups: int, channels: tuple[str, ...], side: int
+    ) -> None:
         super().__init__()
         self.inputs = InputChannels(channels, side)
-        self.encoder = ResidualEncoder(len(channels), stride=8, norm=norm, groups=groups)
+        self.encoder = ResidualEncoder(len(channels), width=width, stride=8, norm=norm, groups=groups)
         # One image a batch pools to one value a channel, which no batch norm can take: GN in the branches.
-        self.branches = nn.ModuleList(ConvUnit(512, 128, 1, norm="GN", groups=groups) for _ in self.bins)
-        self.fuse = ConvUnit(512 + 128 * len(self.bins), 128, norm=norm, groups=groups)
-        self.heads = nn.ModuleDict({task: nn.Conv2d(128, 2, 1) for task in tasks})
+        high, inner = 8 * width, 2 * width  # 512, 128 at the published width of 64
+        self.branches = nn.ModuleList(ConvUnit(high, inner, 1, norm="GN", groups=groups) for _ in self.bins)
+        self.fuse = ConvUnit(high + inner * len(self.bins), inner, norm=norm, groups=groups)
+        self.heads = nn.ModuleDict({task: nn.Conv2d(inner, 2, 1) for task in tasks})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
-        _, high = self.encoder(self.inputs(x))  # (B, 512, H/8, W/8)
+        _, high = self.encoder(self.inputs(x))  # at width 64: (B, 512, H/8, W/8)
         parts = [high]
         for bins, branch in zip(self.bins, self.branches, strict=True):
             pooled = branch(_pool_to_bins(high, bins))  # (B, 128, bins, bins)

@@ -45,4 +45,6 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
         raise NetworkError(f"{config.network} has no variant without ASPP or skips; those are of mo-segnet (Figure 3)")
     kind = {"deeplabv3plus": DeepLabV3Plus, "pspnet": PSPNet}[config.network]
     norm = "GN" if config.norm == "group" else "BN"
-    return kind(tasks, norm=norm, groups=config.groups, channels=channels, side=side)
+    if config.width % config.groups or config.width % 8:
+        raise NetworkError(f"--width {config.width}: is no multiple of 8 and of the {config.groups} groups; take one")
+    return kind(tasks, width=config.width, norm=norm, groups=config.groups, channels=channels, side=side)

@@ -36,22 +36,23 @@ class _BasicBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """(B, in, H, W) -> (low (B, 64, H/4, W/4), high (B, 512, H/stride, W/stride)); `stride` is 8 or 16.
+    """(B, in, H, W) -> (low (B, width, H/4, W/4), high (B, 8 width, H/stride, W/stride)); `stride` is 8 or 16.
 
-    The last stages trade their stride for dilation, as both papers do.
+    A width of 64 is the published layout; the weights grow with its square. The last stages
+    trade their stride for dilation, as both papers do.
     """
 
-    def __init__(self, in_channels: int, *, stride: int, norm: str, groups: int) -> None:
+    def __init__(self, in_channels: int, *, width: int, stride: int, norm: str, groups: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            ConvUnit(in_channels, 64, 7, norm=norm, groups=groups, stride=2), nn.MaxPool2d(3, stride=2, padding=1)
+            ConvUnit(in_channels, width, 7, norm=norm, groups=groups, stride=2), nn.MaxPool2d(3, stride=2, padding=1)
         )
         plan = {8: ((2, 1), (1, 2), (1, 4)), 16: ((2, 1), (2, 1), (1, 2))}[stride]
-        self.low = self._stage(64, 64, (1, 1), norm, groups)
-        stages, width = [], 64
-        for channels, step in zip((128, 256, 512), plan, strict=True):
-            stages.append(self._stage(width, channels, step, norm, groups))
-            width = channels
+        self.low = self._stage(width, width, (1, 1), norm, groups)
+        stages = []
+        for step in plan:
+            stages.append(self._stage(width, 2 * width, step, norm, groups))
+            width *= 2
         self.high = nn.Sequential(*stages)
 
     @staticmethod
@@ -63,5 +64,5 @@ class ResidualEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        low = self.low(self.stem(x))  # (B, 64, H/4, W/4)
+        low = self.low(self.stem(x))  # (B, width, H/4, W/4)
         return low, self.high(low)

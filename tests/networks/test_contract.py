@@ -18,9 +18,10 @@ VARIANTS = [
     {"network": "deeplabv3plus"},
     {"network": "deeplabv3plus", "norm": "group", "tasks": "single"},
     {"network": "pspnet"},
-    {"network": "pspnet", "norm": "group", "tasks": "single"},
+    {"network": "pspnet", "norm": "group", "tasks": "single", "width": 16},
     {"network": "mo-segnet", "norm": "group", "channels": "raw,local,blob", "look": True},
     {"network": "u-net", "tasks": "single", "look": True, "halve": False},
+    {"network": "deeplabv3plus", "norm": "group", "channels": "raw,local,blob", "width": 24, "look": True},
 ]
 
 
@@ -86,7 +87,18 @@ def test_onnx_gives_the_same_probabilities_at_another_size(values, tmp_path):
             assert probabilities.std() > 1e-4
 
 
+@pytest.mark.parametrize(("name", "weights"), [("deeplabv3plus", 11_642_884), ("pspnet", 12_613_828)])
+def test_the_width_is_the_published_one_unless_told(name, weights):
+    def count(**values):
+        return sum(p.numel() for p in made({"network": name, **values})[1].parameters())
+
+    assert count() == count(width=64) == weights
+    assert 0.13 < count(width=24) / weights < 0.16  # (24/64)^2 = 0.14
+
+
 def test_what_cannot_be_built_is_said():
+    with pytest.raises(NetworkError, match="--width 20: is no multiple of 8 and of the 8 groups"):
+        made({"network": "pspnet", "width": 20})
     with pytest.raises(NetworkError, match="input channels \\['red'\\] are not known; choose from raw, local, blob"):
         made({"channels": "raw,red"})
     with pytest.raises(NetworkError, match="pspnet has no variant without ASPP or skips"):
