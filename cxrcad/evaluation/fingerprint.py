@@ -73,7 +73,8 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
         progress.note(note)
     chosen = _chosen(found.backgrounds, held_out, config)
     candidates, whose = _candidates(len(chosen), held_out, config)
-    progress.note(f"nodules {config.nodules}{whose}")
+    if whose:
+        progress.note(f"nodules {config.nodules}{whose}")
     progress.start("fingerprint", len(chosen), 0)
     scored = []
     for index, background in enumerate(chosen):
