@@ -50,6 +50,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     if config.data.data is None:
         raise DataError(how_to_get(config.data.lesion))
     _check(config)
+    config = replace(config, fold=config.fold or FIRST_FOLD)
     dataset = read_data(config.data)
     for note in dataset.notes:
         progress.note(note)
@@ -60,12 +61,12 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         splits = make_folds(dataset, config.data.fold_seed)
         save_folds(folds_file, splits, dataset)
     if config.fold == NONE:
-        _train_one(with_held_out(config, progress), dataset, whole(dataset), folder / WHOLE, progress)
-        return folder
-    for split in splits:
-        if config.fold == "all" or str(split.fold) == (config.fold or FIRST_FOLD):
-            part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
-            _train_one(config, dataset, part, folder / f"fold{split.fold}", progress)
+        config, chosen = with_held_out(config, progress), [whole(dataset)]
+    else:
+        chosen = [split for split in splits if config.fold in ("all", str(split.fold))]
+    for split in chosen:
+        part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
+        _train_one(config, dataset, part, folder / _folder_name(str(split.fold or NONE)), progress)
     return folder
 
 

@@ -111,3 +111,6 @@ def test_a_part_of_the_training_cases_is_trained_on_and_the_same_are_held_out(ti
     assert 0 < len(images[half]) < len(images[folds])
     assert images[half] < images[folds]
     assert (half / "folds.json").read_text() == (folds / "folds.json").read_text()
+    some = trained(tiny_data, tmp_path / "some", **FIRST, fold="none", threshold_from=folds, train_share=0.5)
+    images = load_bundle(some / "fold0" / "model").training_images
+    assert 0 < len(images) < len(read_jsrt(tiny_data, protocol="jsrt-247").cases)
