@@ -87,12 +87,16 @@ def _model_lines(bundle: Bundle) -> list[str]:
 
 
 def _steps(training: Mapping[str, Any]) -> int | None:
-    """The steps of a training and of those that its weights come from; a second look's own ones alone."""
+    """The steps of a training and of those that its weights come from; of a second look its own ones alone."""
     own = training.get("steps")
     if not isinstance(own, int):
         return None
-    before, second = training.get("init") or {}, training.get("second_init") or {}
-    return own + (_steps(before) or 0) + int(second.get("steps") or 0)
+    return own + sum(_steps_before(training, start) for start in ("init", "second_init"))
+
+
+def _steps_before(training: Mapping[str, Any], start: str) -> int:
+    before = training.get(start)
+    return int(before.get("steps") or 0) + _steps_before(before, start) if before else 0
 
 
 def _shown(value: Any) -> str:

@@ -54,16 +54,17 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     dataset = read_data(config.data)
     for note in dataset.notes:
         progress.note(note)
+    if config.fold == NONE:
+        config = with_held_out(config, progress)  # before anything is written: it may refuse
     folds_file = folder / "folds.json"
     if folds_file.is_file():
         splits = load_folds(folds_file, dataset)
     else:
         splits = make_folds(dataset, config.data.fold_seed)
         save_folds(folds_file, splits, dataset)
+    chosen = [split for split in splits if config.fold in ("all", str(split.fold))]
     if config.fold == NONE:
-        config, chosen = with_held_out(config, progress), [whole(dataset)]
-    else:
-        chosen = [split for split in splits if config.fold in ("all", str(split.fold))]
+        chosen = [whole(dataset)]
     for split in chosen:
         part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
         _train_one(config, dataset, part, folder / _folder_name(str(split.fold or NONE)), progress)
