@@ -18,13 +18,16 @@ from cxrcad.core import Case, DataError
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.jobs import read_json, write_json
 
-__all__ = ["FOLDS", "Split", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
+__all__ = ["FOLDS", "WHOLE", "Split", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
 
 SCHEMA = "cxrcad/folds/1"
 PARTS = ("train", "validation", "test")
 
 FOLDS = 5
 """The number of folds (the paper, section 4.1); the validation set is one part in as many of each training part."""
+
+WHOLE = "fold0"
+"""The folder, in a run, of the model that was trained on every case; it has no test cases."""
 
 NORMAL = 6
 """The stratum of the normals, beside the subtleties 1-5 and 0 for an unknown one."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrcad.config import LESIONS, PROTOCOLS, EvaluateConfig
+from cxrcad.config import FOLD_CHOICES, LESIONS, PROTOCOLS, EvaluateConfig
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, counted
-from cxrcad.datasets.folds import FOLDS, Split, load_folds, make_folds
+from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
 from cxrcad.datasets.lesions import how_to_get
@@ -26,7 +26,6 @@ from cxrcad.jobs import read_json
 
 __all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 
-FOLD_NAMES = tuple(map(str, range(1, FOLDS + 1)))  # fold0 is a training on every case, and has no test cases
 VALIDATION = "best F1 on the fold's validation cases"
 CARD = "the model's card"
 
@@ -45,7 +44,7 @@ class Scored:
 def folds_of_run(run: Path) -> tuple[int, ...]:
     """The folds that a run holds finished, ascending."""
     cards = run.glob("fold?/model/card.json")
-    return tuple(sorted(int(name) for card in cards if (name := card.parent.parent.name[-1]) in FOLD_NAMES))
+    return tuple(sorted(int(name) for card in cards if (name := card.parent.parent.name[-1]) in FOLD_CHOICES))
 
 
 def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
@@ -114,7 +113,7 @@ def folds_to_score(run: Path, config: EvaluateConfig, note: Note) -> dict[int, B
     if not there:
         if (run / "model" / CARD_NAME).is_file():
             raise EvaluationError(f"{run}: one fold of a run; name the run, --run {run.parent}, and choose with --fold")
-        if (run / "fold0" / "model" / CARD_NAME).is_file() and not held:
+        if (run / WHOLE / "model" / CARD_NAME).is_file() and not held:
             raise EvaluationError(
                 f"{run}: its model was trained on every case (--fold none), so no test case is left to score it on; "
                 "score the run that --threshold-from named"

@@ -10,7 +10,7 @@ from pathlib import Path
 from cxrcad import config as settings
 from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import DataError, TrainingError, UsageError
-from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
+from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.nodules import ANALYTIC
@@ -26,8 +26,8 @@ __all__ = ["lesion_of", "train"]
 
 CONFIG = "config.toml"
 FIRST_FOLD = "1"
-NONE, WHOLE = "none", "fold0"
-"""The fold that holds nothing out, and the folder of its model."""
+NONE = "none"
+"""The fold that holds nothing out."""
 
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
@@ -49,8 +49,8 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         config = _resumed(config, folder)
     if config.data.data is None:
         raise DataError(how_to_get(config.data.lesion))
-    _check(config)
     config = replace(config, fold=config.fold or FIRST_FOLD)
+    _check(config)
     dataset = read_data(config.data)
     for note in dataset.notes:
         progress.note(note)
@@ -67,7 +67,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         chosen = [whole(dataset)]
     for split in chosen:
         part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
-        _train_one(config, dataset, part, folder / _folder_name(str(split.fold or NONE)), progress)
+        _train_one(config, dataset, part, folder / f"fold{split.fold}", progress)
     return folder
 
 
@@ -88,9 +88,7 @@ def _check(config: TrainConfig) -> None:
     if config.max_steps == 0 and not (config.network.look and config.second.second_init):
         raise UsageError("--max-steps 0: trains nothing; it is for --look with --second-init, which is only weighed")
     if config.threshold_from is not None and config.fold != NONE:
-        raise UsageError(
-            f"--threshold-from: is for --fold none, and the fold is {config.fold or FIRST_FOLD}; leave it out"
-        )
+        raise UsageError(f"--threshold-from: is for --fold none, and the fold is {config.fold}; leave it out")
     make_balance(config.loss)
     build_network(config.network, config.grid.side)
     check_device(config.device)
@@ -133,7 +131,7 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
     own = folder / _folder_name(config.fold) / CONFIG
     if not files:
         return config
-    file = own if own in files else files[-1]
+    file = own if config.fold is not None and own in files else files[-1]
     try:
         kept = settings.to_dict(settings.build(TrainConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file)))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -31,8 +31,9 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     folds = folds_of_run(run)
     if not folds:
         raise TrainingError(f"--threshold-from {run}: holds no finished fold; name a run that `cxrcad train` wrote")
-    for fold in folds:
-        look = bool(load_bundle(run / f"fold{fold}" / "model").card["network"].get("look"))
+    bundles = [load_bundle(run / f"fold{fold}" / "model") for fold in folds]
+    for fold, bundle in zip(folds, bundles, strict=True):
+        look = bool(bundle.card["network"].get("look"))
         if look != config.network.look:
             raise TrainingError(
                 f"--threshold-from {run}: fold {fold} has {'' if look else 'no '}second look, this "
@@ -45,16 +46,19 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     results = score(asked, progress.note)[0].results
     threshold = best_f1_threshold([match for result in results for match in result.matches])
     progress.note(f"threshold {threshold:.4g}: {held_out_words(run)}")
-    lungs = [load_bundle(run / f"fold{fold}" / "model").find.lung_threshold for fold in folds]
-    levels = [level for level in lungs if level is not None]
-    lung = config.find.lung_threshold or (round(sum(levels) / len(levels), 3) if levels else None)
+    lung = config.find.lung_threshold
+    if lung is None:
+        lung = _mean([one.find.lung_threshold for one in bundles if one.find.lung_threshold is not None])
     found = replace(config, find=replace(config.find, threshold=threshold, lung_threshold=lung))
     if not config.network.look or config.second.second_share is not None:
         return found
-    shares = [float(read_json(run / f"fold{f}" / "history.json", TrainingError)[-1]["share"]) for f in folds]
-    share = round(sum(shares) / len(shares), 3)
+    share = _mean([float(read_json(run / f"fold{f}" / "history.json", TrainingError)[-1]["share"]) for f in folds])
     progress.note(f"second look's share {share:g}: the mean of the folds' shares")
     return replace(found, second=replace(config.second, second_share=share))
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(sum(values) / len(values), 3) if values else None
 
 
 def held_out_words(run: Path) -> str:

@@ -114,3 +114,11 @@ def test_a_part_of_the_training_cases_is_trained_on_and_the_same_are_held_out(ti
     some = trained(tiny_data, tmp_path / "some", **FIRST, fold="none", threshold_from=folds, train_share=0.5)
     images = load_bundle(some / "fold0" / "model").training_images
     assert 0 < len(images) < len(read_jsrt(tiny_data, protocol="jsrt-247").cases)
+
+
+def test_a_resume_without_a_fold_goes_on_with_the_run_s_last(tiny_data, tmp_path):
+    run = trained(tiny_data, tmp_path / "run", **FIRST, fold="1")
+    trained(tiny_data, run, **FIRST, fold="3")
+    (run / "fold3" / "model" / "card.json").unlink()
+    train(build(TrainConfig, {"run": run, "resume": True}))
+    assert (run / "fold3" / "model" / "card.json").is_file()
