@@ -16,7 +16,7 @@ from cxrcad.inference.batch import Detections, detect_paths, expand_paths
 from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.detector import Detector
 from cxrcad.jobs import Progress
-from cxrcad.report.boxes import to_document, to_text, write_boxes
+from cxrcad.report.boxes import SCORE_DECIMALS, to_document, to_text, write_boxes
 from cxrcad.report.overlay import write_overlay
 
 __all__ = ["Summary", "detect_to_file", "open_detector"]
@@ -78,7 +78,7 @@ def detect_to_file(
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     progress.start(f"{detector.bundle.name} on {detector.provider}", len(files), 0)
     started, done = time.monotonic(), _Done()
-    find = {**to_dict(detector.bundle.find), "min_score": least}
+    find = {**to_dict(detector.bundle.find), "min_score": round(least, SCORE_DECIMALS)}
     del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
 
     def on_done(outcome: Result | Failure) -> None:
