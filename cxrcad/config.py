@@ -123,7 +123,7 @@ class NetworkConfig:
     )
     groups: int = setting(8, "groups of a group norm", low=1, high=16)
     width: int = setting(64, "channels of a residual encoder's first stage (deeplabv3plus, pspnet)", low=16, high=128)
-    channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob (the paper: raw)")
+    channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob, broad (the paper: raw)")
     aspp: bool = setting(True, "atrous spatial pyramid pooling between encoder and decoder (Figure 3)")
     skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")
     look: bool = setting(False, "a second look beside the network: every place judged as the middle of a patch")

@@ -102,7 +102,7 @@ def _cases(name: str, title: str, note: str, pictures: str) -> Item:
     return Item(name, title, ("Task", "Model"), cells, note, pairs, pictures=pictures)
 
 
-def _without(name: str, label: str, **overrides: Any) -> Cell:
+def _changed(name: str, label: str, **overrides: Any) -> Cell:
     return Cell(name, (label,), overrides)
 
 
@@ -211,27 +211,30 @@ ITEMS: Mapping[str, Item] = {
             "ablations",
             "Ablations of the recipe",
             (
-                _without("raw", "the image alone, no normalised channels", channels="raw"),
-                _without("not-simulated", "no nodules inserted", simulate=None),
-                _without("positives", "no radiographs without a nodule", normals=False),
-                _without("not-easy", "no easy nodules first", simulate_easy=1.0),
-                _without("not-focal", "no focal loss", focal=0.0),
-                _without("not-averaged", "no moving average of the weights", ema=0.0),
-                _without("not-augmented", "no augmentation", augment=False),
-                _without("constant", "constant learning rate", schedule="constant", warmup_steps=0),
+                _changed("raw", "the image alone, no normalised channels", channels="raw"),
+                _changed("local", "no difference of blurs", channels="raw,local"),
+                _changed("blob", "the difference of blurs alone beside the image", channels="raw,blob"),
+                _changed("broad", "one channel more, for nodules of 15 to 30 mm", channels="raw,local,blob,broad"),
+                _changed("not-simulated", "no nodules inserted", simulate=None),
+                _changed("positives", "no radiographs without a nodule", normals=False),
+                _changed("not-easy", "no easy nodules first", simulate_easy=1.0),
+                _changed("not-focal", "no focal loss", focal=0.0),
+                _changed("not-averaged", "no moving average of the weights", ema=0.0),
+                _changed("not-augmented", "no augmentation", augment=False),
+                _changed("constant", "constant learning rate", schedule="constant", warmup_steps=0),
             ),
         ),
         _ablations(
             "look-ablations",
             "Ablations of the second look",
             (
-                _without("ct-only", "no nodules from formulas", analytic_share=0.0),
-                _without("no-shams", "no shams", shams=0),
-                _without("no-hardware", "no drawn hardware", hardware=0.0),
-                _without("not-mined", "no look-alikes searched for", minings=0),
-                _without("not-easy", "no easy nodules first", simulate_easy=1.0),
-                _without("exposure", "no change of exposure", brightness=0.0, gamma=0.0, gaussian_noise=0.0),
-                _without("not-turned", "no turning or scaling", rotate_degrees=0.0, zoom=0.0),
+                _changed("ct-only", "no nodules from formulas", analytic_share=0.0),
+                _changed("no-shams", "no shams", shams=0),
+                _changed("no-hardware", "no drawn hardware", hardware=0.0),
+                _changed("not-mined", "no look-alikes searched for", minings=0),
+                _changed("not-easy", "no easy nodules first", simulate_easy=1.0),
+                _changed("exposure", "no change of exposure", brightness=0.0, gamma=0.0, gaussian_noise=0.0),
+                _changed("not-turned", "no turning or scaling", rotate_degrees=0.0, zoom=0.0),
             ),
         ),
         Item(

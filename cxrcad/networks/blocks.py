@@ -55,35 +55,51 @@ class ConvUnit(nn.Module):
         return functional.relu(self.norm(self.conv(x)), inplace=not torch.is_grad_enabled())
 
 
+INPUT_CHANNELS = ("raw", "local", "blob", "broad")
+
+
 class InputChannels(nn.Module):
     """The radiograph and locally normalised views of it. (B, 1, H, W), 0-1 -> (B, C, H, W), about zero mean.
 
     `raw` is the image about 0.5. `local` is the image less its blur, over the local standard deviation, with a blur of
     `sides / 24` pixels (about 15 mm on a chest); `blob` is the difference of a fine and a coarse blur at nodule scale,
-    over the same standard deviation. The paper uses `raw` alone; the others belong to this project's recipe.
+    over the same standard deviation; `broad` is another for nodules of 15 to 30 mm, over the standard deviation in a
+    blur of `sides / 12`. The paper uses `raw` alone; the others belong to this project's recipe.
     Blurs are three box means in a row (a piecewise-cubic kernel), by average pooling, so that they cost little.
     """
 
     def __init__(self, channels: Sequence[str], side: int) -> None:
         super().__init__()
-        unknown = set(channels) - {"raw", "local", "blob"}
+        unknown = set(channels) - set(INPUT_CHANNELS)
         if unknown or not channels:
-            raise NetworkError(f"input channels {sorted(unknown)} are not known; choose from raw, local, blob")
+            raise NetworkError(
+                f"input channels {sorted(unknown)} are not known; choose from {', '.join(INPUT_CHANNELS)}"
+            )
         self.channels = tuple(channels)
         self.wide = max(3, side // 24 | 1)
         self.fine = max(3, side // 170 | 1)
         self.coarse = max(5, side // 40 | 1)
+        self.widest = max(5, side // 12 | 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.channels == ("raw",):
             return (x - 0.5) * 4
         x = x.contiguous()
-        mean = _blur(x, self.wide)
-        variance = _blur((x - mean) ** 2, self.wide)
-        scale = torch.rsqrt(variance + 1e-4)
+        mean, scale = _local(x, self.wide)
         views = {"raw": lambda: (x - 0.5) * 4, "local": lambda: ((x - mean) * scale).clamp(-5, 5)}
         views["blob"] = lambda: ((_blur(x, self.fine) - _blur(x, self.coarse)) * scale * 2).clamp(-5, 5)
+        views["broad"] = lambda: self._broad(x)
         return torch.cat([views[name]() for name in self.channels], dim=1)
+
+    def _broad(self, x: Tensor) -> Tensor:
+        mean, scale = _local(x, self.widest)
+        return ((_blur(x, self.coarse) - mean) * scale * 2).clamp(-5, 5)
+
+
+def _local(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The local mean, and one over the local standard deviation."""
+    mean = _blur(x, size)
+    return mean, torch.rsqrt(_blur((x - mean) ** 2, size) + 1e-4)
 
 
 def _blur(x: Tensor, size: int) -> Tensor:

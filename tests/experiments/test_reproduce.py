@@ -84,6 +84,9 @@ TYPED = {
         (
             "recipe",
             "raw",
+            "local",
+            "blob",
+            "broad",
             "not-simulated",
             "positives",
             "not-easy",

@@ -109,6 +109,24 @@ def test_local_channels_do_not_see_brightness_and_contrast():
     from cxrcad.networks.blocks import InputChannels
 
     image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(3))
-    views = InputChannels(("local", "blob"), 512)
+    views = InputChannels(("local", "blob", "broad"), 512)
     np.testing.assert_allclose(views(image * 0.5 + 0.25), views(image), atol=0.01)
     assert InputChannels(("raw",), 512)(torch.full((1, 1, 8, 8), 0.75)).unique().tolist() == [1.0]
+
+
+def test_each_difference_of_blurs_is_strongest_on_nodules_of_its_size():
+    from cxrcad.networks.blocks import InputChannels
+
+    rows, cols = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
+    noise = torch.rand(1, 1, 512, 512, generator=torch.Generator().manual_seed(3)) * 0.05
+    views = InputChannels(("blob", "broad"), 512)
+
+    def contrast(diameter_mm):
+        """The middle of a disc on a chest of 350 mm, in either channel."""
+        radius = diameter_mm / 2 * 512 / 350
+        disc = ((rows - 256) ** 2 + (cols - 256) ** 2 <= radius**2) * 0.2
+        return views(noise + 0.4 + disc)[0, :, 252:261, 252:261].mean(dim=(1, 2))
+
+    small, large = contrast(8), contrast(28)
+    assert small[0] > 1.5 * large[0]
+    assert large[1] > small[1]
