@@ -134,7 +134,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     values = tomllib.loads(given.config.read_text(encoding="utf-8"))
-    recipe = build(TrainConfig, {**values, "simulate": str(given.simulate), "threads": given.threads}, str(given.config))
+    recipe = build(
+        TrainConfig, {**values, "simulate": str(given.simulate), "threads": given.threads}, str(given.config)
+    )
     dataset = read_jsrt(given.data, protocol="jsrt-247")
     site = write_site(dataset, alterations_named(given.alter), given.out / "site")
     splits = make_folds(dataset, recipe.data.fold_seed)
