@@ -30,7 +30,7 @@ __all__ = ["command"]
 )
 @with_settings(DetectConfig)
 def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: Path | None) -> None:
-    """Find nodules in PATHS: files or folders of DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA or NIfTI.
+    """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders of these with subfolders.
 
     A model that is made for another lesion finds that one; --lesion demands such a model.
     Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done).

@@ -17,7 +17,7 @@ __all__ = ["command"]
 @click.option("--list", "listed", is_flag=True, help="Print the jobs with their state, and run none.")
 @with_settings(
     ReproduceConfig,
-    leave_out=("fold", "run", "runs", "resume"),
+    leave_out=("fold", "run", "runs", "resume", "threshold_from"),
     recipe=lambda config: profile_file(config.profile),
 )
 def command(config: ReproduceConfig, item: str, listed: bool) -> None:

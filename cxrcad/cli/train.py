@@ -33,7 +33,9 @@ def command(config: TrainConfig) -> None:
         except KeyboardInterrupt:
             bar.note("stopped; `cxrcad train --resume` with the same settings goes on from the last checkpoint")
             raise
-    if lesion_of(run) == LESIONS[0]:
+    if config.fold == "none":
+        note(f"done: cxrcad detect SCAN --model {run / 'fold0'} finds with it, cxrcad export packages it")
+    elif lesion_of(run) == LESIONS[0]:
         note(f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it")
     else:
         note(f"done: cxrcad evaluate --lesion {lesion_of(run)} --run {run} scores it")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS, TrainConfig, build, to_dict
+from cxrcad.config import LESIONS, TrainConfig, build, settings_of, to_dict
 from cxrcad.core import UsageError
 from cxrcad.evaluation.published import PAPER_ROWS, PaperRow
 
-__all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "profile_file", "resolved", "run_name"]
+__all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "fitted", "profile_file", "resolved", "run_name"]
 
 NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "runs", "run", "resume", "checkpoint_steps")
 """Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
@@ -40,7 +40,8 @@ class Item:
     """One table or figure: `columns` head the cells' labels; `pairs` are compared, first less second.
 
     `folds` and `times` (seeds) are what runs unless the user says otherwise; `curves` asks for F1 against the epoch;
-    `pictures` (outside, found or overlaps) for a picture of cases; `note` says what of it is ours.
+    `pictures` (outside, found or overlaps) for a picture of cases; `note` says what of it is ours. `base` is the cell
+    that the others change one thing of, and `wants` are settings that must be given.
     """
 
     name: str
@@ -53,6 +54,8 @@ class Item:
     times: int = 1
     curves: bool = False
     pictures: str | None = None
+    base: str | None = None
+    wants: tuple[str, ...] = ()
 
     @property
     def lesion(self) -> str:
@@ -106,7 +109,7 @@ def _changed(name: str, label: str, **overrides: Any) -> Cell:
     return Cell(name, (label,), overrides)
 
 
-def _ablations(name: str, title: str, cells: tuple[Cell, ...]) -> Item:
+def _ablations(name: str, title: str, cells: tuple[Cell, ...], wants: tuple[str, ...] = ()) -> Item:
     """The recipe that --config names, and it with one thing changed in each cell: ours, not the paper's."""
     cells = (Cell("recipe", ("the recipe",), {}), *cells)
     note = (
@@ -114,7 +117,12 @@ def _ablations(name: str, title: str, cells: tuple[Cell, ...]) -> Item:
         "and the test cases' figures stand here for comparison."
     )
     pairs = tuple(("recipe", cell.name) for cell in cells[1:])
-    return Item(name, title, ("Recipe",), cells, note, pairs, folds="1", curves=True)
+    return Item(name, title, ("Recipe",), cells, note, pairs, folds="1", curves=True, base="recipe", wants=wants)
+
+
+def _part(share: float) -> Cell:
+    own = {"train_share": share, "epochs": 1000}  # the steps end it, the same for each part
+    return Cell(f"part-{share:g}", (f"{100 * share:g} %",), own)
 
 
 BASELINE = "The paper's caption names the baseline single data U-net; ours is MO-SegNet, so that only the task differs."
@@ -236,19 +244,20 @@ ITEMS: Mapping[str, Item] = {
                 _changed("exposure", "no change of exposure", brightness=0.0, gamma=0.0, gaussian_noise=0.0),
                 _changed("not-turned", "no turning or scaling", rotate_degrees=0.0, zoom=0.0),
             ),
+            wants=("look", "init"),
         ),
         Item(
             "training-size",
             "The size of the training set",
             ("Training cases",),
-            tuple(
-                Cell(f"part-{share:g}", (f"{100 * share:g} %",), {"train_share": share}) for share in (0.25, 0.5, 1.0)
-            ),
+            tuple(_part(share) for share in (0.25, 0.5, 1.0)),
             "Not in the paper. A smaller part lies in the larger ones; validation and test cases, steps and inserted "
             "nodules stay the same.",
             pairs=(("part-1", "part-0.5"), ("part-1", "part-0.25")),
             folds="1",
             curves=True,
+            base="part-1",
+            wants=("max_steps",),
         ),
         _cases(
             "figure6",
@@ -276,6 +285,24 @@ ITEMS: Mapping[str, Item] = {
     )
 }
 """Every item by the name that the command takes."""
+
+
+def fitted(item: Item, shared: TrainConfig) -> Item:
+    """The item without those cells that change nothing of its base.
+
+    Raises UsageError where the shared settings lack what the item wants, or no cell changes them.
+    """
+    lacking = [one.flag for one in settings_of(TrainConfig) if one.name in item.wants and not to_dict(shared)[one.name]]
+    if lacking:
+        raise UsageError(f"{item.name}: needs {' and '.join(lacking)}; give them, or a recipe with --config")
+    if item.base is None:
+        return item
+    base = resolved(next(cell for cell in item.cells if cell.name == item.base), shared)
+    kept = tuple(cell for cell in item.cells if cell.name == item.base or resolved(cell, shared) != base)
+    if len(kept) == 1:
+        raise UsageError(f"{item.name}: no cell changes anything of these settings; give a recipe with --config")
+    names = {cell.name for cell in kept}
+    return replace(item, cells=kept, pairs=tuple(pair for pair in item.pairs if names.issuperset(pair)))
 
 
 def chosen_cells(item: Item, names: str | None) -> tuple[Cell, ...]:

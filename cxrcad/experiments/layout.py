@@ -47,8 +47,9 @@ def text(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup, m
 
 def ending(item: Item, failed: Sequence[Scored], setup: Setup, sentences: Sequence[str]) -> list[str]:
     """The last lines of a page: what failed, what the figures rest on with `sentences` after it, and the command."""
-    lines = ["", f"Failed ({len(failed)}):", ""] if failed else []
-    lines += [f"- {one.job.key} ({', '.join(one.job.cells)}): {one.record.error}" for one in failed]
+    jobs = {one.job.key: one for one in failed}  # one may be several cells
+    lines = ["", f"Failed ({len(jobs)}):", ""] if jobs else []
+    lines += [f"- {key} ({', '.join(one.job.cells)}): {one.record.error}" for key, one in jobs.items()]
     given = ", ".join(f"{name} {value}" for name, value in setup.settings.items())
     rests = [*setup.protocol, f"Profile {setup.profile}: {given}.", item.note, *sentences]
     lines += ["", *(f"- {sentence}" for sentence in rests)]

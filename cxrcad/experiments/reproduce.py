@@ -22,9 +22,10 @@ from cxrcad.config import (
 )
 from cxrcad.core import DataError, TrainingError, UsageError, counted
 from cxrcad.datasets.lesions import how_to_get, read_data
+from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import IMAGE_WORDS
-from cxrcad.experiments.cells import ITEMS, Item, chosen_cells, profile_file, resolved
+from cxrcad.experiments.cells import ITEMS, Item, chosen_cells, fitted, profile_file, resolved
 from cxrcad.experiments.effusion import AREA_RULE, write_effusions
 from cxrcad.experiments.layout import Setup, document, text
 from cxrcad.experiments.learning import learning_curves, learning_text, plot_learning
@@ -68,9 +69,9 @@ class Reproduction:
 def list_jobs(item: str, config: ReproduceConfig) -> str:
     """A line a job with its state, in the order in which they run. Raises UsageError."""
     config = _absolute(config)
-    _check_lesion(ITEMS[item], config)
+    chosen = _checked(item, config)
     check_folder(config)
-    jobs = plan(ITEMS[item], config)
+    jobs = plan(chosen, config)
     records = read_records(folder_of(config), jobs)
     lines = []
     for job in jobs:
@@ -90,11 +91,10 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     Raises DataError, UsageError, TrainingError, WriteError; a fault of one job is in its record and in the page.
     """
     progress = progress or Silent()
-    chosen = ITEMS[item]
     if config.train.data.data is None:
-        raise DataError(how_to_get(chosen.lesion))
+        raise DataError(how_to_get(ITEMS[item].lesion))
     config = _absolute(config)
-    _check_lesion(chosen, config)
+    chosen = _checked(item, config)
     check_folder(config)
     jobs = _wanted(chosen, config)
     read_data(resolved(chosen.cells[0], config.train).data)
@@ -145,16 +145,18 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
     """The config with absolute paths: a training is the same one whatever the working folder."""
     data, augment = config.train.data, config.train.augment
     data = replace(data, data=None if data.data is None else data.data.resolve())
-    augment = replace(augment, simulate=None if augment.simulate is None else augment.simulate.resolve())
+    if augment.simulate not in (None, ANALYTIC):
+        augment = replace(augment, simulate=augment.simulate.resolve())
     return replace(config, train=replace(config.train, data=data, augment=augment))
 
 
-def _check_lesion(item: Item, config: ReproduceConfig) -> None:
-    """Raise UsageError where --lesion asks for another lesion than the item's."""
-    lesion = config.train.data.lesion
+def _checked(name: str, config: ReproduceConfig) -> Item:
+    """The item, fit for these settings. Raises UsageError where they are none for it."""
+    item, lesion = ITEMS[name], config.train.data.lesion
     if lesion not in (LESIONS[0], item.lesion):
         fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
         raise UsageError(f"--lesion {lesion}: {item.name} is of another lesion; leave it out, or reproduce {fitting}")
+    return fitted(item, config.train)
 
 
 def _check_torch() -> None:
@@ -168,7 +170,11 @@ def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
     shared, default = to_dict(config.train), to_dict(TrainConfig())
     names = set.intersection(*(set(cell.overrides) for cell in item.cells)) - {"lesion"}
     given = sorted(name for name in names if shared[name] != default[name])
-    return [f"{name} {shared[name]} is not used: the cells of {item.name} set it themselves" for name in given]
+    sentences = [f"{name} {shared[name]} is not used: the cells of {item.name} set it themselves" for name in given]
+    left = [cell.name for cell in ITEMS[item.name].cells if cell not in item.cells]
+    if left:
+        sentences.append(f"left out: {', '.join(left)} change nothing of these settings")
+    return sentences
 
 
 def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "CARD_NAME",
     "DEFAULT_MODEL",
     "ONNX_NAME",
+    "RUN_FOLDER",
     "SCHEMA",
     "WEIGHTS_NAME",
     "Bundle",
@@ -131,6 +132,8 @@ def _resolved(wanted: str) -> Bundle:
         raise ModelError(f"{wanted}: a file; a model is a folder with {CARD_NAME} and {ONNX_NAME}, name its folder")
     inside = sorted(str(found.parent.parent) for found in folder.glob(f"*/{RUN_FOLDER}/{CARD_NAME}"))
     inside = inside or sorted(str(found.parent) for found in folder.glob(f"*/{CARD_NAME}"))
+    if len(inside) == 1:
+        return _resolved(inside[0])
     if inside:
         raise ModelError(f"{wanted}: a folder with several models; name one of {', '.join(inside)}")
     raise ModelError(

@@ -13,9 +13,12 @@ from cxrcad.networks.mosegnet import MOSegNet, mo_segnet_rows
 from cxrcad.networks.pspnet import PSPNet
 from cxrcad.networks.twolooks import TwoLooks
 
-__all__ = ["NETWORKS", "build_network", "tasks_of"]
+__all__ = ["NETWORKS", "RESIDUAL", "build_network", "tasks_of"]
 
-NETWORKS = ("mo-segnet", "u-net", "deeplabv3plus", "pspnet")
+RESIDUAL = {"deeplabv3plus": DeepLabV3Plus, "pspnet": PSPNet}
+"""Networks on a residual encoder, whose width is a setting."""
+
+NETWORKS = ("mo-segnet", "u-net", *RESIDUAL)
 
 
 def tasks_of(config: NetworkConfig) -> tuple[str, ...]:
@@ -43,7 +46,7 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
         raise NetworkError(f"there is no network {config.network!r}; choose from {', '.join(NETWORKS)}")
     if not (config.aspp and config.skips):
         raise NetworkError(f"{config.network} has no variant without ASPP or skips; those are of mo-segnet (Figure 3)")
-    kind = {"deeplabv3plus": DeepLabV3Plus, "pspnet": PSPNet}[config.network]
+    kind = RESIDUAL[config.network]
     norm = "GN" if config.norm == "group" else "BN"
     if config.width % config.groups or config.width % 8:
         raise NetworkError(f"--width {config.width}: is no multiple of 8 and of the {config.groups} groups; take one")

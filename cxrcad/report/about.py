@@ -9,9 +9,10 @@ from typing import Any
 
 from cxrcad.config import LESIONS
 from cxrcad.core import counted
+from cxrcad.datasets.folds import WHOLE
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.imaging.read import read_radiograph
-from cxrcad.inference.bundle import Bundle, packaged_models, resolve_model
+from cxrcad.inference.bundle import CARD_NAME, RUN_FOLDER, Bundle, packaged_models, resolve_model
 
 __all__ = ["describe_models", "describe_path"]
 
@@ -34,13 +35,18 @@ def describe_path(path: Path, as_json: bool = False) -> str:
     packaged = not path.exists() and str(path) in [bundle.name for bundle in packaged_models()]
     folds = folds_of_run(path) if path.is_dir() else ()
     if folds or (path / "folds.json").is_file():
-        state = f"finished folds {', '.join(map(str, folds))}" if folds else "no finished fold; go on with --resume"
-        kind: dict[str, Any] = {"kind": "run", "path": str(path), "finished_folds": list(folds)}
+        whole = (path / WHOLE / RUN_FOLDER / CARD_NAME).is_file()
+        states = [f"finished folds {', '.join(map(str, folds))}"] * bool(folds)
+        states += [f"a model trained on every case, {path / WHOLE}"] * whole
+        state = "; ".join(states) or "no finished fold; go on with --resume"
+        kind: dict[str, Any] = {"kind": "run", "path": str(path), "finished_folds": list(folds), "whole": whole}
         return json.dumps(kind, indent=1) if as_json else f"{path}: a run; {state}"
     if packaged or path.is_dir():
         bundle = resolve_model(str(path))
         card = json.dumps(dict(bundle.card), indent=1, ensure_ascii=False)
         return card if as_json else "\n".join(_model_lines(bundle))
+    if not path.exists() and str(path) == path.stem:
+        resolve_model(str(path))  # a mistyped name: says which models there are
     facts = _radiograph_facts(path)
     if as_json:
         return json.dumps(facts, indent=1, ensure_ascii=False)
@@ -75,7 +81,8 @@ def _model_lines(bundle: Bundle) -> list[str]:
         bundle.name,
         f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}"
         + (", second look" if network.get("look") else ""),
-        f"  grid         shorter side {bundle.grid.side} pixels",
+        f"  grid         shorter side {bundle.grid.side} pixels"
+        + (f", first look {bundle.grid.side // 2}" if network.get("look") and network.get("halve", True) else ""),
         f"  threshold    {bundle.threshold:.4g}",
         f"  trained on   {counted(len(bundle.training_images), 'image')}, {length}",
         f"  sha256       {bundle.sha256}",

@@ -8,18 +8,20 @@ from datetime import datetime
 from pathlib import Path
 
 from cxrcad import config as settings
-from cxrcad.config import LESIONS, TrainConfig
+from cxrcad.config import LESIONS, SecondLookConfig, TrainConfig
 from cxrcad.core import DataError, TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.nodules import ANALYTIC
+from cxrcad.inference.bundle import CARD_NAME, RUN_FOLDER
 from cxrcad.jobs import Progress, Silent, write_atomically
-from cxrcad.networks.registry import build_network
+from cxrcad.networks.registry import RESIDUAL, build_network
 from cxrcad.training.device import check_device
 from cxrcad.training.heldout import with_held_out
 from cxrcad.training.losses import make_balance
-from cxrcad.training.secondlook import train_second_look
+from cxrcad.training.secondlook import start_looks, train_second_look
+from cxrcad.training.starts import start_model
 from cxrcad.training.trainer import train_fold
 
 __all__ = ["lesion_of", "train"]
@@ -54,20 +56,30 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     dataset = read_data(config.data)
     for note in dataset.notes:
         progress.note(note)
+    for note in _unused(config):
+        progress.note(note)
+    asked = config
     if config.fold == NONE:
-        config = with_held_out(config, progress)  # before anything is written: it may refuse
+        config = with_held_out(config, progress)
     folds_file = folder / "folds.json"
-    if folds_file.is_file():
-        splits = load_folds(folds_file, dataset)
-    else:
-        splits = make_folds(dataset, config.data.fold_seed)
-        save_folds(folds_file, splits, dataset)
+    there = folds_file.is_file()
+    splits = load_folds(folds_file, dataset) if there else make_folds(dataset, config.data.fold_seed)
     chosen = [split for split in splits if config.fold in ("all", str(split.fold))]
     if config.fold == NONE:
         chosen = [whole(dataset)]
+    for split in chosen:  # all of them before anything is written
+        _check_starts(config, dataset, split, folder)
+    if not there:
+        save_folds(folds_file, splits, dataset)
     for split in chosen:
         part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
-        _train_one(config, dataset, part, folder / f"fold{split.fold}", progress)
+        place = folder / f"fold{split.fold}"
+        if config.resume and _finished(place):
+            progress.note(f"fold {split.fold} is finished already")
+            continue
+        kept = replace(asked, resume=False, run=None, fold=str(split.fold or NONE))
+        write_atomically(place / CONFIG, settings.to_toml(kept))
+        (train_second_look if config.network.look else train_fold)(config, dataset, part, place, progress)
     return folder
 
 
@@ -97,6 +109,34 @@ def _check(config: TrainConfig) -> None:
         raise DataError(f"{nodules}: there is no such file; --simulate takes CT nodules (.npz), or {ANALYTIC}")
 
 
+def _check_starts(config: TrainConfig, dataset: Dataset, split: Split, folder: Path) -> None:
+    """Refuse models to start from that are not there, do not fit, or saw a held-out case.
+
+    Raises UsageError, TrainingError, ModelError.
+    """
+    if config.resume and _finished(folder / f"fold{split.fold}"):
+        return
+    if config.network.look:
+        start_looks(config, dataset, split)
+    elif config.init is not None:
+        start_model(config.init, "--init", dataset, split)
+
+
+def _unused(config: TrainConfig) -> list[str]:
+    """A sentence for each setting that was changed and that this training has no use for."""
+    default, notes = TrainConfig(), []
+    if config.network.width != default.network.width and config.network.network not in RESIDUAL:
+        notes.append(f"--width {config.network.width} is not used: {config.network.network} has the paper's widths")
+    if config.find.lung_threshold is not None and config.network.tasks == "single":
+        notes.append("--lung-threshold is not used: a single-task network outlines no lungs")
+    if not config.network.look:
+        given, usual = settings.to_dict(config.second), settings.to_dict(default.second)
+        names = [one.flag for one in settings.settings_of(SecondLookConfig) if given[one.name] != usual[one.name]]
+        if names:
+            notes.append(f"{', '.join(names)} not used: for a second look, and this training has none (--look)")
+    return notes
+
+
 def _check_outlined(config: TrainConfig) -> None:
     """Raise UsageError for a setting that speaks of nodules where the lesion is outlined."""
     default = TrainConfig()
@@ -112,14 +152,8 @@ def _check_outlined(config: TrainConfig) -> None:
         raise UsageError(f"{given[0]}: is for nodules and not for --lesion {config.data.lesion}; leave it out")
 
 
-def _train_one(config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress) -> None:
-    if config.resume and (folder / "model" / "card.json").is_file():
-        progress.note(f"fold {split.fold} is finished already")
-        return
-    kept = replace(config, resume=False, run=None, fold=str(split.fold or NONE))
-    write_atomically(folder / CONFIG, settings.to_toml(kept))
-    train_one = train_second_look if config.network.look else train_fold
-    train_one(config, dataset, split, folder, progress)
+def _finished(folder: Path) -> bool:
+    return (folder / RUN_FOLDER / CARD_NAME).is_file()
 
 
 def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:

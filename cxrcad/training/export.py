@@ -86,6 +86,8 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
                 verbose=False,
             )
         except Exception as error:
+            if _interrupted(error):
+                raise KeyboardInterrupt from None
             raise ModelError(f"{path}: the network cannot be written as ONNX ({str(error).splitlines()[0]})") from error
     assert program is not None
     model = program.model_proto
@@ -93,6 +95,15 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
         del part.metadata_props[:]  # torch keeps each operation's stack trace there, with this machine's paths
         part.doc_string = ""
     write_atomically(path, model.SerializeToString())
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C lies behind an error: torch's exporter makes another one of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def load_network(folder: Path) -> nn.Module:

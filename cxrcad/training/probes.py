@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.imaging.alterations import ALTERATIONS
 from cxrcad.inference.bundle import Bundle
 from cxrcad.jobs import read_json
 
@@ -91,12 +92,19 @@ def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {
         "altered radiographs": {
             "command": f"cxrcad robustness --model {model}{fold} --protocol {document['protocol']} --data DATA"
+            + _alterations(document)
             + _more(document),
             "images": len(document["images"]),
             **_seen(document["trained_on"]),
             **rows,
         }
     }
+
+
+def _alterations(document: Mapping[str, Any]) -> str:
+    """The option that names the alterations, where they are not all."""
+    names = [one["name"] for one in document["alterations"] if one["name"] in ALTERATIONS]
+    return "" if set(names) == set(ALTERATIONS) else f" --alterations {','.join(names)}"
 
 
 def _seen(names: Sequence[str]) -> dict[str, str]:
@@ -135,7 +143,7 @@ def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     nodules = Path(document["nodules"]).name
     return {
         f"traces of inserting, {nodules}": {
-            "command": f"cxrcad fingerprint --model {model} --backgrounds NIH --nodules {nodules}"
+            "command": f"cxrcad fingerprint --model {model} --backgrounds BACKGROUNDS --nodules {nodules}"
             + (f" --fold {document['fold']} --data DATA" if document["fold"] else "")
             + _more(document),
             "radiographs": counted(len(document["radiographs"]), "radiograph"),

@@ -21,18 +21,19 @@ from cxrcad.datasets.lesions import cases_to_train
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.imaging.preprocess import Geometry
-from cxrcad.inference.bundle import Bundle, resolve_model
+from cxrcad.inference.bundle import Bundle
 from cxrcad.inference.findings import find
-from cxrcad.jobs import Progress, sha256_of, write_json
+from cxrcad.jobs import Progress, write_json
 from cxrcad.networks.registry import build_network
 from cxrcad.networks.twolooks import TwoLooks, nodule_logit
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Sample, load_samples, make_source
 from cxrcad.training.patches import Ground, PatchSource, make_grounds
+from cxrcad.training.starts import start_model
 from cxrcad.training.trainer import CHECKPOINT, State, follow, learning_rate, new_state, total_steps
 
-__all__ = ["RATES", "SHARES", "both_looks", "joined", "reached", "train_second_look"]
+__all__ = ["RATES", "SHARES", "both_looks", "joined", "reached", "start_looks", "train_second_look"]
 
 Map = NDArray[np.float32]
 
@@ -53,7 +54,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     the one with the best mean sensitivity on the validation cases. Each time look-alikes are sought, the weights go
     back to their moving average, which seeks them. Raises UsageError, TrainingError, DataError.
     """
-    first, second = _first_look(config, dataset, split), _second_look(config, dataset, split)
+    first, second = start_looks(config, dataset, split)
     config = replace(config, init=str(first.folder))
     backend = open_backend(config)
     torch.manual_seed(config.seed)
@@ -95,29 +96,37 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     return export_fold(network, config, source.samples, validation, folder, state.history, state.seconds)
 
 
+def start_looks(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[Bundle, Bundle | None]:
+    """The models that `--init` and `--second-init` name, if this training of the split can take them.
+
+    Raises UsageError, TrainingError, ModelError.
+    """
+    return _first_look(config, dataset, split), _second_look(config, dataset, split)
+
+
 def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
-    """The model that `--init` names, or that fold of the run it names. Raises UsageError, TrainingError, ModelError."""
     if config.init is None:
         raise UsageError("--look needs a first look: name a model, or a run, with --init")
-    bundle = _held_out(config.init, "--init", dataset, split)
+    bundle = start_model(config.init, "--init", dataset, split)
     wanted = to_dict(replace(config.network, look=False, halve=True))
     own = {name: bundle.card["network"].get(name, wanted[name]) for name in wanted}
     side = config.grid.side // 2 if config.network.halve else config.grid.side
     if own != wanted or bundle.grid.side != side:
-        other = ", ".join(f"{name} {own[name]}" for name in wanted if own[name] != wanted[name])
+        differing = [name for name in wanted if own[name] != wanted[name]]
+        theirs = ", ".join([f"side {bundle.grid.side}", *(f"{name} {own[name]}" for name in differing)])
+        ours = ", ".join([f"side {side}", *(f"{name} {wanted[name]}" for name in differing)])
         raise TrainingError(
-            f"--init {config.init}: its side is {bundle.grid.side}{other and ', its ' + other}; this training's first "
-            f"look has side {side} (half of --side, unless --no-halve) and its --network, --norm, --tasks, --channels"
+            f"--init {config.init}: has {theirs}, and this training's first look {ours}; give the settings that its "
+            "card names (the first look's side is half of --side, or all of it with --no-halve)"
         )
     return bundle
 
 
 def _second_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle | None:
-    """The model that `--second-init` names, or that fold of the run it names. Raises TrainingError, ModelError."""
     name = config.second.second_init
     if name is None:
         return None
-    bundle = _held_out(name, "--second-init", dataset, split)
+    bundle = start_model(name, "--second-init", dataset, split)
     own = bundle.card["network"]
     if not own.get("look") or own["channels"] != config.network.channels or bundle.grid.side != config.grid.side:
         raise TrainingError(
@@ -131,22 +140,6 @@ def _two_looks(bundle: Bundle) -> TwoLooks:
     network = load_network(bundle.folder)
     assert isinstance(network, TwoLooks)
     return network
-
-
-def _held_out(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
-    """The model `name`, or the fold of the run `name`. Raises TrainingError if it saw a held-out case, ModelError."""
-    fold = Path(name) / f"fold{split.fold}"
-    bundle = resolve_model(fold if fold.is_dir() else name, dataset.lesion)
-    learned = [c for c in dataset.cases if sha256_of(c.image) in bundle.training_images]
-    groups = {group for case in learned for group in case.groups}  # patients, and series of inserted nodules
-    held = dataset.select((*split.validation, *split.test))
-    seen = [c.name for c in held if c in learned or groups.intersection(c.groups)]
-    if seen:
-        raise TrainingError(
-            f"{flag} {name}: was trained on {len(seen)} of the fold's validation and test cases, or on their patients "
-            f"or series ({seen[0]}); name a model that was not"
-        )
-    return bundle
 
 
 def _run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, 
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
-from cxrcad.inference.bundle import resolve_model
+from cxrcad.inference.bundle import Bundle
 from cxrcad.inference.findings import find
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.jobs import Progress, Silent, write_json
@@ -34,6 +34,7 @@ from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Batch, Sample, Source, load_samples, make_source
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
+from cxrcad.training.starts import start_model
 
 __all__ = ["CHECKPOINT", "State", "follow", "learning_rate", "new_state", "predict", "total_steps", "train_fold"]
 
@@ -85,7 +86,9 @@ def train_fold(
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.network, config.grid.side))
     if config.init is not None:
-        _start_from(network, config.init)
+        first = start_model(config.init, "--init", dataset, split)
+        _start_from(network, first, config.init)
+        config = replace(config, init=str(first.folder))
     state = new_state(network, config)
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
     chosen = cases_to_train(dataset, split.train, config.normals)
@@ -107,14 +110,13 @@ def train_fold(
     return export_fold(trained, config, source.samples, validation, folder, state.history, state.seconds)
 
 
-def _start_from(network: nn.Module, model: str) -> None:
-    """Load the weights of a packaged model (or run's fold) into `network`. Raises TrainingError, ModelError."""
-    first = load_network(resolve_model(model).folder)
+def _start_from(network: nn.Module, first: Bundle, name: str) -> None:
+    """Load the model's weights into `network`. Raises TrainingError, ModelError."""
     try:
-        network.load_state_dict(first.state_dict())
+        network.load_state_dict(load_network(first.folder).state_dict())
     except RuntimeError:
         raise TrainingError(
-            f"--init {model}: its weights do not fit this network; give the --network, --norm, --tasks and --channels "
+            f"--init {name}: its weights do not fit this network; give the --network, --norm, --tasks and --channels "
             "that its card names"
         ) from None
 

@@ -31,7 +31,12 @@ def test_info_says_where_a_spacing_comes_from(cxrcad, tmp_path):
 def test_info_says_what_a_run_and_a_model_are(cxrcad, make_run, tmp_path):
     make_run(tmp_path / "run", folds=(2, 5))
     assert cxrcad("info", "run").out == "run: a run; finished folds 2, 5\n"
-    assert json.loads(cxrcad("info", "run", "--json").out) == {"kind": "run", "path": "run", "finished_folds": [2, 5]}
+    assert json.loads(cxrcad("info", "run", "--json").out) == {
+        "kind": "run",
+        "path": "run",
+        "finished_folds": [2, 5],
+        "whole": False,
+    }
     lines = cxrcad("info", "run/fold2").out.splitlines()
     assert lines[0] == "run-fold2"
     assert "  network      u-net, tasks nodule, lung" in lines

@@ -133,6 +133,12 @@ def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained,
     assert listed[-1] == "4 jobs: 2 done, 2 failed, 0 not run"
 
 
+def test_nodules_from_formulas_are_no_file(cxrcad, trained, tiny_data):
+    cells = ["--cells", "u-net-single", "--out", "other"]
+    cxrcad("reproduce", "table2", "--data", tiny_data, *FLAGS, *cells, "--simulate", "analytic", code=1)
+    assert [one.augment.simulate for one in trained] == [Path("analytic")]
+
+
 def test_a_fault_of_another_kind_is_a_failed_job_too(cxrcad, monkeypatch, tiny_data):
     def train(config, progress):
         raise RuntimeError("CUDA out of memory")

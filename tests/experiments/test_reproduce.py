@@ -13,7 +13,7 @@ from cxrcad.config import ReproduceConfig, TrainConfig, build, to_dict
 from cxrcad.core import DataError, ModelIdentity, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, Terms
-from cxrcad.experiments.cells import ITEMS, profile_file, resolved, run_name
+from cxrcad.experiments.cells import ITEMS, fitted, profile_file, resolved, run_name
 from cxrcad.experiments.layout import Setup, document, text
 from cxrcad.experiments.learning import learning_curves, learning_text, plot_learning
 from cxrcad.experiments.reproduce import command_line, list_jobs, reproduce
@@ -149,6 +149,34 @@ def test_each_ablation_changes_the_recipe_that_is_in_the_docs(item, recipe):
     runs = {cell.name: run_name(resolved(cell, shared)) for cell in ITEMS[item].cells}
     assert len(set(runs.values())) == len(runs), "a cell changes nothing"
     assert run_name(shared) in runs.values(), "no cell is the recipe itself"
+
+
+def test_a_cell_that_changes_nothing_of_the_settings_is_left_out():
+    shared = build(TrainConfig, {"simulate": "analytic", "ema": 0.99, "focal": 2.0, "max_steps": 9})
+    names = [cell.name for cell in fitted(ITEMS["ablations"], shared).cells]
+    assert names == ["recipe", "local", "blob", "broad", "not-simulated", "not-easy", "not-focal", "not-averaged",
+                     "not-augmented"]  # fmt: skip
+    assert ("recipe", "raw") not in fitted(ITEMS["ablations"], shared).pairs
+    assert fitted(ITEMS["table3"], shared) is ITEMS["table3"]
+    assert fitted(ITEMS["training-size"], shared) == ITEMS["training-size"]
+
+
+@pytest.mark.parametrize(
+    ("item", "values", "words"),
+    [
+        ("look-ablations", {}, "look-ablations: needs --look and --init; give them, or a recipe with --config"),
+        ("look-ablations", {"look": True}, "look-ablations: needs --init; give"),
+        ("training-size", {}, "training-size: needs --max-steps; give"),
+    ],
+)
+def test_settings_that_an_item_cannot_do_without_are_asked_for(item, values, words):
+    with pytest.raises(UsageError, match=words):
+        fitted(ITEMS[item], build(TrainConfig, values))
+
+
+def test_parts_of_the_training_cases_are_trained_for_as_many_steps():
+    shared = build(TrainConfig, {"max_steps": 300, "epochs": 1})
+    assert {resolved(cell, shared).epochs for cell in ITEMS["training-size"].cells} == {1000}
 
 
 def test_cells_that_are_one_training_share_a_run():

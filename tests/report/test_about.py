@@ -26,6 +26,10 @@ def test_a_run_a_fold_and_a_model(make_run, tmp_path):
     assert json.loads(describe_path(run, as_json=True))["finished_folds"] == [4]
     assert describe_path(run / "fold4").splitlines()[0] == "run-fold4"
     assert describe_path(run / "fold4") == describe_path(run / "fold4" / "model")
+    (run / "fold4").rename(run / "fold0")
+    (run / "folds.json").write_text("{}")
+    assert describe_path(run) == f"{run}: a run; a model trained on every case, {run}/fold0"
+    assert json.loads(describe_path(run, as_json=True))["whole"] is True
 
 
 def test_a_run_that_was_stopped_and_a_packaged_name(make_toy, tmp_path, monkeypatch):
@@ -40,6 +44,8 @@ def test_a_run_that_was_stopped_and_a_packaged_name(make_toy, tmp_path, monkeypa
 def test_what_is_nothing_of_these_raises(tmp_path):
     with pytest.raises(ReadError, match="there is no such file"):
         describe_path(tmp_path / "none")
+    with pytest.raises(ModelError, match=r"mo-segnet-opne: no packaged model has this name .* mo-segnet-open"):
+        describe_path(Path("mo-segnet-opne"))
     with pytest.raises(ModelError, match=r"holds neither card\.json"):
         describe_path(tmp_path)
 

@@ -92,14 +92,36 @@ def test_a_second_look_takes_the_mean_of_the_folds_shares(tiny_data, folds, ever
     assert float(load_file(run / "fold1" / "model" / "model.safetensors")["share"]) == 0.25
 
 
+def test_a_given_threshold_is_kept_and_needs_no_run(tiny_data, folds, tmp_path):
+    alone = trained(tiny_data, tmp_path / "alone", **FIRST, fold="none", threshold=0.4)
+    bundle = load_bundle(alone / "fold0" / "model")
+    assert (bundle.threshold, bundle.find.lung_threshold) == (0.4, None)
+    assert bundle.card["threshold_from"] == "given for the training"
+    beside = trained(tiny_data, tmp_path / "beside", **FIRST, fold="none", threshold=0.4, threshold_from=folds)
+    bundle = load_bundle(beside / "fold0" / "model")
+    own = [load_bundle(folds / f"fold{fold}" / "model").find.lung_threshold for fold in (1, 2)]
+    assert bundle.find.lung_threshold == pytest.approx(sum(own) / 2, abs=0.001)
+    assert (bundle.threshold, bundle.card["threshold_from"]) == (0.4, "given for the training")
+
+
 def test_what_gives_no_threshold_is_refused(tiny_data, folds, every, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(UsageError, match=r"--fold none: .* name a run of the same recipe with --threshold-from"):
         trained(tiny_data, run, **FIRST, fold="none")
-    with pytest.raises(TrainingError, match=r"--threshold-from .*: holds no finished fold"):
-        trained(tiny_data, run, **FIRST, fold="none", threshold_from=every)
-    with pytest.raises(TrainingError, match=r"fold 1 has no second look, this training has one"):
+    for place, words in (
+        (every, "was trained on every case itself; name the run that held its folds out"),
+        (folds / "fold1", "is one fold of a run; name the run"),
+        (tmp_path, "holds no finished fold"),
+        (tmp_path / "nowhere", "there is no such folder"),
+    ):
+        with pytest.raises(TrainingError, match=rf"--threshold-from .*: {words}"):
+            trained(tiny_data, run, **FIRST, fold="none", threshold_from=place)
+    with pytest.raises(TrainingError, match=r"fold 1 has look False, side 32, and this training look True, side 64;"):
         trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds / "fold1"))
+    with pytest.raises(TrainingError, match=r"fold 1 has norm group, and this training norm table1; name a run of the"):
+        trained(tiny_data, run, **{**FIRST, "norm": "table1"}, fold="none", threshold_from=folds)
+    with pytest.raises(UsageError, match=r"--second-share 0.4: the threshold comes from scores that the shares of"):
+        trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds), second_share=0.4)
     with pytest.raises(UsageError, match=r"--threshold-from: is for --fold none, and the fold is 1"):
         trained(tiny_data, run, **FIRST, threshold_from=folds)
     assert not run.exists()

@@ -14,10 +14,10 @@ ROBUSTNESS = {
     "model": {"sha256": "a" * 64}, "fold": 3, "protocol": "paper", "images": ["A", "B"], "trained_on": [],
     "limit": None, "seed": 0,
     "alterations": [
-        {"name": "none", "words": "as it is", "figures": {
+        {"name": "unaltered", "words": "as it is", "figures": {
             "sensitivity at 1/2": {"altered": 0.5, "unaltered": 0.5, "difference": {"value": 0.0}},
             "F1": {"altered": 0.4, "unaltered": 0.4, "difference": {"value": 0.0}}}},
-        {"name": "noise", "words": "noise", "figures": {
+        {"name": "noise-high", "words": "noise", "figures": {
             "sensitivity at 1/2": {"altered": 0.25, "unaltered": 0.5,
                                    "difference": {"value": -0.25, "low": -0.5, "high": 0.0}}}},
     ],
@@ -40,7 +40,7 @@ def test_the_card_has_each_alteration_with_its_difference(tmp_path):
     figures = probe_figures(write(tmp_path, robustness=ROBUSTNESS), SOURCE, "open")
     assert figures == {
         "altered radiographs": {
-            "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA",
+            "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA --alterations noise-high",
             "images": 2,
             "as it is": "sensitivity at 1/2 50.0 %, F1 40.0 %",
             "noise": "sensitivity at 1/2 25.0 % (-25.0 [-50.0, 0.0]), F1 not reached",
@@ -51,7 +51,7 @@ def test_the_card_has_each_alteration_with_its_difference(tmp_path):
 def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
     (told,) = probe_figures(write(tmp_path, fingerprint=FINGERPRINT), SOURCE, "open").values()
     assert told["command"].endswith(
-        "--model open --backgrounds NIH --nodules lidc.npz --fold 3 --data DATA --limit 9 --seed 2"
+        "--model open --backgrounds BACKGROUNDS --nodules lidc.npz --fold 3 --data DATA --limit 9 --seed 2"
     )
     assert told["held out"] == "patients in the test cases of fold 3"
     assert told["NOT A TEST"] == "1 case of these stand in the training list"

@@ -125,16 +125,27 @@ def test_without_simulated_nodules_it_learns_from_the_cases_own(tiny_data, first
     [
         ({"max_steps": 0}, UsageError, "--max-steps 0: trains nothing"),
         ({"init": None}, UsageError, "--look needs a first look"),
-        ({"side": 96}, TrainingError, "its side is 32; this training's first look has side 48"),
-        ({"halve": False}, TrainingError, "its side is 32; this training's first look has side 64"),
-        ({"norm": "batch"}, TrainingError, "its side is 32, its norm group; this training's"),
-        ({"fold": "2"}, TrainingError, r"was trained on \d+ of the fold's validation and test cases"),
+        ({"side": 96}, TrainingError, "has side 32, and this training's first look side 48"),
+        ({"halve": False}, TrainingError, "has side 32, and this training's first look side 64"),
+        (
+            {"norm": "batch"},
+            TrainingError,
+            "has side 32, norm group, and this training's first look side 32, norm batch; give",
+        ),
+        ({"fold": "2"}, TrainingError, r"was trained on \d+ of fold 2's validation and test cases"),
     ],
 )
 def test_a_first_look_that_does_not_fit_or_leaks_is_refused(tiny_data, first, tmp_path, values, error, words):
     init = values.pop("init", first / "fold1")
     with pytest.raises(error, match=words):
         second_look(tiny_data, tmp_path / "run", init, **values)
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_folds_have_their_first_look_before_the_first_is_trained(tiny_data, first, tmp_path):
+    with pytest.raises(TrainingError, match=r"holds no finished fold2 \(finished: fold1\); train it, or name a model"):
+        second_look(tiny_data, tmp_path / "run", first, fold="all")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_first_look_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_path):
@@ -146,7 +157,5 @@ def test_a_first_look_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_pa
     dataset = read_jsrt(data)
     seen_by_hash = Split(1, tuple(split["train"]), tuple(split["validation"]), tuple(split["test"]))
     config = build(TrainConfig, {**SHARED, **LOOK, "init": str(first / "fold1")})
-    with pytest.raises(
-        TrainingError, match=r"1 of the fold's validation and test cases, or on their patients or series"
-    ):
+    with pytest.raises(TrainingError, match=r"1 of fold 1's validation and test cases, or on their patients or series"):
         train_second_look(config, dataset, seen_by_hash, tmp_path / "run", Silent())

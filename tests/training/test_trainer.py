@@ -203,3 +203,31 @@ def test_a_training_can_start_from_a_packaged_model(trained, tiny_data, tmp_path
     assert all(np.array_equal(first[name], second[name]) for name in first)
     with pytest.raises(TrainingError, match="its weights do not fit this network; give the --network"):
         train(config(tiny_data, tmp_path / "other", init=str(run / "fold1"), network="pspnet"))
+
+
+def test_a_start_that_saw_a_held_out_case_is_refused(trained, tiny_data, tmp_path):
+    run, _ = trained
+    with pytest.raises(
+        TrainingError, match=r"--init .*fold1: was trained on \d+ of fold 2's validation and test cases"
+    ):
+        train(config(tiny_data, tmp_path / "run", init=str(run / "fold1"), fold="2"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_a_run_each_fold_starts_from_its_own_model(trained, tiny_data, tmp_path):
+    run, _ = trained
+    values = {"norm": "group", "channels": "raw,local", "max_steps": 1, "learning_rate": 0.0, "init": str(run)}
+    train(config(tiny_data, tmp_path / "next", **values))
+    start = load_bundle(tmp_path / "next" / "fold1" / "model").card["training"]["init"]
+    assert start["sha256"] == load_bundle(run / "fold1" / "model").sha256
+
+
+def test_settings_that_a_training_has_no_use_for_are_named(tiny_data, tmp_path):
+    notes = Notes()
+    unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "shams": 3, "second_share": 0.2}
+    train(config(tiny_data, tmp_path / "run", max_steps=1, **unused), notes)
+    assert [line for line in notes.lines if "not used" in line] == [
+        "--width 24 is not used: mo-segnet has the paper's widths",
+        "--lung-threshold is not used: a single-task network outlines no lungs",
+        "--shams, --second-share not used: for a second look, and this training has none (--look)",
+    ]
