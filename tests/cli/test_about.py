@@ -48,7 +48,7 @@ def test_info_says_what_a_run_and_a_model_are(cxrcad, make_run, tmp_path):
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("none", "none: there is no such file; check the path"),
+        ("none", "none: no packaged model has this name and there is no such folder; packaged models: "),
         ("empty", "empty: holds neither card.json nor model/card.json"),
         ("table.txt", "table.txt: text, not an image (3 bytes)"),
         ("cut.png", "cut.png: "),

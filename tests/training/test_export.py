@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cxrcad.training.export import _lung_threshold
+from cxrcad.training.export import _lung_threshold, write_onnx
 
 
 def case(true: np.ndarray | None, **maps: np.ndarray) -> tuple[SimpleNamespace, SimpleNamespace]:
@@ -29,3 +29,17 @@ def test_without_lung_maps_or_masks_there_is_none_to_choose():
     some = np.ones((8, 8), np.float32)
     assert _lung_threshold([case(some > 0, nodule=some), case(None, lung=some)]) is None
     assert _lung_threshold([]) is None
+
+
+def test_ctrl_c_inside_the_exporter_is_no_fault_of_the_network(tmp_path, monkeypatch):
+    import torch
+
+    def stopped(*arguments, **options):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise RuntimeError("Failed to export the model with torch.export") from error
+
+    monkeypatch.setattr(torch.onnx, "export", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write_onnx(torch.nn.Conv2d(1, 2, 1), ("nodule",), 8, tmp_path / "model.onnx")
