@@ -77,20 +77,21 @@ def render_overlay(
     font = ImageFont.load_default(TEXT_SIZE)
     reported = [item for item in findings if threshold is None or item.score >= threshold]
     below = [item for item in findings if threshold is not None and item.score < threshold]
+    labels = []  # after all boxes, so that none hides a score
     for group, colour, width in ((below, BELOW, 1), (reported, REPORTED, 2)):
         for finding in reversed(group):  # the best on top
-            _draw_finding(draw, finding, zoom, (colour, width), font)
+            place = _draw_box(draw, finding, zoom, colour, width)
+            labels.append((f"{finding.score:.2f}", place, colour, width))
+    for text, place, colour, width in labels:
+        _draw_label(draw, text, place, (colour, width), font)
     for nodule in truth:
         _draw_truth(draw, nodule, radiograph.spacing_mm, zoom)
     _draw_legend(draw, _legend(reported, below, truth, threshold), font)
     return picture
 
 
-def _draw_finding(
-    draw: ImageDraw, finding: Finding, zoom: float, style: tuple[tuple[int, int, int], int], font: Any
-) -> None:
-    """A box about the finding, its score above it, else below it, else inside, where there is room."""
-    colour, width = style
+def _draw_box(draw: ImageDraw, finding: Finding, zoom: float, colour: tuple[int, int, int], width: int) -> Box:
+    """A box about the finding; where it stands on the overlay."""
     cols, rows = draw.im.size
     margin = width + 1
     box = _scaled(finding.box_px, zoom)
@@ -98,10 +99,16 @@ def _draw_finding(
     y0, y1 = (min(max(y, 1), rows - 2) for y in (box.y0 - margin, box.y1 + margin))
     draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=SHADOW, width=width + 2)
     draw.rectangle((x0, y0, x1, y1), outline=colour, width=width)
-    text = f"{finding.score:.2f}"
+    return Box(x0, y0, x1, y1)
+
+
+def _draw_label(draw: ImageDraw, text: str, box: Box, style: tuple[tuple[int, int, int], int], font: Any) -> None:
+    """The score above its box, else below it, else inside, where there is room."""
+    colour, width = style
+    cols, rows = draw.im.size
     label_cols, label_rows = _label_size(draw, text, font)
-    x = min(max(x0 - 1, 1), cols - label_cols - 1)
-    above, below, inside = y0 - label_rows - 2, y1 + 3, y0 + width + 2
+    x = min(max(box.x0 - 1, 1), cols - label_cols - 1)
+    above, below, inside = box.y0 - label_rows - 2, box.y1 + 3, box.y0 + width + 2
     y = above if above >= 1 else below if below + label_rows < rows else inside
     _draw_text(draw, (x, y), text, colour, font)
 

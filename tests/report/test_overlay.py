@@ -97,6 +97,16 @@ def test_a_finding_at_the_edge_keeps_its_score_in_the_picture(box: Box) -> None:
     assert max(rows.max(), cols.max()) <= 1022
 
 
+def test_no_box_hides_a_score() -> None:
+    """The better finding's frame runs where the other's score stands: its digits are the same as without it."""
+    low, high = finding(0.4, Box(400, 400, 500, 500)), finding(0.9, Box(300, 388, 520, 392))
+    region = (slice(383, 394), slice(400, 420))
+    alone = np.asarray(render_overlay(radiograph(1024, 1024), [low]))[region]
+    both = np.asarray(render_overlay(radiograph(1024, 1024), [high, low]))[region]
+    assert len(np.unique(alone.reshape(-1, 3), axis=0)) > 2, "digits stand here"
+    np.testing.assert_array_equal(alone, both)
+
+
 def test_the_legend_stands_in_the_corner() -> None:
     picture = np.asarray(render_overlay(radiograph(1024, 1024), [], truth=[Nodule(500.0, 300.0)]))
     assert (picture[-50:, :200] == REPORTED).all(axis=2).any()
