@@ -234,11 +234,11 @@ def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
 
 def test_the_module_runs_as_the_command_does(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "cxrcad", "info", "nowhere"],
+        [sys.executable, "-m", "cxrcad", "info", "nowhere.png"],
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: nowhere: there is no such file; check the path\n"
+    assert done.stderr == "Error: nowhere.png: there is no such file; check the path\n"
 
 
 def test_every_command_of_the_table_is_a_command():
