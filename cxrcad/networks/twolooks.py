@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cxrcad.networks.blocks import InputChannels, check_input
 
-__all__ = ["PATCH", "STRIDE", "PatchClassifier", "TwoLooks", "nodule_logit"]
+__all__ = ["PATCH", "STRIDE", "PatchClassifier", "TwoLooks", "first_of", "nodule_logit"]
 
 PATCH = 69
 """Side of the patch that one judgement sees, pixels; 48 mm of a chest on a grid of 512."""
@@ -102,6 +102,11 @@ class TwoLooks(nn.Module):
     def second_look(self, x: Tensor) -> Tensor:
         """The second look's logit of a nodule, (B, 1, H, W)."""
         return _moved(_enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE))
+
+
+def first_of(network: nn.Module) -> nn.Module:
+    """The first look of a network that has two, else the network itself."""
+    return network.first if isinstance(network, TwoLooks) else network
 
 
 def nodule_logit(outputs: dict[str, Tensor]) -> Tensor:

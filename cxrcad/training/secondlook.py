@@ -25,7 +25,7 @@ from cxrcad.inference.bundle import Bundle
 from cxrcad.inference.findings import find
 from cxrcad.jobs import Progress, write_json
 from cxrcad.networks.registry import build_network
-from cxrcad.networks.twolooks import TwoLooks, nodule_logit
+from cxrcad.networks.twolooks import TwoLooks, first_of, nodule_logit
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Sample, load_samples, make_source
@@ -60,7 +60,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     torch.manual_seed(config.seed)
     network = build_network(config.network, config.grid.side)
     assert isinstance(network, TwoLooks)
-    network.first.load_state_dict(load_network(first.folder).state_dict())
+    network.first.load_state_dict(first_of(load_network(first.folder)).state_dict())
     if second is not None:
         config = replace(config, second=replace(config.second, second_init=str(second.folder)))
         network.second.load_state_dict(_two_looks(second).second.state_dict())
@@ -108,12 +108,13 @@ def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
     if config.init is None:
         raise UsageError("--look needs a first look: name a model, or a run, with --init")
     bundle = start_model(config.init, "--init", dataset, split)
-    wanted = to_dict(replace(config.network, look=False, halve=True))
-    own = {name: bundle.card["network"].get(name, wanted[name]) for name in wanted}
+    card = bundle.card["network"]
+    wanted = {name: value for name, value in to_dict(config.network).items() if name not in ("look", "halve")}
+    differing = [name for name, value in wanted.items() if card.get(name, value) != value]
     side = config.grid.side // 2 if config.network.halve else config.grid.side
-    if own != wanted or bundle.grid.side != side:
-        differing = [name for name in wanted if own[name] != wanted[name]]
-        theirs = ", ".join([f"side {bundle.grid.side}", *(f"{name} {own[name]}" for name in differing)])
+    own_side = bundle.grid.side // 2 if card.get("look") and card.get("halve", True) else bundle.grid.side
+    if differing or own_side != side:
+        theirs = ", ".join([f"side {own_side}", *(f"{name} {card[name]}" for name in differing)])
         ours = ", ".join([f"side {side}", *(f"{name} {wanted[name]}" for name in differing)])
         raise TrainingError(
             f"--init {config.init}: has {theirs}, and this training's first look {ours}; give the settings that its "

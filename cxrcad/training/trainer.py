@@ -28,6 +28,7 @@ from cxrcad.inference.findings import find
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.jobs import Progress, Silent, write_json
 from cxrcad.networks.registry import build_network
+from cxrcad.networks.twolooks import first_of
 from cxrcad.training.augment import augment
 from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
 from cxrcad.training.device import Backend, channels_last, open_backend
@@ -111,9 +112,9 @@ def train_fold(
 
 
 def _start_from(network: nn.Module, first: Bundle, name: str) -> None:
-    """Load the model's weights into `network`. Raises TrainingError, ModelError."""
+    """Load the model's weights into `network`; of two looks the first one's. Raises TrainingError, ModelError."""
     try:
-        network.load_state_dict(load_network(first.folder).state_dict())
+        network.load_state_dict(first_of(load_network(first.folder)).state_dict())
     except RuntimeError:
         raise TrainingError(
             f"--init {name}: its weights do not fit this network; give the --network, --norm, --tasks and --channels "

@@ -110,6 +110,18 @@ def test_a_second_look_is_taken_over_beside_another_first_look_and_only_weighed(
     assert training["second_init"]["sha256"] == load_bundle(second / "fold1" / "model").sha256
 
 
+def test_a_two_look_model_is_fine_tuned_look_by_look(tiny_data, first, second, tmp_path):
+    """Its first look goes on alone, then its second one beside that."""
+    alone = first_look(tiny_data, tmp_path / "alone", init=str(second), max_steps=1, learning_rate=0.0)
+    before, after = (load_file(run / "fold1" / "model" / "model.safetensors") for run in (first, alone))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    both = second_look(tiny_data, tmp_path / "both", alone, second_init=str(second), max_steps=0)
+    again = second_look(tiny_data, tmp_path / "again", second, second_init=str(second), max_steps=0)
+    weights = [load_file(run / "fold1" / "model" / "model.safetensors") for run in (both, again, second)]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert all(np.array_equal(weights[0][name], weights[2][name]) for name in weights[0] if name != "share")
+
+
 def test_a_second_look_of_another_kind_is_refused(tiny_data, first, tmp_path):
     with pytest.raises(TrainingError, match=r"--second-init .* is no two-look model of side 64 and channels raw,local"):
         second_look(tiny_data, tmp_path / "run", first, second_init=str(first))
