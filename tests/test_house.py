@@ -252,7 +252,7 @@ def test_public_things_have_docstrings() -> None:
 
 
 def test_a_setting_has_its_default_in_config_only() -> None:
-    """A number that is a setting's default stands in config.py; a signature elsewhere takes it without one."""
+    """A number that is a setting's default stands in config; a signature elsewhere takes it without one."""
     names = {item.name for kind in ALL_CONFIGS for item in settings_of(kind)}
 
     def defaults(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
