@@ -60,7 +60,7 @@ def main() -> None:
 
     def learn(batch: Batch, number: int) -> None:
         generator = torch.Generator().manual_seed(number)
-        images, masks = augment(batch.images, batch.masks, config.augment, np.random.default_rng(number), generator)
+        images, masks = augment(batch.images, batch.masks.float(), config.augment, np.random.default_rng(number), generator)
         outputs = network(images.contiguous(memory_format=torch.channels_last))
         losses = [
             weighted_cross_entropy(logits, masks[:, place].long(), 0.0, 4.0, 0.0)
@@ -71,10 +71,10 @@ def main() -> None:
         optimizer.step()
 
     def drawn(number: int) -> Batch:
-        return plain.draw(number, np.random.default_rng(number))
+        return plain.draw(number)
 
     without = seconds(drawn, given.repeats)
-    inserted = seconds(lambda number: inserting.draw(number, np.random.default_rng(number)), given.repeats)
+    inserted = seconds(inserting.draw, given.repeats)
     step = seconds(lambda number: learn(drawn(number), number), given.repeats)
     name = config.network.network
     print(f"{name}, side {config.grid.side}, {given.threads} threads, up to {config.augment.simulate_count} nodules")

@@ -70,6 +70,12 @@ class TrainConfig:
     device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting("auto", "auto: bf16 autocast where it pays", choices=("auto", "fp32", "bf16"))
     threads: int | None = setting(None, "CPU threads (default: torch's)", low=1)
+    workers: int | None = setting(
+        None,
+        "processes that draw training images ahead of the steps (default: none; with CUDA one a core, at most 4)",
+        low=0,
+        high=64,
+    )
     runs: Path = setting(Path("runs"), "folder of the runs")
     run: Path | None = setting(None, "the run's folder (default: a new one in the folder of the runs)")
     resume: bool = setting(False, "go on from the last checkpoint of --run, else of the newest run, with its settings")

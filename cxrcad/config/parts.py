@@ -116,6 +116,11 @@ class NetworkConfig:
     skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")
     look: bool = setting(False, "a second look beside the network: every place judged as the middle of a patch")
     halve: bool = setting(True, "with --look, the network works at half the side")
+    patch: int = setting(
+        69,
+        "side of the patch that the second look judges, pixels: 69, nine layers; or 97, twelve",
+        choices=("69", "97"),
+    )
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,9 @@ class AugmentConfig:
     gamma: float = setting(0.0, "largest change of log2(gamma)", low=0, high=2)
     gaussian_noise: float = setting(
         0.02, "largest standard deviation of the Gaussian noise, part of the range", low=0, high=0.5
+    )
+    blur: float = setting(
+        0.0, "largest standard deviation of a Gaussian blur of half of the images, pixels", low=0, high=10
     )
     poisson_counts: float = setting(500.0, "fewest counts at full brightness of the Poisson noise; 0 for none", low=0)
     simulate: Path | None = setting(

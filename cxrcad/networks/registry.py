@@ -37,7 +37,7 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
     channels = tuple(name.strip() for name in config.channels.split(",") if name.strip())
     if config.look:
         times = 2 if config.halve else 1
-        return TwoLooks(build_network(replace(config, look=False), side // times), channels, side, times)
+        return TwoLooks(build_network(replace(config, look=False), side // times), channels, side, times, config.patch)
     if config.network in ("mo-segnet", "u-net"):
         aspp = config.aspp and config.network == "mo-segnet"
         rows = mo_segnet_rows(tasks=tasks, norm=config.norm, aspp=aspp, skips=config.skips)

@@ -15,31 +15,34 @@ from torch.nn import functional
 
 from cxrcad.networks.blocks import InputChannels, check_input
 
-__all__ = ["PATCH", "STRIDE", "PatchClassifier", "TwoLooks", "first_of", "nodule_logit"]
-
-PATCH = 69
-"""Side of the patch that one judgement sees, pixels; 48 mm of a chest on a grid of 512."""
+__all__ = ["LAYERS", "STRIDE", "PatchClassifier", "TwoLooks", "first_of", "nodule_logit"]
 
 STRIDE = 4
 """Distance of the places that are judged in a whole image, pixels."""
 
-LAYERS = ((16, 1), (24, 2), (32, 1), (48, 2), (64, 1), (64, 1), (96, 2), (96, 1), (128, 1))
-"""Width and stride of each 3x3 convolution; no padding, so that a patch and a place of an image are one thing."""
-
-DENSE_FROM = 6
-"""The layer whose stride becomes a dilation in a whole image: places then lie 4 pixels apart instead of 8."""
+LAYERS = {
+    69: ((16, 1), (24, 2), (32, 1), (48, 2), (64, 1), (64, 1), (96, 2), (96, 1), (128, 1)),
+    97: (
+        *((24, 1), (32, 2), (48, 1), (48, 1), (64, 2), (80, 1)),
+        *((80, 1), (80, 1), (112, 2), (112, 1), (144, 1), (144, 1)),
+    ),
+}
+"""Width and stride of each 3x3 convolution, by the side of the patch that one judgement sees: 48 or 67 mm of a chest on
+a grid of 512. No padding, so that a patch and a place of an image are one thing; the third and last stride becomes a
+dilation in a whole image: places then lie 4 pixels apart instead of 8."""
 
 
 class PatchClassifier(nn.Module):
-    """A nodule in the middle? Patches (N, C, 69, 69) -> (N,) logits; `judge_all` gives an image's (B, H/4, W/4).
+    """A nodule in the middle? Patches (N, C, P, P) -> (N,) logits; `judge_all` gives an image's (B, H/4, W/4).
 
     Batch norm throughout: patches come by the hundred, and in use its running statistics count.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, patch: int) -> None:
         super().__init__()
+        self.patch, self.strides = patch, [stride for _, stride in LAYERS[patch]]
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
-        for width, _ in LAYERS:
+        for width, _ in LAYERS[patch]:
             self.convs.append(nn.Conv2d(channels, width, 3, bias=False))
             self.norms.append(nn.BatchNorm2d(width))
             channels = width
@@ -47,18 +50,19 @@ class PatchClassifier(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         x = patches
-        for place, (_, stride) in enumerate(LAYERS):
+        for place, stride in enumerate(self.strides):
             x = self._layer(place, x, stride, 1)
         logits: Tensor = self.last(functional.dropout(x, 0.2, self.training))
         return logits[:, 0, 0, 0]
 
     def judge_all(self, image: Tensor) -> Tensor:
         """The logits of the patches about pixels 2, 6, 10 ... of (B, C, H, W), sides multiples of 4; edges repeated."""
-        half = PATCH // 2
+        half = self.patch // 2
+        dense_from = len(self.strides) - 1 - self.strides[::-1].index(2)
         x = functional.pad(image, (half - 2, half + 2, half - 2, half + 2), mode="replicate")
         dilation = 1
-        for place, (_, stride) in enumerate(LAYERS):
-            dense = place >= DENSE_FROM
+        for place, stride in enumerate(self.strides):
+            dense = place >= dense_from
             x = self._layer(place, x, 1 if dense else stride, dilation)
             dilation *= stride if dense else 1
         logits: Tensor = self.last(x)
@@ -78,13 +82,13 @@ class TwoLooks(nn.Module):
 
     share: Tensor
 
-    def __init__(self, first: nn.Module, channels: tuple[str, ...], side: int, times: int) -> None:
+    def __init__(self, first: nn.Module, channels: tuple[str, ...], side: int, times: int, patch: int) -> None:
         super().__init__()
         self.times = times
         self.multiple = times * int(getattr(first, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module)
         self.first = first
         self.inputs = InputChannels(channels, side)
-        self.second = PatchClassifier(len(channels))
+        self.second = PatchClassifier(len(channels), patch)
         self.register_buffer("share", torch.tensor(0.5))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ NONE = "none"
 
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
-    *("device", "threads", "precision", "runs", "run", "resume"),
+    *("device", "threads", "workers", "precision", "runs", "run", "resume"),
 )
 """Settings that may be given anew with --resume; every other one would make it another training."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,16 @@ from cxrcad.core import TrainingError
 
 __all__ = ["Backend", "channels_last", "check_device", "open_backend"]
 
+MOST_WORKERS = 4  # that draw images beside a GPU where nobody says how many
+
 
 @dataclass(frozen=True, eq=False)
 class Backend:
-    """An opened device. `precision` is fp32 or bf16 (autocast; weights stay float32)."""
+    """An opened device. `precision` is fp32 or bf16 (autocast; weights stay float32); `workers` draw images for it."""
 
     fabric: Any
     precision: str
+    workers: int
 
     @property
     def device(self) -> torch.device:
@@ -64,7 +68,9 @@ def open_backend(config: TrainConfig) -> Backend:
     fabric = Fabric(
         accelerator="cuda" if cuda else "cpu", devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
     )
-    return Backend(fabric, precision)
+    torch.backends.cudnn.benchmark = cuda  # training images are of one size
+    workers = min(MOST_WORKERS, os.cpu_count() or 1) if cuda else 0
+    return Backend(fabric, precision, workers if config.workers is None else config.workers)
 
 
 def _precision_that_pays(cuda: bool) -> str:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from cxrcad.config import AugmentConfig, TrainConfig
 from cxrcad.core import Case, TrainingError
+from cxrcad.datasets import jsrt
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, load_projections, placement_zones
 from cxrcad.datasets.truth import lung_mask, truth_mask
 from cxrcad.imaging.preprocess import Geometry, to_grid
 
-__all__ = ["Batch", "Sample", "Source", "load_samples", "make_source"]
+__all__ = ["Batch", "Sample", "Source", "drawn_ahead", "load_samples", "make_source"]
+
+T = TypeVar("T")
 
 PROJECTIONS = 1500  # of CT nodules, or of those from formulas, that a training draws from
 
@@ -44,11 +48,15 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one step sees. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2, H, W) nodule and lung; `has_lung` (B,)."""
+    """What one step sees. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2, H, W) bool, nodule and lung.
+
+    `has_lung` (B,) bool; `rng` is the step's, for what is still to be drawn.
+    """
 
     images: Tensor
     masks: Tensor
     has_lung: Tensor
+    rng: np.random.Generator
 
 
 def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> tuple[Sample, ...]:
@@ -81,20 +89,18 @@ class Source:
         """Steps that show each sample once."""
         return -(-len(self.samples) // self.batch)
 
-    def draw(self, step: int, rng: np.random.Generator) -> Batch:
-        """The batch of `step` (0-based): the epoch's permutation decides the samples, `rng` what is projected in."""
+    def draw(self, step: int) -> Batch:
+        """The batch of `step` (0-based): the epoch's permutation decides the samples, seed and step all else."""
+        rng = np.random.default_rng([self.seed, step])
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.samples))
         drawn = [self._one(int(i), step, rng) for i in order[place * self.batch : (place + 1) * self.batch]]
-        shapes = {image.shape for image, _ in drawn}
-        if len(shapes) > 1:
-            raise TrainingError(f"images of one batch differ in size on the model's grid ({shapes}); use --batch 1")
         images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
-        masks = torch.from_numpy(np.stack([mask for _, mask in drawn])).float()
+        masks = torch.from_numpy(np.stack([mask for _, mask in drawn]))
         has_lung = torch.tensor(
             [self.samples[int(i)].lung is not None for i in order[place * self.batch :][: self.batch]]
         )
-        return Batch(images, masks, has_lung)
+        return Batch(images, masks, has_lung, rng)
 
     def _one(self, index: int, step: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         sample, zones = self.samples[index], self.zones[index]
@@ -109,11 +115,19 @@ class Source:
         return image, np.stack([nodules, lung])
 
 
-def make_source(samples: tuple[Sample, ...], config: TrainConfig, dataset: Dataset, training: Sequence[str]) -> Source:
+def make_source(
+    samples: tuple[Sample, ...], config: TrainConfig, dataset: jsrt.Dataset, training: Sequence[str]
+) -> Source:
     """A Source over `samples`; with --simulate, projections of the CT series that no case outside `training` holds.
 
-    Raises DataError for a file of CT nodules that cannot be read.
+    Raises DataError for a file of CT nodules that cannot be read, TrainingError for images that are not of one size
+    where several make a batch.
     """
+    shapes = sorted({sample.image.shape for sample in samples})
+    if config.batch > 1 and len(shapes) > 1 and not config.network.look:
+        raise TrainingError(
+            f"training images differ in size on the model's grid, as {shapes[0]} and {shapes[-1]}; use --batch 1"
+        )
     projections: tuple[Projection, ...] = ()
     zones: tuple[Zones | None, ...] = (None,) * len(samples)
     if config.augment.simulate is not None:
@@ -138,3 +152,30 @@ def make_source(samples: tuple[Sample, ...], config: TrainConfig, dataset: Datas
             None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung) for s in samples
         )
     return Source(samples, zones, projections, config.augment, config.batch, config.seed)
+
+
+def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Iterator[T]:
+    """What `draw` gives for the steps from `first` up to `last`, in order; `workers` processes draw ahead of them."""
+    if workers == 0 or first >= last:
+        return map(draw, range(first, last))
+    ahead: DataLoader[Any] = DataLoader(
+        _Steps(draw, first, last), batch_size=None, num_workers=workers, prefetch_factor=4, collate_fn=_as_it_is
+    )
+    return iter(ahead)
+
+
+class _Steps(Dataset[T]):
+    """`draw` of each step, for a DataLoader's processes."""
+
+    def __init__(self, draw: Callable[[int], T], first: int, last: int) -> None:
+        self.draw, self.steps = draw, range(first, last)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, place: int) -> T:
+        return self.draw(self.steps[place])
+
+
+def _as_it_is(drawn: T) -> T:
+    return drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,10 +15,10 @@ from cxrcad.config import TrainConfig
 from cxrcad.datasets.hardware import draw_hardware
 from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, insert_shams
 from cxrcad.networks.blocks import InputChannels
-from cxrcad.networks.twolooks import PATCH
+from cxrcad.training.augment import expose
 from cxrcad.training.loader import Sample
 
-__all__ = ["Ground", "PatchSource", "make_grounds", "peaks"]
+__all__ = ["Ground", "PatchSource", "Places", "cut", "make_grounds", "peaks"]
 
 POSITIVE_SHARE = 0.3  # of an image's patches that show a nodule
 OFF_CENTRE_PX = (1.5, 3.0)  # how far from a nodule's middle it is still one: half its radius, within these
@@ -26,6 +26,7 @@ CLEAR_PX = 3.5  # a patch whose middle is nearer than this to a nodule's edge is
 RING_PX = (5.0, 14.0)  # beside a nodule's edge, where its neighbourhood is no nodule
 THORAX_PX = 8  # beyond the lung fields, and all between them
 SQUEEZE = 0.07  # largest log2 of a change of scale along one axis alone
+SPARE = 8  # times the places that are wanted are drawn anywhere: most of a small image may show nodules
 PEAKS, PEAK_DISTANCE_PX = 33, 11  # look-alikes kept of an image
 
 Points = NDArray[np.float64]
@@ -61,21 +62,36 @@ def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tu
 
 
 @dataclass(frozen=True, eq=False)
+class Places:
+    """What one step's patches are cut from, and where: `batch` images (H, W) float32, 0-1, with `patches` places each.
+
+    `matrices` (batch, patches, 2, 3) take a patch's pixels, as `affine_grid` has them, to its image's; `labels`
+    (batch x patches,), 1 for a nodule; `rng` is the step's, for what is still to be drawn.
+    """
+
+    images: tuple[Tensor, ...]
+    matrices: Tensor
+    labels: Tensor
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True, eq=False)
 class PatchSource:
     """Grounds, what is projected into them, and the settings that say how patches are drawn and changed."""
 
     grounds: tuple[Ground, ...]
     projections: tuple[Projection, ...]
-    inputs: InputChannels
     config: TrainConfig
 
-    def draw(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Patches (N, C, 69, 69) and labels (N,), 1 for a nodule, of `batch` images drawn by `rng`."""
+    def draw(self, step: int) -> Places:
+        """The places of `step` (0-based), in `batch` images; seed and step decide them, and the look-alikes."""
+        rng = np.random.default_rng([self.config.seed, step])
         chosen = rng.integers(len(self.grounds), size=self.config.batch)
         drawn = [self._one(self.grounds[int(index)], step, rng) for index in chosen]
-        return torch.cat([patches for patches, _ in drawn]), torch.cat([labels for _, labels in drawn])
+        images, matrices, labels = zip(*drawn, strict=True)
+        return Places(tuple(images), torch.stack(matrices), torch.cat(labels), rng)
 
-    def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.config.augment
         image = ground.sample.pixels
         nodules = ground.sample.nodules.copy()
@@ -90,12 +106,12 @@ class PatchSource:
             traces = np.concatenate([traces, things])
         truth = _nodules(nodules)
         with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.second.patches), rng)
-        without = self._without(ground, truth, traces, rng)[: self.config.second.patches - len(with_nodule)]
+        wanted = self.config.second.patches - len(with_nodule)
+        without = np.resize(self._without(ground, truth, traces, rng)[:wanted], (wanted, 2))
         points = np.concatenate([with_nodule, without])
         labels = torch.from_numpy(np.arange(len(points)) < len(with_nodule)).float()
-        with torch.no_grad():
-            channels = self.inputs(self._exposed(image, rng))
-            return _cut(channels, points, self.config, rng), labels
+        matrices = _matrices(points, image.shape, self.config, rng)
+        return torch.from_numpy(np.asarray(image, np.float32)), matrices, labels
 
     def _without(self, ground: Ground, truth: Points, traces: Points, rng: np.random.Generator) -> Points:
         """Places without a nodule, in the order in which they are wanted: traces, look-alikes, rings, any others."""
@@ -103,26 +119,11 @@ class PatchSource:
         hard = rng.permutation(ground.hard)[: wanted // 3]
         turn, away = rng.uniform(0, 2 * np.pi, len(truth)), rng.uniform(*RING_PX, len(truth))
         ring = truth[:, :2] + (truth[:, 2] + away)[:, None] * np.stack([np.sin(turn), np.cos(turn)], 1)
-        anywhere = rng.choice(ground.thorax, wanted)
+        anywhere = rng.choice(ground.thorax, SPARE * wanted)
         other = np.stack(np.divmod(anywhere, ground.sample.image.shape[1]), 1)
         found = np.concatenate([traces, hard, ring, other])
         found = found + rng.uniform(-1, 1, found.shape)
         return found[_apart(found, truth)]
-
-    def _exposed(self, image: NDArray[np.float32], rng: np.random.Generator) -> Tensor:
-        """The image (1, 1, H, W) with brightness, contrast, gamma, sharpness and noise changed."""
-        from scipy import ndimage
-
-        settings = self.config.augment
-        if not settings.augment:
-            return torch.from_numpy(image)[None, None]
-        contrast, brightness = rng.uniform(-settings.brightness, settings.brightness, 2) * (1, 0.5)
-        image = np.clip((image - 0.5) * (1 + contrast) + 0.5 + brightness, 0, 1)
-        image = image ** (2 ** rng.uniform(-settings.gamma, settings.gamma))
-        if rng.random() < 0.5:
-            image = ndimage.gaussian_filter(image, rng.uniform(0, 1))
-        noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(0, settings.gaussian_noise)
-        return torch.from_numpy(np.clip(image + noise, 0, 1).astype(np.float32))[None, None]
 
 
 def peaks(values: NDArray[np.float32], within: NDArray[np.int32], count: int) -> NDArray[np.int64]:
@@ -151,10 +152,12 @@ def _nodules(mask: NDArray[np.bool_]) -> Points:
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, np.ones((3, 3)))
-    which = np.arange(1, count + 1)
-    middle = np.array(ndimage.center_of_mass(mask, labels, which)).reshape(count, 2)
-    area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    return np.column_stack([middle, np.sqrt(area / np.pi)])
+    nodules = np.zeros((count, 3))
+    for place, window in enumerate(ndimage.find_objects(labels)):
+        rows, cols = np.nonzero(labels[window] == place + 1)
+        middle = rows.mean() + window[0].start, cols.mean() + window[1].start
+        nodules[place] = *middle, np.sqrt(len(rows) / np.pi)
+    return nodules
 
 
 def _about(truth: Points, count: int, rng: np.random.Generator) -> Points:
@@ -172,25 +175,48 @@ def _apart(points: Points, truth: Points) -> NDArray[np.bool_]:
     return np.asarray((away > CLEAR_PX).all(1))
 
 
-def _cut(channels: Tensor, points: Points, config: TrainConfig, rng: np.random.Generator) -> Tensor:
-    """Patches about `points` (row, column) of `channels` (1, C, H, W), each turned, scaled and maybe mirrored."""
+def _matrices(points: Points, shape: Sequence[int], config: TrainConfig, rng: np.random.Generator) -> Tensor:
+    """(n, 2, 3) for `affine_grid`: a patch about each of `points` (row, column), turned, scaled and maybe mirrored."""
     settings, count = config.augment, len(points)
-    if not settings.augment:
-        settings = replace(settings, rotate_degrees=0, zoom=0, mirror=False)
-    height, width = channels.shape[2:]
-    limit = np.deg2rad(settings.rotate_degrees)
+    on = float(settings.augment)
+    limit = np.deg2rad(settings.rotate_degrees) * on
     angle = rng.uniform(-limit, limit, count)
-    scale = np.exp2(
-        rng.uniform(-settings.zoom, settings.zoom, (count, 1))
-        + rng.uniform(-1, 1, (count, 2)) * SQUEEZE * settings.augment
-    )
-    mirror = rng.choice((-1.0, 1.0), count) if settings.mirror else np.ones(count)
+    zoom = rng.uniform(-settings.zoom, settings.zoom, (count, 1)) + rng.uniform(-1, 1, (count, 2)) * SQUEEZE
+    mirror = rng.choice((-1.0, 1.0), count) if settings.mirror and on else np.ones(count)
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(count, 2, 2)
-    turn = turn * scale[:, None, :] * np.stack([mirror, np.ones(count)], 1)[:, None, :]
-    half = np.array([width - 1, height - 1]) / 2  # grid_sample measures from the middle, in these
-    matrix = np.concatenate([turn * (PATCH // 2) / half[:, None], (points[:, ::-1] / half - 1)[:, :, None]], 2)
-    size = [count, channels.shape[1], PATCH, PATCH]
-    grid = functional.affine_grid(torch.from_numpy(matrix.astype(np.float32)), size, align_corners=True)
-    return functional.grid_sample(
-        channels.expand(count, -1, -1, -1), grid, mode="bilinear", padding_mode="border", align_corners=True
-    )
+    turn = turn * np.exp2(zoom * on)[:, None, :] * np.stack([mirror, np.ones(count)], 1)[:, None, :]
+    half = (np.array(shape)[::-1] - 1) / 2  # grid_sample measures from the middle, in these
+    moved = (points[:, ::-1] / half - 1)[:, :, None]
+    matrix = np.concatenate([turn * (config.network.patch // 2) / half[:, None], moved], 2)
+    return torch.from_numpy(matrix.astype(np.float32))
+
+
+@torch.no_grad()
+def cut(
+    places: Places, inputs: InputChannels, config: TrainConfig, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """The patches (batch x patches, C, P, P) of `places`, cut on `device` from the channels of the exposed images.
+
+    Images of one size are exposed and cut together. `generator` (on the device) decides the noise.
+    """
+    parts: dict[int, Tensor] = {}
+    side = config.network.patch
+    for shape in sorted({image.shape for image in places.images}):
+        chosen = [place for place, image in enumerate(places.images) if image.shape == shape]
+        images = torch.stack([places.images[place] for place in chosen])[:, None].to(device)
+        if config.augment.augment:
+            images = expose(images, config.augment, places.rng, generator)
+        channels = inputs(images)
+        matrices = places.matrices[chosen].to(device)
+        count, kinds = matrices.shape[1], channels.shape[1]
+        grid = functional.affine_grid(matrices.flatten(0, 1), [len(chosen) * count, 1, side, side], align_corners=True)
+        cut_out = functional.grid_sample(
+            channels,
+            grid.reshape(len(chosen), count * side, side, 2),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=True,
+        )
+        patches = cut_out.reshape(len(chosen), kinds, count, side, side).transpose(1, 2)
+        parts |= dict(zip(chosen, patches, strict=True))
+    return torch.cat([parts[place] for place in sorted(parts)])

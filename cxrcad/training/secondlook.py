@@ -28,8 +28,8 @@ from cxrcad.networks.registry import build_network
 from cxrcad.networks.twolooks import TwoLooks, first_of, nodule_logit
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
-from cxrcad.training.loader import Sample, load_samples, make_source
-from cxrcad.training.patches import Ground, PatchSource, make_grounds
+from cxrcad.training.loader import Sample, drawn_ahead, load_samples, make_source
+from cxrcad.training.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.starts import start_model
 from cxrcad.training.trainer import CHECKPOINT, State, follow, learning_rate, new_state, total_steps
 
@@ -69,7 +69,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     source = make_source(load_samples(chosen, config, network.multiple), config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, network.multiple)
-    patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, network.inputs, config)
+    patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, config)
     if not patches.grounds:
         raise TrainingError("no training case has a lung mask, and a second look is trained in and about the lungs")
     total = total_steps(config, source)
@@ -154,26 +154,29 @@ def _run(
 ) -> None:
     config = patches.config
     started, before = time.monotonic(), state.seconds
-    minings = {round(total * (turn + 1) / (config.second.minings + 1)) for turn in range(config.second.minings)}
-    while state.step < total:
-        loss = _step(state, patches, total, config, backend)
-        if not np.isfinite(loss):
-            raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
-        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-        state.step += 1
-        if state.step in minings:
-            state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
-            _mine(network, patches.grounds, backend)
-        state.seconds = before + time.monotonic() - started
-        progress.step(state.step, state.loss_sum / state.loss_steps)
-        if state.step % config.checkpoint_steps == 0 or state.step == total:
-            state.save(folder / CHECKPOINT, hard=[ground.hard.round(1).tolist() for ground in patches.grounds])
+    turns = config.second.minings
+    minings = sorted({round(total * (turn + 1) / (turns + 1)) for turn in range(turns)})
+    for last in [*(step for step in minings if step > state.step), total]:  # look-alikes stay the same in between
+        for places in drawn_ahead(patches.draw, state.step, last, backend.workers):
+            loss = _step(state, places, network, total, config, backend)
+            if not np.isfinite(loss):
+                raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
+            state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+            state.step += 1
+            if state.step in minings:
+                state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
+                _mine(network, patches.grounds, backend)
+            state.seconds = before + time.monotonic() - started
+            progress.step(state.step, state.loss_sum / state.loss_steps)
+            if state.step % config.checkpoint_steps == 0 or state.step == total:
+                state.save(folder / CHECKPOINT, hard=[ground.hard.round(1).tolist() for ground in patches.grounds])
 
 
-def _step(state: State, patches: PatchSource, total: int, config: TrainConfig, backend: Backend) -> float:
-    rng = np.random.default_rng([config.seed, state.step])
-    torch.manual_seed(int(rng.integers(2**62)))  # dropout
-    images, labels = (tensor.to(backend.device) for tensor in patches.draw(state.step, rng))
+def _step(state: State, places: Places, network: TwoLooks, total: int, config: TrainConfig, backend: Backend) -> float:
+    generator = torch.Generator(backend.device).manual_seed(int(places.rng.integers(2**62)))
+    torch.manual_seed(int(places.rng.integers(2**62)))  # dropout
+    images = cut(places, network.inputs, config, generator, backend.device)
+    labels = places.labels.to(backend.device)
     state.network.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, state.step, total)

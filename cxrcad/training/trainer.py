@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import Finding, TrainingError
@@ -33,7 +34,7 @@ from cxrcad.training.augment import augment
 from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
-from cxrcad.training.loader import Batch, Sample, Source, load_samples, make_source
+from cxrcad.training.loader import Batch, Sample, Source, drawn_ahead, load_samples, make_source
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
 from cxrcad.training.starts import start_model
 
@@ -141,8 +142,8 @@ def _run(
     progress: Progress,
 ) -> None:
     started, before = time.monotonic(), state.seconds
-    while state.step < total:
-        loss = _step(state, source, total, config, backend)
+    for batch in drawn_ahead(source.draw, state.step, total, backend.workers):
+        loss = _step(state, batch, total, config, backend)
         if not np.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate or --max-class-weight")
         state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
@@ -173,13 +174,11 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     return rate
 
 
-def _step(state: State, source: Source, total: int, config: TrainConfig, backend: Backend) -> float:
-    rng = np.random.default_rng([config.seed, state.step])
-    generator = torch.Generator(backend.device).manual_seed(int(rng.integers(2**62)))
-    batch = source.draw(state.step, rng)
-    images, masks = batch.images.to(backend.device), batch.masks.to(backend.device)
+def _step(state: State, batch: Batch, total: int, config: TrainConfig, backend: Backend) -> float:
+    generator = torch.Generator(backend.device).manual_seed(int(batch.rng.integers(2**62)))
+    images, masks = batch.images.to(backend.device), batch.masks.to(backend.device).float()
     if config.augment.augment:
-        images, masks = augment(images, masks, config.augment, rng, generator)
+        images, masks = augment(images, masks, config.augment, batch.rng, generator)
     state.network.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, state.step, total)
@@ -206,10 +205,11 @@ def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: Tra
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move weights and statistics: average = decay x average + (1 - decay) x network."""
-    for kept, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(now, 1 - decay)
-        else:
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    floating = [(kept, now) for kept, now in pairs if kept.dtype.is_floating_point]
+    get_ema_multi_avg_fn(decay)([kept for kept, _ in floating], [now for _, now in floating], None)
+    for kept, now in pairs:
+        if not kept.dtype.is_floating_point:
             kept.copy_(now)
 
 

@@ -7,24 +7,24 @@ from torch.nn import functional
 
 from cxrcad.config import NetworkConfig, build
 from cxrcad.networks.registry import build_network
-from cxrcad.networks.twolooks import PATCH, STRIDE, PatchClassifier, TwoLooks
+from cxrcad.networks.twolooks import LAYERS, STRIDE, PatchClassifier, TwoLooks
 
 
-@pytest.fixture(scope="module")
-def classifier() -> PatchClassifier:
+@pytest.fixture(scope="module", params=LAYERS)
+def classifier(request) -> PatchClassifier:
     torch.manual_seed(0)
-    made = PatchClassifier(3)
+    made = PatchClassifier(3, request.param)
     for _ in range(3):  # running statistics of their own
-        made(torch.rand(16, 3, PATCH, PATCH))
+        made(torch.rand(16, 3, made.patch, made.patch))
     return made.eval()
 
 
-@pytest.mark.parametrize(("row", "col"), [(9, 10), (14, 21), (20, 9)])
+@pytest.mark.parametrize(("row", "col"), [(12, 13), (14, 21), (19, 12)])
 def test_a_place_of_an_image_is_judged_as_the_patch_about_it(classifier, row, col):
     image = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         places = classifier.judge_all(image)
-        y, x, half = STRIDE * row + 2, STRIDE * col + 2, PATCH // 2
+        y, x, half = STRIDE * row + 2, STRIDE * col + 2, classifier.patch // 2
         patch = image[:, :, y - half : y + half + 1, x - half : x + half + 1]
         alone = classifier(patch)
     assert places.shape == (1, 32, 40)
@@ -33,9 +33,9 @@ def test_a_place_of_an_image_is_judged_as_the_patch_about_it(classifier, row, co
 
 def test_at_the_edge_the_image_goes_on_as_its_last_pixels(classifier):
     image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(4))
-    half = PATCH // 2
+    half, side = classifier.patch // 2, classifier.patch
     with torch.inference_mode():
-        corner = functional.pad(image, (half, half, half, half), mode="replicate")[:, :, 2 : 2 + PATCH, 2 : 2 + PATCH]
+        corner = functional.pad(image, (half, half, half, half), mode="replicate")[:, :, 2 : 2 + side, 2 : 2 + side]
         assert float(classifier(corner)) == pytest.approx(float(classifier.judge_all(image)[0, 0, 0]), abs=1e-4)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from cxrcad.config import TrainConfig, build
@@ -11,12 +12,11 @@ from cxrcad.core import Case
 from cxrcad.datasets.simulate import Projection, Zones
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.blocks import InputChannels
-from cxrcad.networks.twolooks import PATCH
 from cxrcad.training.loader import Sample
-from cxrcad.training.patches import Ground, PatchSource, make_grounds, peaks
+from cxrcad.training.patches import Ground, PatchSource, cut, make_grounds, peaks
 
 SIDE = 160
-STILL = {"rotate_degrees": 0, "zoom": 0, "brightness": 0, "gamma": 0, "gaussian_noise": 0}
+STILL = {"rotate_degrees": 0, "zoom": 0, "brightness": 0, "gamma": 0, "gaussian_noise": 0, "poisson_counts": 0}
 
 
 def sample(nodule_at: tuple[int, int] | None = (80, 60)) -> Sample:
@@ -39,36 +39,62 @@ def zones(one: Sample) -> Zones:
 def source(*samples: Sample, projections: tuple[Projection, ...] = (), **values) -> PatchSource:
     config = build(TrainConfig, {"look": True, "batch": 2, "patches": 20, **STILL, **values})
     grounds = make_grounds(samples, [zones(one) for one in samples])
-    return PatchSource(grounds, projections, InputChannels(("raw",), SIDE), config)
+    return PatchSource(grounds, projections, config)
+
+
+def patches(drawn: PatchSource, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The raw patches of a step, and their labels."""
+    places, generator = drawn.draw(step), torch.Generator().manual_seed(step)
+    return cut(places, InputChannels(("raw",), SIDE), drawn.config, generator, torch.device("cpu")), places.labels
 
 
 def middles(patches: torch.Tensor) -> np.ndarray:
     """Mean level, 0-1, of the 3 x 3 pixels in each patch's middle; raw channels are (level - 0.5) x 4."""
-    half = PATCH // 2
+    half = patches.shape[2] // 2
     return patches[:, 0, half - 1 : half + 2, half - 1 : half + 2].mean((1, 2)).numpy() / 4 + 0.5
 
 
-def test_a_patch_labelled_nodule_has_one_in_its_middle_and_no_other_has():
-    drawn = source(sample())
-    patches, labels = drawn.draw(0, np.random.default_rng(0))
-    assert patches.shape == (40, 1, PATCH, PATCH)
+@pytest.mark.parametrize("side", [69, 97])
+def test_a_patch_labelled_nodule_has_one_in_its_middle_and_no_other_has(side):
+    drawn = source(sample(), patch=side)
+    seen, labels = patches(drawn, 0)
+    assert seen.shape == (40, 1, side, side)
     assert labels.sum() == 2 * 6  # 0.3 of 20, of two images
-    level = middles(patches)
+    level = middles(seen)
     assert level[labels == 1].min() > 0.8
     assert level[labels == 0].max() < 0.62
 
 
 def test_an_image_without_a_nodule_gives_patches_without():
-    _, labels = source(sample(None)).draw(0, np.random.default_rng(0))
+    labels = source(sample(None)).draw(0).labels
     assert len(labels) == 40
     assert labels.sum() == 0
 
 
 def test_the_same_draw_twice_is_the_same_and_another_is_not():
-    drawn = source(sample(), brightness=0.2, gaussian_noise=0.02, zoom=0.2, rotate_degrees=20)
-    first, again, other = (drawn.draw(3, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
+    drawn = source(sample(), brightness=0.2, gaussian_noise=0.02, blur=1, zoom=0.2, rotate_degrees=20)
+    first, again, other = (patches(drawn, step)[0] for step in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_images_of_several_sizes_give_patches_in_their_order():
+    """Patches are cut by size; each comes where its image and its labels are."""
+    small, large = sample(), sample()
+    larger = np.pad(np.full((20, 20), 255, np.uint8), ((0, 0), (0, 0)))
+    large = replace(
+        large,
+        image=np.pad(large.image, ((0, 20), (0, 20)), constant_values=int(larger[0, 0])),
+        nodules=np.pad(large.nodules, ((0, 20), (0, 20))),
+        lung=np.pad(large.lung, ((0, 20), (0, 20))),
+    )
+    drawn = source(small, large, batch=6)
+    seen, labels = patches(drawn, 0)
+    sizes = [image.shape[0] for image in drawn.draw(0).images]
+    assert set(sizes) == {SIDE, SIDE + 20}
+    assert sizes != sorted(sizes)
+    assert middles(seen)[labels == 1].min() > 0.8
+    assert middles(seen)[labels == 0].max() < 0.62
 
 
 def test_projected_nodules_are_nodules_and_shams_are_not():
@@ -76,9 +102,9 @@ def test_projected_nodules_are_nodules_and_shams_are_not():
     projection = Projection(disc.astype(np.float32), disc, "1.1")
     flat = replace(sample(None), image=np.full((SIDE, SIDE), 80, np.uint8))
     drawn = source(flat, projections=(projection,), simulate_count=1, simulate_easy=3.0, simulate_easy_steps=99)
-    patches, labels = drawn.draw(0, np.random.default_rng(1))
+    seen, labels = patches(drawn, 1)
     assert labels.sum() == 12
-    level = middles(patches)
+    level = middles(seen)
     assert level[labels == 1].min() > 80 / 255 + 0.05
     assert np.abs(level[labels == 0] - 80 / 255).max() < 0.01
 
