@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cxrcad.config import TrainConfig, to_dict
+from cxrcad.config import NetworkConfig, TrainConfig, to_dict
 from cxrcad.core import Case, TrainingError, UsageError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
@@ -109,7 +109,7 @@ def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
         raise UsageError("--look needs a first look: name a model, or a run, with --init")
     bundle = start_model(config.init, "--init", dataset, split)
     card = bundle.card["network"]
-    wanted = {name: value for name, value in to_dict(config.network).items() if name not in ("look", "halve")}
+    wanted = {name: value for name, value in to_dict(config.network).items() if name not in ("look", "halve", "patch")}
     differing = [name for name, value in wanted.items() if card.get(name, value) != value]
     side = config.grid.side // 2 if config.network.halve else config.grid.side
     own_side = bundle.grid.side // 2 if card.get("look") and card.get("halve", True) else bundle.grid.side
@@ -128,11 +128,12 @@ def _second_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle 
     if name is None:
         return None
     bundle = start_model(name, "--second-init", dataset, split)
-    own = bundle.card["network"]
-    if not own.get("look") or own["channels"] != config.network.channels or bundle.grid.side != config.grid.side:
+    own, wanted, side = bundle.card["network"], config.network, config.grid.side
+    same = own["channels"] == wanted.channels and own.get("patch", NetworkConfig().patch) == wanted.patch
+    if not (own.get("look") and same and bundle.grid.side == side):
         raise TrainingError(
-            f"--second-init {name}: is no two-look model of side {config.grid.side} and channels "
-            f"{config.network.channels}; name one, or leave it out"
+            f"--second-init {name}: is no two-look model of side {side}, channels {wanted.channels} and patch "
+            f"{wanted.patch}; name one, or leave it out"
         )
     return bundle
 
