@@ -60,7 +60,9 @@ def main() -> None:
 
     def learn(batch: Batch, number: int) -> None:
         generator = torch.Generator().manual_seed(number)
-        images, masks = augment(batch.images, batch.masks.float(), config.augment, np.random.default_rng(number), generator)
+        images, masks = augment(
+            batch.images, batch.masks.float(), config.augment, np.random.default_rng(number), generator
+        )
         outputs = network(images.contiguous(memory_format=torch.channels_last))
         losses = [
             weighted_cross_entropy(logits, masks[:, place].long(), 0.0, 4.0, 0.0)

@@ -124,7 +124,7 @@ def make_source(
     where several make a batch.
     """
     shapes = sorted({sample.image.shape for sample in samples})
-    if config.batch > 1 and len(shapes) > 1 and not config.network.look:
+    if config.batch > 1 and len(shapes) > 1:
         raise TrainingError(
             f"training images differ in size on the model's grid, as {shapes[0]} and {shapes[-1]}; use --batch 1"
         )

@@ -63,13 +63,14 @@ def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tu
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """What one step's patches are cut from, and where: `batch` images (H, W) float32, 0-1, with `patches` places each.
+    """What one step's patches are cut from, and where: `patches` places in each image.
 
-    `matrices` (batch, patches, 2, 3) take a patch's pixels, as `affine_grid` has them, to its image's; `labels`
-    (batch x patches,), 1 for a nodule; `rng` is the step's, for what is still to be drawn.
+    `images` (batch, 1, H, W) float32, 0-1; `matrices` (batch, patches, 2, 3) take a patch's pixels, as `affine_grid`
+    has them, to its image's; `labels` (batch x patches,), 1 for a nodule; `rng` is the step's, for what is still to be
+    drawn.
     """
 
-    images: tuple[Tensor, ...]
+    images: Tensor
     matrices: Tensor
     labels: Tensor
     rng: np.random.Generator
@@ -89,7 +90,7 @@ class PatchSource:
         chosen = rng.integers(len(self.grounds), size=self.config.batch)
         drawn = [self._one(self.grounds[int(index)], step, rng) for index in chosen]
         images, matrices, labels = zip(*drawn, strict=True)
-        return Places(tuple(images), torch.stack(matrices), torch.cat(labels), rng)
+        return Places(torch.stack(images)[:, None], torch.stack(matrices), torch.cat(labels), rng)
 
     def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.config.augment
@@ -197,26 +198,14 @@ def cut(
 ) -> Tensor:
     """The patches (batch x patches, C, P, P) of `places`, cut on `device` from the channels of the exposed images.
 
-    Images of one size are exposed and cut together. `generator` (on the device) decides the noise.
+    `generator` (on the device) decides the noise.
     """
-    parts: dict[int, Tensor] = {}
-    side = config.network.patch
-    for shape in sorted({image.shape for image in places.images}):
-        chosen = [place for place, image in enumerate(places.images) if image.shape == shape]
-        images = torch.stack([places.images[place] for place in chosen])[:, None].to(device)
-        if config.augment.augment:
-            images = expose(images, config.augment, places.rng, generator)
-        channels = inputs(images)
-        matrices = places.matrices[chosen].to(device)
-        count, kinds = matrices.shape[1], channels.shape[1]
-        grid = functional.affine_grid(matrices.flatten(0, 1), [len(chosen) * count, 1, side, side], align_corners=True)
-        cut_out = functional.grid_sample(
-            channels,
-            grid.reshape(len(chosen), count * side, side, 2),
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=True,
-        )
-        patches = cut_out.reshape(len(chosen), kinds, count, side, side).transpose(1, 2)
-        parts |= dict(zip(chosen, patches, strict=True))
-    return torch.cat([parts[place] for place in sorted(parts)])
+    images, matrices = places.images.to(device), places.matrices.to(device)
+    if config.augment.augment:
+        images = expose(images, config.augment, places.rng, generator)
+    channels = inputs(images)
+    (batch, count), side = matrices.shape[:2], config.network.patch
+    grid = functional.affine_grid(matrices.flatten(0, 1), [batch * count, 1, side, side], align_corners=True)
+    grid = grid.reshape(batch, count * side, side, 2)  # an image's patches, one below the other
+    patches = functional.grid_sample(channels, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return patches.reshape(batch, -1, count, side, side).transpose(1, 2).flatten(0, 1)

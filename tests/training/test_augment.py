@@ -6,7 +6,7 @@ import torch
 from cxrcad.config import AugmentConfig, build
 from cxrcad.training.augment import augment
 
-FIELDS = ["translate", "rotate_degrees", "zoom", "brightness", "gamma", "gaussian_noise", "poisson_counts"]
+FIELDS = ["translate", "rotate_degrees", "zoom", "brightness", "gamma", "blur", "gaussian_noise", "poisson_counts"]
 OFF = dict.fromkeys(FIELDS, 0)
 
 
@@ -87,3 +87,23 @@ def test_a_seed_repeats_the_change():
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert not torch.equal(first[0], run(images, masks, 4, **everything)[0])
+
+
+def test_about_half_of_the_images_are_blurred_each_by_its_own_gaussian():
+    """What is left of a spot's height tells its image's sigma; the blur keeps its mass."""
+    images = torch.zeros(40, 1, 33, 33)
+    images[:, :, 16, 16] = 1
+    out, _ = run(images, torch.zeros(40, 1, 33, 33), blur=2)
+    torch.testing.assert_close(out.sum((1, 2, 3)), torch.ones(40), atol=1e-4, rtol=0)
+    heights = out[:, 0, 16, 16]
+    sharp = heights > 0.999
+    assert 10 <= int(sharp.sum()) <= 30
+    sigma = (1 / (2 * torch.pi * heights[~sharp])).sqrt()
+    assert float(sigma.max()) < 2.05
+    assert len(sigma.round(decimals=4).unique()) == len(sigma)
+
+
+def test_noise_differs_from_image_to_image():
+    out, _ = run(torch.full((8, 1, 64, 64), 0.5), torch.zeros(8, 1, 64, 64), gaussian_noise=0.1)
+    spread = out.std((1, 2, 3))
+    assert float(spread.max()) > 2 * float(spread.min())

@@ -78,25 +78,6 @@ def test_the_same_draw_twice_is_the_same_and_another_is_not():
     assert not torch.equal(first, other)
 
 
-def test_images_of_several_sizes_give_patches_in_their_order():
-    """Patches are cut by size; each comes where its image and its labels are."""
-    small, large = sample(), sample()
-    larger = np.pad(np.full((20, 20), 255, np.uint8), ((0, 0), (0, 0)))
-    large = replace(
-        large,
-        image=np.pad(large.image, ((0, 20), (0, 20)), constant_values=int(larger[0, 0])),
-        nodules=np.pad(large.nodules, ((0, 20), (0, 20))),
-        lung=np.pad(large.lung, ((0, 20), (0, 20))),
-    )
-    drawn = source(small, large, batch=6)
-    seen, labels = patches(drawn, 0)
-    sizes = [image.shape[0] for image in drawn.draw(0).images]
-    assert set(sizes) == {SIDE, SIDE + 20}
-    assert sizes != sorted(sizes)
-    assert middles(seen)[labels == 1].min() > 0.8
-    assert middles(seen)[labels == 0].max() < 0.62
-
-
 def test_projected_nodules_are_nodules_and_shams_are_not():
     disc = np.hypot(*(np.mgrid[:17, :17] - 8)) <= 7
     projection = Projection(disc.astype(np.float32), disc, "1.1")

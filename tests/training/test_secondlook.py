@@ -123,7 +123,9 @@ def test_a_two_look_model_is_fine_tuned_look_by_look(tiny_data, first, second, t
 
 
 def test_a_second_look_of_another_kind_is_refused(tiny_data, first, tmp_path):
-    with pytest.raises(TrainingError, match=r"--second-init .* is no two-look model of side 64, channels raw,local and patch 69"):
+    with pytest.raises(
+        TrainingError, match=r"--second-init .* is no two-look model of side 64, channels raw,local and patch 69"
+    ):
         second_look(tiny_data, tmp_path / "run", first, second_init=str(first))
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from safetensors.numpy import load_file
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError
+from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.inference.bundle import load_bundle
 from cxrcad.training.crossval import train
+from cxrcad.training.loader import load_samples, make_source
 
 SMALL = {
     "side": 64, "fold": "1", "threads": 1, "precision": "fp32", "epochs": 2, "min_area_mm2": 30, "peak_distance_mm": 20,
@@ -231,3 +234,21 @@ def test_settings_that_a_training_has_no_use_for_are_named(tiny_data, tmp_path):
         "--lung-threshold is not used: a single-task network outlines no lungs",
         "--shams, --second-share not used: for a second look, and this training has none (--look)",
     ]
+
+
+def test_images_drawn_ahead_by_processes_give_the_same_weights(tiny_data, tmp_path):
+    values = {"simulate": "analytic", "batch": 2, "max_steps": 4, "normals": True}
+    runs = [tmp_path / str(workers) for workers in (0, 2)]
+    for run, workers in zip(runs, (0, 2), strict=True):
+        train(config(tiny_data, run, workers=workers, **values))
+    first, second = (load_file(run / "fold1" / "checkpoint.safetensors") for run in runs)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_batch_of_images_that_differ_in_size_is_refused(tiny_data, tmp_path):
+    own = config(tiny_data, tmp_path, batch=2)
+    one, *others = load_samples(read_jsrt(tiny_data).cases[:3], own, 16)
+    lower = replace(one, image=one.image[:32])
+    with pytest.raises(TrainingError, match=r"differ in size .*, as \(32, 64\) and \(64, 64\); use --batch 1"):
+        make_source((lower, *others), own, read_jsrt(tiny_data), ())
+    assert len(make_source((lower, *others), replace(own, batch=1), read_jsrt(tiny_data), ()).samples) == 3
