@@ -187,6 +187,9 @@ class ExportConfig:
     without_nodules: str | None = setting(
         None, "boxes.json of radiographs without a nodule, comma-separated: findings an image go into the card"
     )
+    held_out: Path | None = setting(
+        None, "run of the same recipe that held its folds out: its figures go into the card (model of --fold none)"
+    )
     overwrite: bool = setting(False, "replace the packaged model that the folder already holds")
 
 

@@ -15,7 +15,6 @@ from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
 from cxrcad.datasets.phantom import write_phantoms
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
-from cxrcad.evaluation.intervals import Interval
 from cxrcad.evaluation.records import read_matches
 from cxrcad.evaluation.segmentation import measured, read_segmentation
 from cxrcad.imaging.preprocess import to_grid
@@ -25,6 +24,7 @@ from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, 
 from cxrcad.jobs import write_atomically
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
 from cxrcad.training.failures import failures
+from cxrcad.training.outoffold import interval_words, out_of_fold
 from cxrcad.training.probes import negative_figures, probe_figures
 
 __all__ = ["card_text", "export_run"]
@@ -51,6 +51,9 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
         **negative_figures(_paths(config.without_nodules), source),
     }
     failed = failures(source.folder.parent, str(card["name"]))
+    if config.held_out is not None:
+        pooled, failed = out_of_fold(config.held_out, source)
+        card["figures"] |= pooled
     if failed is not None:
         card["failures"] = failed
     if config.sources is not None:
@@ -168,14 +171,9 @@ def _figures(source: Bundle, model: str) -> dict[str, Any]:
         figures[f"test cases of fold {area.fold}, lesion {source.lesion}"] = {
             "command": f"cxrcad evaluate {which} --data DATA",
             "images": len(area.images),
-            **{name: _with_interval(one) for name, one in found.items() if one.value is not None},
+            **{name: interval_words(one) for name, one in found.items() if one.value is not None},
         }
     return figures
-
-
-def _with_interval(one: Interval) -> str:
-    bracket = "" if one.low is None or one.high is None else f" [{one.low:.3f}, {one.high:.3f}]"
-    return f"{one.value:.3f}{bracket}"
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,20 +1,24 @@
 """A model trained on every case: its threshold and share come from a run that held cases out."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from cxrcad.config import EvaluateConfig, TrainConfig, build
+from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build
 from cxrcad.core import EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.evaluation.froc import best_f1_threshold
+from cxrcad.evaluation.intervals import bootstrap
+from cxrcad.evaluation.robustness import measure_robustness
 from cxrcad.evaluation.runs import score
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.bundle import load_bundle
 from cxrcad.training.crossval import train
+from cxrcad.training.outoffold import out_of_fold
 
 SHARED = {
     "threads": 1, "precision": "fp32", "norm": "group", "channels": "raw,local", "normals": True,
@@ -144,3 +148,51 @@ def test_a_resume_without_a_fold_goes_on_with_the_run_s_last(tiny_data, tmp_path
     (run / "fold3" / "model" / "card.json").unlink()
     train(build(TrainConfig, {"run": run, "resume": True}))
     assert (run / "fold3" / "model" / "card.json").is_file()
+
+
+def test_its_card_has_the_pooled_figures_of_the_folds_that_held_out(tiny_data, folds, every):
+    asked = build(EvaluateConfig, {"data": tiny_data, "run": folds, "protocol": "jsrt-247"})
+    results = score(asked)[0].results
+    figures, failed = out_of_fold(folds, load_bundle(every / "fold0" / "model"))
+    (title,) = (name for name in figures if "jsrt-247" in name)
+    told = figures[title]
+    assert title == "out of fold: test cases of folds 1, 2 of folds, protocol jsrt-247, hit rule center"
+    assert told["images"] == sum(len(result.matches) for result in results)
+    assert told["recall"].startswith(f"{bootstrap(results, 0, 0)['recall'].value:.3f} [")
+    assert sum(int(told[f"subtlety {n}"].split(" of ")[1].split(",")[0]) for n in range(1, 6)) == told["nodules"]
+    assert failed is None
+
+
+def test_a_fold_s_robustness_and_failures_are_named_as_the_fold_s(tiny_data, folds, every, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folds, run)
+    score(build(EvaluateConfig, {"data": tiny_data, "run": run, "protocol": "jsrt-247"}))
+    robustness = {
+        "model": run / "fold2",
+        "data": tiny_data,
+        "fold": "2",
+        "alterations": "inverted",
+        "out": run / "fold2",
+    }
+    measure_robustness(build(RobustnessConfig, {**robustness, "limit": 4, "resamples": 20}))
+    figures, failed = out_of_fold(run, load_bundle(every / "fold0" / "model"))
+    assert "altered radiographs, fold 2's model of run" in figures
+    assert failed is not None
+    assert failed["command"].startswith("cxrcad evaluate --model run/fold2 --fold 2")
+
+
+def test_out_of_fold_figures_need_folds_of_the_recipe_with_matches(tiny_data, folds, every, tmp_path):
+    bundle = load_bundle(every / "fold0" / "model")
+    with pytest.raises(UsageError, match="holds no finished fold; name the run that held its folds out"):
+        out_of_fold(every, bundle)
+    bare = tmp_path / "bare"
+    shutil.copytree(folds, bare)
+    for path in bare.glob("fold?/matches-*.json"):
+        path.unlink()
+    with pytest.raises(
+        UsageError, match=r"keep no matches of one protocol; run cxrcad evaluate --run .*bare --fold all"
+    ):
+        out_of_fold(bare, bundle)
+    other = trained(tiny_data, tmp_path / "other", **{**FIRST, "side": 48})
+    with pytest.raises(UsageError, match="fold 1 has another grid than the model; name a run of the same recipe"):
+        out_of_fold(other, bundle)
