@@ -25,11 +25,12 @@ def test_a_card_names_data_use_figures_and_the_images_of_its_training(bundle):
         assert source in text
     assert "Not a medical device" in card["intended_use"]
     assert len(bundle.training_images) == len(card["training"]["images"]) > 100
-    figures = [value for name, value in card["figures"].items() if name.startswith("test cases of fold")]
+    tested = ("test cases of fold", "out of fold: test cases of folds")
+    figures = [value for name, value in card["figures"].items() if name.startswith(tested)]
     assert figures
     for figure in figures:
         assert figure["hit_rule"]
-        assert 0 < figure["recall"] < 1
+        assert 0 < float(str(figure["recall"]).split()[0]) < 1
     assert card["parity"]["largest_difference"] < 1e-3
     size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     assert size < 20e6

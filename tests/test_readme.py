@@ -88,16 +88,16 @@ def none(faults: Iterator[str]) -> None:
 
 
 def write_stand_in(folder: Path) -> None:
-    """A package `cxrcad_models` whose mo-segnet-open finds whatever is bright: small, and always the same."""
+    """A package `cxrcad_models` whose deeplabv3plus-open finds whatever is bright: small, and always the same."""
     file = ROOT / "tests" / "inference" / "conftest.py"
     spec = importlib.util.spec_from_file_location("tiny_model", file)
     assert spec is not None
     assert spec.loader is not None
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
-    model = folder / "cxrcad_models" / "mo-segnet-open"
+    model = folder / "cxrcad_models" / "deeplabv3plus-open"
     tiny.write_onnx(model / "model.onnx")
-    write_card(model, tiny.tiny_card(name="mo-segnet-open"))
+    write_card(model, tiny.tiny_card(name="deeplabv3plus-open"))
     (folder / "cxrcad_models" / "__init__.py").touch()
 
 
@@ -150,7 +150,7 @@ def typed(reader: Path) -> Path:
 
 def test_the_readmes_commands_detect(typed: Path) -> None:
     identity, results, failures = read_boxes(typed / "boxes.json")
-    assert (identity.name, len(results), failures) == ("mo-segnet-open", 1, ())
+    assert (identity.name, len(results), failures) == ("deeplabv3plus-open", 1, ())
     assert identity.threshold == 0.3  # CXRCAD_THRESHOLD, of the last command that wrote the file
     _, every, _ = read_boxes(typed / "all.json")
     assert len(every[0].findings) > 0

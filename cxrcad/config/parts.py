@@ -153,6 +153,9 @@ class AugmentConfig:
         0.0, "largest standard deviation of a Gaussian blur of half of the images, pixels", low=0, high=10
     )
     poisson_counts: float = setting(500.0, "fewest counts at full brightness of the Poisson noise; 0 for none", low=0)
+    hardware: float = setting(
+        0.0, "part of the images with electrodes, rings and letters drawn over them, that are no nodules", low=0, high=1
+    )
     simulate: Path | None = setting(
         None, "CT nodules (.npz), or analytic, to project into training images as they are drawn"
     )
@@ -168,9 +171,6 @@ class SecondLookConfig:
     patches: int = setting(32, "patches cut from each image that is drawn", low=8, high=256)
     analytic_share: float = setting(0.0, "part of the projected nodules that come from formulas", low=0, high=0.9)
     shams: int = setting(2, "pieces of background inserted into each image, that are no nodules", low=0, high=10)
-    hardware: float = setting(
-        0.0, "part of the images with electrodes, rings and letters drawn over them", low=0, high=1
-    )
     second_init: str | None = setting(
         None, "two-look model, or run, whose second look is the start of this one (default: random weights)"
     )

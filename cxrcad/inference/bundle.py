@@ -33,7 +33,7 @@ SCHEMA = "cxrcad/model/1"
 CARD_NAME = "card.json"
 ONNX_NAME = "model.onnx"
 WEIGHTS_NAME = "model.safetensors"
-DEFAULT_MODEL = "mo-segnet-open"
+DEFAULT_MODEL = "deeplabv3plus-open"
 RUN_FOLDER = "model"
 """The subfolder of a run's fold that holds its packaged model."""
 
@@ -95,7 +95,7 @@ def check_lesion(bundle: Bundle, lesion: str) -> None:
 
 
 def resolve_model(name_or_path: str | Path | None = None, lesion: str | None = None) -> Bundle:
-    """The packaged model of that name, in that folder or of that run's fold; `mo-segnet-open` when None.
+    """The packaged model of that name, in that folder or of that run's fold; DEFAULT_MODEL when None.
 
     A name that is packaged goes before a folder of the same name in the working folder (write ./NAME for that). Where
     `lesion` is given, None is the first packaged model that is made for it, and any other one is refused.

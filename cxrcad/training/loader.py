@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from cxrcad.config import AugmentConfig, TrainConfig
 from cxrcad.core import Case, TrainingError
 from cxrcad.datasets import jsrt
+from cxrcad.datasets.hardware import draw_hardware
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, load_projections, placement_zones
@@ -111,6 +112,8 @@ class Source:
             easy = 1 + (config.simulate_easy - 1) * max(0.0, 1 - step / config.simulate_easy_steps)
             count = int(rng.integers(0, config.simulate_count + 1))
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
+        if rng.random() < self.augment.hardware:
+            image, _ = draw_hardware(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
 

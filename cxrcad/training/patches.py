@@ -102,7 +102,7 @@ class PatchSource:
         traces = insert_shams(
             image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng
         )
-        if rng.random() < self.config.second.hardware:
+        if rng.random() < settings.hardware:
             image, things = draw_hardware(image, rng)
             traces = np.concatenate([traces, things])
         truth = _nodules(nodules)
