@@ -252,3 +252,14 @@ def test_a_batch_of_images_that_differ_in_size_is_refused(tiny_data, tmp_path):
     with pytest.raises(TrainingError, match=r"differ in size .*, as \(32, 64\) and \(64, 64\); use --batch 1"):
         make_source((lower, *others), own, read_jsrt(tiny_data), ())
     assert len(make_source((lower, *others), replace(own, batch=1), read_jsrt(tiny_data), ()).samples) == 3
+
+
+def test_hardware_is_drawn_over_a_part_of_the_images_and_into_no_mask(tiny_data, tmp_path):
+    own = config(tiny_data, tmp_path, hardware=0.5)
+    dataset = read_jsrt(tiny_data)
+    source = make_source(load_samples(dataset.cases[:8], own, 16), own, dataset, ())
+    bare = replace(source, augment=replace(own.augment, hardware=0.0))
+    drawn, plain = ([one.draw(step) for step in range(8)] for one in (source, bare))
+    changed = [not bool((a.images == b.images).all()) for a, b in zip(drawn, plain, strict=True)]
+    assert 1 <= sum(changed) <= 7
+    assert all(bool((a.masks == b.masks).all()) for a, b in zip(drawn, plain, strict=True))
