@@ -15,12 +15,12 @@ from cxrcad.evaluation.published import PAPER_ROWS, PaperRow
 
 __all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "fitted", "profile_file", "resolved", "run_name"]
 
-NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "runs", "run", "resume", "checkpoint_steps")
+NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_steps")
 """Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
 
 ADDED = (
     *("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings"),
-    *("second_share", "threshold_from", "train_share", "lung_threshold", "width"),
+    *("second_share", "threshold_from", "train_share", "lung_threshold", "width", "blur", "patch"),
 )
 """Settings that came after the first trainings were named: in the name only where they are not the default."""
 
