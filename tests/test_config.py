@@ -275,8 +275,10 @@ def values_of(kind: type) -> st.SearchStrategy[dict[str, Any]]:
             int: st.integers(int(low), int(max(high, low))),
             float: st.floats(low, max(high, low)),
             Path: text.map(Path),
-            str: st.sampled_from(item.choices) if item.choices else text,
+            str: text,
         }[item.type]
+        if item.choices:
+            allowed = st.sampled_from([item.type(choice) for choice in item.choices])
         return st.none() | allowed if item.optional else allowed
 
     return st.fixed_dictionaries({}, optional={item.name: value(item) for item in settings_of(kind)})
@@ -301,7 +303,7 @@ def test_the_saved_config_is_a_config_file(tmp_path: Path) -> None:
 def test_to_dict_holds_plain_values_by_name() -> None:
     assert to_dict(PhantomConfig()) == {name: getattr(PhantomConfig(), name) for name in to_dict(PhantomConfig())}
     defaults = {"name": None, "fold": "all", "data": None, "compare": 3, "sources": None, "overwrite": False}
-    assert to_dict(ExportConfig()) == {**defaults, "without_nodules": None}
+    assert to_dict(ExportConfig()) == {**defaults, "held_out": None, "without_nodules": None}
     assert to_dict(EvaluateConfig())["runs"] == "runs"
     assert to_dict(dataclasses.replace(TrainConfig(), network=NetworkConfig(norm="group")))["norm"] == "group"
 
