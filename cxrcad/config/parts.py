@@ -137,7 +137,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes to a training image, on the device, to image and masks together."""
+    """Random changes to a training image and its masks; nodules and hardware are drawn in before, augmented or not."""
 
     augment: bool = setting(True, "augment training images")
     translate: float = setting(0.05, "largest shift, part of the side", low=0, high=0.5)

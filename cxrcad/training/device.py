@@ -68,7 +68,7 @@ def open_backend(config: TrainConfig) -> Backend:
     fabric = Fabric(
         accelerator="cuda" if cuda else "cpu", devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
     )
-    torch.backends.cudnn.benchmark = cuda  # training images are of one size
+    torch.backends.cudnn.benchmark = cuda  # it pays where images are of one size, as JSRT's are
     workers = min(MOST_WORKERS, os.cpu_count() or 1) if cuda else 0
     return Backend(fabric, precision, workers if config.workers is None else config.workers)
 
