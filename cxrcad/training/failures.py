@@ -27,6 +27,7 @@ def failures(fold: Path, model: str) -> dict[str, Any] | None:
     wrong = _false_positives(result)
     return {
         "command": f"cxrcad evaluate --model {model} --fold {terms.fold} --protocol {terms.protocol} --data DATA",
+        "threshold": terms.model.threshold,
         "missed": _missed(result),
         "nodules": counts.tp + counts.fn,
         "false_positives": wrong[:MOST],

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import ScoringConfig
-from cxrcad.core import ModelError, UsageError
+from cxrcad.config import NetworkConfig, ScoringConfig, to_dict
+from cxrcad.core import ModelError, UsageError, counted
 from cxrcad.evaluation.intervals import Interval, bootstrap
 from cxrcad.evaluation.records import FoldResult, read_matches
 from cxrcad.evaluation.runs import folds_of_run
@@ -18,7 +18,6 @@ from cxrcad.training.probes import probe_figures
 
 __all__ = ["interval_words", "out_of_fold"]
 
-RECIPE = ("network", "grid", "lesion")  # what cards of one recipe say alike
 KIND = "subtlety"
 
 
@@ -34,7 +33,7 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
         raise UsageError(f"--held-out {run}: holds no finished fold; name the run that held its folds out")
     bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in folds}
     for fold, bundle in bundles.items():
-        differing = [part for part in RECIPE if bundle.card.get(part) != source.card.get(part)]
+        differing = [part for part, value in _recipe(bundle).items() if value != _recipe(source)[part]]
         if differing:
             raise UsageError(
                 f"--held-out {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
@@ -64,6 +63,12 @@ def interval_words(one: Interval) -> str:
     return f"{one.value:.3f}{bracket}"
 
 
+def _recipe(bundle: Bundle) -> dict[str, Any]:
+    """What models of one recipe have alike; settings that came after a card have their defaults."""
+    network = {**to_dict(NetworkConfig()), **bundle.card["network"]}
+    return {"network": network, "grid": bundle.card["grid"], "lesion": bundle.lesion}
+
+
 def _kept(run: Path, fold: int) -> list[Path]:
     return sorted((run / f"fold{fold}").glob("matches-*.json"))
 
@@ -74,13 +79,20 @@ def _pooled(results: Sequence[FoldResult], bundles: dict[int, Bundle], run: Path
             raise ModelError(
                 f"{run / f'fold{fold}'}: its matches are of another model; run cxrcad evaluate --run {run} --fold all"
             )
+        if result.trained_on:
+            raise ModelError(
+                f"{run / f'fold{fold}'}: scored {counted(len(result.trained_on), 'image')} that it was trained on "
+                f"({result.trained_on[0]}); name the data that the run was trained on"
+            )
     terms, scoring = results[0].terms, ScoringConfig()
+    images = "" if terms.images is None else f", images {terms.images}"
     found = bootstrap(results, scoring.resamples, scoring.bootstrap_seed)
     title = f"out of fold: test cases of folds {', '.join(map(str, bundles))} of {run.name}, protocol {terms.protocol}"
     return {
-        f"{title}, hit rule {terms.rule.kind}": {
+        f"{title}{images}, hit rule {terms.rule.kind}": {
             "command": f"cxrcad evaluate --run {run.name} --fold all --protocol {terms.protocol} --hit-rule "
-            f"{terms.rule.kind} --data DATA, and froc with the same",
+            f"{terms.rule.kind} --data DATA{images.replace(', images', ' --images')}, and froc with the same",
+            "threshold": "each fold's own",
             "each image": "scored by the model of the fold that held it out, never by this one",
             "hit_rule": terms.rule.describe(),
             "images": sum(len(result.matches) for result in results),

@@ -119,7 +119,8 @@ def card_text(card: Mapping[str, Any]) -> str:
 def _failures(failed: Mapping[str, Any]) -> list[str]:
     """The card's section on what the model gets wrong."""
     wrong, missed = failed["false_positives"], failed["missed"]
-    lines = ["", "## Failures at the threshold", "", f"`{failed['command']}` draws them.", ""]
+    limit = f" of {failed['threshold']:.4g}" if "threshold" in failed else ""  # cards from before name none
+    lines = ["", f"## Failures at the threshold{limit}", "", f"`{failed['command']}` draws them.", ""]
     lines += [f"Missed, {len(missed)} of {counted(failed['nodules'], 'nodule')}, most obvious first:", ""]
     lines += [f"- {line}" for line in missed or ["none"]]
     shown = f", the {len(wrong)} with the highest scores" if len(wrong) < failed["false_positives_in_all"] else ""

@@ -51,6 +51,7 @@ def test_missed_nodules_come_most_obvious_first_and_false_positives_highest_firs
     failed = failures(tmp_path, "packed")
     assert failed == {
         "command": "cxrcad evaluate --model packed --fold 3 --protocol jsrt-247 --data DATA",
+        "threshold": 0.5,
         "missed": [
             "B: 18 mm, subtlety 5; its candidate has 0.30",
             "B: 8 mm, subtlety 2; no candidate on it",
@@ -63,7 +64,7 @@ def test_missed_nodules_come_most_obvious_first_and_false_positives_highest_firs
         "false_positives_in_all": 2,
     }
     text = card_text({**CARD, "failures": failed})
-    assert "## Failures at the threshold\n\n`cxrcad evaluate --model packed" in text
+    assert "## Failures at the threshold of 0.5\n\n`cxrcad evaluate --model packed" in text
     assert "Missed, 2 of 3 nodules, most obvious first:\n\n- B: 18 mm, subtlety 5; its candidate has 0.30\n" in text
     assert "False positives, 2:\n\n- N (without a nodule): 0.80" in text
 
