@@ -29,6 +29,11 @@ class Interval:
     low: float | None = None
     high: float | None = None
 
+    def __str__(self) -> str:
+        """A defined figure of 0-1, as "0.443 [0.370, 0.516]"."""
+        bracket = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}{bracket}"
+
 
 @dataclass(frozen=True)
 class Comparison:

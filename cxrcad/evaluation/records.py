@@ -153,6 +153,18 @@ def terms_lines(terms: Terms) -> tuple[str, str]:
     return line, terms.rule.describe()
 
 
+def terms_words(terms: Terms) -> str:
+    """What tells evaluations of the same cases apart: "protocol paper, hit rule center", and images where chosen."""
+    images = f", images {terms.images}" if terms.images else ""
+    return f"protocol {terms.protocol}{images}, hit rule {terms.rule.kind}"
+
+
+def terms_flags(terms: Terms) -> str:
+    """The options of `cxrcad evaluate` that give these terms."""
+    images = f" --images {terms.images}" if terms.images else ""
+    return f"--protocol {terms.protocol}{images} --hit-rule {terms.rule.kind} --data DATA"
+
+
 def scope(results: Sequence[FoldResult]) -> str:
     """How much these folds hold: "folds 1, 2: 62 images, 62 nodules". Raises EvaluationError as `pooled_matches`."""
     matches = pooled_matches(results)

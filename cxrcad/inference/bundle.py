@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad import __version__
-from cxrcad.config import LESIONS, FindConfig, GridConfig, build, to_dict
+from cxrcad.config import LESIONS, FindConfig, GridConfig, NetworkConfig, build, to_dict
 from cxrcad.core import ModelError, UsageError
 from cxrcad.jobs import read_json, sha256_of, write_json
 
@@ -66,6 +66,11 @@ class Bundle:
     def lesion(self) -> str:
         """What its first task marks, and its findings are called; a card that does not say so is of nodules."""
         return str(self.card.get("lesion", LESIONS[0]))
+
+    @property
+    def network(self) -> NetworkConfig:
+        """Its network's settings; those that came after the card have their defaults. Raises UsageError."""
+        return build(NetworkConfig, self.card.get("network", {}), str(self.folder))
 
     @property
     def training_images(self) -> frozenset[str]:

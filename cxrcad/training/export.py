@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrcad import config as settings
-from cxrcad.config import LESIONS, FindConfig, NetworkConfig, TrainConfig
+from cxrcad.config import LESIONS, FindConfig, TrainConfig
 from cxrcad.core import ModelError
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
@@ -112,7 +112,7 @@ def load_network(folder: Path) -> nn.Module:
     from safetensors.torch import load_file
 
     bundle = load_bundle(folder)
-    network = build_network(settings.build(NetworkConfig, bundle.card["network"], str(folder)), bundle.grid.side)
+    network = build_network(bundle.network, bundle.grid.side)
     try:
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:

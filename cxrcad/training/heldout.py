@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cxrcad.config import EvaluateConfig, NetworkConfig, ScoringConfig, TrainConfig, to_dict
+from cxrcad.config import EvaluateConfig, ScoringConfig, TrainConfig, to_dict
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE
 from cxrcad.evaluation.froc import best_f1_threshold
@@ -77,12 +77,7 @@ def _what_lacks(run: Path) -> str:
 def _check_alike(bundle: Bundle, config: TrainConfig, name: str) -> None:
     """Raise TrainingError where the model's scores are not those that this training's network will give."""
     mine = {**to_dict(config.network), **to_dict(config.grid), "normals": config.normals}
-    known = {
-        **to_dict(NetworkConfig()),
-        **bundle.card["network"],
-        **bundle.card["grid"],
-        **bundle.card["training"]["config"],
-    }
+    known = {**to_dict(bundle.network), **to_dict(bundle.grid), **bundle.card["training"]["config"]}
     differing = [one for one, value in mine.items() if one in known and known[one] != value]
     if differing:
         theirs = ", ".join(f"{one} {known[one]}" for one in differing)

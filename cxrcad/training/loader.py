@@ -161,24 +161,15 @@ def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -
     """What `draw` gives for the steps from `first` up to `last`, in order; `workers` processes draw ahead of them."""
     if workers == 0 or first >= last:
         return map(draw, range(first, last))
-    ahead: DataLoader[Any] = DataLoader(
-        _Steps(draw, first, last), batch_size=None, num_workers=workers, prefetch_factor=4, collate_fn=_as_it_is
-    )
+    ahead: DataLoader[Any] = DataLoader(_Steps(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
     return iter(ahead)
 
 
 class _Steps(Dataset[T]):
     """`draw` of each step, for a DataLoader's processes."""
 
-    def __init__(self, draw: Callable[[int], T], first: int, last: int) -> None:
-        self.draw, self.steps = draw, range(first, last)
+    def __init__(self, draw: Callable[[int], T]) -> None:
+        self.draw = draw
 
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __getitem__(self, place: int) -> T:
-        return self.draw(self.steps[place])
-
-
-def _as_it_is(drawn: T) -> T:
-    return drawn
+    def __getitem__(self, step: int) -> T:
+        return self.draw(step)

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import NetworkConfig, ScoringConfig, to_dict
+from cxrcad.config import ScoringConfig
 from cxrcad.core import ModelError, UsageError, counted
-from cxrcad.evaluation.intervals import Interval, bootstrap
-from cxrcad.evaluation.records import FoldResult, read_matches
+from cxrcad.evaluation.intervals import bootstrap
+from cxrcad.evaluation.records import FoldResult, read_matches, terms_flags, terms_words
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.strata import STRATUM_RATES, Stratum, strata
 from cxrcad.inference.bundle import Bundle, load_bundle
 from cxrcad.training.failures import failures
 from cxrcad.training.probes import probe_figures
 
-__all__ = ["interval_words", "out_of_fold"]
+__all__ = ["out_of_fold"]
 
+RECIPE = ("network", "grid", "lesion")  # what models of one recipe have alike
 KIND = "subtlety"
 
 
@@ -33,7 +34,7 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
         raise UsageError(f"--held-out {run}: holds no finished fold; name the run that held its folds out")
     bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in folds}
     for fold, bundle in bundles.items():
-        differing = [part for part, value in _recipe(bundle).items() if value != _recipe(source)[part]]
+        differing = [part for part in RECIPE if getattr(bundle, part) != getattr(source, part)]
         if differing:
             raise UsageError(
                 f"--held-out {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
@@ -57,18 +58,6 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     return figures, failed
 
 
-def interval_words(one: Interval) -> str:
-    """A figure of 0-1 with its interval."""
-    bracket = "" if one.low is None or one.high is None else f" [{one.low:.3f}, {one.high:.3f}]"
-    return f"{one.value:.3f}{bracket}"
-
-
-def _recipe(bundle: Bundle) -> dict[str, Any]:
-    """What models of one recipe have alike; settings that came after a card have their defaults."""
-    network = {**to_dict(NetworkConfig()), **bundle.card["network"]}
-    return {"network": network, "grid": bundle.card["grid"], "lesion": bundle.lesion}
-
-
 def _kept(run: Path, fold: int) -> list[Path]:
     return sorted((run / f"fold{fold}").glob("matches-*.json"))
 
@@ -85,19 +74,17 @@ def _pooled(results: Sequence[FoldResult], bundles: dict[int, Bundle], run: Path
                 f"({result.trained_on[0]}); name the data that the run was trained on"
             )
     terms, scoring = results[0].terms, ScoringConfig()
-    images = "" if terms.images is None else f", images {terms.images}"
     found = bootstrap(results, scoring.resamples, scoring.bootstrap_seed)
-    title = f"out of fold: test cases of folds {', '.join(map(str, bundles))} of {run.name}, protocol {terms.protocol}"
+    title = f"out of fold: test cases of folds {', '.join(map(str, bundles))} of {run.name}, {terms_words(terms)}"
     return {
-        f"{title}{images}, hit rule {terms.rule.kind}": {
-            "command": f"cxrcad evaluate --run {run.name} --fold all --protocol {terms.protocol} --hit-rule "
-            f"{terms.rule.kind} --data DATA{images.replace(', images', ' --images')}, and froc with the same",
+        title: {
+            "command": f"cxrcad evaluate --run {run.name} --fold all {terms_flags(terms)}, and froc with the same",
             "threshold": "each fold's own",
             "each image": "scored by the model of the fold that held it out, never by this one",
             "hit_rule": terms.rule.describe(),
             "images": sum(len(result.matches) for result in results),
             "nodules": sum(match.n_nodules for result in results for match in result.matches),
-            **{name: interval_words(one) for name, one in found.items() if one.value is not None},
+            **{name: str(one) for name, one in found.items() if one.value is not None},
             **{f"{KIND} {one.name}": _stratum(one) for one in strata(results) if one.kind == KIND},
         }
     }

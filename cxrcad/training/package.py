@@ -15,7 +15,7 @@ from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
 from cxrcad.datasets.phantom import write_phantoms
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
-from cxrcad.evaluation.records import read_matches
+from cxrcad.evaluation.records import read_matches, terms_flags, terms_words
 from cxrcad.evaluation.segmentation import measured, read_segmentation
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
@@ -24,7 +24,7 @@ from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, 
 from cxrcad.jobs import write_atomically
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
 from cxrcad.training.failures import failures
-from cxrcad.training.outoffold import interval_words, out_of_fold
+from cxrcad.training.outoffold import out_of_fold
 from cxrcad.training.probes import negative_figures, probe_figures
 
 __all__ = ["card_text", "export_run"]
@@ -50,8 +50,9 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
         **probe_figures(source.folder.parent, source, str(card["name"])),
         **negative_figures(_paths(config.without_nodules), source),
     }
-    failed = failures(source.folder.parent, str(card["name"]))
-    if config.held_out is not None:
+    if config.held_out is None:
+        failed = failures(source.folder.parent, str(card["name"]))
+    else:
         pooled, failed = out_of_fold(config.held_out, source)
         card["figures"] |= pooled
     if failed is not None:
@@ -148,9 +149,9 @@ def _figures(source: Bundle, model: str) -> dict[str, Any]:
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
         terms = result.terms
-        figures[f"test cases of fold {terms.fold}, protocol {terms.protocol}, hit rule {terms.rule.kind}"] = {
-            "command": f"cxrcad evaluate --model {model} --fold {terms.fold} --protocol {terms.protocol} "
-            f"--hit-rule {terms.rule.kind} --data DATA, and froc with the same",
+        figures[f"test cases of fold {terms.fold}, {terms_words(terms)}"] = {
+            "command": f"cxrcad evaluate --model {model} --fold {terms.fold} {terms_flags(terms)}, "
+            "and froc with the same",
             "hit_rule": terms.rule.describe(),
             "images": counts.n_images,
             "nodules": counts.tp + counts.fn,
@@ -172,7 +173,7 @@ def _figures(source: Bundle, model: str) -> dict[str, Any]:
         figures[f"test cases of fold {area.fold}, lesion {source.lesion}"] = {
             "command": f"cxrcad evaluate {which} --data DATA",
             "images": len(area.images),
-            **{name: interval_words(one) for name, one in found.items() if one.value is not None},
+            **{name: str(one) for name, one in found.items() if one.value is not None},
         }
     return figures
 

@@ -112,7 +112,7 @@ class PatchSource:
         points = np.concatenate([with_nodule, without])
         labels = torch.from_numpy(np.arange(len(points)) < len(with_nodule)).float()
         matrices = _matrices(points, image.shape, self.config, rng)
-        return torch.from_numpy(np.asarray(image, np.float32)), matrices, labels
+        return torch.from_numpy(image), matrices, labels
 
     def _without(self, ground: Ground, truth: Points, traces: Points, rng: np.random.Generator) -> Points:
         """Places without a nodule, in the order in which they are wanted: traces, look-alikes, rings, any others."""

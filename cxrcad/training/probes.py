@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.evaluation.intervals import Interval
 from cxrcad.imaging.alterations import ALTERATIONS
 from cxrcad.inference.bundle import Bundle
 from cxrcad.jobs import read_json
@@ -136,7 +137,7 @@ def _percent(value: float | None) -> str:
 
 def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     means = {
-        name: f"{value['value']:.3f}" + _bracket(value)
+        name: str(Interval(value["value"], value.get("low"), value.get("high")))
         for name, value in document["figures"].items()
         if value["value"] is not None
     }
@@ -160,8 +161,3 @@ def _held_out(fold: str | None) -> str:
     if fold is None:
         return "unknown"
     return f"patients in the test cases of {'all folds' if fold == 'all' else f'fold {fold}'}"
-
-
-def _bracket(value: Mapping[str, Any]) -> str:
-    low, high = value.get("low"), value.get("high")
-    return "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"

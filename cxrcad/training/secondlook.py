@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from cxrcad.config import NetworkConfig, TrainConfig, to_dict
+from cxrcad.config import TrainConfig, to_dict
 from cxrcad.core import Case, TrainingError, UsageError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset
@@ -128,9 +128,8 @@ def _second_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle 
     if name is None:
         return None
     bundle = start_model(name, "--second-init", dataset, split)
-    own, wanted, side = bundle.card["network"], config.network, config.grid.side
-    same = own["channels"] == wanted.channels and own.get("patch", NetworkConfig().patch) == wanted.patch
-    if not (own.get("look") and same and bundle.grid.side == side):
+    own, wanted, side = bundle.network, config.network, config.grid.side
+    if not own.look or (own.channels, own.patch, bundle.grid.side) != (wanted.channels, wanted.patch, side):
         raise TrainingError(
             f"--second-init {name}: is no two-look model of side {side}, channels {wanted.channels} and patch "
             f"{wanted.patch}; name one, or leave it out"

@@ -205,12 +205,14 @@ def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: Tra
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move weights and statistics: average = decay x average + (1 - decay) x network."""
-    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
-    floating = [(kept, now) for kept, now in pairs if kept.dtype.is_floating_point]
-    get_ema_multi_avg_fn(decay)([kept for kept, _ in floating], [now for _, now in floating], None)
-    for kept, now in pairs:
-        if not kept.dtype.is_floating_point:
+    averages, values = [], []
+    for kept, now in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            averages.append(kept)
+            values.append(now)
+        else:
             kept.copy_(now)
+    get_ema_multi_avg_fn(decay)(averages, values, None)
 
 
 def predict(network: nn.Module, image: NDArray[np.uint8], backend: Backend) -> dict[str, NDArray[np.float32]]:
