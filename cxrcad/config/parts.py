@@ -132,6 +132,10 @@ class LossConfig:
     min_class_weight: float = setting(0.0, "least class weight of equation 1", low=0)
     max_class_weight: float = setting(1000.0, "largest class weight of equation 1", low=1)
     focal: float = setting(0.0, "exponent of a focal loss on nodules (Lin 2017); 0 is equation 1", low=0, high=5)
+    tversky: float = setting(0.0, "weight of a Tversky loss on nodules beside equation 1 (Salehi 2017)", low=0, high=10)
+    image_level: float = setting(
+        0.0, "weight of a loss on whether the image has a nodule at all, by its highest pixels", low=0, high=10
+    )
     truth: str = setting("disc", "nodule mask: a disc of the nodule's size, or its box", choices=("disc", "box"))
 
 

@@ -35,7 +35,7 @@ from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Batch, Sample, Source, drawn_ahead, load_samples, make_source
-from cxrcad.training.losses import make_balance, weighted_cross_entropy
+from cxrcad.training.losses import make_balance, nodule_loss, weighted_cross_entropy
 from cxrcad.training.starts import start_model
 
 __all__ = ["CHECKPOINT", "State", "follow", "learning_rate", "new_state", "predict", "total_steps", "train_fold"]
@@ -195,7 +195,7 @@ def _step(state: State, batch: Batch, total: int, config: TrainConfig, backend: 
 
 def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
-    losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high, config.loss.focal)}
+    losses = {"nodule": nodule_loss(outputs["nodule"], masks[:, 0].long(), config.loss)}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)
