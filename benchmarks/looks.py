@@ -1,79 +1,176 @@
-"""A two-look model's looks apart, joined by each share, and averaged with the mirrored image, on one fold.
+"""What a run of two-look models gives when its two maps are joined otherwise, without any training.
 
-Sensitivity at 1/4, 1/2, 1, 2, 4 false positives an image, its mean, and the best F1, on the validation cases (where the
-share is chosen) and on the test cases.
+The second look's share, the image mirrored and both maps averaged, the map lowered outside the lungs or by the image's
+own level, both maps smoothed, and averaged with those of other runs: each on the validation cases of every finished
+fold, and on its test cases, pooled. CPM is compared with that of the maps as they are, paired, on the test cases.
 
-python benchmarks/looks.py MODEL --data DATA [--fold 3] [--mirror] [--threads 2]
+python benchmarks/looks.py RUN --data DATA [--also RUN ...] [--threads 2]
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from cxrcad.cli.progress import Bar
 from cxrcad.config import TrainConfig, build
-from cxrcad.core import Case
-from cxrcad.datasets.folds import make_folds
-from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.core import Case, Finding, ModelIdentity
+from cxrcad.datasets.folds import Split, load_folds
+from cxrcad.datasets.jsrt import Dataset, read_jsrt
+from cxrcad.evaluation.intervals import compare
 from cxrcad.evaluation.markdown import grid
-from cxrcad.imaging.preprocess import Geometry
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.bundle import load_bundle
-from cxrcad.networks.twolooks import TwoLooks
+from cxrcad.inference.findings import find
+from cxrcad.networks.twolooks import TwoLooks, nodule_logit
 from cxrcad.training.export import load_network
-from cxrcad.training.loader import load_samples
-from cxrcad.training.secondlook import SHARES, both_looks, joined, reached
+from cxrcad.training.loader import Sample, load_samples
+from cxrcad.training.secondlook import SHARES
 
 Map = NDArray[np.float32]
 
+AS_IT_IS = "as it is"
+PARTS = ("validation", "test")
+RATES = ("1/4", "1/2", "1", "2", "4")
+PER_MM, FREE_MM, MOST_MM = 0.05, 2.0, 20.0  # what the logit loses outside the lungs, from where on, and up to where
+LEVEL_SHARE, LEVEL = 0.3, 99  # the part taken off of this percentile of the logit in the lungs
+SMOOTH_MM = 1.0
 
-def lines(parts: Mapping[str, Sequence[tuple[Map, Map]]], scored: Mapping[str, list[tuple[Case, Geometry]]],
-          config: TrainConfig) -> list[str]:  # fmt: skip
-    """A Markdown table: a row a share, for each part the figures of `reached`."""
-    head = ["second look's share", *(f"{part}: at 1/4, 1/2, 1, 2, 4; mean; F1" for part in parts)]
+
+@torch.inference_mode()
+def looked(network: TwoLooks, pixels: Map) -> tuple[Map, Map, Map]:
+    """Logits (H, W) of one grid image (H, W), 0-1: a nodule's by the first look and by the second, the lungs'."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
+    outputs, second = network.first_look(x), network.second_look(x)
+    lung = outputs["lung"][:, 1:] - outputs["lung"][:, :1]
+    first, second, lung = (one[0, 0].numpy() for one in (nodule_logit(outputs), second, lung))
+    return first, second, lung
+
+
+def lowered_outside(logit: Map, lung: Map, spacing_mm: tuple[float, float]) -> Map:
+    """The nodule's logit less PER_MM for each mm farther than FREE_MM from the lungs (where their logit is above 0)."""
+    distance = np.asarray(ndimage.distance_transform_edt(lung <= 0, spacing_mm))
+    return np.asarray(logit - PER_MM * np.clip(distance - FREE_MM, 0, MOST_MM), np.float32)
+
+
+def less_level(logit: Map, lung: Map) -> Map:
+    """The logit less LEVEL_SHARE of its own LEVEL percentile in the lungs: a cluttered image counts less."""
+    inside = logit[lung > 0]
+    return np.asarray(logit - LEVEL_SHARE * np.percentile(inside, LEVEL), np.float32) if inside.size else logit
+
+
+def variants(network: TwoLooks, others: Mapping[str, TwoLooks], sample: Sample) -> dict[str, Map]:
+    """The nodule's logit in every way, by its name."""
+    share, spacing = float(network.share), sample.geometry.grid_spacing_mm or (1.0, 1.0)
+    first, second, lung = looked(network, sample.pixels)
+    again = [one[:, ::-1] for one in looked(network, sample.pixels[:, ::-1])]
+
+    def joined(one: Map, other: Map, by: float = share) -> Map:
+        return (1 - by) * one + by * other
+
+    def smooth(one: Map) -> Map:
+        return np.asarray(ndimage.gaussian_filter(one, [SMOOTH_MM / step for step in spacing]), np.float32)
+
+    plain = joined(first, second)
+    found = {
+        AS_IT_IS: plain,
+        **{f"share {by:g} everywhere": joined(first, second, by) for by in SHARES},
+        "averaged with the mirrored image": (plain + joined(again[0], again[1])) / 2,
+        "lowered outside the lungs": lowered_outside(plain, lung, spacing),
+        "less the image's own level": less_level(plain, lung),
+        "both looks smoothed": joined(smooth(first), smooth(second)),
+    }
+    for name, other in others.items():
+        one, two, _ = looked(other, sample.pixels)
+        found[f"averaged with {name}"] = (plain + joined(one, two, float(other.share))) / 2
+    return found
+
+
+def two_looks(run: Path, fold: int) -> TwoLooks:
+    """The fold's network."""
+    network = load_network(run / f"fold{fold}" / "model")
+    assert isinstance(network, TwoLooks), f"{run}, fold {fold}: has one look"
+    return network
+
+
+def findings_of(sample: Sample, logit: Map, config: TrainConfig) -> tuple[Finding, ...]:
+    """Every candidate of one map of logits."""
+    return find((1 / (1 + np.exp(-logit))).astype(np.float32), None, sample.geometry, config.find)
+
+
+def result_of(fold: int, found: Sequence[tuple[Case, tuple[Finding, ...]]], terms: Terms) -> FoldResult:
+    """The matches of one fold's cases."""
+    matches = tuple(match_image(case, findings, terms.rule) for case, findings in found)
+    details = tuple(Detail(case, case.name, findings, (None,) * len(findings)) for case, findings in found)
+    return FoldResult(terms, matches, (None,) * len(matches), (), details)
+
+
+def scored(
+    run: Path, also: Sequence[Path], dataset: Dataset, split: Split, bar: Bar
+) -> dict[tuple[str, str], FoldResult]:
+    """One fold's matches by part and variant."""
+    bundle, network = load_bundle(run / f"fold{split.fold}" / "model"), two_looks(run, split.fold)
+    others = {other.name: two_looks(other, split.fold) for other in also}
+    config = build(TrainConfig, {**bundle.card["grid"], **bundle.card["find"]})
+    model = ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, "torch")
+    terms = Terms(str(dataset.folder), dataset.protocol, HitRule(), model, run.name, "multi", "", split.fold)
+    found = {}
+    for part in PARTS:
+        kept = defaultdict(list)
+        samples = load_samples(dataset.select(getattr(split, part)), config, bundle.multiple)
+        bar.start(f"fold {split.fold}, {part}", len(samples), 0)
+        for number, sample in enumerate(samples):
+            for name, logit in variants(network, others, sample).items():
+                kept[name].append((sample.case, findings_of(sample, logit, config)))
+            bar.step(number + 1)
+        found.update({(part, name): result_of(split.fold, cases, terms) for name, cases in kept.items()})
+    return found
+
+
+def lines(results: Mapping[tuple[str, str], Sequence[FoldResult]], resamples: int = 1000) -> list[str]:
+    """A Markdown table, %: a row a variant, its mean sensitivity on the validation cases, and what the test gives."""
+    head = ["map", "validation", *(f"test, at {rate}" for rate in RATES), "mean", "image AUC", "CPM less as it is", "p"]
     body = []
-    for share in SHARES:
-        cells = [f"{share:g}"]
-        for part, maps in parts.items():
-            *rates, mean, f1 = reached(joined(maps, share), scored[part], config)
-            cells.append(", ".join(f"{value:.2f}" for value in rates) + f"; {mean:.3f}; {f1:.3f}")
-        body.append(cells)
+    for name in dict.fromkeys(name for _, name in results):
+        chosen, test = (results[part, name] for part in PARTS)
+        held = compare(chosen, chosen, 0, 0)
+        found = compare(test, results["test", AS_IT_IS], resamples, 0)
+        rates = [found[f"sensitivity at {rate}"].first or 0 for rate in RATES]
+        mean = np.mean([held[f"sensitivity at {rate}"].first or 0 for rate in RATES])
+        shown = [f"{100 * value:.1f}" for value in (mean, *rates, np.mean(rates), found["image AUC"].first or 0)]
+        change = found["CPM"]
+        own = ("", "") if name == AS_IT_IS else (str(change.difference), f"{change.p:.3f}")
+        body.append([name, *shown, *own])
     return grid(head, body)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
+    parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--fold", type=int, default=3)
-    parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--also", type=Path, nargs="*", default=[])
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    bundle, network = load_bundle(given.model), load_network(given.model)
-    assert isinstance(network, TwoLooks), f"{given.model} has one look"
-    config = build(TrainConfig, {**bundle.card["grid"], **bundle.card["find"]})
     dataset = read_jsrt(given.data, protocol="jsrt-247")
-    split = next(one for one in make_folds(dataset, config.data.fold_seed) if one.fold == given.fold)
-    cases = {case.name: case for case in dataset.cases}
-    parts: dict[str, list[tuple[Map, Map]]] = {}
-    scored: dict[str, list[tuple[Case, Geometry]]] = {}
-    for part in ("validation", "test"):
-        samples = load_samples([cases[name] for name in getattr(split, part)], config, bundle.multiple)
-        scored[part] = [(sample.case, sample.geometry) for sample in samples]
-        parts[part] = []
-        for sample in samples:
-            first, second = both_looks(network, sample.pixels)
-            if given.mirror:
-                again = both_looks(network, np.ascontiguousarray(sample.pixels[:, ::-1]))
-                first, second = (first + again[0][:, ::-1]) / 2, (second + again[1][:, ::-1]) / 2
-            parts[part].append((first, second))
-    print(f"{bundle.name}, fold {given.fold}{', averaged with the mirrored image' if given.mirror else ''}")
-    print("\n".join(lines(parts, scored, config)))
+    results = defaultdict(list)
+    with Bar("image") as bar:
+        for split in load_folds(given.run / "folds.json", dataset):
+            if split.fold in folds_of_run(given.run):
+                for key, result in scored(given.run, given.also, dataset, split, bar).items():
+                    results[key].append(result)
+    folds = ", ".join(str(result.terms.fold) for result in results["test", AS_IT_IS])
+    print(f"{given.run.name}, fold {folds}")
+    print("\n".join(lines(results)))
 
 
 if __name__ == "__main__":

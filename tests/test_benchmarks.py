@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,8 +16,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from cxrcad.config import LossConfig, NetworkConfig
-from cxrcad.core import Case
+from cxrcad.config import LossConfig, NetworkConfig, TrainConfig
+from cxrcad.core import Case, ModelIdentity, Nodule
+from cxrcad.evaluation.matching import HitRule
+from cxrcad.evaluation.records import Terms
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
 from cxrcad.training.loader import Sample
@@ -86,29 +89,75 @@ def test_only_group_norm_gives_the_same_with_both_statistics(batch_norm, samples
     assert np.array_equal(found[0].nodule_maps[0], found[1].nodule_maps[0]) == same
 
 
-def test_the_looks_are_told_apart_and_the_share_is_left_as_it_was():
-    looks = benchmark("looks")
+@pytest.fixture(scope="module")
+def looks() -> ModuleType:
+    return benchmark("looks")
+
+
+@pytest.fixture
+def looking() -> tuple[torch.nn.Module, Sample]:
+    """Two looks of random weights and a share of 0.3, and an image of noise whose geometry is known."""
     torch.manual_seed(0)
     network = build_network(NetworkConfig(norm="group", look=True), SIDE).eval()
     network.share.fill_(0.3)
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-    first, second = looks.both_looks(network, image.astype(np.float32) / 255)
-    with torch.inference_mode():
-        nodule = network(torch.from_numpy(image.astype(np.float32) / 255)[None, None])["nodule"]
-    assert float(network.share) == pytest.approx(0.3)
-    np.testing.assert_allclose(0.7 * first + 0.3 * second, (nodule[:, 1] - nodule[:, 0])[0].numpy(), atol=1e-5)
-
-
-def test_a_rate_that_is_not_reached_counts_as_nothing():
-    from cxrcad.config import TrainConfig
-    from cxrcad.core import Nodule
-
-    looks = benchmark("looks")
-    geometry = Geometry.fit(SIDE, SIDE, SIDE, 16, (1.0, 1.0))
     case = Case("A", Path("A.png"), SIDE, SIDE, nodules=(Nodule(20.5, 30.5, 10.0),), spacing_mm=(1.0, 1.0))
+    mask = np.zeros((SIDE, SIDE), bool)
+    return network, Sample(case, image, mask, mask, Geometry.fit(SIDE, SIDE, SIDE, 16, (1.0, 1.0)), "")
+
+
+def test_the_map_as_it_is_is_the_network_s_own_and_the_looks_stand_at_its_ends(looks, looking):
+    network, sample = looking
+    found = looks.variants(network, {"itself": network}, sample)
+    with torch.inference_mode():
+        nodule = network(torch.from_numpy(sample.pixels)[None, None])["nodule"]
+    own = (nodule[:, 1] - nodule[:, 0])[0].numpy()
+    first, second, _ = looks.looked(network, sample.pixels)
+    np.testing.assert_allclose(found["as it is"], own, atol=1e-5)
+    np.testing.assert_allclose(found["averaged with itself"], own, atol=1e-5)
+    np.testing.assert_array_equal(found["share 0 everywhere"], first)
+    np.testing.assert_array_equal(found["share 1 everywhere"], second)
+    assert float(network.share) == pytest.approx(0.3)
+
+
+def test_the_mirrored_image_has_the_mirrored_average(looks, looking):
+    network, sample = looking
+    turned = replace(sample, image=np.ascontiguousarray(sample.image[:, ::-1]))
+    name = "averaged with the mirrored image"
+    one, other = (looks.variants(network, {}, which)[name] for which in (sample, turned))
+    np.testing.assert_allclose(one, other[:, ::-1], atol=1e-5)
+
+
+def test_a_map_is_lowered_by_the_mm_beyond_the_lungs_and_by_its_own_level(looks):
+    lung = np.full((1, 50), -1.0, np.float32)
+    lung[:, :10] = 1.0
+    logit = np.zeros((1, 50), np.float32)
+    lowered = looks.lowered_outside(logit, lung, (0.5, 0.5))[0]
+    assert lowered[[0, 9, 13, 19, 49]] == pytest.approx([0, 0, 0, -0.05 * 3, -0.05 * 18])
+    logit[:, :10], logit[:, 10:] = 2.0, 5.0
+    assert looks.less_level(logit, lung)[0, [0, 49]] == pytest.approx([2 - 0.6, 5 - 0.6])
+    np.testing.assert_array_equal(looks.less_level(logit, -np.abs(lung)), logit)
+
+
+def test_a_map_that_finds_the_nodule_is_above_one_that_finds_another_thing(looks, looking):
+    _, sample = looking
     rows, cols = np.mgrid[:SIDE, :SIDE]
     other = 3 - np.hypot(rows - 30, cols - 50).astype(np.float32)
     nodule = 6 - np.hypot(rows - 30, cols - 20).astype(np.float32)
-    both, alone = np.maximum(nodule, other), other
-    assert looks.reached([both], [(case, geometry)], TrainConfig()) == [1, 1, 1, 0, 0, 0.6, 1]  # one false positive
-    assert looks.reached([alone], [(case, geometry)], TrainConfig())[-2:] == [0, 0]
+    model = ModelIdentity("m", "", 0.5, "torch")
+    terms = Terms("d", "jsrt-247", HitRule(), model, "n", "multi", "", 1)
+    empty = replace(sample.case, name="B", nodules=())
+    found = {}
+    for name, logit in (("as it is", other), ("better", nodule)):
+        cases = [(one, looks.findings_of(sample, logit, TrainConfig())) for one in (sample.case, empty)]
+        found.update({(part, name): [looks.result_of(1, cases, terms)] for part in looks.PARTS})
+    head, _, worse, better = looks.lines(found, resamples=20)
+    told = dict(zip(head.split("|")[1:-1], better.split("|")[1:-1], strict=True))
+    told = {key.strip(): value.strip() for key, value in told.items()}
+    assert (told["test, at 1/4"], told["test, at 1/2"], told["validation"]) == (
+        "0.0",
+        "100.0",
+        "20.0",
+    )  # 1, 2, 4: not reached
+    assert worse.split("|")[3:7] != better.split("|")[3:7]
+    assert told["CPM less as it is"].startswith("0.")
