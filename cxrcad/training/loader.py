@@ -21,6 +21,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.nodules import ANALYTIC
 from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, load_projections, placement_zones
 from cxrcad.datasets.truth import lung_mask, truth_mask
+from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
 
 __all__ = ["Batch", "Sample", "Source", "drawn_ahead", "load_samples", "make_source"]
@@ -158,11 +159,23 @@ def make_source(
 
 
 def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Iterator[T]:
-    """What `draw` gives for the steps from `first` up to `last`, in order; `workers` processes draw ahead of them."""
+    """What `draw` gives for the steps from `first` up to `last`, in order; `workers` processes draw ahead of them.
+
+    Raises TrainingError where a process ends or cannot hand over what it drew.
+    """
     if workers == 0 or first >= last:
-        return map(draw, range(first, last))
+        yield from map(draw, range(first, last))
+        return
     ahead: DataLoader[Any] = DataLoader(_Steps(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
-    return iter(ahead)
+    try:
+        yield from ahead
+    except RuntimeError as error:  # torch knows no other: a full /dev/shm is a bus error, or a failed open
+        if not any(word in str(error) for word in ("exited unexpectedly", "killed by signal", "shared memory", "shm")):
+            raise
+        raise TrainingError(
+            f"a process that draws training images ahead ended ({reason(error)}); free memory, or /dev/shm (a "
+            "container's is 64 MB unless --shm-size says more), or give --workers 0"
+        ) from None
 
 
 class _Steps(Dataset[T]):

@@ -18,7 +18,7 @@ from cxrcad.core import DataError, TrainingError
 from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.inference.bundle import load_bundle
 from cxrcad.training.crossval import train
-from cxrcad.training.loader import load_samples, make_source
+from cxrcad.training.loader import drawn_ahead, load_samples, make_source
 
 SMALL = {
     "side": 64, "fold": "1", "threads": 1, "precision": "fp32", "epochs": 2, "min_area_mm2": 30, "peak_distance_mm": 20,
@@ -243,6 +243,24 @@ def test_images_drawn_ahead_by_processes_give_the_same_weights(tiny_data, tmp_pa
         train(config(tiny_data, run, workers=workers, **values))
     first, second = (load_file(run / "fold1" / "checkpoint.safetensors") for run in runs)
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_process_that_ends_while_it_draws_is_told_with_the_way_out():
+    def draw(step):
+        os.kill(os.getpid(), signal.SIGBUS)  # what a full /dev/shm does
+
+    with pytest.raises(
+        TrainingError, match=r"a process that draws training images ahead ended .DataLoader worker .*--workers 0"
+    ):
+        list(drawn_ahead(draw, 0, 2, workers=1))
+
+
+def test_an_error_of_drawing_itself_stays_what_it_is():
+    def draw(step):
+        raise RuntimeError("no such step")
+
+    with pytest.raises(RuntimeError, match="no such step"):
+        list(drawn_ahead(draw, 0, 2, workers=1))
 
 
 def test_a_batch_of_images_that_differ_in_size_is_refused(tiny_data, tmp_path):
