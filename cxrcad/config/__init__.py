@@ -207,6 +207,11 @@ class ExportConfig:
         None, "folder with radiographs to compare torch and ONNX Runtime on (default: phantoms)"
     )
     compare: int = setting(3, "radiographs to compare on", low=1)
+    weights: str = setting(
+        "fp32",
+        "how model.onnx keeps its weights: fp32; or fp16, half the size, computed in fp32",
+        choices=("fp32", "fp16"),
+    )
     sources: Path | None = setting(None, "text file whose lines go into the card: whose data, under which terms")
     without_nodules: str | None = setting(
         None, "boxes.json of radiographs without a nodule, comma-separated: findings an image go into the card"

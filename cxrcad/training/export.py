@@ -46,6 +46,7 @@ PATHS = (
     "runs",
     "threshold_from",
 )  # of these settings a card keeps the last part alone
+SMALLEST_HALVED = 1024  # weights; what is smaller (gains, offsets) takes no room
 LEVELS = tuple(step / 20 for step in range(19, 0, -1))  # thresholds that are tried where not each score can be
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 
@@ -62,10 +63,11 @@ class _Probabilities(nn.Module):
         return tuple(outputs[task].softmax(dim=1)[:, 1] for task in self.tasks)
 
 
-def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: Path) -> None:
+def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
     """Write `network` as ONNX, float32, inference mode: image (1, 1, height, width) -> a map a task (1, height, width).
 
-    Height and width are dynamic. Weights lie in the file. Raises ModelError where the export fails.
+    Height and width are dynamic. Weights lie in the file; with `weights` fp16 as 16-bit floats, which are made 32-bit
+    ones when the file is opened. Raises ModelError where the export fails.
     """
     module = _Probabilities(network.cpu().float().eval(), tasks)
     side = 8 * multiple
@@ -94,7 +96,24 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
         del part.metadata_props[:]  # torch keeps each operation's stack trace there, with this machine's paths
         part.doc_string = ""
+    if weights == "fp16":
+        _halve_weights(model.graph)
     write_atomically(path, model.SerializeToString())
+
+
+def _halve_weights(graph: Any) -> None:
+    """Keep the graph's larger float32 weights as float16, each with a cast back under its name."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size >= SMALLEST_HALVED:
+            casts.append(helper.make_node("Cast", [f"{weight.name}_fp16"], [weight.name], to=TensorProto.FLOAT))
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{weight.name}_fp16"))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -24,7 +24,7 @@ from cxrcad.datasets.truth import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
 
-__all__ = ["Batch", "Sample", "Source", "drawn_ahead", "load_samples", "make_source"]
+__all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
 
 T = TypeVar("T")
 
@@ -109,14 +109,17 @@ class Source:
         image = sample.pixels
         nodules = sample.nodules.copy()
         if self.projections and zones is not None:
-            config = self.augment
-            easy = 1 + (config.simulate_easy - 1) * max(0.0, 1 - step / config.simulate_easy_steps)
-            count = int(rng.integers(0, config.simulate_count + 1))
+            count, easy = int(rng.integers(0, self.augment.simulate_count + 1)), easiness(self.augment, step)
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
         if rng.random() < self.augment.hardware:
             image, _ = draw_hardware(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
+
+
+def easiness(config: AugmentConfig, step: int) -> float:
+    """What the contrast of inserted nodules is multiplied by at `step`: `simulate_easy` at first, 1 in the end."""
+    return 1 + (config.simulate_easy - 1) * max(0.0, 1 - step / config.simulate_easy_steps)
 
 
 def make_source(

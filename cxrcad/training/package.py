@@ -29,14 +29,15 @@ from cxrcad.training.probes import negative_figures, probe_figures
 
 __all__ = ["card_text", "export_run"]
 
-LARGEST_DIFFERENCE = 1e-3  # in probability; float32 sums in another order differ by some 1e-5
+LARGEST_DIFFERENCE = {"fp32": 1e-3, "fp16": 5e-3}
+"""In probability, by the ONNX file's weights; float32 sums in another order differ by some 1e-5."""
 
 
 def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     """Package a finished fold of `run` in `out` (model.onnx, model.safetensors, card.json, README.md); one sentence.
 
     Torch and ONNX Runtime are compared on `config.compare` radiographs of `config.data`, else on phantoms; a
-    difference above 0.001 in probability is a ModelError. `run` may also be a fold's folder or a packaged model.
+    difference above LARGEST_DIFFERENCE is a ModelError. `run` may also be a fold's folder or a packaged model.
     Raises UsageError where `out` holds a model already, unless `config.overwrite`.
     """
     source = _source(run, config.fold)
@@ -62,18 +63,19 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as place:
         trial = Path(place)  # `out` sees a model only once it is known to be right
         network = load_network(source.folder)
-        write_onnx(network, source.tasks, source.multiple, trial / ONNX_NAME)
+        write_onnx(network, source.tasks, source.multiple, trial / ONNX_NAME, weights=config.weights)
         write_atomically(trial / WEIGHTS_NAME, (source.folder / WEIGHTS_NAME).read_bytes())
         write_card(trial, card)
         difference = compare_runtimes(trial, images)
-        if not difference <= LARGEST_DIFFERENCE:
+        if not difference <= LARGEST_DIFFERENCE[config.weights]:
             raise ModelError(
                 f"{source.folder}: torch and ONNX Runtime differ by {difference:.2g} in probability (allowed "
-                f"{LARGEST_DIFFERENCE:g}), so {out} was not written; report it"
+                f"{LARGEST_DIFFERENCE[config.weights]:g}), so {out} was not written; "
+                + ("report it" if config.weights == "fp32" else "use --weights fp32")
             )
         for name in (WEIGHTS_NAME, ONNX_NAME):
             write_atomically(out / name, (trial / name).read_bytes())
-    card["parity"] = {"images": len(images), "largest_difference": difference}
+    card["parity"] = {"images": len(images), "largest_difference": difference, "weights": config.weights}
     write_card(out, card)
     write_atomically(out / "README.md", card_text(load_bundle(out).card))
     compared = counted(len(images), "radiograph" if config.data else "phantom")
@@ -110,7 +112,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         lines += ["", "## Torch against ONNX Runtime", ""]
         lines += [
             f"Largest difference in probability on {counted(parity['images'], 'image')}: "
-            f"{parity['largest_difference']:.1e}."
+            f"{parity['largest_difference']:.1e}." + (" ONNX weights: fp16." if parity.get("weights") == "fp16" else "")
         ]
     if card.get("sources"):
         lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]

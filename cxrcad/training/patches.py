@@ -16,7 +16,7 @@ from cxrcad.datasets.hardware import draw_hardware
 from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, insert_shams
 from cxrcad.networks.blocks import InputChannels
 from cxrcad.training.augment import expose
-from cxrcad.training.loader import Sample
+from cxrcad.training.loader import Sample, easiness
 
 __all__ = ["Ground", "PatchSource", "Places", "cut", "make_grounds", "peaks"]
 
@@ -96,8 +96,8 @@ class PatchSource:
         settings = self.config.augment
         image = ground.sample.pixels
         nodules = ground.sample.nodules.copy()
-        easy = 1 + (settings.simulate_easy - 1) * max(0.0, 1 - step / settings.simulate_easy_steps)
         count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
+        easy = easiness(settings, step)
         insert_nodules(image, nodules, ground.zones, self.projections, count=count, easy=easy, rng=rng)
         traces = insert_shams(
             image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng

@@ -70,7 +70,9 @@ def test_a_card_tells_figures_parity_and_sources():
 
 @pytest.mark.parametrize("difference", [0.02, float("nan")])
 def test_an_export_that_differs_from_torch_is_not_written(tiny_run, tiny_data, tmp_path, monkeypatch, difference):
-    monkeypatch.setattr(package, "write_onnx", lambda network, tasks, multiple, path: path.write_bytes(b"onnx"))
+    monkeypatch.setattr(
+        package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"onnx")
+    )
     monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: difference)
     config = build(ExportConfig, {"data": tiny_data / "images", "compare": 1})
     with pytest.raises(ModelError, match=rf"differ by {difference:.2g} in probability .* was not written; report it"):
@@ -78,8 +80,35 @@ def test_an_export_that_differs_from_torch_is_not_written(tiny_run, tiny_data, t
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_of_16_bits_that_lose_more_than_is_allowed_are_not_written(tiny_run, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: 0.006)
+    config = build(ExportConfig, {"data": tiny_data / "images", "compare": 1, "weights": "fp16"})
+    with pytest.raises(ModelError, match=r"differ by 0.006 .*allowed 0.005.* was not written; use --weights fp32"):
+        export_run(tiny_run[0], tmp_path / "out", config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_data, tmp_path):
+    said = {}
+    for weights in ("fp32", "fp16"):
+        config = build(ExportConfig, {"data": tiny_data / "images", "compare": 1, "weights": weights, "name": "tiny"})
+        said[weights] = export_run(tiny_run[0], tmp_path / weights, config)
+    full, half = (load_bundle(tmp_path / weights) for weights in said)
+    assert half.onnx_path.stat().st_size < 0.6 * full.onnx_path.stat().st_size
+    first, second = ((bundle.folder / "model.safetensors").read_bytes() for bundle in (full, half))
+    assert first == second
+    difference = half.card["parity"]["largest_difference"]
+    assert full.card["parity"]["largest_difference"] < difference < 5e-3
+    assert "ONNX weights: fp16." in (half.folder / "README.md").read_text()
+    back = build(ExportConfig, {"data": tiny_data / "images", "compare": 1, "name": "tiny"})
+    export_run(half.folder, tmp_path / "back", back)
+    assert (tmp_path / "back" / "model.onnx").read_bytes() == full.onnx_path.read_bytes()
+
+
 def test_a_model_is_replaced_only_where_that_is_asked_for(tiny_run, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(package, "write_onnx", lambda network, tasks, multiple, path: path.write_bytes(b"onnx"))
+    monkeypatch.setattr(
+        package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"onnx")
+    )
     monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: 2e-6)
     out = tmp_path / "packed"
 
