@@ -161,3 +161,20 @@ def test_a_map_that_finds_the_nodule_is_above_one_that_finds_another_thing(looks
     )  # 1, 2, 4: not reached
     assert worse.split("|")[3:7] != better.split("|")[3:7]
     assert told["CPM less as it is"].startswith("0.")
+
+
+def test_smaller_weights_make_a_smaller_file_that_says_about_the_same(tmp_path):
+    weights = benchmark("onnx_weights")
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(network="deeplabv3plus", norm="group", width=16), SIDE).eval()
+    tasks, image = ("nodule", "lung"), np.random.default_rng(0).random((SIDE, SIDE), dtype=np.float32)
+    full, small = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    weights.write_onnx(network, tasks, network.multiple, full)
+    weights.write_int8(full, small, iter([image]))
+    assert small.stat().st_size < 0.5 * full.stat().st_size
+    maps = [
+        [one[0] for one in weights.opened(file, 1).run(list(tasks), {"image": image[None, None]})]
+        for file in (full, small)
+    ]
+    assert weights.difference(maps[0], maps[0]) == 0
+    assert 1e-6 < weights.difference(*maps) < 0.2

@@ -1,0 +1,156 @@
+"""What an ONNX file with smaller weights loses and gains: fp32, fp16 (as `cxrcad export` writes it), and int8.
+
+int8 is ONNX Runtime's static quantization of the convolutions, calibrated on 16 validation cases; the maps' last layers
+and the input channels stay float32. Each file's size, seconds an image, largest difference in probability from fp32,
+sensitivity at 1/4 to 4 false positives an image and F1 at the model's threshold on the fold's test cases.
+
+python benchmarks/onnx_weights.py MODEL --data DATA [--fold 3] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from cxrcad.cli.progress import Bar
+from cxrcad.config import DataConfig
+from cxrcad.core import Case
+from cxrcad.datasets.folds import make_folds
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.evaluation.froc import froc, score_at_threshold, sensitivity_at
+from cxrcad.evaluation.markdown import grid
+from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
+from cxrcad.imaging.preprocess import Geometry, to_grid
+from cxrcad.inference.bundle import Bundle, load_bundle
+from cxrcad.inference.findings import find
+from cxrcad.training.export import load_network, write_onnx
+
+CALIBRATED_ON = 16
+RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+Map = NDArray[np.float32]
+
+
+class Images(CalibrationDataReader):
+    """Grid images for a calibration, one at a time."""
+
+    def __init__(self, images: Iterator[Map]) -> None:
+        self.images = images
+
+    def get_next(self) -> dict[str, Map] | None:
+        """The next image as the graph takes it; None after the last."""
+        image = next(self.images, None)
+        return None if image is None else {"image": image[None, None]}
+
+
+def write_int8(source: Path, target: Path, images: Iterator[Map]) -> None:
+    """`source` with its convolutions in int8, but for those that make input channels or maps."""
+    graph = onnx.load(source).graph
+    shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
+    apart = []
+    for node in graph.node:
+        if node.op_type == "Conv":
+            outputs, inputs = shapes.get(node.input[1], [1, 1])[:2]  # of a weight that is computed nothing is known
+            apart += [node.name] if inputs == 1 or outputs <= 2 else []
+    logging.disable(logging.WARNING)  # it advises a step that this graph does without
+    quantize_static(
+        source,
+        target,
+        Images(images),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv"],
+        nodes_to_exclude=apart,
+    )
+    logging.disable(logging.NOTSET)
+
+
+def write_files(bundle: Bundle, folder: Path, images: Iterator[Map]) -> dict[str, Path]:
+    """The model's ONNX files by the kind of their weights."""
+    files = {name: folder / f"{name}.onnx" for name in ("fp32", "fp16", "int8")}
+    for name in ("fp32", "fp16"):
+        write_onnx(load_network(bundle.folder), bundle.tasks, bundle.multiple, files[name], weights=name)
+    write_int8(files["fp32"], files["int8"], images)
+    return files
+
+
+def opened(file: Path, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def difference(maps: Sequence[Map], others: Sequence[Map]) -> float:
+    """The largest difference of any map's pixel."""
+    return max(float(np.abs(one - other).max()) for one, other in zip(maps, others, strict=True))
+
+
+def row(
+    name: str, file: Path, seconds: float, worst: float, matches: Sequence[ImageMatch], threshold: float
+) -> list[str]:
+    """One line of the table; figures in percent."""
+    curve, at = froc(matches), score_at_threshold(matches, threshold)
+    reached = [sensitivity_at(curve, rate) for rate in RATES]
+    figures = [f"{100 * (value or 0):.1f}" for value in (*reached, at.f1)]
+    return [name, f"{file.stat().st_size / 1e6:.1f}", f"{seconds:.2f}", f"{worst:.1e}", *figures]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--fold", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    bundle = load_bundle(given.model)
+    dataset = read_jsrt(given.data, protocol="jsrt-247")
+    split = next(one for one in make_folds(dataset, DataConfig().fold_seed) if one.fold == given.fold)
+
+    def on_grid(case: Case) -> tuple[Map, Geometry]:
+        return to_grid(read_case(case), bundle.grid, bundle.multiple)
+
+    with tempfile.TemporaryDirectory(prefix="cxrcad-") as place, Bar("image") as bar:
+        calibration = dataset.select(split.validation[:CALIBRATED_ON])
+        files = write_files(bundle, Path(place), (on_grid(case)[0] for case in calibration))
+        sessions = {name: opened(file, given.threads) for name, file in files.items()}
+        seconds, worst = dict.fromkeys(files, 0.0), dict.fromkeys(files, 0.0)
+        matches: dict[str, list[ImageMatch]] = {name: [] for name in files}
+        cases = dataset.select(split.test)
+        bar.start("images", len(cases), 0)
+        for number, case in enumerate(cases):
+            image, geometry = on_grid(case)
+            maps = {}
+            for name, session in sessions.items():  # in turn, so that a slow moment is nobody's
+                start = time.perf_counter()
+                maps[name] = [one[0] for one in session.run(list(bundle.tasks), {"image": image[None, None]})]
+                seconds[name] += time.perf_counter() - start
+                worst[name] = max(worst[name], difference(maps[name], maps["fp32"]))
+                found = find(maps[name][0], None, geometry, bundle.find)
+                matches[name].append(match_image(case, found, HitRule()))
+            bar.step(number + 1)
+        head = ["weights", "MB", "seconds an image", "largest difference", *(f"at {rate:g}" for rate in RATES), "F1"]
+        body = [
+            row(name, file, seconds[name] / len(cases), worst[name], matches[name], bundle.threshold)
+            for name, file in files.items()
+        ]
+    print(f"{bundle.name}, {len(cases)} test cases of fold {given.fold}")
+    print("\n".join(grid(head, body)))
+
+
+if __name__ == "__main__":
+    main()
