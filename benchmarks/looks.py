@@ -2,7 +2,7 @@
 
 The second look's share, the image mirrored and both maps averaged, the map lowered outside the lungs or by the image's
 own level, both maps smoothed, and averaged with those of other runs: each on the validation cases of every finished
-fold, and on its test cases, pooled. CPM is compared with that of the maps as they are, paired, on the test cases.
+fold, averaged over folds, and on its test cases, pooled, where CPM is compared, paired, with that of the maps as they are.
 
 python benchmarks/looks.py RUN --data DATA [--also RUN ...] [--threads 2]
 """
@@ -24,7 +24,7 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case, Finding, ModelIdentity
 from cxrcad.datasets.folds import Split, load_folds
 from cxrcad.datasets.jsrt import Dataset, read_jsrt
-from cxrcad.evaluation.intervals import compare
+from cxrcad.evaluation.intervals import Comparison, compare
 from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import Detail, FoldResult, Terms
@@ -136,16 +136,20 @@ def scored(
     return found
 
 
+def reached(found: Mapping[str, Comparison]) -> list[float]:
+    """The first run's sensitivity at RATES, 0 where not reached."""
+    return [found[f"sensitivity at {rate}"].first or 0.0 for rate in RATES]
+
+
 def lines(results: Mapping[tuple[str, str], Sequence[FoldResult]], resamples: int = 1000) -> list[str]:
     """A Markdown table, %: a row a variant, its mean sensitivity on the validation cases, and what the test gives."""
     head = ["map", "validation", *(f"test, at {rate}" for rate in RATES), "mean", "image AUC", "CPM less as it is", "p"]
     body = []
     for name in dict.fromkeys(name for _, name in results):
-        chosen, test = (results[part, name] for part in PARTS)
-        held = compare(chosen, chosen, 0, 0)
-        found = compare(test, results["test", AS_IT_IS], resamples, 0)
-        rates = [found[f"sensitivity at {rate}"].first or 0 for rate in RATES]
-        mean = np.mean([held[f"sensitivity at {rate}"].first or 0 for rate in RATES])
+        found = compare(results["test", name], results["test", AS_IT_IS], resamples, 0)
+        rates = reached(found)
+        held = [compare([one], [one], 0, 0) for one in results["validation", name]]  # a case may be in several folds'
+        mean = np.mean([np.mean(reached(one)) for one in held])
         shown = [f"{100 * value:.1f}" for value in (mean, *rates, np.mean(rates), found["image AUC"].first or 0)]
         change = found["CPM"]
         own = ("", "") if name == AS_IT_IS else (str(change.difference), f"{change.p:.3f}")
