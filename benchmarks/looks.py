@@ -2,7 +2,7 @@
 
 The second look's share, the image mirrored and both maps averaged, the map lowered outside the lungs or by the image's
 own level, both maps smoothed, and averaged with those of other runs: each on the validation cases of every finished
-fold, averaged over folds, and on its test cases, pooled, where CPM is compared, paired, with that of the maps as they are.
+fold, averaged over folds, and on its test cases, pooled. CPM of these is compared, paired, with the maps' as they are.
 
 python benchmarks/looks.py RUN --data DATA [--also RUN ...] [--threads 2]
 """
