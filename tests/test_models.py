@@ -11,6 +11,7 @@ from cxrcad.inference.detector import Detector
 
 BUNDLES = packaged_models()
 OBVIOUS = 5
+LOST = {"fp32": 1e-3, "fp16": 5e-3}  # in probability, at the most, by the ONNX file's weights
 
 
 def test_the_default_model_ships():
@@ -31,7 +32,7 @@ def test_a_card_names_data_use_figures_and_the_images_of_its_training(bundle):
     for figure in figures:
         assert figure["hit_rule"]
         assert 0 < float(str(figure["recall"]).split()[0]) < 1
-    assert card["parity"]["largest_difference"] < 1e-3
+    assert card["parity"]["largest_difference"] < LOST[card["parity"].get("weights", "fp32")]
     size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     assert size < 20e6
     readme = (bundle.folder / "README.md").read_text(encoding="utf-8")
@@ -44,7 +45,7 @@ def test_weights_give_what_the_onnx_file_gives(bundle):
     from cxrcad.training.export import compare_runtimes
 
     image = phantom_image(4, 512, subtlety=3).pixels
-    assert compare_runtimes(bundle.folder, [image]) < 1e-3
+    assert compare_runtimes(bundle.folder, [image]) < LOST[bundle.card["parity"].get("weights", "fp32")]
 
 
 def test_at_least_half_of_the_phantoms_obvious_nodules_are_found():
