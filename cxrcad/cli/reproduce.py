@@ -38,7 +38,7 @@ def command(config: ReproduceConfig, item: str, listed: bool) -> None:
         try:
             done = reproduce(item, config, bar)
         except KeyboardInterrupt:
-            bar.note("stopped; the same command goes on from the last checkpoint")
+            bar.note("stopped; the same command goes on from what is kept")
             raise
     click.echo(done.text, nl=False)
     if done.failed:

@@ -31,7 +31,7 @@ def command(config: TrainConfig) -> None:
         try:
             run = train(config, bar)
         except KeyboardInterrupt:
-            bar.note("stopped; `cxrcad train --resume` with the same settings goes on from the last checkpoint")
+            bar.note("stopped; `cxrcad train --resume` goes on from what is kept")
             raise
     if config.fold == "none":
         note(f"done: cxrcad detect SCAN --model {run / 'fold0'} finds with it, cxrcad export packages it")

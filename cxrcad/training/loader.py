@@ -23,6 +23,7 @@ from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, load_pro
 from cxrcad.datasets.truth import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
+from cxrcad.training.stopping import without_interrupts
 
 __all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
 
@@ -170,8 +171,10 @@ def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -
         yield from map(draw, range(first, last))
         return
     ahead: DataLoader[Any] = DataLoader(_Steps(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
+    with without_interrupts():
+        drawn = iter(ahead)
     try:
-        yield from ahead
+        yield from drawn
     except RuntimeError as error:  # torch knows no other: a full /dev/shm is a bus error, or a failed open
         if not any(word in str(error) for word in ("exited unexpectedly", "killed by signal", "shared memory", "shm")):
             raise

@@ -31,7 +31,8 @@ from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Sample, drawn_ahead, load_samples, make_source
 from cxrcad.training.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.starts import start_model
-from cxrcad.training.trainer import CHECKPOINT, State, follow, learning_rate, new_state, total_steps
+from cxrcad.training.stopping import Stopping
+from cxrcad.training.trainer import CHECKPOINT, State, follow, keep_state, learning_rate, new_state, total_steps
 
 __all__ = ["RATES", "SHARES", "both_looks", "joined", "reached", "start_looks", "train_second_look"]
 
@@ -156,20 +157,33 @@ def _run(
     started, before = time.monotonic(), state.seconds
     turns = config.second.minings
     minings = sorted({round(total * (turn + 1) / (turns + 1)) for turn in range(turns)})
-    for last in [*(step for step in minings if step > state.step), total]:  # look-alikes stay the same in between
-        for places in drawn_ahead(patches.draw, state.step, last, backend.workers):
-            loss = _step(state, places, network, total, config, backend)
-            if not np.isfinite(loss):
-                raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
-            state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-            state.step += 1
-            if state.step in minings:
-                state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
-                _mine(network, patches.grounds, backend)
-            state.seconds = before + time.monotonic() - started
-            progress.step(state.step, state.loss_sum / state.loss_steps)
-            if state.step % config.checkpoint_steps == 0 or state.step == total:
-                state.save(folder / CHECKPOINT, hard=[ground.hard.round(1).tolist() for ground in patches.grounds])
+    mined = state.step
+
+    def hard() -> list[Any]:
+        return [ground.hard.round(1).tolist() for ground in patches.grounds]
+
+    def keep() -> None:
+        """The state as it stands, unless a search for look-alikes was cut short."""
+        if state.step not in minings or mined == state.step:
+            keep_state(state, folder, progress, hard=hard())
+
+    with Stopping(keep) as stopping:
+        for last in [*(step for step in minings if step > state.step), total]:  # look-alikes stay the same in between
+            for places in drawn_ahead(patches.draw, state.step, last, backend.workers):
+                with stopping.step():
+                    loss = _step(state, places, network, total, config, backend)
+                    state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+                    state.step += 1
+                if not np.isfinite(loss):
+                    raise TrainingError(f"the loss is {loss} at step {state.step - 1}; lower --learning-rate")
+                if state.step in minings:
+                    state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
+                    _mine(network, patches.grounds, backend)
+                    mined = state.step
+                state.seconds = before + time.monotonic() - started
+                progress.step(state.step, state.loss_sum / state.loss_steps)
+                if state.step % config.checkpoint_steps == 0 or state.step == total:
+                    state.save(folder / CHECKPOINT, hard=hard())
 
 
 def _step(state: State, places: Places, network: TwoLooks, total: int, config: TrainConfig, backend: Backend) -> float:

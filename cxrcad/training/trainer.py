@@ -37,8 +37,19 @@ from cxrcad.training.export import export_fold, load_network
 from cxrcad.training.loader import Batch, Sample, Source, drawn_ahead, load_samples, make_source
 from cxrcad.training.losses import make_balance, nodule_loss, weighted_cross_entropy
 from cxrcad.training.starts import start_model
+from cxrcad.training.stopping import Stopping
 
-__all__ = ["CHECKPOINT", "State", "follow", "learning_rate", "new_state", "predict", "total_steps", "train_fold"]
+__all__ = [
+    "CHECKPOINT",
+    "State",
+    "follow",
+    "keep_state",
+    "learning_rate",
+    "new_state",
+    "predict",
+    "total_steps",
+    "train_fold",
+]
 
 CHECKPOINT = "checkpoint.safetensors"
 COUNTED = ("step", "loss_sum", "loss_steps", "seconds", "history")
@@ -142,22 +153,43 @@ def _run(
     progress: Progress,
 ) -> None:
     started, before = time.monotonic(), state.seconds
-    for batch in drawn_ahead(source.draw, state.step, total, backend.workers):
-        loss = _step(state, batch, total, config, backend)
-        if not np.isfinite(loss):
-            raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate or --max-class-weight")
-        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-        state.step += 1
-        state.seconds = before + time.monotonic() - started
-        progress.step(state.step, state.loss_sum / state.loss_steps)
-        if state.step % (config.validate_epochs * source.steps_per_epoch) == 0 or state.step == total:
-            entry = _validate(state, source, validation, config, backend)
-            state.history = (*state.history, entry)
-            state.loss_sum, state.loss_steps = 0.0, 0
-            write_json(folder / "history.json", list(state.history))
-            progress.note(_sentence(entry))
-        if state.step % config.checkpoint_steps == 0 or state.step == total:
-            state.save(folder / CHECKPOINT)
+    every = config.validate_epochs * source.steps_per_epoch
+
+    def due() -> bool:
+        return state.step % every == 0 or state.step == total
+
+    def keep() -> None:
+        """The state as it stands, unless its validation was cut short: the one before is then whole."""
+        if not state.step or not due() or (state.history and state.history[-1]["step"] == state.step):
+            keep_state(state, folder, progress)
+
+    with Stopping(keep) as stopping:
+        for batch in drawn_ahead(source.draw, state.step, total, backend.workers):
+            with stopping.step():
+                loss = _step(state, batch, total, config, backend)
+                state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+                state.step += 1
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at step {state.step - 1}; lower --learning-rate or --max-class-weight"
+                )
+            state.seconds = before + time.monotonic() - started
+            progress.step(state.step, state.loss_sum / state.loss_steps)
+            if due():
+                entry = _validate(state, source, validation, config, backend)
+                state.history = (*state.history, entry)
+                state.loss_sum, state.loss_steps = 0.0, 0
+                write_json(folder / "history.json", list(state.history))
+                progress.note(_sentence(entry))
+            if state.step % config.checkpoint_steps == 0 or state.step == total:
+                state.save(folder / CHECKPOINT)
+
+
+def keep_state(state: State, folder: Path, progress: Progress, **more: Any) -> None:
+    """Write the checkpoint of a training that is stopped after at least one step, and say so."""
+    if state.step:
+        state.save(folder / CHECKPOINT, **more)
+        progress.note(f"step {state.step} is kept")
 
 
 def total_steps(config: TrainConfig, source: Source) -> int:

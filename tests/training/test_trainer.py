@@ -245,6 +245,53 @@ def test_images_drawn_ahead_by_processes_give_the_same_weights(tiny_data, tmp_pa
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+class Interrupted(Notes):
+    """Presses Ctrl-C after the third step."""
+
+    def step(self, done_steps, loss=None):
+        if done_steps == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("look", [False, True])
+def test_a_training_that_is_stopped_keeps_its_last_step(tiny_data, tmp_path, look):
+    values = {"max_steps": 6, "simulate": "analytic", "norm": "group"}
+    if look:
+        train(config(tiny_data, tmp_path / "first", **values))
+        values |= {"look": True, "halve": False, "init": tmp_path / "first", "minings": 1, "patches": 8}
+    train(config(tiny_data, tmp_path / "whole", **values))
+    told = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tiny_data, tmp_path / "cut", **values), told)
+    assert told.lines[-1] == "step 3 is kept"
+    notes = Notes()
+    train(config(tiny_data, tmp_path / "cut", **values, resume=True), notes)
+    assert "fold 1: going on from step 3" in notes.lines
+    first, second = (load_file(tmp_path / run / "fold1" / "checkpoint.safetensors") for run in ("whole", "cut"))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_validation_that_is_cut_short_is_done_again(tiny_data, tmp_path, monkeypatch):
+    def cut(*arguments):
+        raise KeyboardInterrupt
+
+    own = config(tiny_data, tmp_path / "run", max_steps=2)
+    with monkeypatch.context() as patched:
+        patched.setattr("cxrcad.training.trainer._validate", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(own)
+    assert not (tmp_path / "run" / "fold1" / "checkpoint.safetensors").exists()
+    train(replace(own, resume=True))
+    assert json.loads((tmp_path / "run" / "fold1" / "history.json").read_text())[-1]["step"] == 2
+
+
+def test_processes_that_draw_do_not_get_ctrl_c():
+    def draw(step):
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+    assert list(drawn_ahead(draw, 0, 2, workers=1)) == [True, True]
+
+
 def test_a_process_that_ends_while_it_draws_is_told_with_the_way_out():
     def draw(step):
         os.kill(os.getpid(), signal.SIGBUS)  # what a full /dev/shm does

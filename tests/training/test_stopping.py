@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM during a training: when they take effect, and what is kept."""
+
+import os
+import signal
+
+import pytest
+
+from cxrcad.training.stopping import Stopping, without_interrupts
+
+
+def steps(stopping, done, sent):
+    """Five steps; the signals of `sent` come in the middle of the step of that number."""
+    for number in range(5):
+        with stopping.step():
+            for one in sent.get(number, ()):
+                os.kill(os.getpid(), one)
+            done.append(number)
+
+
+def test_ctrl_c_in_a_step_waits_for_its_end_and_what_was_reached_is_kept():
+    done, kept, before = [], [], signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Stopping(lambda: kept.append(list(done))) as stopping:
+        steps(stopping, done, {2: [signal.SIGINT]})
+    assert kept == [[0, 1, 2]]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_one_does_not_wait():
+    done, kept = [], []
+    with pytest.raises(KeyboardInterrupt), Stopping(lambda: kept.append(list(done))) as stopping:
+        steps(stopping, done, {2: [signal.SIGINT, signal.SIGINT]})
+    assert kept == [[0, 1]]
+
+
+def test_sigterm_goes_to_who_took_it_before(monkeypatch):
+    done, kept = [], []
+
+    def terminate(number, frame):
+        done.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        with pytest.raises(KeyboardInterrupt), Stopping(lambda: kept.append(list(done))) as stopping:
+            steps(stopping, done, {0: [signal.SIGTERM]})
+        assert kept == [[0, signal.SIGTERM]]
+        assert signal.getsignal(signal.SIGTERM) is terminate
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_that_is_ignored_stays_so_and_another_error_keeps_nothing():
+    done, kept = [], []
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(TypeError), Stopping(lambda: kept.append(done)) as stopping:
+            steps(stopping, done, {1: [signal.SIGINT], 4: "no signal"})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done, kept) == ([0, 1, 2, 3], [])
+
+
+def test_ctrl_c_is_held_off_while_processes_start():
+    with without_interrupts():
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
