@@ -20,7 +20,10 @@ __all__ = ["command"]
 )
 @with_settings(ExportConfig)
 def command(config: ExportConfig, run: Path, out: Path) -> None:
-    """Package a trained fold of RUN as a model: safetensors, ONNX and card, torch compared with ONNX Runtime."""
+    """Package a trained fold of RUN as a model: safetensors, ONNX and card, torch compared with ONNX Runtime.
+
+    RUN may also be a packaged model, by its folder or name.
+    """
     try:
         from cxrcad.training.package import export_run
     except ImportError as error:

@@ -20,7 +20,7 @@ from cxrcad.evaluation.segmentation import measured, read_segmentation
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
-from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, write_card
+from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, packaged_models, write_card
 from cxrcad.jobs import write_atomically
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
 from cxrcad.training.failures import failures
@@ -37,7 +37,8 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     """Package a finished fold of `run` in `out` (model.onnx, model.safetensors, card.json, README.md); one sentence.
 
     Torch and ONNX Runtime are compared on `config.compare` radiographs of `config.data`, else on phantoms; a
-    difference above LARGEST_DIFFERENCE is a ModelError. `run` may also be a fold's folder or a packaged model.
+    difference above LARGEST_DIFFERENCE is a ModelError. `run` may also be a fold's folder, or a packaged model by its
+    folder or name.
     Raises UsageError where `out` holds a model already, unless `config.overwrite`.
     """
     source = _source(run, config.fold)
@@ -243,7 +244,10 @@ def _check_card(source: Bundle) -> None:
 
 def _source(run: Path, fold: str) -> Bundle:
     if not run.is_dir():
-        raise ModelError(f"{run}: there is no such run; name a folder that `cxrcad train` wrote")
+        packaged = {bundle.name: bundle for bundle in packaged_models()}
+        if str(run) in packaged:
+            return packaged[str(run)]
+        raise ModelError(f"{run}: there is no such run; name a folder that `cxrcad train` wrote, or a packaged model")
     if fold != "all":
         if not (run / f"fold{fold}" / "model" / CARD_NAME).is_file():
             raise ModelError(f"{run}: holds no finished fold {fold}; train it, or choose another with --fold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ pytest.importorskip("torch")
 from cxrcad.config import ExportConfig, build
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
 from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold
-from cxrcad.inference.bundle import Bundle, load_bundle
+from cxrcad.inference.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from cxrcad.training import package
 from cxrcad.training.package import card_text, export_run
 
@@ -137,6 +138,7 @@ def test_a_fold_s_folder_and_a_packaged_model_can_be_exported_too(make_toy, tmp_
     make_toy(tmp_path / "run" / "fold2" / "model")
     for place in ("run", "run/fold2", "run/fold2/model"):
         assert _source(tmp_path / place, "all").folder == tmp_path / "run" / "fold2" / "model"
+    assert _source(Path(DEFAULT_MODEL), "all").name == DEFAULT_MODEL
     with pytest.raises(ModelError, match="holds no finished fold 3"):
         _source(tmp_path / "run", "3")
 
