@@ -4,7 +4,7 @@ The second look's share, the image mirrored and both maps averaged, the map lowe
 own level, both maps smoothed, and averaged with those of other runs: each on the validation cases of every finished
 fold, averaged over folds, and on its test cases, pooled. CPM of these is compared, paired, with the maps' as they are.
 
-python benchmarks/looks.py RUN --data DATA [--also RUN ...] [--threads 2]
+python benchmarks/looks.py RUN --data DATA [--beside RUN ...] [--threads 2]
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--also", type=Path, nargs="*", default=[])
+    parser.add_argument("--beside", type=Path, nargs="*", default=[])
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -170,7 +170,7 @@ def main() -> None:
     with Bar("image") as bar:
         for split in load_folds(given.run / "folds.json", dataset):
             if split.fold in folds_of_run(given.run):
-                for key, result in scored(given.run, given.also, dataset, split, bar).items():
+                for key, result in scored(given.run, given.beside, dataset, split, bar).items():
                     results[key].append(result)
     folds = ", ".join(str(result.terms.fold) for result in results["test", AS_IT_IS])
     print(f"{given.run.name}, fold {folds}")
