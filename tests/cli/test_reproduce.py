@@ -157,7 +157,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(cxrcad, monkeypatch, ti
     monkeypatch.setattr("cxrcad.training.crossval.train", stop)
     answer = cxrcad("reproduce", "table5", "--data", tiny_data, *FLAGS)
     assert (answer.code, answer.out) == (130, "")
-    assert "stopped; the same command goes on from the last checkpoint" in answer.err
+    assert "stopped; the same command goes on from what is kept" in answer.err
     ledger = json.loads((tmp_path / "reproduction" / "jobs.json").read_text())
     assert [job["state"] for job in ledger["jobs"].values()] == ["not run"] * 3
 
