@@ -17,6 +17,7 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError
 from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.inference.bundle import load_bundle
+from cxrcad.training import trainer
 from cxrcad.training.crossval import train
 from cxrcad.training.loader import drawn_ahead, load_samples, make_source
 
@@ -277,7 +278,7 @@ def test_a_validation_that_is_cut_short_is_done_again(tiny_data, tmp_path, monke
 
     own = config(tiny_data, tmp_path / "run", max_steps=2)
     with monkeypatch.context() as patched:
-        patched.setattr("cxrcad.training.trainer._validate", cut)
+        patched.setattr(trainer, "_validate", cut)
         with pytest.raises(KeyboardInterrupt):
             train(own)
     assert not (tmp_path / "run" / "fold1" / "checkpoint.safetensors").exists()
