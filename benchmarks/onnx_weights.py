@@ -36,9 +36,9 @@ from cxrcad.imaging.preprocess import Geometry, to_grid
 from cxrcad.inference.bundle import Bundle, load_bundle
 from cxrcad.inference.findings import find
 from cxrcad.training.export import load_network, write_onnx
+from cxrcad.training.secondlook import RATES
 
 CALIBRATED_ON = 16
-RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 Map = NDArray[np.float32]
 

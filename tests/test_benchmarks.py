@@ -23,6 +23,7 @@ from cxrcad.evaluation.records import Terms
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
 from cxrcad.training.loader import Sample
+from cxrcad.training.secondlook import reached
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64
@@ -163,6 +164,17 @@ def test_a_map_that_finds_the_nodule_is_above_one_that_finds_another_thing(looks
     )  # 1, 2, 4: not reached
     assert worse.split("|")[3:7] != better.split("|")[3:7]
     assert told["CPM less as it is"].startswith("0.")
+
+
+def test_a_rate_that_is_not_reached_counts_as_nothing():
+    geometry = Geometry.fit(SIDE, SIDE, SIDE, 16, (1.0, 1.0))
+    case = Case("A", Path("A.png"), SIDE, SIDE, nodules=(Nodule(20.5, 30.5, 10.0),), spacing_mm=(1.0, 1.0))
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    other = 3 - np.hypot(rows - 30, cols - 50).astype(np.float32)
+    nodule = 6 - np.hypot(rows - 30, cols - 20).astype(np.float32)
+    both, alone = np.maximum(nodule, other), other
+    assert reached([both], [(case, geometry)], TrainConfig()) == [1, 1, 1, 0, 0, 0.6, 1]  # one false positive
+    assert reached([alone], [(case, geometry)], TrainConfig())[-2:] == [0, 0]
 
 
 def test_smaller_weights_make_a_smaller_file_that_says_about_the_same(tmp_path):

@@ -172,10 +172,10 @@ def _run(
             for places in drawn_ahead(patches.draw, state.step, last, backend.workers):
                 with stopping.step():
                     loss = _step(state, places, network, total, config, backend)
+                    if not np.isfinite(loss):
+                        raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
                     state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
                     state.step += 1
-                if not np.isfinite(loss):
-                    raise TrainingError(f"the loss is {loss} at step {state.step - 1}; lower --learning-rate")
                 if state.step in minings:
                     state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
                     _mine(network, patches.grounds, backend)

@@ -167,12 +167,12 @@ def _run(
         for batch in drawn_ahead(source.draw, state.step, total, backend.workers):
             with stopping.step():
                 loss = _step(state, batch, total, config, backend)
+                if not np.isfinite(loss):
+                    raise TrainingError(
+                        f"the loss is {loss} at step {state.step}; lower --learning-rate or --max-class-weight"
+                    )
                 state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
                 state.step += 1
-            if not np.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at step {state.step - 1}; lower --learning-rate or --max-class-weight"
-                )
             state.seconds = before + time.monotonic() - started
             progress.step(state.step, state.loss_sum / state.loss_steps)
             if due():
