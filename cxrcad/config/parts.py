@@ -147,6 +147,9 @@ class AugmentConfig:
     translate: float = setting(0.05, "largest shift, part of the side", low=0, high=0.5)
     rotate_degrees: float = setting(7.0, "largest rotation, degrees", low=0, high=90)
     zoom: float = setting(0.1, "largest crop or margin, part of the side", low=0, high=0.5)
+    elastic: float = setting(
+        0.0, "largest standard deviation of a smooth warp of an image, part of the side", low=0, high=0.05
+    )
     mirror: bool = setting(False, "mirror left and right in half of the images")
     brightness: float = setting(0.15, "largest change of brightness and contrast, part of the range", low=0, high=1)
     gamma: float = setting(0.0, "largest change of log2(gamma)", low=0, high=2)
@@ -164,6 +167,15 @@ class AugmentConfig:
         None, "CT nodules (.npz), or analytic, to project into training images as they are drawn"
     )
     simulate_count: int = setting(3, "most nodules projected into one image", low=0, high=10)
+    simulate_outside: float = setting(
+        14 / 154,
+        "part of them behind heart and hila or below the domes, as 14 of JSRT's 154",
+        low=0,
+        high=1,
+    )
+    simulate_shams: int = setting(
+        0, "most pieces of background inserted into one image like nodules, that are none", low=0, high=10
+    )
     simulate_easy: float = setting(2.5, "contrast factor of projected nodules at the first step, falling to 1", low=1)
     simulate_easy_steps: int = setting(2000, "steps over which that factor falls", low=1)
 

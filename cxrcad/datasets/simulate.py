@@ -31,7 +31,6 @@ __all__ = [
 ANALYTIC_POOL = 240  # analytic nodules that a training draws from
 MOST_TRIES = 20  # to get one projection on which anything is seen
 CONTRAST = (6 / 255, 42 / 255)  # of the display range: from subtlety 1 to 5
-OUTSIDE_SHARE = 14 / 154  # JSRT's nodules outside the lung fields
 WHITE = 262 / 255  # the display curve flattens towards this level
 
 
@@ -46,10 +45,14 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Zones:
-    """Where nodules may be put on one image: flat pixel indices, and the median level of its lungs (0-1)."""
+    """Where nodules may be put on one image: flat pixel indices, and the median level of its lungs (0-1).
+
+    `outside_share` of them go outside the lung fields.
+    """
 
     lung: NDArray[np.int32]
     outside: NDArray[np.int32]
+    outside_share: float
     lung_level: float
 
 
@@ -104,15 +107,19 @@ def _project(density: NDArray[np.int16], zoom: float, series_uid: str, rng: np.r
     return Projection(thickness.astype(np.float32), visible, series_uid)
 
 
-def placement_zones(image: NDArray[np.float32], lung: NDArray[np.bool_]) -> Zones:
-    """Where a nodule may lie on `image` (rows, cols; 0-1): in the lung, or behind heart, hila and the domes."""
+def placement_zones(image: NDArray[np.float32], lung: NDArray[np.bool_], outside_share: float) -> Zones:
+    """Where a nodule may lie on `image` (rows, cols; 0-1): in the lung, or behind heart, hila and the domes.
+
+    `outside_share` of the nodules, 0-1, are to lie in the latter.
+    """
     from scipy import ndimage
 
     margin = max(1, round(lung.shape[0] * 6 / 1024))
     inside = ndimage.binary_erosion(lung, iterations=margin)
     outside = outside_zone(lung, margin)
     level = float(np.median(image[inside])) if inside.any() else 0.4
-    return Zones(np.flatnonzero(inside).astype(np.int32), np.flatnonzero(outside).astype(np.int32), level)
+    inner, outer = (np.flatnonzero(zone).astype(np.int32) for zone in (inside, outside))
+    return Zones(inner, outer, outside_share, level)
 
 
 def outside_zone(lung: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
@@ -216,7 +223,7 @@ def _spot(
 ) -> tuple[tuple[slice, slice], Projection] | None:
     """A window of the image and a projection that fills it; None where it touches a nodule or leaves the image."""
     rows, cols = nodules.shape
-    zone = zones.outside if rng.random() < OUTSIDE_SHARE and len(zones.outside) else zones.lung
+    zone = zones.outside if rng.random() < zones.outside_share and len(zones.outside) else zones.lung
     if not len(zone):
         return None
     row, col = divmod(int(zone[rng.integers(len(zone))]), cols)

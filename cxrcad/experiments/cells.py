@@ -21,7 +21,7 @@ NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "workers", "runs", "
 ADDED = (
     *("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings"),
     *("second_share", "threshold_from", "train_share", "lung_threshold", "width", "blur", "patch"),
-    *("tversky", "image_level"),
+    *("tversky", "image_level", "elastic", "simulate_outside", "simulate_shams"),
 )
 """Settings that came after the first trainings were named: in the name only where they are not the default."""
 

@@ -19,7 +19,14 @@ from cxrcad.datasets import jsrt
 from cxrcad.datasets.hardware import draw_hardware
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.nodules import ANALYTIC
-from cxrcad.datasets.simulate import Projection, Zones, insert_nodules, load_projections, placement_zones
+from cxrcad.datasets.simulate import (
+    Projection,
+    Zones,
+    insert_nodules,
+    insert_shams,
+    load_projections,
+    placement_zones,
+)
 from cxrcad.datasets.truth import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
@@ -112,6 +119,9 @@ class Source:
         if self.projections and zones is not None:
             count, easy = int(rng.integers(0, self.augment.simulate_count + 1)), easiness(self.augment, step)
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
+            if self.augment.simulate_shams:
+                shams = int(rng.integers(0, self.augment.simulate_shams + 1))
+                insert_shams(image, nodules, zones, self.projections, count=shams, rng=rng)
         if rng.random() < self.augment.hardware:
             image, _ = draw_hardware(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
@@ -156,8 +166,9 @@ def make_source(
                 ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
             )
     if projections or config.network.look:
+        outside = config.augment.simulate_outside
         zones = tuple(
-            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung) for s in samples
+            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung, outside) for s in samples
         )
     return Source(samples, zones, projections, config.augment, config.batch, config.seed)
 

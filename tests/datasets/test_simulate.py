@@ -76,7 +76,7 @@ def chest() -> tuple[np.ndarray, np.ndarray]:
 
 def test_zones_lie_inside_the_lung_or_behind_heart_and_domes():
     image, lung = chest()
-    zones = placement_zones(image, lung)
+    zones = placement_zones(image, lung, 0.1)
     assert lung.ravel()[zones.lung].all()
     assert not lung.ravel()[zones.outside].any()
     rows = zones.outside // 256
@@ -84,11 +84,24 @@ def test_zones_lie_inside_the_lung_or_behind_heart_and_domes():
     assert zones.lung_level == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_outside_the_lungs_is_the_one_asked_for(nodules, share):
+    image, lung = chest()
+    rng, outside, count = np.random.default_rng(3), 0, 0
+    for _ in range(150):
+        truth = np.zeros_like(lung)
+        zones = placement_zones(image, lung, share)
+        count += insert_nodules(image.copy(), truth, zones, load(nodules), count=1, easy=1.0, rng=rng)
+        outside += bool(truth.any()) and not (truth & lung).sum() > truth.sum() / 2
+    assert count > 100
+    assert outside / count == pytest.approx(share, abs=0.12)
+
+
 def test_nodules_brighten_what_they_outline_and_nothing_far_from_it(nodules):
     image, lung = chest()
     before, truth = image.copy(), np.zeros_like(lung)
     rng = np.random.default_rng(2)
-    count = insert_nodules(image, truth, placement_zones(image, lung), load(nodules), count=3, easy=1.0, rng=rng)
+    count = insert_nodules(image, truth, placement_zones(image, lung, 0.1), load(nodules), count=3, easy=1.0, rng=rng)
     assert count == 3
     change = image - before
     assert (change[truth] > 0).all()
@@ -100,7 +113,7 @@ def test_nodules_brighten_what_they_outline_and_nothing_far_from_it(nodules):
 
 def test_easy_multiplies_the_contrast(nodules):
     image, lung = chest()
-    zones, projections = placement_zones(image, lung), load(nodules)
+    zones, projections = placement_zones(image, lung, 0.1), load(nodules)
     peaks = []
     for easy in (1.0, 2.0):
         drawn = image.copy()
@@ -114,13 +127,13 @@ def test_easy_multiplies_the_contrast(nodules):
 def test_a_place_that_is_taken_or_over_the_edge_is_left(nodules):
     image, lung = chest()
     taken = np.ones_like(lung)
-    zones = placement_zones(image, lung)
+    zones = placement_zones(image, lung, 0.1)
     rng = np.random.default_rng(0)
     assert insert_nodules(image, taken, zones, load(nodules), count=5, easy=1.0, rng=rng) == 0
-    corner = Zones(np.array([0], np.int32), np.array([0], np.int32), 0.3)
+    corner = Zones(np.array([0], np.int32), np.array([0], np.int32), 0.1, 0.3)
     empty = np.zeros_like(lung)
     assert insert_nodules(image, empty, corner, load(nodules), count=5, easy=1.0, rng=rng) == 0
-    nowhere = Zones(np.array([], np.int32), np.array([], np.int32), 0.3)
+    nowhere = Zones(np.array([], np.int32), np.array([], np.int32), 0.1, 0.3)
     assert insert_nodules(image, empty, nowhere, load(nodules), count=5, easy=1.0, rng=rng) == 0
 
 
@@ -138,7 +151,7 @@ def test_shams_change_the_background_but_not_its_level_and_keep_off_nodules(nodu
     image = rng.uniform(0.3, 0.6, (200, 200)).astype(np.float32)
     before, taken = image.copy(), np.zeros((200, 200), dtype=bool)
     taken[:, :100] = True
-    zones = Zones(np.flatnonzero(np.ones((200, 200), bool)).astype(np.int32), np.zeros(0, np.int32), 0.45)
+    zones = Zones(np.flatnonzero(np.ones((200, 200), bool)).astype(np.int32), np.zeros(0, np.int32), 0, 0.45)
     middles = insert_shams(image, taken, zones, load(nodules), count=30, rng=rng)
     changed = np.abs(image - before) > 1e-6
     assert 1 <= len(middles) < 30  # those that would touch the nodule are left out
@@ -153,7 +166,7 @@ def test_shams_change_the_background_but_not_its_level_and_keep_off_nodules(nodu
 
 def test_no_sham_is_asked_for(nodules):
     image = np.full((50, 50), 0.5, np.float32)
-    zones = Zones(np.arange(2500, dtype=np.int32), np.zeros(0, np.int32), 0.5)
+    zones = Zones(np.arange(2500, dtype=np.int32), np.zeros(0, np.int32), 0, 0.5)
     middles = insert_shams(image, np.zeros((50, 50), bool), zones, (), count=0, rng=np.random.default_rng(0))
     assert middles.shape == (0, 2)
     assert (image == 0.5).all()

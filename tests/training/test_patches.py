@@ -33,7 +33,7 @@ def sample(nodule_at: tuple[int, int] | None = (80, 60)) -> Sample:
 
 def zones(one: Sample) -> Zones:
     assert one.lung is not None
-    return Zones(np.flatnonzero(one.lung).astype(np.int32), np.zeros(0, np.int32), 0.31)
+    return Zones(np.flatnonzero(one.lung).astype(np.int32), np.zeros(0, np.int32), 0, 0.31)
 
 
 def source(*samples: Sample, projections: tuple[Projection, ...] = (), **values) -> PatchSource:
