@@ -21,7 +21,7 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """`images` (B, 1, H, W), 0-1, and `masks` (B, M, H, W), 0/1, after one random change each; shapes are kept.
 
-    Order: crop or margin, translation, rotation, mirror and warp in one resampling (kornia), then what `expose` does. What is
+    Order: crop or margin, translation, rotation, mirror and warp in one resampling, then what `expose` does. What is
     drawn in from outside is black and in no mask. `rng` decides the changes, `generator` (on the images' device) the
     noise, so that a step is the same however often it is run.
     """
