@@ -10,10 +10,14 @@ __all__ = ["command"]
 
 
 @click.command("info")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def command(path: Path, as_json: bool) -> None:
-    """Say what PATH is: a radiograph (size, spacing and its source, what was done to its pixels), a model or a run."""
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON, a document for each.")
+def command(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Say what PATHS are: a radiograph (size, spacing and its source, what was done to its pixels), a model or a run.
+
+    A folder of radiographs is none of these: name its files.
+    """
     from cxrcad.report.about import describe_path
 
-    click.echo(describe_path(path, as_json=as_json))
+    for place, path in enumerate(paths):
+        click.echo(("\n" if place and not as_json else "") + describe_path(path, as_json=as_json))

@@ -18,7 +18,8 @@ def command(config: TrainConfig) -> None:
     """Train a network on a folder in JSRT's layout and package each fold in the run's folder.
 
     With --lesion effusion it learns pleural effusions, from a folder in the NIH layout with their outlines.
-    The run's folder is printed. `cxrcad train --resume` goes on after an interruption and ends with the same weights.
+    The run's folder is printed. `cxrcad train --resume` goes on after an interruption and ends with the same weights
+    (nearly, with CUDA).
     """
     try:
         from cxrcad.training.crossval import lesion_of, train

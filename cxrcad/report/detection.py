@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,8 +125,10 @@ def _check_folder(folder: Path, option: str) -> None:
         place = place.parent
     if not place.is_dir():
         raise UsageError(f"{option}: {place} is a file, not a folder; name another place")
-    if not os.access(place, os.W_OK):
-        raise WriteError(f"{option}: nothing can be written in {place}; name another place")
+    try:
+        tempfile.TemporaryFile(dir=place).close()  # asking for permission is not enough: root has it in /proc
+    except OSError:
+        raise WriteError(f"{option}: nothing can be written in {place}; name another place") from None
 
 
 def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:

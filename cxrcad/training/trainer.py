@@ -91,7 +91,8 @@ def train_fold(
 ) -> Path:
     """The folder of a finished fold: checkpoint, history.json and `model/` with weights, ONNX and card.
 
-    With `config.resume`, goes on from the checkpoint in `folder` and ends with the weights of an uninterrupted run.
+    With `config.resume`, goes on from the checkpoint in `folder` and ends with the weights of an uninterrupted run;
+    on CUDA, where sums are taken in no fixed order, with nearly those.
     Raises TrainingError, DataError, ReadError or NetworkError.
     """
     progress = progress or Silent()

@@ -21,6 +21,14 @@ def test_info_says_what_a_radiograph_is(cxrcad, disc_data):
     assert "8 bit, 0-255 to 0-1" in facts["notes"]
 
 
+def test_info_of_several_says_what_each_is(cxrcad, disc_data, make_run, tmp_path):
+    make_run(tmp_path / "run", folds=(2,))
+    path = disc_data / "images" / "JPCLN001.png"
+    first, second = cxrcad("info", path, "run").out.split("\n\n")
+    assert first.startswith("kind")
+    assert second == "run: a run; finished folds 2\n"
+
+
 def test_info_says_where_a_spacing_comes_from(cxrcad, tmp_path):
     (tmp_path / "a.IMG").write_bytes((np.arange(2048 * 2048) % 4096).astype(">u2").tobytes())
     facts = json.loads(cxrcad("info", "a.IMG", "--json").out)
