@@ -18,7 +18,9 @@ import torch
 
 from cxrcad.config import LossConfig, NetworkConfig, TrainConfig
 from cxrcad.core import Case, ModelIdentity, Nodule
-from cxrcad.evaluation.matching import HitRule
+from cxrcad.datasets.folds import Split
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import Terms
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
@@ -192,3 +194,25 @@ def test_smaller_weights_make_a_smaller_file_that_says_about_the_same(tmp_path):
     ]
     assert weights.difference(maps[0], maps[0]) == 0
     assert 1e-6 < weights.difference(*maps) < 0.2
+
+
+def test_radiographs_of_another_set_are_known_by_their_patients():
+    backgrounds = benchmark("backgrounds")
+
+    def case(name: str, *groups: str) -> Case:
+        return Case(name, Path(f"{name}.png"), SIDE, SIDE, groups=groups)
+
+    first = Dataset(Path("A"), "jsrt-247", tuple(case(f"A{n}", f"patient:{n}", f"series:{n}") for n in range(6)))
+    nodules = {"nodules": (Nodule(20.5, 30.5, 10.0),)}
+    again = [replace(case(f"B{n}", f"patient:{9 - n}", "series:1"), **nodules) for n in range(10)]
+    split = Split(1, ("A0", "A1", "A2"), ("A3",), ("A4", "A5"))
+    parts = backgrounds.by_part(first, split, Dataset(Path("B"), "jsrt-247", tuple(again)))
+    names = {part: [one.name for one in cases] for part, cases in parts.items()}
+    assert names == {"train": ["B7", "B8", "B9"], "validation": ["B6"], "test": ["B4", "B5"]}
+
+    def match(score: float) -> ImageMatch:
+        return ImageMatch("B", 1, (Hit(score, 0),), (FalsePositive(0.5),))
+
+    head, _, row = backgrounds.lines({"train": [[match(0.9)] * 4, [match(0.9)] * 3 + [match(0.4)]]})
+    told = dict(zip((c.strip() for c in head.split("|")), (c.strip() for c in row.split("|")), strict=True))
+    assert (told["nodules a fold"], told["at 1/2"], told["at 1"]) == ("4", "87.5", "100.0")

@@ -1,0 +1,97 @@
+"""What a run's models give on radiographs that they were trained on, and on others, with nodules new to all of them.
+
+OTHER is the run's data set made again with other nodules (`cxrcad simulate --preset open-jsrt --seed 2001 OTHER`). Its
+radiographs are divided by the patients of each fold: trained on, validation, test. What the first have more than the
+others comes of knowing the radiograph; what they lack is not for want of it.
+
+python benchmarks/backgrounds.py RUN --data DATA --other OTHER [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cxrcad.cli.progress import Bar
+from cxrcad.core import Case
+from cxrcad.datasets.folds import Split, load_folds
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.jsrt import Dataset, read_jsrt
+from cxrcad.evaluation.froc import froc, sensitivity_at
+from cxrcad.evaluation.markdown import grid
+from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
+from cxrcad.evaluation.runs import folds_of_run
+from cxrcad.inference.bundle import load_bundle
+from cxrcad.inference.detector import Detector
+
+PARTS = ("train", "validation", "test")
+RATES = {"1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
+
+
+def patients(case: Case) -> set[str]:
+    """The case's groups that name a patient."""
+    return {group for group in case.groups if group.startswith("patient:")}
+
+
+def by_part(dataset: Dataset, split: Split, other: Dataset) -> dict[str, tuple[Case, ...]]:
+    """The cases of `other` by the part of the split that their patients are in; those of no patient in it are left."""
+    parts = {}
+    for part in PARTS:
+        known = set().union(*(patients(case) for case in dataset.select(getattr(split, part))))
+        parts[part] = tuple(case for case in other.cases if patients(case) & known)
+    return parts
+
+
+def reached(matches: Sequence[ImageMatch]) -> list[float]:
+    """Sensitivity at RATES, 0 where not reached."""
+    curve = froc(matches)
+    return [sensitivity_at(curve, rate) or 0.0 for rate in RATES.values()]
+
+
+def lines(found: Mapping[str, Sequence[Sequence[ImageMatch]]]) -> list[str]:
+    """A Markdown table, %, a row a part: means over the folds."""
+    head = ["radiographs", "images a fold", "nodules a fold", *(f"at {rate}" for rate in RATES), "mean"]
+    body = []
+    for part, folds in found.items():
+        rates = np.mean([reached(matches) for matches in folds], axis=0)
+        counts = (
+            np.mean([len(matches) for matches in folds]),
+            np.mean([sum(match.n_nodules for match in matches) for matches in folds]),
+        )
+        shown = [f"{count:.0f}" for count in counts] + [f"{100 * value:.1f}" for value in (*rates, rates.mean())]
+        body.append([part, *shown])
+    return grid(head, body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--other", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    dataset, other = (read_jsrt(folder, protocol="jsrt-247") for folder in (given.data, given.other))
+    found = defaultdict(list)
+    finished = folds_of_run(given.run)
+    with Bar("image") as bar:
+        for split in load_folds(given.run / "folds.json", dataset):
+            if split.fold not in finished:
+                continue
+            detector = Detector.open(load_bundle(given.run / f"fold{split.fold}" / "model"), "cpu", given.threads)
+            for part, cases in by_part(dataset, split, other).items():
+                bar.start(f"fold {split.fold}, {part}", len(cases), 0)
+                matches = []
+                for number, case in enumerate(cases):
+                    matches.append(match_image(case, detector.detect(read_case(case)).findings, HitRule()))
+                    bar.step(number + 1)
+                found[part].append(matches)
+    print(f"{given.run.name}, fold {', '.join(map(str, finished))}")
+    print("\n".join(lines(found)))
+
+
+if __name__ == "__main__":
+    main()
