@@ -70,11 +70,14 @@ class Stopping:
 
 @contextmanager
 def without_interrupts() -> Iterator[None]:
-    """Processes that are started within do not get Ctrl-C, which a terminal sends to all: their parent ends them."""
+    """Processes that are started within get neither signal, which may be sent to a whole group: their parent ends them.
+
+    With the parent gone they end by themselves (torch's DataLoader looks for it).
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, set(SIGNALS))
     try:
         yield
     finally:

@@ -286,9 +286,9 @@ def test_a_validation_that_is_cut_short_is_done_again(tiny_data, tmp_path, monke
     assert json.loads((tmp_path / "run" / "fold1" / "history.json").read_text())[-1]["step"] == 2
 
 
-def test_processes_that_draw_do_not_get_ctrl_c():
+def test_processes_that_draw_get_neither_ctrl_c_nor_sigterm():
     def draw(step):
-        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        return {signal.SIGINT, signal.SIGTERM} <= set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
     assert list(drawn_ahead(draw, 0, 2, workers=1)) == [True, True]
 
