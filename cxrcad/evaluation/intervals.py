@@ -138,7 +138,8 @@ def compare(
 
     The interval is a paired bootstrap's: both runs are scored on the same resampled images. p is two-sided, from a
     permutation test: under the null hypothesis a patient's two results may change places, which is drawn `resamples`
-    times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. `resamples` 0 gives neither.
+    times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. `resamples` 0 gives neither,
+    nor does one image with a nodule.
 
     Raises:
         EvaluationError: The runs are scored on different images or under different terms.
@@ -149,11 +150,12 @@ def compare(
     count = len(images.names) // 2
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
     mine, theirs = figures(images, np.hstack([ones, zeros])), figures(images, np.hstack([zeros, ones]))
-    drawn, swapped = _drawn(images, first, resamples, seed) if resamples else ({}, {})
+    several = bool(resamples) and np.count_nonzero(images.nodules[:count]) > 1
+    drawn, swapped = _drawn(images, first, resamples, seed) if several else ({}, {})
     found = {}
     for name in mine:
         a, b = float(mine[name][0]), float(theirs[name][0])
-        p = None if np.isnan(a - b) or not resamples else _p(a - b, swapped[name])
+        p = None if np.isnan(a - b) or not several else _p(a - b, swapped[name])
         found[name] = Comparison(_or_none(a), _or_none(b), _interval(a - b, drawn.get(name)), p)
     return found
 

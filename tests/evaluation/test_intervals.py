@@ -114,6 +114,13 @@ def test_runs_on_other_images_or_under_other_rules_are_not_compared() -> None:
         compare([one], [replace(one, terms=replace(TERMS, rule=HitRule("iou")))], 10, 0)
 
 
+def test_one_image_with_a_nodule_gives_a_difference_without_interval_or_p() -> None:
+    one, two = (compare([fold(found, 3)], [fold([False] * len(found), 3)], 50, 0) for found in ([True], [True, False]))
+    assert (one["recall"].difference, one["recall"].p) == (Interval(1.0), None)
+    assert two["recall"].difference.low is not None
+    assert two["recall"].p is not None
+
+
 def test_the_false_alarm_rate_of_the_permutation_test_is_near_5_percent() -> None:
     """200 pairs of runs that differ by chance alone: p < 0.05 in about 10 (binomial: 2 to 20 in 999 of 1,000).
 
