@@ -114,6 +114,10 @@ class NetworkConfig:
     channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob, broad (the paper: raw)")
     aspp: bool = setting(True, "atrous spatial pyramid pooling between encoder and decoder (Figure 3)")
     skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")
+    image_head: bool = setting(
+        False,
+        "a head that says whether the image has a nodule; its logit is added to every pixel's (deeplabv3plus)",
+    )
     look: bool = setting(False, "a second look beside the network: every place judged as the middle of a patch")
     halve: bool = setting(True, "with --look, the network works at half the side")
     patch: int = setting(
@@ -134,7 +138,10 @@ class LossConfig:
     focal: float = setting(0.0, "exponent of a focal loss on nodules (Lin 2017); 0 is equation 1", low=0, high=5)
     tversky: float = setting(0.0, "weight of a Tversky loss on nodules beside equation 1 (Salehi 2017)", low=0, high=10)
     image_level: float = setting(
-        0.0, "weight of a loss on whether the image has a nodule at all, by its highest pixels", low=0, high=10
+        0.0,
+        "weight of a loss on whether the image has a nodule at all, by its highest pixels, or --image-head",
+        low=0,
+        high=10,
     )
     truth: str = setting("disc", "nodule mask: a disc of the nodule's size, or its box", choices=("disc", "box"))
 
@@ -167,6 +174,7 @@ class AugmentConfig:
         None, "CT nodules (.npz), or analytic, to project into training images as they are drawn"
     )
     simulate_count: int = setting(3, "most nodules projected into one image", low=0, high=10)
+    simulate_share: float = setting(1.0, "part of a first look's images into which any are projected", low=0, high=1)
     simulate_outside: float = setting(
         14 / 154,
         "part of them behind heart and hila or below the domes, as 14 of JSRT's 154",

@@ -21,7 +21,7 @@ NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "workers", "runs", "
 ADDED = (
     *("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings"),
     *("second_share", "threshold_from", "train_share", "lung_threshold", "width", "blur", "patch"),
-    *("tversky", "image_level", "elastic", "simulate_outside", "simulate_shams"),
+    *("tversky", "image_level", "elastic", "simulate_outside", "simulate_shams", "simulate_share", "image_head"),
 )
 """Settings that came after the first trainings were named: in the name only where they are not the default."""
 
@@ -230,6 +230,12 @@ ITEMS: Mapping[str, Item] = {
                 _changed("not-focal", "no focal loss", focal=0.0),
                 _changed("tversky", "a Tversky loss beside it", tversky=0.1),
                 _changed("image-level", "a loss on the whole image beside it", image_level=0.1),
+                _changed("sparse", "nodules inserted into half of the images", simulate_share=0.5),
+                _changed(
+                    "image-head",
+                    "that, and a head for the whole image",
+                    **{"simulate_share": 0.5, "image_head": True, "image_level": 0.1},
+                ),
                 _changed("not-averaged", "no moving average of the weights", ema=0.0),
                 _changed("not-augmented", "no augmentation", augment=False),
                 _changed("constant", "constant learning rate", schedule="constant", warmup_steps=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -15,7 +16,7 @@ from cxrcad.networks.twolooks import TwoLooks
 
 __all__ = ["NETWORKS", "RESIDUAL", "build_network", "tasks_of"]
 
-RESIDUAL = {"deeplabv3plus": DeepLabV3Plus, "pspnet": PSPNet}
+RESIDUAL = ("deeplabv3plus", "pspnet")
 """Networks on a residual encoder, whose width is a setting."""
 
 NETWORKS = ("mo-segnet", "u-net", *RESIDUAL)
@@ -38,6 +39,8 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
     if config.look:
         times = 2 if config.halve else 1
         return TwoLooks(build_network(replace(config, look=False), side // times), channels, side, times, config.patch)
+    if config.image_head and config.network != "deeplabv3plus":
+        raise NetworkError(f"{config.network} has no image-level head; take deeplabv3plus, or --no-image-head")
     if config.network in ("mo-segnet", "u-net"):
         aspp = config.aspp and config.network == "mo-segnet"
         rows = mo_segnet_rows(tasks=tasks, norm=config.norm, aspp=aspp, skips=config.skips)
@@ -46,8 +49,11 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
         raise NetworkError(f"there is no network {config.network!r}; choose from {', '.join(NETWORKS)}")
     if not (config.aspp and config.skips):
         raise NetworkError(f"{config.network} has no variant without ASPP or skips; those are of mo-segnet (Figure 3)")
-    kind = RESIDUAL[config.network]
     norm = "GN" if config.norm == "group" else "BN"
     if config.width % config.groups or config.width % 8:
         raise NetworkError(f"--width {config.width}: is no multiple of 8 and of the {config.groups} groups; take one")
-    return kind(tasks, width=config.width, norm=norm, groups=config.groups, channels=channels, side=side)
+    shared: dict[str, Any] = {"width": config.width, "norm": norm, "groups": config.groups}
+    shared |= {"channels": channels, "side": side}
+    if config.network == "pspnet":
+        return PSPNet(tasks, **shared)
+    return DeepLabV3Plus(tasks, **shared, image_head=config.image_head)

@@ -118,6 +118,8 @@ class Source:
         nodules = sample.nodules.copy()
         if self.projections and zones is not None:
             count, easy = int(rng.integers(0, self.augment.simulate_count + 1)), easiness(self.augment, step)
+            if self.augment.simulate_share < 1:
+                count *= int(rng.random() < self.augment.simulate_share)
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
             if self.augment.simulate_shams:
                 shams = int(rng.integers(0, self.augment.simulate_shams + 1))

@@ -15,6 +15,7 @@ __all__ = [
     "FixedBalance",
     "LearnedBalance",
     "class_weights",
+    "highest",
     "image_cross_entropy",
     "make_balance",
     "nodule_loss",
@@ -52,13 +53,16 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: flo
     return (losses * weights[labels]).mean()
 
 
-def nodule_loss(logits: Tensor, labels: Tensor, config: LossConfig) -> Tensor:
-    """Equation 1 on nodules, and what `config` puts beside it. Shapes as in `weighted_cross_entropy`."""
+def nodule_loss(logits: Tensor, labels: Tensor, config: LossConfig, image: Tensor | None) -> Tensor:
+    """Equation 1 on nodules, and what `config` puts beside it. Shapes as in `weighted_cross_entropy`.
+
+    `image` (B,) is an image-level head's logit, where the network has one.
+    """
     loss = weighted_cross_entropy(logits, labels, config.min_class_weight, config.max_class_weight, config.focal)
     if config.tversky:
         loss = loss + config.tversky * tversky_loss(logits, labels)
     if config.image_level:
-        loss = loss + config.image_level * image_cross_entropy(logits, labels)
+        loss = loss + config.image_level * image_cross_entropy(highest(logits) if image is None else image, labels)
     return loss
 
 
@@ -70,11 +74,15 @@ def tversky_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return 1 - (hit + 1) / (hit + wrong + 1)  # one pixel: a batch without a nodule has a gradient too
 
 
-def image_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over images of the log loss of "has a nodule", whose logit is the mean of the image's highest ones."""
+def highest(logits: Tensor) -> Tensor:
+    """(B,): the mean of each image's highest logits of a nodule."""
     nodule = (logits[:, 1] - logits[:, 0]).float().flatten(1)
-    highest = nodule.topk(max(1, round(nodule.shape[1] * IMAGE_SHARE)), dim=1).values.mean(1)
-    return functional.binary_cross_entropy_with_logits(highest, labels.flatten(1).amax(1).float())
+    return nodule.topk(max(1, round(nodule.shape[1] * IMAGE_SHARE)), dim=1).values.mean(1)
+
+
+def image_cross_entropy(image: Tensor, labels: Tensor) -> Tensor:
+    """Mean over images of the log loss of "has a nodule", `image` (B,) its logit; labels as above."""
+    return functional.binary_cross_entropy_with_logits(image.float(), labels.flatten(1).amax(1).float())
 
 
 class FixedBalance(nn.Module):

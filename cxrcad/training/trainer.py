@@ -228,7 +228,7 @@ def _step(state: State, batch: Batch, total: int, config: TrainConfig, backend: 
 
 def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
-    losses = {"nodule": nodule_loss(outputs["nodule"], masks[:, 0].long(), config.loss)}
+    losses = {"nodule": nodule_loss(outputs["nodule"], masks[:, 0].long(), config.loss, outputs.get("image"))}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)

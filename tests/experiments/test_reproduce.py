@@ -94,6 +94,8 @@ TYPED = {
             "not-focal",
             "tversky",
             "image-level",
+            "sparse",
+            "image-head",
             "not-averaged",
             "not-augmented",
             "constant",
@@ -152,7 +154,7 @@ def test_a_cell_that_changes_nothing_of_the_settings_is_left_out():
     shared = build(TrainConfig, {"simulate": "analytic", "ema": 0.99, "focal": 2.0, "max_steps": 9})
     names = [cell.name for cell in fitted(ITEMS["ablations"], shared).cells]
     assert names == ["recipe", "local", "blob", "broad", "not-simulated", "not-easy", "not-focal", "tversky",
-                     "image-level", "not-averaged", "not-augmented"]  # fmt: skip
+                     "image-level", "sparse", "image-head", "not-averaged", "not-augmented"]  # fmt: skip
     assert ("recipe", "raw") not in fitted(ITEMS["ablations"], shared).pairs
     assert fitted(ITEMS["table3"], shared) is ITEMS["table3"]
     assert fitted(ITEMS["training-size"], shared) == ITEMS["training-size"]
@@ -187,8 +189,8 @@ def test_cells_that_are_one_training_share_a_run():
     assert len({name(*one) for one in unet}) == 1
     every = {run_name(resolved(cell, TrainConfig())) for item in ITEMS.values() for cell in item.cells}
     # 4 of table 2; 9 more of table 3; 4 of table 4; 2 of table 5; 2 of figure 3; figure 5 validates more often: 7;
-    # 2 of effusion; 14 of our own that are not the default already.
-    assert len(every) == 44
+    # 2 of effusion; 16 of our own that are not the default already.
+    assert len(every) == 46
 
 
 def test_a_run_is_named_by_what_decides_the_training():

@@ -17,6 +17,7 @@ VARIANTS = [
     {"network": "u-net", "tasks": "single"},
     {"network": "deeplabv3plus"},
     {"network": "deeplabv3plus", "norm": "group", "tasks": "single"},
+    {"network": "deeplabv3plus", "norm": "group", "width": 16, "image_head": True},
     {"network": "pspnet"},
     {"network": "pspnet", "norm": "group", "tasks": "single", "width": 16},
     {"network": "mo-segnet", "norm": "group", "channels": "raw,local,blob", "look": True},
@@ -40,8 +41,8 @@ def test_two_logits_a_task_at_the_input_size_and_gradients_everywhere(values):
     config, net = made(values)
     images = torch.rand(2, 1, 96, 128, generator=torch.Generator().manual_seed(1))
     outputs = net(images)
-    assert set(outputs) == set(tasks_of(config))
-    assert {tuple(out.shape) for out in outputs.values()} == {(2, 2, 96, 128)}
+    assert set(outputs) == {*tasks_of(config), *(["image"] if config.image_head else [])}
+    assert {tuple(out.shape) for task, out in outputs.items() if task != "image"} == {(2, 2, 96, 128)}
     sum(out.square().mean() for out in outputs.values()).backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
@@ -64,7 +65,7 @@ def test_a_wrong_size_names_the_size_to_pad_to(name):
         net(torch.rand(1, 3, 96, 96))
 
 
-@pytest.mark.parametrize("values", [VARIANTS[0], VARIANTS[1], VARIANTS[5], VARIANTS[7], VARIANTS[9]], ids=str)
+@pytest.mark.parametrize("values", [VARIANTS[place] for place in (0, 1, 5, 7, 8, 10)], ids=str)
 def test_onnx_gives_the_same_probabilities_at_another_size(values, tmp_path):
     import onnxruntime
 
@@ -96,7 +97,26 @@ def test_the_width_is_the_published_one_unless_told(name, weights):
     assert 0.13 < count(width=24) / weights < 0.16  # (24/64)^2 = 0.14
 
 
+def test_an_image_level_head_raises_every_pixel_of_an_image_alike():
+    _, net = made({"network": "deeplabv3plus", "norm": "group", "width": 16, "image_head": True})
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        told = net.train()(images)
+        before = net.eval()(images)
+        net.has_nodule.bias += 2.0
+        after = net(images)
+    assert set(before) == {"nodule", "lung"}
+    torch.testing.assert_close(told["nodule"], before["nodule"])  # group norm: training and use see the same
+    rise = after["nodule"] - before["nodule"]
+    torch.testing.assert_close(rise[:, 1], torch.full((2, 64, 64), 2.0))
+    assert not rise[:, 0].any()
+    assert told["image"].shape == (2,)
+    assert told["image"][0] != told["image"][1]
+
+
 def test_what_cannot_be_built_is_said():
+    with pytest.raises(NetworkError, match="mo-segnet has no image-level head; take deeplabv3plus"):
+        made({"image_head": True})
     with pytest.raises(NetworkError, match="--width 20: is no multiple of 8 and of the 8 groups"):
         made({"network": "pspnet", "width": 20})
     with pytest.raises(NetworkError, match="input channels \\['red'\\] are not known; choose from raw, local, blob"):

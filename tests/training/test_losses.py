@@ -10,6 +10,7 @@ from cxrcad.core import UsageError
 from cxrcad.training.losses import (
     LearnedBalance,
     class_weights,
+    highest,
     image_cross_entropy,
     make_balance,
     nodule_loss,
@@ -67,17 +68,21 @@ def test_an_image_has_a_nodule_where_its_highest_pixels_say_so():
     truth[1, 50, 50] = 1  # the second image has a nodule
     there = 1 / (1 + math.exp(-2))
     expected = (-math.log(1 - there) - math.log(there)) / 2
-    assert image_cross_entropy(logits, truth).item() == pytest.approx(expected, rel=1e-4)
+    assert image_cross_entropy(highest(logits), truth).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_what_is_asked_for_is_added_to_equation_1_by_its_weight():
     torch.manual_seed(0)
     logits, truth = torch.randn(1, 2, 10, 10), labels(20)
-    plain = nodule_loss(logits, truth, LossConfig())
+    plain = nodule_loss(logits, truth, LossConfig(), None)
     assert plain.item() == weighted_cross_entropy(logits, truth, 0, 1000, 0).item()
-    both = nodule_loss(logits, truth, build(LossConfig, {"tversky": 0.5, "image_level": 2.0}))
-    more = 0.5 * tversky_loss(logits, truth) + 2 * image_cross_entropy(logits, truth)
+    config = build(LossConfig, {"tversky": 0.5, "image_level": 2.0})
+    both, head = nodule_loss(logits, truth, config, None), torch.tensor([3.0])
+    more = 0.5 * tversky_loss(logits, truth) + 2 * image_cross_entropy(highest(logits), truth)
     assert both.item() == pytest.approx((plain + more).item())
+    told = nodule_loss(logits, truth, config, head) - both
+    expected = 2 * (image_cross_entropy(head, truth) - image_cross_entropy(highest(logits), truth))
+    assert told.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_equation_2_weighs_nodules_with_lambda():
