@@ -4,12 +4,15 @@ OTHER is the run's data set made again with other nodules (`cxrcad simulate --pr
 radiographs are divided by the patients of each fold: trained on, validation, test. What the first have more than the
 others comes of knowing the radiograph; what they lack is not for want of it.
 
+Both must name patients (sources.csv), as such data do.
+
 python benchmarks/backgrounds.py RUN --data DATA --other OTHER [--threads 2]
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +46,8 @@ def by_part(dataset: Dataset, split: Split, other: Dataset) -> dict[str, tuple[C
     for part in PARTS:
         known = set().union(*(patients(case) for case in dataset.select(getattr(split, part))))
         parts[part] = tuple(case for case in other.cases if patients(case) & known)
+    if not all(parts.values()):
+        sys.exit(f"{other.folder}: no radiographs of the patients of {dataset.folder}; make it of the same backgrounds")
     return parts
 
 
@@ -68,7 +73,7 @@ def lines(found: Mapping[str, Sequence[Sequence[ImageMatch]]]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--other", type=Path, required=True)

@@ -152,7 +152,8 @@ def lines(results: Mapping[tuple[str, str], Sequence[FoldResult]], resamples: in
         mean = np.mean([np.mean(reached(one)) for one in held])
         shown = [f"{100 * value:.1f}" for value in (mean, *rates, np.mean(rates), found["image AUC"].first or 0)]
         change = found["CPM"]
-        own = ("", "") if name == AS_IT_IS else (str(change.difference), f"{change.p:.3f}")
+        p = "" if change.p is None else f"{change.p:.3f}"
+        own = ("", "") if name == AS_IT_IS else (str(change.difference), p)
         body.append([name, *shown, *own])
     return grid(head, body)
 

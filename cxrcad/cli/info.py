@@ -6,18 +6,30 @@ from pathlib import Path
 
 import click
 
+from cxrcad.cli.progress import note
+from cxrcad.core import CxrcadError
+
 __all__ = ["command"]
 
 
 @click.command("info")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, a document for each.")
 def command(paths: tuple[Path, ...], as_json: bool) -> None:
     """Say what PATHS are: a radiograph (size, spacing and its source, what was done to its pixels), a model or a run.
 
-    A folder of radiographs is none of these: name its files.
+    A folder of radiographs is none of these: name its files. Exit code 1 when some failed; the others are told.
     """
     from cxrcad.report.about import describe_path
 
+    failed = 0
     for place, path in enumerate(paths):
-        click.echo(("\n" if place and not as_json else "") + describe_path(path, as_json=as_json))
+        try:
+            click.echo(("\n" if place and not as_json else "") + describe_path(path, as_json=as_json))
+        except CxrcadError as error:
+            if len(paths) == 1:
+                raise
+            note(f"failed: {error}")
+            failed += 1
+    if failed:
+        raise click.exceptions.Exit(1)

@@ -32,7 +32,8 @@ def command(config: TrainConfig) -> None:
         try:
             run = train(config, bar)
         except KeyboardInterrupt:
-            bar.note("stopped; `cxrcad train --resume` goes on from what is kept")
+            again = f"cxrcad train --resume{f' --run {config.run}' if config.run else ''}"
+            bar.note(f"stopped; `{again}` goes on from what is kept")
             raise
     if config.fold == "none":
         note(f"done: cxrcad detect SCAN --model {run / 'fold0'} finds with it, cxrcad export packages it")

@@ -78,7 +78,8 @@ def read_nodules(path: Path, *, count: int, seed: int) -> NoduleStock:
             )
         _check(stock)
     except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a file of CT nodules ({error}); see docs/DATA.md for its layout") from None
+        told = "no .npz archive" if "pickle" in str(error) else error  # numpy's advice is not for a foreign file
+        raise DataError(f"{path}: not a file of CT nodules ({told}); see docs/DATA.md for its layout") from None
     return stock
 
 

@@ -42,6 +42,13 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
     threshold, origin = _threshold(config, config.predictions)
     total = sum(len(findings) for findings in found.values())
     note(f"{config.predictions}: {counted(total, 'finding')}, {counted(len(cases), 'image')} scored")
+    cut = _cut(config.predictions)
+    if cut > 0:
+        less = f", and what is said of the threshold of {threshold:.4g} is true of that score" * (threshold < cut)
+        note(
+            f"{config.predictions}: holds no boxes below a score of {cut:.4g}; its curve ends there{less}. "
+            "`cxrcad detect --min-score 0` writes every candidate"
+        )
     terms = Terms(
         data=str(config.truth_file),
         protocol=protocol.name,
@@ -68,6 +75,14 @@ def _scored(truth: TruthSet, path: Path, images: str) -> tuple[Case, ...]:
     if not cases:
         raise EvaluationError(f"{path}: none of its {len(truth.cases)} images belongs to the image set {images}")
     return cases
+
+
+def _cut(path: Path) -> float:
+    """The score below which a boxes.json leaves boxes out; 0 where it does not say, or is another file."""
+    document = read_json(path, EvaluationError) if path.suffix.lower() == ".json" else None
+    find = document.get("find") if isinstance(document, dict) else None
+    value = find.get("min_score") if isinstance(find, dict) else None
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _threshold(config: EvaluateConfig, path: Path) -> tuple[float, str]:

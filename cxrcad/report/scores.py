@@ -92,8 +92,6 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     scored = score(config, note)
     texts, bands, curves = [], {}, {}
     titles = _titles(scored)
-    if config.predictions is not None:
-        _note_cut(config.predictions, scored[0], note)
     for title, one in zip(titles, scored, strict=True):
         place = _place(one, config)
         found = bootstrap(one.results, config.scoring.resamples, config.scoring.bootstrap_seed)
@@ -235,20 +233,6 @@ def _published_text(one: Scored) -> str:
         labels = dict.fromkeys(point.label for point, why in others if why == reason)
         lines.append(f"  not comparable ({reason}): {', '.join(labels)}")
     return "\n".join(lines) + "\n"
-
-
-def _note_cut(path: Path, scored: Scored, note: Note) -> None:
-    """Say so where a file of predictions holds what was reported alone: its curve ends at the threshold."""
-    threshold = scored.results[0].terms.model.threshold
-    scores: list[float] = []
-    for match in pooled_matches(scored.results):
-        scores += [found.score for found in match.hits] + [found.score for found in match.false_positives]
-        scores += match.duplicates
-    if scores and min(scores) >= threshold:
-        note(
-            f"{path} has no box below the threshold of {threshold:.4g}, and its curve ends there; a whole one needs "
-            "every candidate: `cxrcad detect --min-score 0`"
-        )
 
 
 def _place(one: Scored, config: EvaluateConfig) -> Path:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cxrcad import config as settings
-from cxrcad.config import LESIONS, SecondLookConfig, TrainConfig
+from cxrcad.config import LESIONS, AugmentConfig, SecondLookConfig, TrainConfig
 from cxrcad.core import DataError, TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt import Dataset
@@ -53,6 +53,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         raise DataError(how_to_get(config.data.lesion))
     config = replace(config, fold=config.fold or FIRST_FOLD)
     _check(config)
+    _check_one_network(config, folder)
     dataset = read_data(config.data)
     for note in dataset.notes:
         progress.note(note)
@@ -109,6 +110,20 @@ def _check(config: TrainConfig) -> None:
         raise DataError(f"{nodules}: there is no such file; --simulate takes CT nodules (.npz), or {ANALYTIC}")
 
 
+def _check_one_network(config: TrainConfig, folder: Path) -> None:
+    """Refuse a fold of another network than the run's others have: their figures are pooled. Raises TrainingError."""
+    own = folder / _folder_name(config.fold) / CONFIG
+    given = settings.to_dict(config.network) | settings.to_dict(config.grid)
+    for file in sorted(set(folder.glob(f"fold?/{CONFIG}")) - {own}):
+        kept = settings.to_dict(_read_kept(file))
+        for name, value in given.items():
+            if kept[name] != value:
+                raise TrainingError(
+                    f"{file}: {name} is {kept[name]!r} and {value!r} was given; the folds of a run are pooled, so give "
+                    "the same, or another --run"
+                )
+
+
 def _check_starts(config: TrainConfig, dataset: Dataset, split: Split, folder: Path) -> None:
     """Refuse models to start from that are not there, do not fit, or saw a held-out case.
 
@@ -129,6 +144,15 @@ def _unused(config: TrainConfig) -> list[str]:
         notes.append(f"--width {config.network.width} is not used: {config.network.network} has the paper's widths")
     if config.find.lung_threshold is not None and config.network.tasks == "single":
         notes.append("--lung-threshold is not used: a single-task network outlines no lungs")
+    if config.augment.simulate is None:
+        given, usual = settings.to_dict(config.augment), settings.to_dict(default.augment)
+        names = [
+            one.flag
+            for one in settings.settings_of(AugmentConfig)
+            if one.name.startswith("simulate_") and given[one.name] != usual[one.name]
+        ]
+        if names:
+            notes.append(f"{', '.join(names)} not used: no nodules are projected (--simulate)")
     if not config.network.look:
         given, usual = settings.to_dict(config.second), settings.to_dict(default.second)
         names = [one.flag for one in settings.settings_of(SecondLookConfig) if given[one.name] != usual[one.name]]
@@ -166,10 +190,7 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
     if not files:
         return config
     file = own if config.fold is not None and own in files else files[-1]
-    try:
-        kept = settings.to_dict(settings.build(TrainConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file)))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TrainingError(f"{file}: cannot be read ({error}); start a new run") from None
+    kept = settings.to_dict(_read_kept(file))
     given, default = settings.to_dict(config), settings.to_dict(TrainConfig())
     for name, value in given.items():
         if name in MAY_CHANGE:
@@ -179,6 +200,14 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
                 f"{file}: {name} is {kept[name]!r} and {value!r} was given; leave it out, or start a new run"
             )
     return settings.build(TrainConfig, {**kept, "resume": True, "run": folder})
+
+
+def _read_kept(file: Path) -> TrainConfig:
+    """The settings that a fold was trained with. Raises TrainingError."""
+    try:
+        return settings.build(TrainConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"{file}: cannot be read ({error}); start a new run") from None
 
 
 def _run_folder(config: TrainConfig) -> Path:

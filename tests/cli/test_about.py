@@ -27,6 +27,9 @@ def test_info_of_several_says_what_each_is(cxrcad, disc_data, make_run, tmp_path
     first, second = cxrcad("info", path, "run").out.split("\n\n")
     assert first.startswith("kind")
     assert second == "run: a run; finished folds 2\n"
+    answer = cxrcad("info", "none.png", "run")
+    assert (answer.code, answer.out) == (1, "\nrun: a run; finished folds 2\n")
+    assert "failed: none.png: there is no such file" in answer.err
 
 
 def test_info_says_where_a_spacing_comes_from(cxrcad, tmp_path):

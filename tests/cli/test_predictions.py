@@ -179,13 +179,20 @@ def test_duplicates_can_be_false_positives_and_the_threshold_can_be_set(cxrcad, 
     assert (runs[0]["folds"][0]["tp"], runs[0]["folds"][0]["fp"], runs[0]["threshold_from"]) == (1, 0, "--threshold")
 
 
-def test_a_curve_of_boxes_cut_at_the_threshold_says_so(cxrcad, tmp_path):
-    boxes, truth = ours(tmp_path)  # all of 0.5, the threshold, or more
+def test_boxes_that_were_cut_at_a_score_say_so(cxrcad, tmp_path):
+    boxes, truth = ours(tmp_path)
     whole = json.loads(boxes.read_text())
-    said = "boxes.json has no box below the threshold of 0.5, and its curve ends there; a whole one needs every"
-    assert said in cxrcad("froc", "--predictions", boxes, "--truth", truth).err
-    whole["images"][0]["findings"][1]["score"] = 0.4
-    assert "has no box below" not in cxrcad("froc", "--predictions", write(boxes, whole), "--truth", truth).err
+    sides = ["--predictions", boxes, "--truth", truth]
+    assert "holds no boxes below" not in cxrcad("froc", *sides).err
+    write(boxes, {**whole, "find": {"min_score": 0.5}})
+    said = cxrcad("froc", *sides).err
+    assert (
+        "boxes.json: holds no boxes below a score of 0.5; its curve ends there. `cxrcad detect --min-score 0`" in said
+    )
+    said = cxrcad("evaluate", *sides, "--threshold", "0.2").err
+    assert "its curve ends there, and what is said of the threshold of 0.2 is true of that score. `cxrcad" in said
+    write(boxes, {**whole, "find": {"min_score": 0.0}})
+    assert "holds no boxes below" not in cxrcad("froc", *sides).err
 
 
 def test_two_files_are_compared_on_the_same_truth(cxrcad, tmp_path):

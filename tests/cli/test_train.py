@@ -152,7 +152,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(cxrcad, tiny_data, t
     _, said = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "Traceback" not in said
-    assert "stopped; `cxrcad train --resume` goes on from what is kept" in said
+    assert "stopped; `cxrcad train --resume --run runs/one` goes on from what is kept" in said
     with safe_open(checkpoint, "np") as saved:
         steps = json.loads(saved.metadata()["record"])["step"]
     answer = cxrcad("train", "--resume", "--max-steps", steps + 1)

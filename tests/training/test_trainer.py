@@ -205,7 +205,7 @@ def test_a_training_can_start_from_a_packaged_model(trained, tiny_data, tmp_path
     first = load_file(run / "fold1" / "model" / "model.safetensors")
     second = load_file(tmp_path / "next" / "fold1" / "model" / "model.safetensors")
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    with pytest.raises(TrainingError, match="its weights do not fit this network; give the --network"):
+    with pytest.raises(TrainingError, match="its weights do not fit this network; give the network"):
         train(config(tiny_data, tmp_path / "other", init=str(run / "fold1"), network="pspnet"))
 
 
@@ -229,12 +229,24 @@ def test_of_a_run_each_fold_starts_from_its_own_model(trained, tiny_data, tmp_pa
 def test_settings_that_a_training_has_no_use_for_are_named(tiny_data, tmp_path):
     notes = Notes()
     unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "shams": 3, "second_share": 0.2}
+    unused |= {"simulate_shams": 2, "simulate_share": 0.5}
     train(config(tiny_data, tmp_path / "run", max_steps=1, **unused), notes)
     assert [line for line in notes.lines if "not used" in line] == [
         "--width 24 is not used: mo-segnet has the paper's widths",
         "--lung-threshold is not used: a single-task network outlines no lungs",
+        "--simulate-share, --simulate-shams not used: no nodules are projected (--simulate)",
         "--shams, --second-share not used: for a second look, and this training has none (--look)",
     ]
+
+
+def test_the_folds_of_a_run_are_of_one_network(tiny_data, tmp_path):
+    run = tmp_path / "run"
+    train(config(tiny_data, run, max_steps=1))
+    with pytest.raises(TrainingError, match=r"fold1/config.toml: norm is 'table1' and 'group' was given; the folds of"):
+        train(config(tiny_data, run, fold="2", max_steps=1, norm="group"))
+    assert not (run / "fold2").exists()
+    train(config(tiny_data, run, fold="2", max_steps=1, learning_rate=0.01))
+    assert (run / "fold2" / "model" / "card.json").is_file()
 
 
 def test_images_drawn_ahead_by_processes_give_the_same_weights(tiny_data, tmp_path):
