@@ -6,7 +6,7 @@ others comes of knowing the radiograph; what they lack is not for want of it.
 
 Both must name patients (sources.csv), as such data do.
 
-python benchmarks/backgrounds.py RUN --data DATA --other OTHER [--threads 2]
+python benchmarks/backgrounds.py RUN --data DATA --beside OTHER [--threads 2]
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--other", type=Path, required=True)
+    parser.add_argument("--beside", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    dataset, other = (read_jsrt(folder, protocol="jsrt-247") for folder in (given.data, given.other))
+    dataset, other = (read_jsrt(folder, protocol="jsrt-247") for folder in (given.data, given.beside))
     found = defaultdict(list)
     finished = folds_of_run(given.run)
     with Bar("image") as bar:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxrcad import config as settings
 from cxrcad.config import LESIONS, AugmentConfig, SecondLookConfig, TrainConfig
-from cxrcad.core import DataError, TrainingError, UsageError
+from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
@@ -94,7 +94,7 @@ def lesion_of(run: Path) -> str:
 def _check(config: TrainConfig) -> None:
     """Refuse, before anything is read or written, settings that no training can have.
 
-    Raises UsageError, NetworkError, TrainingError, DataError.
+    Raises UsageError, TrainingError, DataError.
     """
     if config.data.lesion != LESIONS[0]:
         _check_outlined(config)
@@ -103,7 +103,10 @@ def _check(config: TrainConfig) -> None:
     if config.threshold_from is not None and config.fold != NONE:
         raise UsageError(f"--threshold-from: is for --fold none, and the fold is {config.fold}; leave it out")
     make_balance(config.loss)
-    build_network(config.network, config.grid.side)
+    try:
+        build_network(config.network, config.grid.side)
+    except NetworkError as error:
+        raise UsageError(str(error)) from None
     check_device(config.device)
     nodules = config.augment.simulate
     if nodules is not None and nodules != ANALYTIC and not nodules.is_file():
