@@ -15,6 +15,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,9 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.bundle import load_bundle
 from cxrcad.inference.detector import Detector
+from cxrcad.training.secondlook import RATES
 
 PARTS = ("train", "validation", "test")
-RATES = {"1/4": 0.25, "1/2": 0.5, "1": 1.0, "2": 2.0, "4": 4.0}
 
 
 def patients(case: Case) -> set[str]:
@@ -54,12 +55,12 @@ def by_part(dataset: Dataset, split: Split, other: Dataset) -> dict[str, tuple[C
 def reached(matches: Sequence[ImageMatch]) -> list[float]:
     """Sensitivity at RATES, 0 where not reached."""
     curve = froc(matches)
-    return [sensitivity_at(curve, rate) or 0.0 for rate in RATES.values()]
+    return [sensitivity_at(curve, rate) or 0.0 for rate in RATES]
 
 
 def lines(found: Mapping[str, Sequence[Sequence[ImageMatch]]]) -> list[str]:
     """A Markdown table, %, a row a part: means over the folds."""
-    head = ["radiographs", "images a fold", "nodules a fold", *(f"at {rate}" for rate in RATES), "mean"]
+    head = ["radiographs", "images a fold", "nodules a fold", *(f"at {Fraction(rate)}" for rate in RATES), "mean"]
     body = []
     for part, folds in found.items():
         rates = np.mean([reached(matches) for matches in folds], axis=0)

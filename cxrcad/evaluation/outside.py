@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cxrcad.config import PROTOCOLS, DataConfig, EvaluateConfig
 from cxrcad.core import Case, EvaluationError, ModelIdentity, Result, UsageError, counted
@@ -39,10 +40,11 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
     truth = read_truth(config.truth_file)
     cases = _scored(truth, config.truth_file, images or protocol.images)
     found = read_predictions(config.predictions, truth, missing=config.missing)
-    threshold, origin = _threshold(config, config.predictions)
+    document = _document(config.predictions)
+    threshold, origin = _threshold(config, document)
     total = sum(len(findings) for findings in found.values())
     note(f"{config.predictions}: {counted(total, 'finding')}, {counted(len(cases), 'image')} scored")
-    cut = _cut(config.predictions)
+    cut = _cut(document)
     if cut > 0:
         less = f", and what is said of the threshold of {threshold:.4g} is true of that score" * (threshold < cut)
         note(
@@ -77,20 +79,24 @@ def _scored(truth: TruthSet, path: Path, images: str) -> tuple[Case, ...]:
     return cases
 
 
-def _cut(path: Path) -> float:
-    """The score below which a boxes.json leaves boxes out; 0 where it does not say, or is another file."""
+def _document(path: Path) -> Mapping[str, Any]:
+    """What a JSON object holds beside its boxes; nothing of another file. Raises EvaluationError."""
     document = read_json(path, EvaluationError) if path.suffix.lower() == ".json" else None
-    find = document.get("find") if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
+
+
+def _cut(document: Mapping[str, Any]) -> float:
+    """The score below which a boxes.json leaves boxes out; 0 where it does not say, or is another file."""
+    find = document.get("find")
     value = find.get("min_score") if isinstance(find, dict) else None
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def _threshold(config: EvaluateConfig, path: Path) -> tuple[float, str]:
+def _threshold(config: EvaluateConfig, document: Mapping[str, Any]) -> tuple[float, str]:
     """The operating point, and where it comes from in words."""
     if config.threshold is not None:
         return config.threshold, "--threshold"
-    document = read_json(path, EvaluationError) if path.suffix.lower() == ".json" else None
-    model = document.get("model") if isinstance(document, dict) else None
+    model = document.get("model")
     value = model.get("threshold") if isinstance(model, dict) else None
     if isinstance(value, int | float) and 0 <= value <= 1:
         return float(value), "the file of the boxes"

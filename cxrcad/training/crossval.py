@@ -148,20 +148,20 @@ def _unused(config: TrainConfig) -> list[str]:
     if config.find.lung_threshold is not None and config.network.tasks == "single":
         notes.append("--lung-threshold is not used: a single-task network outlines no lungs")
     if config.augment.simulate is None:
-        given, usual = settings.to_dict(config.augment), settings.to_dict(default.augment)
-        names = [
-            one.flag
-            for one in settings.settings_of(AugmentConfig)
-            if one.name.startswith("simulate_") and given[one.name] != usual[one.name]
-        ]
+        names = [flag for flag in _changed(config.augment) if flag.startswith("--simulate-")]
         if names:
             notes.append(f"{', '.join(names)} not used: no nodules are projected (--simulate)")
     if not config.network.look:
-        given, usual = settings.to_dict(config.second), settings.to_dict(default.second)
-        names = [one.flag for one in settings.settings_of(SecondLookConfig) if given[one.name] != usual[one.name]]
+        names = _changed(config.second)
         if names:
             notes.append(f"{', '.join(names)} not used: for a second look, and this training has none (--look)")
     return notes
+
+
+def _changed(part: AugmentConfig | SecondLookConfig) -> list[str]:
+    """The flags of the settings that are not the default ones."""
+    given, usual = settings.to_dict(part), settings.to_dict(type(part)())
+    return [one.flag for one in settings.settings_of(type(part)) if given[one.name] != usual[one.name]]
 
 
 def _check_outlined(config: TrainConfig) -> None:

@@ -130,8 +130,8 @@ def _start_from(network: nn.Module, first: Bundle, name: str) -> None:
         network.load_state_dict(first_of(load_network(first.folder)).state_dict())
     except RuntimeError:
         raise TrainingError(
-            f"--init {name}: its weights do not fit this network; give the network settings "
-            "that its card names (--network, --norm, --tasks, --channels, --width, --image-head)"
+            f"--init {name}: its weights do not fit this network; give the --network, --norm, --tasks, --channels, "
+            "--width and --image-head that its card names"
         ) from None
 
 

@@ -97,7 +97,7 @@ def test_ctrl_c_while_the_command_line_still_loads_is_a_sentence(tmp_path):
     [
         (["detct"], "Error: there is no command 'detct'; the commands are detect, train, evaluate"),
         (["detect", "x", "--treshold", "1"], "Error: No such option '--treshold'"),
-        (["info"], "Error: Missing argument 'PATHS"),
+        (["info"], "Error: Missing argument 'PATHS...'"),
         (["export", "run"], "Error: Missing option '--out'"),
         (["phantom"], "Error: Missing argument 'OUT'"),
         (["phantom", "out", "--cases", "many"], "Error: --cases: cases is 'many'; it takes a whole number at least 1"),

@@ -205,7 +205,7 @@ def test_a_training_can_start_from_a_packaged_model(trained, tiny_data, tmp_path
     first = load_file(run / "fold1" / "model" / "model.safetensors")
     second = load_file(tmp_path / "next" / "fold1" / "model" / "model.safetensors")
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    with pytest.raises(TrainingError, match="its weights do not fit this network; give the network"):
+    with pytest.raises(TrainingError, match="its weights do not fit this network; give the --network"):
         train(config(tiny_data, tmp_path / "other", init=str(run / "fold1"), network="pspnet"))
 
 
