@@ -195,6 +195,20 @@ def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -
             f"a process that draws training images ahead ended ({reason(error)}); free memory, or /dev/shm (a "
             "container's is 64 MB unless --shm-size says more), or give --workers 0"
         ) from None
+    finally:
+        _end(drawn)
+
+
+def _end(drawn: Any) -> None:
+    """Ends the processes of a DataLoader's iterator, whoever still holds it, as an error does that left it.
+
+    They do not get SIGTERM, with which Python would end them at its exit; left alone they would keep it from ending.
+    torch has no public call for this.
+    """
+    drawn._shutdown_workers()
+    for process in drawn._workers:
+        process.kill()
+        process.join()
 
 
 class _Steps(Dataset[T]):

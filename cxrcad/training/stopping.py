@@ -72,7 +72,8 @@ class Stopping:
 def without_interrupts() -> Iterator[None]:
     """Processes that are started within get neither signal, which may be sent to a whole group: their parent ends them.
 
-    With the parent gone they end by themselves (torch's DataLoader looks for it).
+    It has to: Python waits at its exit for those that did not heed its SIGTERM. With the parent gone they end by
+    themselves (torch's DataLoader looks for it).
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

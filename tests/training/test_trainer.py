@@ -1,6 +1,7 @@
 """Trainings of a few seconds: what they learn, write, resume and refuse."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -321,6 +322,34 @@ def test_an_error_of_drawing_itself_stays_what_it_is():
 
     with pytest.raises(RuntimeError, match="no such step"):
         list(drawn_ahead(draw, 0, 2, workers=1))
+
+
+def test_no_process_outlives_an_error_of_drawing_that_somebody_keeps():
+    def draw(step):
+        if step == 1:
+            raise ValueError("no such step")
+        return step
+
+    with pytest.raises(ValueError, match="no such step") as held:
+        list(drawn_ahead(draw, 0, 9, workers=2))
+    assert multiprocessing.active_children() == []
+    assert held.tb is not None
+
+
+def test_a_process_that_hangs_is_ended_with_the_drawing():
+    hanging = multiprocessing.Event()
+
+    def draw(step):
+        if step == 1:
+            hanging.set()
+            time.sleep(3600)
+        return step
+
+    drawn = drawn_ahead(draw, 0, 9, workers=2)
+    assert next(drawn) == 0
+    assert hanging.wait(60)
+    drawn.close()
+    assert multiprocessing.active_children() == []
 
 
 def test_a_batch_of_images_that_differ_in_size_is_refused(tiny_data, tmp_path):
