@@ -67,7 +67,7 @@ def read_nodules(path: Path, *, count: int, seed: int) -> NoduleStock:
     if path == ANALYTIC:
         return _analytic(count, seed)
     try:
-        with np.load(path) as store:
+        with path.open("rb") as file, np.load(file) as store:
             stock = NoduleStock(
                 str(path),
                 store["shapes"],
