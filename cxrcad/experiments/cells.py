@@ -28,12 +28,16 @@ ADDED = (
 
 @dataclass(frozen=True)
 class Cell:
-    """One training configuration: the settings that it overrides, its label as printed, the paper's row if any."""
+    """One training configuration: the settings that it overrides, its label as printed, the paper's row if any.
+
+    `networks` are those that its settings are for; empty: all.
+    """
 
     name: str
     label: tuple[str, ...]
     overrides: Mapping[str, Any]
     paper: PaperRow | None = None
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,8 @@ def _cases(name: str, title: str, note: str, pictures: str) -> Item:
     return Item(name, title, ("Task", "Model"), cells, note, pairs, pictures=pictures)
 
 
-def _changed(name: str, label: str, **overrides: Any) -> Cell:
-    return Cell(name, (label,), overrides)
+def _changed(name: str, label: str, networks: tuple[str, ...] = (), **overrides: Any) -> Cell:
+    return Cell(name, (label,), overrides, networks=networks)
 
 
 def _ablations(name: str, title: str, cells: tuple[Cell, ...], wants: tuple[str, ...] = ()) -> Item:
@@ -234,8 +238,11 @@ ITEMS: Mapping[str, Item] = {
                 _changed(
                     "image-head",
                     "that, and a head for the whole image",
+                    ("deeplabv3plus",),
                     **{"simulate_share": 0.5, "image_head": True, "image_level": 0.1},
                 ),
+                _changed("wide", "48 channels in the encoder's first stage", ("deeplabv3plus", "pspnet"), width=48),
+                _changed("finer", "side 512", side=512),
                 _changed("not-averaged", "no moving average of the weights", ema=0.0),
                 _changed("not-augmented", "no augmentation", augment=False),
                 _changed("constant", "constant learning rate", schedule="constant", warmup_steps=0),
@@ -297,7 +304,7 @@ ITEMS: Mapping[str, Item] = {
 
 
 def fitted(item: Item, shared: TrainConfig) -> Item:
-    """The item without those cells that change nothing of its base.
+    """The item without those cells that change nothing of its base, or are not for its network.
 
     Raises UsageError where the shared settings lack what the item wants, or no cell changes them.
     """
@@ -307,7 +314,8 @@ def fitted(item: Item, shared: TrainConfig) -> Item:
     if item.base is None:
         return item
     base = resolved(next(cell for cell in item.cells if cell.name == item.base), shared)
-    kept = tuple(cell for cell in item.cells if cell.name == item.base or resolved(cell, shared) != base)
+    fitting = [cell for cell in item.cells if not cell.networks or base.network.network in cell.networks]
+    kept = tuple(cell for cell in fitting if cell.name == item.base or resolved(cell, shared) != base)
     if len(kept) == 1:
         raise UsageError(f"{item.name}: no cell changes anything of these settings; give a recipe with --config")
     names = {cell.name for cell in kept}

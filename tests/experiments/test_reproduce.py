@@ -96,6 +96,8 @@ TYPED = {
             "image-level",
             "sparse",
             "image-head",
+            "wide",
+            "finer",
             "not-averaged",
             "not-augmented",
             "constant",
@@ -154,7 +156,11 @@ def test_a_cell_that_changes_nothing_of_the_settings_is_left_out():
     shared = build(TrainConfig, {"simulate": "analytic", "ema": 0.99, "focal": 2.0, "max_steps": 9})
     names = [cell.name for cell in fitted(ITEMS["ablations"], shared).cells]
     assert names == ["recipe", "local", "blob", "broad", "not-simulated", "not-easy", "not-focal", "tversky",
-                     "image-level", "sparse", "image-head", "not-averaged", "not-augmented"]  # fmt: skip
+                     "image-level", "sparse", "finer", "not-averaged", "not-augmented"]  # fmt: skip
+    deep = build(TrainConfig, {"simulate": "analytic", "network": "deeplabv3plus", "side": 512})
+    names = {cell.name for cell in fitted(ITEMS["ablations"], deep).cells}
+    assert names >= {"image-head", "wide"}
+    assert "finer" not in names
     assert ("recipe", "raw") not in fitted(ITEMS["ablations"], shared).pairs
     assert fitted(ITEMS["table3"], shared) is ITEMS["table3"]
     assert fitted(ITEMS["training-size"], shared) == ITEMS["training-size"]
@@ -189,8 +195,8 @@ def test_cells_that_are_one_training_share_a_run():
     assert len({name(*one) for one in unet}) == 1
     every = {run_name(resolved(cell, TrainConfig())) for item in ITEMS.values() for cell in item.cells}
     # 4 of table 2; 9 more of table 3; 4 of table 4; 2 of table 5; 2 of figure 3; figure 5 validates more often: 7;
-    # 2 of effusion; 16 of our own that are not the default already.
-    assert len(every) == 46
+    # 2 of effusion; 18 of our own that are not the default already.
+    assert len(every) == 48
 
 
 def test_a_run_is_named_by_what_decides_the_training():
