@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import click
@@ -10,17 +11,25 @@ import click
 from cxrcad.cli.options import with_settings
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
-from cxrcad.core import WriteError
+from cxrcad.core import UsageError, WriteError
 
 __all__ = ["command"]
+
+
+def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
+    """The path of --out, whose last slash would otherwise be lost."""
+    if value.endswith(("/", os.sep)):
+        raise UsageError(f"--out {value}: is a folder; name the file, for example {value}boxes.json")
+    return Path(value)
 
 
 @click.command("detect")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, allow_dash=True),
-    default=Path("boxes.json"),
+    type=click.Path(allow_dash=True),
+    callback=_file,
+    default="boxes.json",
     show_default=True,
     metavar="FILE",
     help="Where the boxes go; - for stdout.",

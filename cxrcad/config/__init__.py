@@ -137,7 +137,9 @@ class EvaluateConfig:
     beside: Path | None = setting(None, "second run, printed and drawn beside the first")
     seeds: str | None = setting(None, "runs with other seeds, comma-separated: mean and deviation over all (evaluate)")
     model: str | None = setting(None, "score this packaged model on the fold's test cases instead of a run")
-    out: Path | None = setting(None, "folder of the results (default: the run's; runs/NAME for a packaged model)")
+    out: Path | None = setting(
+        None, "folder of the results (default: the run's; runs/NAME of a packaged model; `compare` keeps none)"
+    )
     images: str | None = setting(None, "image set (default: the protocol's)", choices=IMAGE_SETS)
     hit_rule: str | None = setting(
         None,

@@ -20,7 +20,7 @@ from cxrcad.evaluation.segmentation import measured, read_segmentation
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
-from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, packaged_models, write_card
+from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, models_folder, write_card
 from cxrcad.jobs import write_atomically
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
 from cxrcad.training.failures import failures
@@ -46,14 +46,15 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     _check_card(source)
     images = _images(source, config)
     card = {**source.card, "name": config.name or out.resolve().name}
+    model = _called(str(card["name"]), out)
     card["figures"] = {
         **source.card.get("figures", {}),
-        **_figures(source, str(card["name"])),
-        **probe_figures(source.folder.parent, source, str(card["name"])),
+        **_figures(source, model),
+        **probe_figures(source.folder.parent, source, model),
         **negative_figures(_paths(config.without_nodules), source),
     }
     if config.held_out is None:
-        failed = failures(source.folder.parent, str(card["name"]))
+        failed = failures(source.folder.parent, model)
     else:
         pooled, failed = out_of_fold(config.held_out, source)
         card["figures"] |= pooled
@@ -81,6 +82,12 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     write_atomically(out / "README.md", card_text(load_bundle(out).card))
     compared = counted(len(images), "radiograph" if config.data else "phantom")
     return f"{out}: packaged; torch and ONNX Runtime differ by at most {difference:.1e} on {compared}"
+
+
+def _called(name: str, out: Path) -> str:
+    """What --model takes for the model in `out`: its name where it is packaged, else its folder."""
+    packaged = models_folder()
+    return name if packaged is not None and out.resolve() == (packaged / name).resolve() else str(out)
 
 
 def card_text(card: Mapping[str, Any]) -> str:
@@ -244,9 +251,9 @@ def _check_card(source: Bundle) -> None:
 
 def _source(run: Path, fold: str) -> Bundle:
     if not run.is_dir():
-        packaged = {bundle.name: bundle for bundle in packaged_models()}
-        if str(run) in packaged:
-            return packaged[str(run)]
+        packaged = models_folder()
+        if packaged is not None and (packaged / run / CARD_NAME).is_file():
+            return load_bundle(packaged / run)
         raise ModelError(f"{run}: there is no such run; name a folder that `cxrcad train` wrote, or a packaged model")
     if fold != "all":
         if not (run / f"fold{fold}" / "model" / CARD_NAME).is_file():

@@ -180,6 +180,7 @@ def test_overlays_are_pictures_one_a_file_whatever_their_names(detect, scans, tm
     ("arguments", "code", "sentence"),
     [
         (["in.png", "--out", "."], 2, "--out .: is a folder; name the file, for example boxes.json"),
+        (["in.png", "--out", "new/"], 2, "--out new/: is a folder; name the file, for example new/boxes.json"),
         (["in.png", "--out", "in.png"], 2, "--out in.png: is one of the radiographs and would be overwritten"),
         (["in.png", "--out", "in.png/boxes.json"], 2, "is a file, not a folder; name another place"),
         (["in.png", "--out", "/proc/boxes.json"], 1, "--out /proc/boxes.json: nothing can be written in /proc; name"),

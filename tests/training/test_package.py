@@ -164,3 +164,10 @@ def test_the_card_of_an_outlined_lesion_has_its_test_cases_dice(tmp_path):
     (tmp_path / "segmentation.json").write_text(json.dumps({"schema": SCHEMA, "fold": 2}))
     with pytest.raises(EvaluationError, match=r"segmentation.json: not what cxrcad evaluate keeps .*; score the fold"):
         package._figures(bundle, "fluid")
+
+
+def test_a_card_s_commands_name_the_folder_of_a_model_that_is_not_packaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "models_folder", lambda: tmp_path / "models")
+    assert package._called("own", tmp_path / "models" / "own") == "own"
+    assert package._called("own", Path("exported/own")) == "exported/own"
+    assert package._called("own", tmp_path / "models" / "other") == str(tmp_path / "models" / "other")
