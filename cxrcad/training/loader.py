@@ -205,10 +205,12 @@ def _end(drawn: Any) -> None:
     They do not get SIGTERM, with which Python would end them at its exit; left alone they would keep it from ending.
     torch has no public call for this.
     """
-    drawn._shutdown_workers()
-    for process in drawn._workers:
-        process.kill()
-        process.join()
+    try:
+        drawn._shutdown_workers()
+    finally:
+        for process in drawn._workers:
+            process.kill()
+            process.join()
 
 
 class _Steps(Dataset[T]):
