@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
-from cxrcad.core import CxrcadError, WriteError
+from cxrcad.core import CxrcadError, UsageError, WriteError
 
-__all__ = ["Progress", "Silent", "read_json", "sha256_of", "write_atomically", "write_json"]
+__all__ = ["Progress", "Silent", "check_out", "read_json", "sha256_of", "write_atomically", "write_json"]
 
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,13 @@ class Silent:
     def note(self, text: str) -> None:
         """Log the line."""
         log.info(text)
+
+
+def check_out(out: Path | None) -> None:
+    """Raise UsageError, before any work, where --out is or lies in a file and not a folder."""
+    there = next((place for place in (out, *out.parents) if place.exists()), None) if out is not None else None
+    if there is not None and not there.is_dir():
+        raise UsageError(f"--out {out}: {there} is a file; name a folder")
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.core import DataError, ModelError, WriteError
-from cxrcad.jobs import read_json, sha256_of, write_atomically, write_json
+from cxrcad.core import DataError, ModelError, UsageError, WriteError
+from cxrcad.jobs import check_out, read_json, sha256_of, write_atomically, write_json
 
 # Writing
 
@@ -138,6 +138,15 @@ def test_the_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     (tmp_path / "long").write_bytes(b"0123456789" * 300_000)
     assert sha256_of(tmp_path / "long") == hashlib.sha256(b"0123456789" * 300_000).hexdigest()
+
+
+def test_out_in_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "1"):
+        with pytest.raises(UsageError, match=r"file is a file; name a folder"):
+            check_out(out)
+    for fine in (None, tmp_path, tmp_path / "new" / "er"):
+        check_out(fine)
 
 
 def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:

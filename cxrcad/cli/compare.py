@@ -18,8 +18,8 @@ __all__ = ["command"]
 def command(config: EvaluateConfig, first: str, second: str) -> None:
     """Paired difference of FIRST and SECOND on the same images, for every figure, with 95 % interval and p value.
 
-    Each is a run, a packaged model, or a file of predictions (with --truth). Interval: paired bootstrap over images;
-    p: permutation test.
+    Each is a run or a packaged model, or both are files of predictions (with --truth). Interval: paired bootstrap over
+    images; p: permutation test.
     """
     from cxrcad.report.scores import report_comparison
 

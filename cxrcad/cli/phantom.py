@@ -20,5 +20,7 @@ def command(config: PhantomConfig, out: Path) -> None:
     """Write synthetic chest radiographs with nodules, lung masks and truth to OUT, in JSRT's and SCR's layout."""
     from cxrcad.datasets.phantom import write_phantoms
 
+    before = ", in place of those that were there" if (out / "CLNDAT_EN.txt").is_file() else ""
     written = write_phantoms(out, config)
-    click.echo(f"{written.folder}: {counted(len(written.cases), 'phantom')}, {len(written.positives)} with a nodule")
+    what = f"{counted(len(written.cases), 'phantom')}, {len(written.positives)} with a nodule"
+    click.echo(f"{written.folder}: {what}{before}")

@@ -100,6 +100,14 @@ def write_phantoms(folder: Path, config: PhantomConfig) -> PhantomSet:
             "out, or choose format dcm or png"
         )
     _make_room(folder)
+    try:
+        return _written(folder, config)
+    except BaseException:
+        _remove(folder)  # half a set is of no use, and in the way of the next call
+        raise
+
+
+def _written(folder: Path, config: PhantomConfig) -> PhantomSet:
     drawn = list(_write_images(folder, config))
     positives, negatives, boxes = [], [], []
     for plan, phantom in drawn:
@@ -114,7 +122,7 @@ def write_phantoms(folder: Path, config: PhantomConfig) -> PhantomSet:
 
 
 def _make_room(folder: Path) -> None:
-    """Remove an earlier set of phantoms from `folder`; UsageError where it holds anything else ."""
+    """Remove an earlier set of phantoms from `folder`; UsageError where it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: is a file; name a folder for the phantoms")
     if not folder.is_dir() or not any(folder.iterdir()):
@@ -123,8 +131,15 @@ def _make_room(folder: Path) -> None:
     rows = table.read_text(errors="replace").splitlines() if table.is_file() else []
     if not rows or not all(DIAGNOSIS in row for row in rows):
         raise UsageError(f"{folder}: holds other files, which phantoms could overwrite; name a new folder")
+    _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove what a set of phantoms is made of."""
     for name in ("images", "scr"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("CLNDAT_EN.txt", "CNNDAT_EN.TXT", "boxes.csv"):
+        (folder / name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
 from cxrcad.evaluation.markdown import grid
 from cxrcad.inference.bundle import DEFAULT_MODEL, resolve_model
 from cxrcad.inference.detector import Detector
-from cxrcad.jobs import Progress, Silent, sha256_of, write_atomically, write_json
+from cxrcad.jobs import Progress, Silent, check_out, sha256_of, write_atomically, write_json
 
 __all__ = ["VERSIONS", "Scored", "measure_fingerprint", "score_place", "verdict"]
 
@@ -60,6 +60,7 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
     missing, damaged or empty.
     """
     progress = progress or Silent()
+    check_out(config.out)
     if config.backgrounds is None:
         raise UsageError("no backgrounds are named; give --backgrounds DIR")
     if config.nodules is None:

@@ -24,7 +24,7 @@ from cxrcad.evaluation.records import FoldResult, Terms, scope, terms_lines, wri
 from cxrcad.imaging.alterations import UNALTERED, Alteration, alterations_named
 from cxrcad.inference.bundle import DEFAULT_MODEL, resolve_model
 from cxrcad.inference.detector import Detector
-from cxrcad.jobs import Progress, Silent, write_atomically, write_json
+from cxrcad.jobs import Progress, Silent, check_out, write_atomically, write_json
 
 __all__ = ["Altered", "measure_robustness", "score_altered"]
 
@@ -53,6 +53,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     for an alteration that does not exist, ModelError, DataError, ReadError, WriteError, and EvaluationError where there
     is no nodule to score.
     """
+    check_out(config.out)
     chosen = alterations_named(config.alterations)
     bundle = resolve_model(config.model or DEFAULT_MODEL, LESIONS[0])
     if config.data.data is None:

@@ -22,7 +22,7 @@ from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.lungs import lung_fields
-from cxrcad.jobs import read_json
+from cxrcad.jobs import check_out, read_json
 
 __all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 
@@ -66,6 +66,7 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     Matches that were kept under the same model, data, protocol and hit rule are used again. `note` is told which run
     was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
+    check_out(config.out)
     if config.predictions is not None or (config.truth_file and not config.model and not config.run):
         return (_score_predictions(config, note),)
     if config.model is not None:

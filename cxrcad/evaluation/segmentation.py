@@ -31,7 +31,7 @@ from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.bundle import CARD_NAME, Bundle, resolve_model
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
-from cxrcad.jobs import read_json, write_json
+from cxrcad.jobs import check_out, read_json, write_json
 
 __all__ = [
     "BEST_DICE",
@@ -159,6 +159,7 @@ def score_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> S
     goes on. Raises UsageError for settings of nodules, DataError, EvaluationError, ModelError.
     """
     _check_settings(config)
+    check_out(config.out)
     if config.model is not None:
         bundle = resolve_model(config.model, config.data.lesion)
         if config.data.data is None:

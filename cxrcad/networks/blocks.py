@@ -14,11 +14,16 @@ __all__ = ["ConvUnit", "InputChannels", "check_input", "make_norm"]
 
 
 def make_norm(norm: str | None, channels: int, groups: int) -> nn.Module:
-    """The norm that Table 1 calls `norm` (GN, BN or None) over `channels`; at most `groups` groups for GN."""
+    """The norm that Table 1 calls `norm` (GN, BN or None) over `channels`; at most `groups` groups for GN.
+
+    Raises NetworkError for groups that do not divide the channels.
+    """
     if norm is None:
         return nn.Identity()
     if norm == "BN":
         return nn.BatchNorm2d(channels)
+    if channels % min(groups, channels):
+        raise NetworkError(f"--groups {groups}: does not divide the network's {channels} channels; take 8, or 4")
     return nn.GroupNorm(min(groups, channels), channels)
 
 

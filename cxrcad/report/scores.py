@@ -121,6 +121,7 @@ def report_comparison(first: str, second: str, config: EvaluateConfig, note: Not
     EvaluationError where the images differ, UsageError for a lesion that is measured by its area.
     """
     _check_counted(config)
+    _check_one_kind(first, second)
     sides: list[Scored] = []
     for name in (first, second):
         own = None if config.out is None else config.out / str(len(sides) + 1)
@@ -169,10 +170,24 @@ def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:
     return seeds_text(values, [run.name for run in runs])
 
 
+def _is_predictions(name: str) -> bool:
+    return Path(name).is_file() or Path(name).suffix.lower() in (".json", ".csv")
+
+
+def _check_one_kind(first: str, second: str) -> None:
+    """Raise UsageError for a file of predictions beside a run or model: it has neither their data nor their folds."""
+    if _is_predictions(first) != _is_predictions(second):
+        other = second if _is_predictions(first) else first
+        raise UsageError(
+            f"{first}, {second}: a file of predictions is compared with another file of them; write {other}'s boxes "
+            "with `cxrcad detect --min-score 0 --model MODEL --out FILE` on the same images"
+        )
+
+
 def _named(name: str, config: EvaluateConfig) -> EvaluateConfig:
     """`config` for one side of a comparison: a file of predictions, a run, or a packaged model."""
     path = Path(name)
-    if path.is_file() or path.suffix.lower() in (".json", ".csv"):
+    if _is_predictions(name):
         if config.truth_file is None:
             raise UsageError(f"{name}: a file of predictions is scored with --truth FILE, what is true of its images")
         return replace(config, predictions=path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,7 +33,7 @@ from cxrcad.datasets.simulate import (
 from cxrcad.datasets.truth import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
-from cxrcad.training.stopping import without_interrupts
+from cxrcad.training.stopping import ProcessLost, without_interrupts
 
 __all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
 
@@ -175,28 +178,57 @@ def make_source(
     return Source(samples, zones, projections, config.augment, config.batch, config.seed)
 
 
-def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Iterator[T]:
+def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Generator[T, None, None]:
     """What `draw` gives for the steps from `first` up to `last`, in order; `workers` processes draw ahead of them.
 
-    Raises TrainingError where a process ends or cannot hand over what it drew.
+    Close it where it is left before its end (`contextlib.closing`), which ends the processes.
+    Raises ProcessLost where a process ends or cannot hand over what it drew.
     """
     if workers == 0 or first >= last:
         yield from map(draw, range(first, last))
         return
     ahead: DataLoader[Any] = DataLoader(_Steps(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
-    with without_interrupts():
+    with without_interrupts(), _children_as_before():
         drawn = iter(ahead)
     try:
         yield from drawn
-    except RuntimeError as error:  # torch knows no other: a full /dev/shm is a bus error, or a failed open
-        if not any(word in str(error) for word in ("exited unexpectedly", "killed by signal", "shared memory", "shm")):
+    except (RuntimeError, OSError, EOFError) as error:
+        if not _is_lost(error, drawn):
             raise
-        raise TrainingError(
+        raise ProcessLost(
             f"a process that draws training images ahead ended ({reason(error)}); free memory, or /dev/shm (a "
-            "container's is 64 MB unless --shm-size says more), or give --workers 0"
+            "container's is 64 MB unless --shm-size says more), or give --workers 0; --resume goes on from what is kept"
         ) from None
     finally:
         _end(drawn)
+
+
+@contextmanager
+def _children_as_before() -> Iterator[None]:
+    """Leaves SIGCHLD to whom it went before: torch would raise wherever the training is, in the middle of a step too.
+
+    Without that it finds a lost process where it waits for what that should have drawn.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
+
+
+def _is_lost(error: Exception, drawn: Any) -> bool:
+    """Whether the error is that a process ended, or could not hand over what it drew, and not one of drawing.
+
+    torch says so in words, or not at all where the process was just handing over; a full /dev/shm is a bus error, or a
+    failed open.
+    """
+    words = ("exited unexpectedly", "killed by signal", "shared memory", "shm")
+    if isinstance(error, ConnectionError | EOFError) or any(word in str(error) for word in words):
+        return True
+    return any(process.exitcode for process in drawn._workers)
 
 
 def _end(drawn: Any) -> None:

@@ -13,6 +13,7 @@ from cxrcad.evaluation.records import FoldResult, read_matches, terms_flags, ter
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.strata import STRATUM_RATES, Stratum, strata
 from cxrcad.inference.bundle import Bundle, load_bundle
+from cxrcad.training.crossval import NONE
 from cxrcad.training.failures import failures
 from cxrcad.training.probes import probe_figures
 
@@ -27,8 +28,15 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
 
     Each set of matches that all folds keep (matches-*.json) is pooled: every image is scored by the model of the fold
     that held it out. Robustness, fingerprint and failures are those of the folds' models that have them. Raises
-    UsageError for a run without folds or of another recipe, EvaluationError, ModelError.
+    UsageError for a model that held a fold out itself and for a run without folds or of another recipe,
+    EvaluationError, ModelError.
     """
+    own = (source.card["training"].get("config") or {}).get("fold", NONE)
+    if own != NONE:
+        raise UsageError(
+            f"--held-out {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
+            "--held-out out, or export a model of --fold none"
+        )
     folds = folds_of_run(run)
     if not folds:
         raise UsageError(f"--held-out {run}: holds no finished fold; name the run that held its folds out")

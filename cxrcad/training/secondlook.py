@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,21 +170,22 @@ def _run(
 
     with Stopping(keep) as stopping:
         for last in [*(step for step in minings if step > state.step), total]:  # look-alikes stay the same in between
-            for places in drawn_ahead(patches.draw, state.step, last, backend.workers):
-                with stopping.step():
-                    loss = _step(state, places, network, total, config, backend)
-                    if not np.isfinite(loss):
-                        raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
-                    state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
-                    state.step += 1
-                if state.step in minings:
-                    state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
-                    _mine(network, patches.grounds, backend)
-                    mined = state.step
-                state.seconds = before + time.monotonic() - started
-                progress.step(state.step, state.loss_sum / state.loss_steps)
-                if state.step % config.checkpoint_steps == 0 or state.step == total:
-                    state.save(folder / CHECKPOINT, hard=hard())
+            with closing(drawn_ahead(patches.draw, state.step, last, backend.workers)) as drawn:
+                for places in drawn:
+                    with stopping.step():
+                        loss = _step(state, places, network, total, config, backend)
+                        if not np.isfinite(loss):
+                            raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
+                        state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
+                        state.step += 1
+                    if state.step in minings:
+                        state.network.load_state_dict(state.average.state_dict())  # state.network is network.second
+                        _mine(network, patches.grounds, backend)
+                        mined = state.step
+                    state.seconds = before + time.monotonic() - started
+                    progress.step(state.step, state.loss_sum / state.loss_steps)
+                    if state.step % config.checkpoint_steps == 0 or state.step == total:
+                        state.save(folder / CHECKPOINT, hard=hard())
 
 
 def _step(state: State, places: Places, network: TwoLooks, total: int, config: TrainConfig, backend: Backend) -> float:

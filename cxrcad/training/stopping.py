@@ -1,32 +1,43 @@
-"""Ctrl-C and SIGTERM during a training: they wait for the end of a step, and what was reached is kept."""
+"""Ctrl-C, SIGTERM and lost processes during a training: what was reached at the end of a step is kept."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Stopping", "without_interrupts"]
+from cxrcad.core import TrainingError
+
+__all__ = ["ProcessLost", "Stopping", "without_interrupts"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_SECONDS = 2.0
+"""Within this time a second signal is the first one once more, as a launcher and a process group send it."""
+
+
+class ProcessLost(TrainingError):
+    """A process that draws training images ended; the steps that were taken are whole."""
 
 
 class Stopping:
-    """While it is open, a signal within `step` waits for its end; a KeyboardInterrupt that leaves it calls `keep`.
+    """While it is open, a signal within `step` waits for its end; one that then leaves it calls `keep`.
 
-    The signals then go to whoever took them before. A second one within a step does not wait. Signals that are ignored
-    stay so, and outside the main thread, which alone gets them, nothing is changed.
+    So does a ProcessLost. The signals go to whoever took them before. One that comes AGAIN_SECONDS after the first and
+    still within the step does not wait, and nothing of that step is kept; while `keep` works none but such a one is
+    heeded. Signals that are ignored stay so, and outside the main thread, which alone gets them, nothing is changed.
     """
 
     def __init__(self, keep: Callable[[], object]) -> None:
         self.keep = keep
         self.before: dict[int, Any] = {}
-        self.inside = False
+        self.inside = self.broken = False
         self.waiting: int | None = None
+        self.since = 0.0
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
@@ -36,17 +47,21 @@ class Stopping:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-        if kind is KeyboardInterrupt:
-            self.keep()
+        try:
+            if kind in (KeyboardInterrupt, ProcessLost) and not self.broken:
+                self.inside = True
+                self.keep()
+        finally:
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
 
     @contextmanager
     def step(self) -> Iterator[None]:
         """What must not be left half done."""
-        self.inside = True
+        self.inside = self.broken = True
         try:
             yield
+            self.broken = False
         finally:
             self.inside = False
         if self.waiting is not None:
@@ -54,7 +69,10 @@ class Stopping:
             self._pass_on(number, None)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.inside and self.waiting is None:
+        now = time.monotonic()
+        if self.waiting is None:
+            self.since = now
+        if self.inside and now - self.since < AGAIN_SECONDS:
             self.waiting = number
         else:
             self._pass_on(number, frame)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -164,8 +165,8 @@ def _run(
         if not state.step or not due() or (state.history and state.history[-1]["step"] == state.step):
             keep_state(state, folder, progress)
 
-    with Stopping(keep) as stopping:
-        for batch in drawn_ahead(source.draw, state.step, total, backend.workers):
+    with Stopping(keep) as stopping, closing(drawn_ahead(source.draw, state.step, total, backend.workers)) as batches:
+        for batch in batches:
             with stopping.step():
                 loss = _step(state, batch, total, config, backend)
                 if not np.isfinite(loss):

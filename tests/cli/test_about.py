@@ -118,6 +118,8 @@ def test_phantoms_are_written_in_jsrt_s_layout_from_a_seed(cxrcad, tmp_path):
     assert len((tmp_path / "one" / "CLNDAT_EN.txt").read_text().splitlines()) == 2
     with Image.open(tmp_path / "one" / "images" / "JPCLN001.png") as picture:
         assert picture.size == (256, 256)
+    again = cxrcad("phantom", "one", *small, "--seed", "4")
+    assert again.out == "one: 3 phantoms, 2 with a nodule, in place of those that were there\n"
     alone = cxrcad("phantom", "alone", "--cases", "1", "--image-side", "256", "--format", "png")
     assert alone.out == "alone: 1 phantom, 1 with a nodule\n"
     cxrcad("phantom", "same", *small, "--seed", "4")

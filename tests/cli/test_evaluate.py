@@ -157,7 +157,7 @@ def test_without_data_or_run_three_lines_say_how_to_get_it(cxrcad):
         (["--beside", "none"], 1, "none: there is no such run"),
         (["--model", "none"], 1, "none: no packaged model has this name"),
         (["--data", "none"], 1, "none: there is no such folder; --data takes a folder in JSRT's layout"),
-        (["--out", "file"], 1, "cannot be written"),
+        (["--out", "file"], 2, "--out file: file is a file; name a folder"),
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(cxrcad, run, disc_data, tmp_path, flags, code, sentence):

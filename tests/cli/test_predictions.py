@@ -209,6 +209,11 @@ def test_two_files_are_compared_on_the_same_truth(cxrcad, tmp_path):
     assert document["recall"]["difference"]["value"] == pytest.approx(1 / 3)
     assert document["recall"]["p"] == 1.0  # one image differs: every draw is as far apart
     assert cxrcad("compare", boxes, other, "--truth", tmp_path / "instances.json", "--missing", "empty").code == 0
+    mixed = cxrcad("compare", "runs/toy", boxes, "--truth", truth)
+    assert mixed.code == 2
+    assert (
+        "is compared with another file of them; write runs/toy's boxes with `cxrcad detect --min-score 0" in mixed.err
+    )
 
 
 @pytest.mark.parametrize(

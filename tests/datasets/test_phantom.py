@@ -16,6 +16,7 @@ from scipy import ndimage as ndi
 
 from cxrcad.config import PhantomConfig
 from cxrcad.core import UsageError
+from cxrcad.datasets import phantom as phantom_module
 from cxrcad.datasets.phantom import Phantom, PhantomSet, phantom_image, plan_phantoms, write_phantoms
 from cxrcad.datasets.phantom_files import dicom_bytes, img_bytes, mask_bytes, png_bytes
 from cxrcad.datasets.phantom_marks import CONTRAST
@@ -349,6 +350,19 @@ def test_a_mask_is_enlarged_to_1024() -> None:
     assert levels.shape == (1024, 1024)
     assert int((levels == 255).sum()) == 16 * 64 * 32
     assert (levels[256:512, 128:256] == 255).all()
+
+
+def test_a_set_that_is_cut_short_leaves_nothing(tmp_path, monkeypatch):
+    def cut(*arguments):
+        raise KeyboardInterrupt
+
+    config = PhantomConfig(cases=1, image_side=256, format="png")
+    with monkeypatch.context() as patched:
+        patched.setattr(phantom_module, "write_tables", cut)
+        with pytest.raises(KeyboardInterrupt):
+            write_phantoms(tmp_path / "set", config)
+    assert list((tmp_path / "set").iterdir()) == []
+    write_phantoms(tmp_path / "set", config)
 
 
 def test_a_folder_that_holds_anything_but_phantoms_is_refused_and_left_as_it_is(tmp_path):

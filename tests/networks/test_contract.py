@@ -119,6 +119,9 @@ def test_what_cannot_be_built_is_said():
         made({"image_head": True})
     with pytest.raises(NetworkError, match="--width 20: is no multiple of 8 and of the 8 groups"):
         made({"network": "pspnet", "width": 20})
+    for network in ("mo-segnet", "u-net"):
+        with pytest.raises(NetworkError, match="--groups 3: does not divide the network's 16 channels; take 8, or 4"):
+            made({"network": network, "norm": "group", "groups": 3})
     with pytest.raises(NetworkError, match="input channels \\['red'\\] are not known; choose from raw, local, blob"):
         made({"channels": "raw,red"})
     with pytest.raises(NetworkError, match="pspnet has no variant without ASPP or skips"):

@@ -163,6 +163,11 @@ def test_its_card_has_the_pooled_figures_of_the_folds_that_held_out(tiny_data, f
     assert failed is None
 
 
+def test_a_model_that_held_a_fold_out_itself_takes_no_figures_of_others(folds):
+    with pytest.raises(UsageError, match="the model held fold 1 out itself, and its card has the figures of that"):
+        out_of_fold(folds, load_bundle(folds / "fold1" / "model"))
+
+
 def test_a_fold_s_robustness_and_failures_are_named_as_the_fold_s(tiny_data, folds, every, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(folds, run)

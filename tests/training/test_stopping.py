@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from cxrcad.training.stopping import Stopping, without_interrupts
+from cxrcad.training import stopping as stopping_module
+from cxrcad.training.stopping import ProcessLost, Stopping, without_interrupts
 
 
 def steps(stopping, done, sent):
@@ -25,11 +26,44 @@ def test_ctrl_c_in_a_step_waits_for_its_end_and_what_was_reached_is_kept():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_second_one_does_not_wait():
+def test_the_same_one_again_within_two_seconds_waits_with_it():
     done, kept = [], []
     with pytest.raises(KeyboardInterrupt), Stopping(lambda: kept.append(list(done))) as stopping:
         steps(stopping, done, {2: [signal.SIGINT, signal.SIGINT]})
+    assert kept == [[0, 1, 2]]
+
+
+def test_a_later_one_does_not_wait_and_nothing_of_the_broken_step_is_kept(monkeypatch):
+    monkeypatch.setattr(stopping_module, "AGAIN_SECONDS", 0.0)
+    done, kept = [], []
+    with pytest.raises(KeyboardInterrupt), Stopping(lambda: kept.append(list(done))) as stopping:
+        steps(stopping, done, {2: [signal.SIGINT, signal.SIGINT]})
+    assert (done, kept) == ([0, 1], [])
+
+
+def test_one_more_while_the_state_is_kept_does_not_cut_that_short():
+    done, kept = [], []
+
+    def keep():
+        os.kill(os.getpid(), signal.SIGINT)
+        kept.append(list(done))
+
+    with pytest.raises(KeyboardInterrupt), Stopping(keep) as stopping:
+        steps(stopping, done, {1: [signal.SIGINT]})
     assert kept == [[0, 1]]
+
+
+def test_what_was_reached_is_kept_where_a_process_that_draws_is_lost():
+    done, kept = [], []
+
+    def train():
+        with Stopping(lambda: kept.append(list(done))) as stopping:
+            steps(stopping, done, {})
+            raise ProcessLost("a process ended")
+
+    with pytest.raises(ProcessLost):
+        train()
+    assert kept == [[0, 1, 2, 3, 4]]
 
 
 def test_sigterm_goes_to_who_took_it_before(monkeypatch):

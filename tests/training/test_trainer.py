@@ -324,6 +324,23 @@ def test_an_error_of_drawing_itself_stays_what_it_is():
         list(drawn_ahead(draw, 0, 2, workers=1))
 
 
+def test_a_training_that_loses_a_process_keeps_its_last_step(tiny_data, tmp_path):
+    class Killing(Notes):
+        def step(self, done_steps, loss=None):
+            if done_steps == 2:
+                for process in multiprocessing.active_children():
+                    process.kill()
+            super().step(done_steps, loss)
+
+    told, own = Killing(), config(tiny_data, tmp_path / "run", workers=1, max_steps=24)
+    with pytest.raises(TrainingError, match=r"a process that draws .* ended .*--resume goes on from what is kept"):
+        train(own, told)
+    assert told.lines[-1] == f"step {told.steps[-1]} is kept"
+    assert 2 <= told.steps[-1] < 24
+    train(replace(own, resume=True))
+    assert json.loads((tmp_path / "run" / "fold1" / "history.json").read_text())[-1]["step"] == 24
+
+
 def test_no_process_outlives_an_error_of_drawing_that_somebody_keeps():
     def draw(step):
         if step == 1:
