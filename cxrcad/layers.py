@@ -82,5 +82,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         for key, leaf in value.items() if isinstance(value, dict) else [(name, value)]:
             if key not in everything:
                 raise UsageError(unknown_setting(key, str(path), everything))
+            if key in leaves:
+                raise UsageError(f"{path}: {key} stands in it twice; tables only group settings, so leave one out")
             leaves[key] = leaf
     return leaves

@@ -254,6 +254,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, fault: str) -> 
     assert str(error.value).startswith(f"{path}: ")
 
 
+def test_a_setting_that_stands_in_a_file_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("min_score = 0.1\n[find]\nmin_score = 0.2\n")
+    with pytest.raises(UsageError, match=r"c\.toml: min_score stands in it twice; tables only group settings"):
+        layered(DetectConfig, {}, path, tmp_path)
+
+
 def test_a_missing_config_file_is_named_and_a_folder_is_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"gone\.toml: there is no such settings file"):
         layered(TrainConfig, {}, tmp_path / "gone.toml", tmp_path)

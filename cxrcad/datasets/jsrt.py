@@ -144,7 +144,8 @@ def _named(names: Sequence[str], most: int = 3) -> str:
 
 def _find_files(folder: Path) -> _Files:
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder; --data takes a folder in JSRT's layout")
+        fault = "is a file" if folder.exists() else "there is no such folder"
+        raise DataError(f"{folder}: {fault}; --data takes a folder in JSRT's layout")
     images: dict[str, Path] = {}
     found_tables: dict[str, Path] = {}
     masks: dict[str, dict[str, Path]] = defaultdict(dict)

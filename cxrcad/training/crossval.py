@@ -110,7 +110,8 @@ def _check(config: TrainConfig) -> None:
     check_device(config.device)
     nodules = config.augment.simulate
     if nodules is not None and nodules != ANALYTIC and not nodules.is_file():
-        raise DataError(f"{nodules}: there is no such file; --simulate takes CT nodules (.npz), or {ANALYTIC}")
+        fault = "is a folder" if nodules.is_dir() else "there is no such file"
+        raise DataError(f"{nodules}: {fault}; --simulate takes CT nodules (.npz), or {ANALYTIC}")
 
 
 def _check_one_network(config: TrainConfig, folder: Path) -> None:

@@ -177,6 +177,7 @@ def test_without_data_three_lines_say_how_to_get_it_and_how_to_try_without(cxrca
     [
         (["--balance", "2"], 2, "--balance: balance is '2'; it takes a number of 0-1, or learned"),
         (["--channels", "red"], 2, "input channels ['red'] are not known; choose from raw, local, blob, broad"),
+        (["--simulate", "."], 1, ".: is a folder; --simulate takes CT nodules (.npz), or analytic"),
         (["--simulate", "no.npz"], 1, "no.npz: there is no such file; --simulate takes CT nodules (.npz), or analytic"),
         (["--fold", "6"], 2, "--fold: fold is '6'; choose from 1, 2, 3, 4, 5, all, none"),
         (["--epochs", "0"], 2, "--epochs: epochs is '0'; it takes a whole number at least 1"),
