@@ -159,12 +159,13 @@ def test_the_readmes_commands_detect(typed: Path) -> None:
 
 def test_the_readmes_commands_train_evaluate_and_export(typed: Path) -> None:
     runs = {path.name.split("-", 2)[-1]: path for path in (typed / "runs").iterdir() if (path / "folds.json").is_file()}
-    assert sorted(runs) == ["group", "mo-segnet-multi", "single"]
+    assert sorted(runs) == ["group", "mo-segnet-multi", "multi", "single"]
     for path in runs.values():
         assert json.loads((path / "fold3" / "model" / "card.json").read_text())["training"]["steps"] == 1
-    multi, single = runs["mo-segnet-multi"], runs["single"]
-    assert "MO-SegNet" in (multi / "fold3" / "evaluation.txt").read_text()
-    assert {path.name for path in multi.glob("fold3/froc.*")} == {"froc.json", "froc.csv", "froc.png", "froc.svg"}
+    single = runs["single"]
+    for multi in (runs["mo-segnet-multi"], runs["multi"]):
+        assert "MO-SegNet" in (multi / "fold3" / "evaluation.txt").read_text()
+        assert {path.name for path in multi.glob("fold3/froc.*")} == {"froc.json", "froc.csv", "froc.png", "froc.svg"}
     settings = tomllib.loads((runs["group"] / "fold3" / "config.toml").read_text())
     assert (settings["norm"], settings["epochs"], settings["side"]) == ("group", 50, 64)  # the environment's side
     exported = json.loads((typed / "single-model" / "card.json").read_text())
