@@ -12,7 +12,16 @@ from typing import Any, Protocol
 
 from cxrcad.core import CxrcadError, UsageError, WriteError
 
-__all__ = ["Progress", "Silent", "check_out", "read_json", "sha256_of", "write_atomically", "write_json"]
+__all__ = [
+    "Progress",
+    "Silent",
+    "check_folder",
+    "check_out",
+    "read_json",
+    "sha256_of",
+    "write_atomically",
+    "write_json",
+]
 
 
 log = logging.getLogger(__name__)
@@ -47,10 +56,22 @@ class Silent:
 
 
 def check_out(out: Path | None) -> None:
-    """Raise UsageError, before any work, where --out is or lies in a file and not a folder."""
-    there = next((place for place in (out, *out.parents) if place.exists()), None) if out is not None else None
-    if there is not None and not there.is_dir():
-        raise UsageError(f"--out {out}: {there} is a file; name a folder")
+    """`check_folder` of --out, where it is given."""
+    if out is not None:
+        check_folder(out, f"--out {out}")
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise where nothing can be written into `folder`, which need not be there yet. UsageError, WriteError."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UsageError(f"{option}: {place} is a file, not a folder; name another place")
+    try:
+        tempfile.TemporaryFile(dir=place).close()  # asking for permission is not enough: root has it in /proc
+    except OSError:
+        raise WriteError(f"{option}: nothing can be written in {place}; name another place") from None
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

@@ -143,7 +143,7 @@ def test_the_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
 def test_out_in_a_file_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "1"):
-        with pytest.raises(UsageError, match=r"file is a file; name a folder"):
+        with pytest.raises(UsageError, match=r"file is a file, not a folder; name another place"):
             check_out(out)
     for fine in (None, tmp_path, tmp_path / "new" / "er"):
         check_out(fine)

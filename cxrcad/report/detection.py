@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
 from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.detector import Detector
-from cxrcad.jobs import Progress
+from cxrcad.jobs import Progress, check_folder
 from cxrcad.report.boxes import SCORE_DECIMALS, to_document, to_text, write_boxes
 from cxrcad.report.overlay import write_overlay
 
@@ -115,25 +114,12 @@ def _check_out(out: Path, files: Sequence[Path]) -> None:
         raise UsageError(f"--out {out}: is a folder; name the file, for example {out / 'boxes.json'}")
     if _real(out) in {_real(file) for file in files}:
         raise UsageError(f"--out {out}: is one of the radiographs and would be overwritten; name another file")
-    _check_folder(out.parent, f"--out {out}")
-
-
-def _check_folder(folder: Path, option: str) -> None:
-    """Raise where nothing can be written into `folder`, which need not be there yet."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise UsageError(f"{option}: {place} is a file, not a folder; name another place")
-    try:
-        tempfile.TemporaryFile(dir=place).close()  # asking for permission is not enough: root has it in /proc
-    except OSError:
-        raise WriteError(f"{option}: nothing can be written in {place}; name another place") from None
+    check_folder(out.parent, f"--out {out}")
 
 
 def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
     """A PNG in `folder` for each file; files of one name get a number. Raises UsageError, WriteError."""
-    _check_folder(folder, f"--overlay {folder}")
+    check_folder(folder, f"--overlay {folder}")
     names: dict[str, Path] = {}
     taken: set[Path] = set()
     inputs = {_real(file) for file in files}

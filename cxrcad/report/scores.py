@@ -19,7 +19,7 @@ from cxrcad.evaluation.records import check_alike, pooled_matches, scope, terms_
 from cxrcad.evaluation.runs import Scored, folds_of_run, score
 from cxrcad.evaluation.strata import Stratum, strata
 from cxrcad.evaluation.table2 import table2_text
-from cxrcad.jobs import write_atomically, write_json
+from cxrcad.jobs import check_out, write_atomically, write_json
 from cxrcad.report.curves import froc_caption, froc_text, write_froc
 from cxrcad.report.figures import (
     comparison_text,
@@ -122,6 +122,7 @@ def report_comparison(first: str, second: str, config: EvaluateConfig, note: Not
     """
     _check_counted(config)
     _check_one_kind(first, second)
+    check_out(config.out)
     sides: list[Scored] = []
     for name in (first, second):
         own = None if config.out is None else config.out / str(len(sides) + 1)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,7 +30,7 @@ from cxrcad.datasets.simulate import (
 from cxrcad.datasets.truth import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
-from cxrcad.training.stopping import ProcessLost, without_interrupts
+from cxrcad.training.stopping import ProcessLost, children_as_before, without_interrupts
 
 __all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
 
@@ -188,7 +185,7 @@ def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -
         yield from map(draw, range(first, last))
         return
     ahead: DataLoader[Any] = DataLoader(_Steps(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
-    with without_interrupts(), _children_as_before():
+    with without_interrupts(), children_as_before():
         drawn = iter(ahead)
     try:
         yield from drawn
@@ -201,22 +198,6 @@ def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -
         ) from None
     finally:
         _end(drawn)
-
-
-@contextmanager
-def _children_as_before() -> Iterator[None]:
-    """Leaves SIGCHLD to whom it went before: torch would raise wherever the training is, in the middle of a step too.
-
-    Without that it finds a lost process where it waits for what that should have drawn.
-    """
-    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)
 
 
 def _is_lost(error: Exception, drawn: Any) -> bool:

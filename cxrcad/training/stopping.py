@@ -13,7 +13,7 @@ from typing import Any
 
 from cxrcad.core import TrainingError
 
-__all__ = ["ProcessLost", "Stopping", "without_interrupts"]
+__all__ = ["ProcessLost", "Stopping", "children_as_before", "without_interrupts"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_SECONDS = 2.0
@@ -101,3 +101,19 @@ def without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def children_as_before() -> Iterator[None]:
+    """Leaves SIGCHLD to whom it went before: torch would raise wherever the training is, in the middle of a step too.
+
+    Without that it finds a lost process where it waits for what that should have drawn.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None else before)

@@ -158,7 +158,7 @@ def test_without_data_or_run_three_lines_say_how_to_get_it(cxrcad):
         (["--model", "none"], 1, "none: no packaged model has this name"),
         (["--data", "file"], 1, "file: is a file; --data takes a folder in JSRT's layout"),
         (["--data", "none"], 1, "none: there is no such folder; --data takes a folder in JSRT's layout"),
-        (["--out", "file"], 2, "--out file: file is a file; name a folder"),
+        (["--out", "file"], 2, "--out file: file is a file, not a folder; name another place"),
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(cxrcad, run, disc_data, tmp_path, flags, code, sentence):

@@ -66,7 +66,7 @@ def test_the_page_that_help_names_has_every_alteration():
         ),
         (["--limit", "0"], 2, "--limit: limit is '0'; it takes a whole number at least 1"),
         (["--fold", "7"], 2, "--fold: fold is '7'; choose from 1, 2, 3, 4, 5, all"),
-        (["--out", "file", "--alterations", "text"], 2, "--out file: file is a file; name a folder"),
+        (["--out", "file", "--alterations", "text"], 2, "--out file: file is a file, not a folder; name another place"),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(cxrcad, toy, disc_data, tmp_path, flags, code, sentence):
