@@ -62,6 +62,13 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def plain_field() -> np.ndarray:
+    """64 x 64 pixels of 40, but for four in a corner: an image of fewer values would be refused as a mask."""
+    image = np.full((SIDE, SIDE), 40, np.uint8)
+    image[-1, -4:] -= np.arange(1, 5, dtype=np.uint8)
+    return image
+
+
 @pytest.fixture(scope="session")
 def disc_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """10 positives and 5 normals of 64 x 64 pixels whose answer a toy model knows.
@@ -78,7 +85,7 @@ def disc_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = []
     for number in range(1, 11):
         name, x, y = f"JPCLN{number:03d}", 16 + 2 * number, 24 + 3 * number
-        image = np.full((SIDE, SIDE), 40, np.uint8)
+        image = plain_field()
         image[(rows - y) ** 2 + (cols - x) ** 2 <= 9] = 240
         if number % 2 == 0:
             image[(rows - 7) ** 2 + (cols - 7) ** 2 <= 9] = 200
@@ -86,7 +93,7 @@ def disc_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table.append("\t".join(map(str, row)))
         Image.fromarray(image).save(folder / "images" / f"{name}.png")
     for number in range(1, 6):
-        name, image = f"JPCNN{number:03d}", np.full((SIDE, SIDE), 40, np.uint8)
+        name, image = f"JPCNN{number:03d}", plain_field()
         image[:, :number] = 200
         Image.fromarray(image).save(folder / "images" / f"{name}.png")
     for image_file in (folder / "images").iterdir():
@@ -243,7 +250,9 @@ def nih_folder(tmp_path: Path) -> Path:
     table = ["file,role,patient,age,sex,view,spacing_row_mm,spacing_col_mm,lung_mask"]
     for index in range(6):
         name = f"{index:02d}.png"
-        Image.fromarray(np.where(lung > 0, 60 + index, 150).astype(np.uint8)).save(folder / name)
+        image = np.where(lung > 0, 60 + index, 150).astype(np.uint8)
+        image[-1, -4:] -= np.arange(1, 5, dtype=np.uint8)
+        Image.fromarray(image).save(folder / name)
         if index < 5:
             Image.fromarray(lung if index < 4 else np.zeros_like(lung)).save(folder / "lungs" / name)
         role, said = ("normal", "good") if index < 5 else ("effusion", "none")
@@ -272,6 +281,7 @@ def effusion_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name = f"{kind}{number:02d}.png"
         image = np.where(lung, 60, 150)
         image[:, 64] = 230
+        image[-1, -4:] -= np.arange(1, 5)
         role, said = ("effusion", "none") if kind == "e" else ("normal" if kind == "n" else "other_finding", "good")
         if kind == "e":
             image[80:112, 16:56] = 230

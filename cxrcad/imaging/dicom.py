@@ -338,6 +338,7 @@ def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str | None, 
             continue
         row, col = float(value[0]), float(value[1])
         if not (np.isfinite([row, col]).all() and row > 0 and col > 0):
+            notes += [f"{name} {row:g} x {col:g} mm is no size: taken as unknown"]
             continue
         if min(row * int(dataset.Rows), col * int(dataset.Columns)) > WIDEST_FIELD_MM:
             field = f"{row * int(dataset.Rows):,.0f} x {col * int(dataset.Columns):,.0f} mm"

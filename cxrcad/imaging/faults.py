@@ -18,6 +18,9 @@ SMALLEST_SIDE = 64
 """Below this a radiograph's nodules (5 mm and more, of some 350 mm) are less than a pixel wide."""
 LARGEST_ASPECT = 3.0
 MOST_PIXELS = 100_000_000
+MASK_VALUES = 4
+"""A mask of both lungs and of nodules has no more values than this; a radiograph has some hundred."""
+PROBE = 4096
 
 
 def refuse(path: Path, fault: str, way_out: str) -> NoReturn:
@@ -81,7 +84,7 @@ def check_size(path: Path, rows: int, cols: int) -> None:
 
 
 def check_values(path: Path, values: NDArray[Any]) -> None:
-    """Raise ReadError where the pixels are not numbers, or are all one value."""
+    """Raise ReadError where the pixels are not numbers, are all one value, or are so few values that it is a mask."""
     if values.dtype.kind == "f":
         bad = int(values.size - np.count_nonzero(np.isfinite(values)))
         if bad:
@@ -89,6 +92,10 @@ def check_values(path: Path, values: NDArray[Any]) -> None:
     low = values.min()
     if low == values.max():
         refuse(path, f"all {values.size:,} pixels have the value {low:g}", "export the radiograph again")
+    if np.unique(values.ravel()[:: values.size // PROBE + 1]).size <= MASK_VALUES:  # a few pixels tell of a radiograph
+        count = np.unique(values).size
+        if count <= MASK_VALUES:
+            refuse(path, f"only {count} values in {values.size:,} pixels", "give the radiograph, not a mask of it")
 
 
 def reason(error: BaseException, line: int = 0) -> str:

@@ -80,6 +80,8 @@ class InputChannels(nn.Module):
             raise NetworkError(
                 f"input channels {sorted(unknown)} are not known; choose from {', '.join(INPUT_CHANNELS)}"
             )
+        if len(set(channels)) < len(channels):
+            raise NetworkError(f"--channels {','.join(channels)}: a channel is named twice; name each once")
         self.channels = tuple(channels)
         self.wide = max(3, side // 24 | 1)
         self.fine = max(3, side // 170 | 1)

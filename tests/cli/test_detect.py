@@ -22,9 +22,10 @@ SIDE = 128
 
 
 def disc(level: int, background: int) -> np.ndarray:
-    """A disc of radius 8 about pixel edge (40, 88) on a plain field; `level` marks the dense."""
+    """A disc of radius 8 about pixel edge (40, 88) on a field plain but for a corner; `level` marks the dense."""
     rows, cols = np.mgrid[:SIDE, :SIDE]
     image = np.full((SIDE, SIDE), background, np.uint16)
+    image[0, :4] += np.arange(1, 5, dtype=np.uint16)  # two values would be a mask
     image[(rows - 87.5) ** 2 + (cols - 39.5) ** 2 <= 64] = level
     return image
 
@@ -131,7 +132,7 @@ def scores(answer) -> list[float]:
 @pytest.fixture
 def two_levels(tmp_path):
     """A bright block, and a fainter one of some 0.4."""
-    pixels = np.full((SIDE, SIDE), 40, np.uint8)
+    pixels = disc(40, 40).astype(np.uint8)
     pixels[20:32, 20:32], pixels[80:92, 80:92] = 240, 120
     Image.fromarray(pixels).save(tmp_path / "two.png")
     return tmp_path / "two.png"

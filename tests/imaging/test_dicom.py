@@ -268,6 +268,11 @@ class TestGeometryAndIdentity:
         assert radiograph.spacing_mm == (spacing if spacing is None else pytest.approx(spacing))
         assert radiograph.spacing_from == source
 
+    def test_a_spacing_of_zero_is_noted(self, make_dicom, stored):
+        radiograph = read_radiograph(make_dicom(stored, PixelSpacing=[0, 0]))
+        assert radiograph.spacing_mm is None
+        assert "PixelSpacing 0 x 0 mm is no size: taken as unknown" in radiograph.source.notes
+
     def test_a_field_of_metres_is_a_placeholder(self, make_dicom, make_pattern):
         radiograph = read_radiograph(make_dicom(make_pattern(1100, 1200), PixelSpacing=[1, 1]))
         assert radiograph.spacing_mm is None

@@ -15,7 +15,7 @@ def write(path, values):
 
 def test_dark_is_dense_in_the_file_and_bright_is_dense_here(tmp_path):
     stored = np.zeros((SIDE, SIDE), dtype=np.uint16)
-    stored[0, 0], stored[0, 1], stored[1, 0] = 4095, 1365, 819
+    stored[0, 0], stored[0, 1], stored[1, 0], stored[1, 1] = 4095, 1365, 819, 1
     radiograph = read_radiograph(write(tmp_path / "JPCLN001.IMG", stored))
     assert radiograph.pixels.dtype == np.float32
     np.testing.assert_allclose(radiograph.pixels[[0, 0, 1, 9], [0, 1, 0, 9]], [0, 2 / 3, 0.8, 1], atol=1e-6)
@@ -26,7 +26,7 @@ def test_dark_is_dense_in_the_file_and_bright_is_dense_here(tmp_path):
 
 def test_it_is_known_by_its_size_whatever_its_ending(tmp_path):
     stored = np.zeros((SIDE, SIDE), dtype=np.uint16)
-    stored[0, :3] = 0x0800, 0x0500, 0x0100  # as a DICOM data set without preamble starts
+    stored[0, :4] = 0x0800, 0x0500, 0x0100, 1  # as a DICOM data set without preamble starts
     path = write(tmp_path / "radiograph.dcm", stored)
     assert read_radiograph(path).source.format == "JSRT"
     assert image_size(path) == (SIDE, SIDE)

@@ -103,6 +103,19 @@ class TestFaults:
             "give the radiograph in grey, without colour marks"
         )
 
+    @pytest.mark.parametrize("values", [2, 3, 4])
+    def test_a_mask_in_grey(self, tmp_path, grey, fault, values):
+        mask = (np.digitize(grey, np.linspace(0, 255, values + 1)[1:-1]) * (255 // (values - 1))).astype(np.uint8)
+        assert len(np.unique(mask)) == values
+        assert fault(save(tmp_path, Image.fromarray(mask))) == (
+            f"a.png: only {values} values in 7,680 pixels; give the radiograph, not a mask of it"
+        )
+
+    def test_few_values_are_no_mask_where_others_are_elsewhere(self, tmp_path, grey):
+        flat = np.zeros((512, 512), dtype=np.uint8)
+        flat[:3, :2] = np.arange(6).reshape(3, 2) + 9
+        assert read_radiograph(save(tmp_path, Image.fromarray(flat))).pixels.shape == (512, 512)
+
     def test_black_and_white(self, tmp_path, grey, fault):
         assert fault(save(tmp_path, Image.fromarray(grey > 99))) == (
             "a.png: 1 bit a pixel, black and white; give the radiograph, not a mask of it"

@@ -18,10 +18,11 @@ from cxrcad.jobs import sha256_of
 
 
 def write_png(path: Path, *blocks: tuple[int, int, int]) -> Path:
-    """A 128 x 128 PNG of 40 with 12 x 12 blocks (top, left, value)."""
+    """A 128 x 128 PNG of 40, but for a corner, with 12 x 12 blocks (top, left, value)."""
     from PIL import Image
 
     pixels = np.full((128, 128), 40, dtype=np.uint8)
+    pixels[-1, -4:] -= np.arange(1, 5, dtype=np.uint8)
     for top, left, value in blocks:
         pixels[top : top + 12, left : left + 12] = value
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -124,6 +124,8 @@ def test_what_cannot_be_built_is_said():
             made({"network": network, "norm": "group", "groups": 3})
     with pytest.raises(NetworkError, match="input channels \\['red'\\] are not known; choose from raw, local, blob"):
         made({"channels": "raw,red"})
+    with pytest.raises(NetworkError, match="--channels raw,local,raw: a channel is named twice; name each once"):
+        made({"channels": "raw,local,raw"})
     with pytest.raises(NetworkError, match="pspnet has no variant without ASPP or skips"):
         made({"network": "pspnet", "aspp": False})
 
