@@ -63,6 +63,8 @@ def check_out(out: Path | None) -> None:
 
 def check_folder(folder: Path, option: str) -> None:
     """Raise where nothing can be written into `folder`, which need not be there yet. UsageError, WriteError."""
+    if str(folder) == "-":
+        raise UsageError(f"{option}: standard output takes no files; name a folder")
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -186,6 +186,7 @@ def test_overlays_are_pictures_one_a_file_whatever_their_names(detect, scans, tm
         (["in.png", "--out", "in.png/boxes.json"], 2, "is a file, not a folder; name another place"),
         (["in.png", "--out", "/proc/boxes.json"], 1, "--out /proc/boxes.json: nothing can be written in /proc; name"),
         (["in.png", "--overlay", "."], 2, "--overlay .: in.png is a radiograph and would be overwritten"),
+        (["in.png", "--overlay", "-"], 2, "--overlay -: standard output takes no files; name a folder"),
         (["in.png", "--overlay", "in.png"], 2, "is a file, not a folder; name another place"),
         (["in.png", "--threshold", "nan"], 2, "--threshold: threshold is 'nan'; it takes a number at least 0"),
         (["in.png", "--min-score", "2"], 2, "--min-score: min_score is '2'; it takes a number at least 0, at most 1"),
