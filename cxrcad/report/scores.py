@@ -16,7 +16,7 @@ from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.literature import comparable_with
 from cxrcad.evaluation.records import check_alike, pooled_matches, scope, terms_lines
-from cxrcad.evaluation.runs import Scored, folds_of_run, score
+from cxrcad.evaluation.runs import Scored, data_of_run, folds_of_run, score
 from cxrcad.evaluation.strata import Stratum, strata
 from cxrcad.evaluation.table2 import table2_text
 from cxrcad.jobs import check_out, write_atomically, write_json
@@ -123,6 +123,7 @@ def report_comparison(first: str, second: str, config: EvaluateConfig, note: Not
     _check_counted(config)
     _check_one_kind(first, second)
     check_out(config.out)
+    config = _with_data((first, second), config)
     sides: list[Scored] = []
     for name in (first, second):
         own = None if config.out is None else config.out / str(len(sides) + 1)
@@ -185,6 +186,19 @@ def _check_one_kind(first: str, second: str) -> None:
         )
 
 
+def _is_run(name: str) -> bool:
+    path = Path(name)
+    return path.is_dir() and bool(folds_of_run(path) or (path / "folds.json").is_file())
+
+
+def _with_data(names: Sequence[str], config: EvaluateConfig) -> EvaluateConfig:
+    """`config` on the data of the run among `names` where --data names none: a packaged model does not say its own."""
+    runs = [Path(name) for name in names if _is_run(name)]
+    if config.data.data is not None or len(runs) != 1:
+        return config
+    return replace(config, data=replace(config.data, data=data_of_run(runs[0])))
+
+
 def _named(name: str, config: EvaluateConfig) -> EvaluateConfig:
     """`config` for one side of a comparison: a file of predictions, a run, or a packaged model."""
     path = Path(name)
@@ -193,7 +207,7 @@ def _named(name: str, config: EvaluateConfig) -> EvaluateConfig:
             raise UsageError(f"{name}: a file of predictions is scored with --truth FILE, what is true of its images")
         return replace(config, predictions=path)
     config = replace(config, truth_file=None)
-    if path.is_dir() and (folds_of_run(path) or (path / "folds.json").is_file()):
+    if _is_run(name):
         return replace(config, run=path)
     return replace(config, model=name)
 

@@ -241,6 +241,8 @@ def test_two_runs_are_compared(cxrcad, run, make_run, tmp_path):
     found = json.loads((tmp_path / "compared" / "comparison.json").read_text())["figures"]["recall"]
     assert found == {"first": 1.0, "second": 1.0, "difference": {"value": 0.0, "low": 0.0, "high": 0.0}, "p": 1.0}
     assert (tmp_path / "compared" / "comparison.txt").read_text() == answer.out
+    beside_model = cxrcad("compare", "runs/toy", "low/fold3/model", "--resamples", "100")
+    assert (beside_model.code, "recall" in beside_model.out) == (0, True), beside_model.err
     make_run(tmp_path / "other", folds=(2,))
     apart = cxrcad("compare", "runs/toy", "other")
     assert (apart.code, "have no fold in common" in apart.err) == (1, True)
