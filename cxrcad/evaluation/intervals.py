@@ -12,7 +12,17 @@ from cxrcad.core import EvaluationError
 from cxrcad.evaluation.figures import Figures, Tally, curve_of, figures, reached, tally
 from cxrcad.evaluation.records import FoldResult, check_alike
 
-__all__ = ["Comparison", "Interval", "bootstrap", "compare", "draw", "draw_images", "froc_band", "with_intervals"]
+__all__ = [
+    "Comparison",
+    "Interval",
+    "bootstrap",
+    "compare",
+    "compare_seeds",
+    "draw",
+    "draw_images",
+    "froc_band",
+    "with_intervals",
+]
 
 CONFIDENCE = (2.5, 97.5)
 """Percentiles of the resamples: a 95 % interval."""
@@ -144,14 +154,27 @@ def compare(
     Raises:
         EvaluationError: The runs are scored on different images or under different terms.
     """
-    check_alike([*first, *second])
-    _check_same_images(first, second)
-    images = _side_by_side(first, second)
-    count = len(images.names) // 2
+    return compare_seeds([(first, second)], resamples, seed)
+
+
+def compare_seeds(
+    pairs: Sequence[tuple[Sequence[FoldResult], Sequence[FoldResult]]], resamples: int, seed: int
+) -> dict[str, Comparison]:
+    """`compare` of two recipes that were each trained with several seeds: every figure is its mean over the `pairs`.
+
+    All pairs are scored on the same images, a resample draws the same images for each, and a patient's results change
+    places in all of them. So the interval is that of other images with these trainings. Raises as `compare`.
+    """
+    check_alike([result for pair in pairs for side in pair for result in side])
+    first = pairs[0][0]
+    for side in (side for pair in pairs for side in pair):
+        _check_same_images(first, side)
+    tallies = [_side_by_side(mine, theirs) for mine, theirs in pairs]
+    count = len(tallies[0].names) // 2
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
-    mine, theirs = figures(images, np.hstack([ones, zeros])), figures(images, np.hstack([zeros, ones]))
-    several = bool(resamples) and np.count_nonzero(images.nodules[:count]) > 1
-    drawn, swapped = _drawn(images, first, resamples, seed) if several else ({}, {})
+    mine, theirs = _means(tallies, np.hstack([ones, zeros])), _means(tallies, np.hstack([zeros, ones]))
+    several = bool(resamples) and np.count_nonzero(tallies[0].nodules[:count]) > 1
+    drawn, swapped = _drawn(tallies, first, resamples, seed) if several else ({}, {})
     found = {}
     for name in mine:
         a, b = float(mine[name][0]), float(theirs[name][0])
@@ -160,13 +183,19 @@ def compare(
     return found
 
 
-def _drawn(images: Tally, first: Sequence[FoldResult], resamples: int, seed: int) -> tuple[Figures, Figures]:
+def _drawn(tallies: Sequence[Tally], first: Sequence[FoldResult], resamples: int, seed: int) -> tuple[Figures, Figures]:
     """The differences of the resamples, and those of the permutations."""
     weights = draw(first, resamples, seed)
     empty = np.zeros_like(weights)
-    drawn = _differences(images, np.hstack([weights, empty]), np.hstack([empty, weights]))
+    drawn = _differences(tallies, np.hstack([weights, empty]), np.hstack([empty, weights]))
     stay = _swaps(first, resamples, seed)
-    return drawn, _differences(images, np.hstack([stay, 1 - stay]), np.hstack([1 - stay, stay]))
+    return drawn, _differences(tallies, np.hstack([stay, 1 - stay]), np.hstack([1 - stay, stay]))
+
+
+def _means(tallies: Sequence[Tally], weights: NDArray[np.float64]) -> Figures:
+    """Every figure for each row of `weights`, its mean over the tallies."""
+    found = [figures(images, weights) for images in tallies]
+    return {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
 
 
 def _check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> None:
@@ -187,8 +216,8 @@ def _side_by_side(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> 
     return tally([*first, *renamed])
 
 
-def _differences(images: Tally, one: NDArray[np.float64], other: NDArray[np.float64]) -> Figures:
-    left, right = figures(images, one), figures(images, other)
+def _differences(tallies: Sequence[Tally], one: NDArray[np.float64], other: NDArray[np.float64]) -> Figures:
+    left, right = _means(tallies, one), _means(tallies, other)
     return {name: left[name] - right[name] for name in left}
 
 

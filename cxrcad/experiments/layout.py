@@ -152,7 +152,8 @@ def _pair_table(pair: Pair, resamples: int) -> list[str]:
         sides = [interval_shown(Interval(value), scale, decimals, unit) for value in (one.first, one.second)]
         p = "" if one.p is None else f"{one.p:.4f}"
         body.append([name, *sides, _signed(interval_shown(one.difference, scale, decimals, "")), p])
-    title = f"{first} less {second} on the same images ({folds}, seed {pair.seed}), in points of percent or false"
+    seeds = f"seed {pair.seeds[0]}" if len(pair.seeds) == 1 else f"mean of {len(pair.seeds)} seeds"
+    title = f"{first} less {second} on the same images ({folds}, {seeds}), in points of percent or false"
     return [
         f"{title} positives an image; p of a permutation test, {resamples:,} draws.",
         "",
@@ -174,7 +175,12 @@ def document(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setu
         "cells": [_row_document(row) for row in rows],
         "comparisons": [
             {
-                **{"first": pair.first.name, "second": pair.second.name, "seed": pair.seed, "folds": list(pair.folds)},
+                **{
+                    "first": pair.first.name,
+                    "second": pair.second.name,
+                    "seeds": list(pair.seeds),
+                    "folds": list(pair.folds),
+                },
                 "figures": {name: asdict(one) for name, one in pair.figures.items()},
             }
             for pair in pairs

@@ -103,7 +103,7 @@ def _planned(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) 
     multi, single = (by_name[name] for name in item.pairs[0])
     scenes = scenes_of(single, multi, seed)
     if item.pictures == "outside":
-        pair = next((pair for pair in pairs if pair.seed == seed), None)
+        pair = next((pair for pair in pairs if pair.seeds == (seed,)), None)
         return _plan_outside(scenes, None if pair is None else pair.figures[PLACES[1]], seed)
     return _plan_found(scenes, seed)
 

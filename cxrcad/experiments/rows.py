@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare
+from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare_seeds
 from cxrcad.evaluation.records import FoldResult
 from cxrcad.evaluation.segmentation import SegmentedFold
 from cxrcad.evaluation.statistics import Spread, spread
@@ -68,11 +68,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two cells on the same images of one seed: first less second, every figure."""
+    """Two cells on the same images: first less second, every figure, of several seeds their mean."""
 
     first: Cell
     second: Cell
-    seed: int
+    seeds: tuple[int, ...]
     folds: tuple[int, ...]
     figures: Mapping[str, Comparison]
 
@@ -120,16 +120,24 @@ def _by_seed(scored: Sequence[Scored]) -> dict[int, dict[int, FoldResult]]:
 
 
 def pairs_of(item: Item, rows: Sequence[Row], resamples: int, bootstrap_seed: int) -> tuple[Pair, ...]:
-    """The item's paired comparisons, a seed each, on the folds that both cells hold. Raises EvaluationError."""
+    """The item's paired comparisons on the folds that both cells hold: a seed each, then all that hold the same folds.
+
+    Raises EvaluationError.
+    """
     by_name = {row.cell.name: row for row in rows}
     pairs = []
     for names in item.pairs:
         first, second = (by_name[name] for name in names)
         mine, theirs = _by_seed(first.scored), _by_seed(second.scored)
+        sides: dict[int, tuple[list[FoldResult], list[FoldResult]]] = {}
+        folds: dict[int, tuple[int, ...]] = {}
         for seed in sorted(mine.keys() & theirs.keys()):
-            folds = tuple(sorted(mine[seed].keys() & theirs[seed].keys()))
-            if folds:
-                sides = [[results[seed][fold] for fold in folds] for results in (mine, theirs)]
-                found = compare(sides[0], sides[1], resamples, bootstrap_seed)
-                pairs.append(Pair(first.cell, second.cell, seed, folds, found))
+            folds[seed] = tuple(sorted(mine[seed].keys() & theirs[seed].keys()))
+            sides[seed] = ([mine[seed][fold] for fold in folds[seed]], [theirs[seed][fold] for fold in folds[seed]])
+        groups: list[tuple[int, ...]] = [(seed,) for seed in folds if folds[seed]]
+        if len(groups) > 1 and len(set(folds.values())) == 1:
+            groups.append(tuple(folds))
+        for seeds in groups:
+            found = compare_seeds([sides[seed] for seed in seeds], resamples, bootstrap_seed)
+            pairs.append(Pair(first.cell, second.cell, seeds, folds[seeds[0]], found))
     return tuple(pairs)

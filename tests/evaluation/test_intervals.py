@@ -10,7 +10,7 @@ import pytest
 
 from cxrcad.core import Case, EvaluationError, ModelIdentity
 from cxrcad.evaluation.figures import figures, tally
-from cxrcad.evaluation.intervals import Interval, bootstrap, compare, draw, froc_band
+from cxrcad.evaluation.intervals import Interval, bootstrap, compare, compare_seeds, draw, froc_band
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import Detail, FoldResult, Terms
 from cxrcad.evaluation.statistics import wilson
@@ -102,6 +102,24 @@ def test_the_paired_difference_is_that_of_the_figures_on_the_same_resamples() ->
     by_hand = figures(tally([first]), weights)["F1"] - figures(tally([second]), weights)["F1"]
     found = compare([first], [second], 300, 5)["F1"].difference
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(by_hand, (2.5, 97.5))))
+
+
+def test_several_seeds_are_compared_by_the_mean_of_their_figures_on_the_same_resamples() -> None:
+    first = [[fold([True, True, False, True, False] * 4, 6)], [fold([True, False, True, True, True] * 4, 6)]]
+    second = [[fold([True, False, False, True, True] * 4, 6, 0.8)], [fold([False, False, True, True, False] * 4, 6)]]
+    pairs = list(zip(first, second, strict=True))
+    found = compare_seeds(pairs, 300, 5)["F1"]
+    weights = draw(first[0], 300, 5)
+    drawn = [np.mean([figures(tally(one), weights)["F1"] for one in side], axis=0) for side in (first, second)]
+    bounds = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
+    assert (found.difference.low, found.difference.high) == pytest.approx(tuple(bounds))
+    apart = [compare(one, other, 0, 0)["F1"].difference.value for one, other in pairs]
+    assert found.difference.value == pytest.approx(np.mean(apart))
+    one, twice = compare(*pairs[0], 300, 5), compare_seeds([pairs[0], pairs[0]], 300, 5)
+    assert twice["F1"].p == one["F1"].p
+    assert twice["recall"].difference == one["recall"].difference
+    with pytest.raises(EvaluationError, match="not scored on the same images"):
+        compare_seeds([pairs[0], ([fold([True, False], 1)], [fold([True, False], 1)])], 10, 0)
 
 
 def test_runs_on_other_images_or_under_other_rules_are_not_compared() -> None:

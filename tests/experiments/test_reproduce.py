@@ -430,6 +430,24 @@ def test_the_document_holds_the_same(table2):
     assert found["comparisons"][0]["figures"]["F1"]["difference"]["value"] == 0.5
 
 
+def test_the_page_compares_the_mean_of_several_seeds_too():
+    item = ITEMS["table2"]
+    found = [
+        scored(cell, 1, fold_result(1, hits=hits[seed], outside=0), seed)
+        for cell, hits in (("u-net-multi", (4, 3)), ("u-net-single", (2, 3)))
+        for seed in (0, 1)
+    ]
+    rows = rows_of(item, found, 100, 0)
+    pairs = pairs_of(item, rows, 100, 0)
+    assert [pair.seeds for pair in pairs] == [(0,), (1,), (0, 1)]
+    page = text(item, rows, pairs, SETUP)
+    assert "Multiple U-net less Single U-net on the same images (fold 1, mean of 2 seeds)" in page
+    assert pairs[2].figures["recall"].difference.value == 0.25
+    assert document(item, rows, pairs, SETUP)["comparisons"][2]["seeds"] == [0, 1]
+    apart = [one for one in found if (one.job.seed, one.job.cells) != (1, ("u-net-single",))]
+    assert [pair.seeds for pair in pairs_of(item, rows_of(item, apart, 100, 0), 100, 0)] == [(0,)]
+
+
 def test_several_seeds_have_a_mean_over_seeds_and_a_pooled_row_each():
     item = ITEMS["table3"]
     found = [
