@@ -11,7 +11,7 @@ from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.published import PaperRow, Percent
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.experiments.cells import Item
-from cxrcad.experiments.rows import FIGURES, PLACES, Pair, Row, Scored
+from cxrcad.experiments.rows import CPM, FIGURES, PLACES, Pair, Row, Scored
 
 __all__ = ["NOT_RUN", "Setup", "cost", "document", "ending", "interval_shown", "spread_shown", "text"]
 
@@ -146,9 +146,9 @@ def _pair_table(pair: Pair, resamples: int) -> list[str]:
     folds = ("fold " if len(pair.folds) == 1 else "folds ") + ", ".join(map(str, pair.folds))
     head = ["figure", first, second, "difference", "p"]
     body = []
-    for name in (*FIGURES, *PLACES):
+    for name in (*FIGURES, CPM, *PLACES):
         one = pair.figures[name]
-        scale, decimals, unit = (100, 1, " %") if name in FIGURES else (1, 2, "")
+        scale, decimals, unit = (1, 2, "") if name in PLACES else (100, 1, " %")
         sides = [interval_shown(Interval(value), scale, decimals, unit) for value in (one.first, one.second)]
         p = "" if one.p is None else f"{one.p:.4f}"
         body.append([name, *sides, _signed(interval_shown(one.difference, scale, decimals, "")), p])

@@ -12,10 +12,13 @@ from cxrcad.evaluation.statistics import Spread, spread
 from cxrcad.experiments.cells import Cell, Item
 from cxrcad.experiments.trainings import FAILED, Job, Record
 
-__all__ = ["FIGURES", "PLACES", "Pair", "Pooled", "Row", "Scored", "pairs_of", "rows_of"]
+__all__ = ["CPM", "FIGURES", "PLACES", "Pair", "Pooled", "Row", "Scored", "pairs_of", "rows_of"]
 
 FIGURES = ("F1", "recall", "precision")
 """The columns of the paper's tables, as `evaluation.figures` names them."""
+
+CPM = "CPM"
+"""Mean sensitivity at 1/8 to 8 false positives an image: it does not hang on the threshold, as F1 does."""
 
 PLACES = ("false positives in the lung fields", "false positives outside the lung fields")
 

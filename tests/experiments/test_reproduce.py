@@ -403,8 +403,9 @@ def test_the_page_compares_multi_with_single_on_the_folds_that_both_hold(table2)
     assert table[0] == ["figure", "Multiple U-net", "Single U-net", "difference", "p"]
     assert table[1][:3] == ["F1", "100.0 %", "50.0 %"]
     assert table[1][3].startswith("+50.0 [")
-    assert table[5][:3] == ["false positives outside the lung fields", "0.00", "0.50"]
-    assert table[5][3].startswith("-0.50 [")
+    assert table[4][:3] == ["CPM", "100.0 %", "50.0 %"]
+    assert table[6][:3] == ["false positives outside the lung fields", "0.00", "0.50"]
+    assert table[6][3].startswith("-0.50 [")
 
 
 def test_the_page_says_what_it_rests_on_and_what_failed(table2):
