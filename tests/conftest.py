@@ -62,9 +62,8 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plain_field() -> np.ndarray:
-    """64 x 64 pixels of 40, but for four in a corner: an image of fewer values would be refused as a mask."""
-    image = np.full((SIDE, SIDE), 40, np.uint8)
+def with_corner(image: np.ndarray) -> np.ndarray:
+    """`image` with four more values in a corner: of fewer it would be refused as a mask."""
     image[-1, -4:] -= np.arange(1, 5, dtype=np.uint8)
     return image
 
@@ -85,7 +84,7 @@ def disc_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = []
     for number in range(1, 11):
         name, x, y = f"JPCLN{number:03d}", 16 + 2 * number, 24 + 3 * number
-        image = plain_field()
+        image = with_corner(np.full((SIDE, SIDE), 40, np.uint8))
         image[(rows - y) ** 2 + (cols - x) ** 2 <= 9] = 240
         if number % 2 == 0:
             image[(rows - 7) ** 2 + (cols - 7) ** 2 <= 9] = 200
@@ -93,7 +92,7 @@ def disc_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table.append("\t".join(map(str, row)))
         Image.fromarray(image).save(folder / "images" / f"{name}.png")
     for number in range(1, 6):
-        name, image = f"JPCNN{number:03d}", plain_field()
+        name, image = f"JPCNN{number:03d}", with_corner(np.full((SIDE, SIDE), 40, np.uint8))
         image[:, :number] = 200
         Image.fromarray(image).save(folder / "images" / f"{name}.png")
     for image_file in (folder / "images").iterdir():
@@ -250,8 +249,7 @@ def nih_folder(tmp_path: Path) -> Path:
     table = ["file,role,patient,age,sex,view,spacing_row_mm,spacing_col_mm,lung_mask"]
     for index in range(6):
         name = f"{index:02d}.png"
-        image = np.where(lung > 0, 60 + index, 150).astype(np.uint8)
-        image[-1, -4:] -= np.arange(1, 5, dtype=np.uint8)
+        image = with_corner(np.where(lung > 0, 60 + index, 150).astype(np.uint8))
         Image.fromarray(image).save(folder / name)
         if index < 5:
             Image.fromarray(lung if index < 4 else np.zeros_like(lung)).save(folder / "lungs" / name)
@@ -279,9 +277,8 @@ def effusion_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind = "e" if index < 10 else "n" if index < 18 else "o"
         number = index if kind == "e" else index - 10
         name = f"{kind}{number:02d}.png"
-        image = np.where(lung, 60, 150)
+        image = with_corner(np.where(lung, 60, 150))
         image[:, 64] = 230
-        image[-1, -4:] -= np.arange(1, 5)
         role, said = ("effusion", "none") if kind == "e" else ("normal" if kind == "n" else "other_finding", "good")
         if kind == "e":
             image[80:112, 16:56] = 230

@@ -165,9 +165,10 @@ def compare_seeds(
     All pairs are scored on the same images, a resample draws the same images for each, and a patient's results change
     places in all of them. So the interval is that of other images with these trainings. Raises as `compare`.
     """
-    check_alike([result for pair in pairs for side in pair for result in side])
-    first = pairs[0][0]
-    for side in (side for pair in pairs for side in pair):
+    sides = [side for pair in pairs for side in pair]
+    first = sides[0]
+    check_alike([result for side in sides for result in side])
+    for side in sides[1:]:
         _check_same_images(first, side)
     tallies = [_side_by_side(mine, theirs) for mine, theirs in pairs]
     count = len(tallies[0].names) // 2

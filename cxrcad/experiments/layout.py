@@ -175,12 +175,10 @@ def document(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setu
         "cells": [_row_document(row) for row in rows],
         "comparisons": [
             {
-                **{
-                    "first": pair.first.name,
-                    "second": pair.second.name,
-                    "seeds": list(pair.seeds),
-                    "folds": list(pair.folds),
-                },
+                "first": pair.first.name,
+                "second": pair.second.name,
+                "seeds": list(pair.seeds),
+                "folds": list(pair.folds),
                 "figures": {name: asdict(one) for name, one in pair.figures.items()},
             }
             for pair in pairs

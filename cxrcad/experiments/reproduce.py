@@ -37,7 +37,7 @@ from cxrcad.experiments.trainings import (
     NOT_RUN,
     Job,
     Record,
-    check_folder,
+    check_results,
     do,
     folder_of,
     matched_fold,
@@ -70,7 +70,7 @@ def list_jobs(item: str, config: ReproduceConfig) -> str:
     """A line a job with its state, in the order in which they run. Raises UsageError."""
     config = _absolute(config)
     chosen = _checked(item, config)
-    check_folder(config)
+    check_results(config)
     jobs = plan(chosen, config)
     records = read_records(folder_of(config), jobs)
     lines = []
@@ -95,7 +95,7 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
         raise DataError(how_to_get(ITEMS[item].lesion))
     config = _absolute(config)
     chosen = _checked(item, config)
-    check_folder(config)
+    check_results(config)
     jobs = _wanted(chosen, config)
     read_data(resolved(chosen.cells[0], config.train).data)
     if not all(job.finished for job in jobs):

@@ -132,15 +132,15 @@ def pairs_of(item: Item, rows: Sequence[Row], resamples: int, bootstrap_seed: in
     for names in item.pairs:
         first, second = (by_name[name] for name in names)
         mine, theirs = _by_seed(first.scored), _by_seed(second.scored)
-        sides: dict[int, tuple[list[FoldResult], list[FoldResult]]] = {}
-        folds: dict[int, tuple[int, ...]] = {}
-        for seed in sorted(mine.keys() & theirs.keys()):
-            folds[seed] = tuple(sorted(mine[seed].keys() & theirs[seed].keys()))
-            sides[seed] = ([mine[seed][fold] for fold in folds[seed]], [theirs[seed][fold] for fold in folds[seed]])
+        folds = {seed: tuple(sorted(mine[seed].keys() & theirs[seed])) for seed in sorted(mine.keys() & theirs.keys())}
         groups: list[tuple[int, ...]] = [(seed,) for seed in folds if folds[seed]]
         if len(groups) > 1 and len(set(folds.values())) == 1:
             groups.append(tuple(folds))
         for seeds in groups:
-            found = compare_seeds([sides[seed] for seed in seeds], resamples, bootstrap_seed)
+            sides = [
+                ([mine[seed][fold] for fold in folds[seed]], [theirs[seed][fold] for fold in folds[seed]])
+                for seed in seeds
+            ]
+            found = compare_seeds(sides, resamples, bootstrap_seed)
             pairs.append(Pair(first.cell, second.cell, seeds, folds[seeds[0]], found))
     return tuple(pairs)

@@ -23,7 +23,7 @@ __all__ = [
     "NOT_RUN",
     "Job",
     "Record",
-    "check_folder",
+    "check_results",
     "do",
     "folder_of",
     "matched_fold",
@@ -126,7 +126,7 @@ def _folds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(name) for name in names))
 
 
-def check_folder(config: ReproduceConfig) -> None:
+def check_results(config: ReproduceConfig) -> None:
     """Raise UsageError where the folder is a file or holds trainings on other data than is named."""
     out = folder_of(config)
     if out.exists() and not out.is_dir():
