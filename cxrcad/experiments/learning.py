@@ -82,7 +82,7 @@ def _figure(curves: Sequence[LearningCurve], what: str, caption: str) -> Any:
         axes.plot(one.epochs, one.mean, style, marker=marker, color=colour, linewidth=2, label=label)
     axes.set_ylim(0, 1.02)
     percent_axis(axes.yaxis)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch", fontsize=12)
     axes.set_ylabel("F1 on the validation cases", fontsize=12)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)

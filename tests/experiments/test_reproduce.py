@@ -13,6 +13,7 @@ from cxrcad.config import ReproduceConfig, TrainConfig, build, to_dict
 from cxrcad.core import DataError, ModelIdentity, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.experiments import learning
 from cxrcad.experiments.cells import ITEMS, fitted, profile_file, resolved, run_name
 from cxrcad.experiments.layout import Setup, document, text
 from cxrcad.experiments.learning import learning_curves, learning_text, plot_learning
@@ -493,3 +494,18 @@ def test_settings_of_a_cell_are_the_shared_ones_with_its_own():
     shared = build(TrainConfig, {"side": 64, "norm": "group", "tasks": "single"})
     own = to_dict(resolved(ITEMS["table2"].cells[2], shared))
     assert own == {**to_dict(shared), "network": "u-net", "tasks": "multi"}
+
+
+@pytest.mark.parametrize("epochs", [(0,), (5, 6), (5, 9)])
+def test_a_learning_curve_has_whole_epochs_on_its_axis(monkeypatch, epochs):
+    made = []
+    monkeypatch.setattr(learning, "save", lambda make, paths: made.append(make()))
+    f1 = tuple(0.5 for _ in epochs)
+    learning.plot_learning(
+        [learning.LearningCurve("0.99", 1, epochs, f1, f1, f1)], "lambda", [Path("a.png")], "caption"
+    )
+    (axes,) = made[0].axes
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert set(epochs) <= set(ticks)
+    assert all(tick == round(tick) for tick in ticks)
