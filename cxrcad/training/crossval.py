@@ -10,6 +10,7 @@ from pathlib import Path
 from cxrcad import config as settings
 from cxrcad.config import LESIONS, AugmentConfig, SecondLookConfig, TrainConfig
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
+from cxrcad.datasets.content import write_content
 from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
@@ -72,6 +73,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         _check_starts(config, dataset, split, folder)
     if not there:
         save_folds(folds_file, splits, dataset)
+        write_content(folder, dataset)
     for split in chosen:
         part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
         place = folder / f"fold{split.fold}"

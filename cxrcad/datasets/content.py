@@ -1,0 +1,82 @@
+"""What a figure of a case rests on, as SHA-256: its image, its truth, its lung masks; and what a run was trained on.
+
+A path or a name says where something lay, not what it was: whatever is used again is bound by these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cxrcad.core import Case, DataError
+from cxrcad.datasets.jsrt import Dataset
+from cxrcad.jobs import read_json, sha256_of, write_json
+
+__all__ = ["CONTENT_NAME", "Content", "content_of", "differences", "read_content", "truth_sha256", "write_content"]
+
+SCHEMA = "cxrcad/content/1"
+CONTENT_NAME = "content.json"
+"""The file, in a run's folder, that says which images, truth and masks the run's folds were made from."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """SHA-256 of a case's image file, of its truth, and of its lung mask files together ("" where it has none)."""
+
+    image: str
+    truth: str
+    masks: str
+
+
+def content_of(case: Case) -> Content:
+    """The content of a case as it is now on disk. Raises DataError for a file that cannot be read."""
+    try:
+        masks = hashlib.sha256("".join(sha256_of(mask) for mask in case.lung_masks).encode()).hexdigest()
+        return Content(sha256_of(case.image), truth_sha256(case), masks if case.lung_masks else "")
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); copy the data set again") from None
+
+
+def truth_sha256(case: Case) -> str:
+    """SHA-256 of where the case's lesions are and of what size: nodules, outlines, the image's size and spacing."""
+    truth = {
+        "size": [case.rows, case.cols],
+        "spacing_mm": None if case.spacing_mm is None else [float(value) for value in case.spacing_mm],
+        "nodules": [asdict(nodule) for nodule in case.nodules],
+        "polygons": case.polygons,
+    }
+    return hashlib.sha256(json.dumps(truth, sort_keys=True).encode()).hexdigest()
+
+
+def differences(before: Content, now: Content) -> tuple[str, ...]:
+    """What of a case changed, in words: image, truth, lung masks."""
+    words = {"image": "image", "truth": "truth", "masks": "lung masks"}
+    return tuple(word for name, word in words.items() if getattr(before, name) != getattr(now, name))
+
+
+def write_content(folder: Path, dataset: Dataset) -> None:
+    """Write `folder`/content.json: the content of every case of the data set. Raises DataError, WriteError."""
+    cases = {case.name: asdict(content_of(case)) for case in dataset.cases}
+    write_json(folder / CONTENT_NAME, {"schema": SCHEMA, "cases": cases})
+
+
+def read_content(folder: Path) -> Mapping[str, Content] | None:
+    """What `write_content` wrote into a run's folder, by case; None for a run from before there was such a file.
+
+    Raises DataError for a damaged file.
+    """
+    path = folder / CONTENT_NAME
+    if not path.is_file():
+        return None
+    document = read_json(path, DataError)
+    try:
+        if document["schema"] != SCHEMA:
+            raise ValueError(f"schema {document['schema']!r}, not {SCHEMA!r}")
+        return {
+            name: Content(**{key: str(value) for key, value in one.items()}) for name, one in document["cases"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: damaged ({error}); train in a new run folder") from None
