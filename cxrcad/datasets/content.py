@@ -15,7 +15,16 @@ from cxrcad.core import Case, DataError
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.jobs import read_json, sha256_of, write_json
 
-__all__ = ["CONTENT_NAME", "Content", "content_of", "differences", "read_content", "truth_sha256", "write_content"]
+__all__ = [
+    "CONTENT_NAME",
+    "Content",
+    "content_of",
+    "differences",
+    "masks_sha256",
+    "read_content",
+    "truth_sha256",
+    "write_content",
+]
 
 SCHEMA = "cxrcad/content/1"
 CONTENT_NAME = "content.json"
@@ -33,11 +42,20 @@ class Content:
 
 def content_of(case: Case) -> Content:
     """The content of a case as it is now on disk. Raises DataError for a file that cannot be read."""
+    return Content(_file_sha256(case.image), truth_sha256(case), masks_sha256(case))
+
+
+def masks_sha256(case: Case) -> str:
+    """SHA-256 of the case's lung mask files together, "" where it has none. Raises DataError."""
+    masks = "".join(_file_sha256(mask) for mask in case.lung_masks)
+    return hashlib.sha256(masks.encode()).hexdigest() if masks else ""
+
+
+def _file_sha256(path: Path) -> str:
     try:
-        masks = hashlib.sha256("".join(sha256_of(mask) for mask in case.lung_masks).encode()).hexdigest()
-        return Content(sha256_of(case.image), truth_sha256(case), masks if case.lung_masks else "")
+        return sha256_of(path)
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); copy the data set again") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); copy the data set again") from None
 
 
 def truth_sha256(case: Case) -> str:

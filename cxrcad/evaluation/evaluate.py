@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Case, EvaluationError, Result
+from cxrcad.datasets.content import masks_sha256
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.matching import HitRule, ImageMatch, best_first, lung_lookup, match_image
 from cxrcad.evaluation.records import Detail, FoldResult, Terms, check_once
@@ -115,16 +116,17 @@ def _detail(case: Case, found: Detection, lung: NDArray[np.bool_] | None) -> tup
     inside = lung_lookup(case, lung)
     kept = replace(case, lung_masks=())
     in_lung = tuple(None if inside is None else bool(inside(*finding.center_px)) for finding in findings)
+    masks = "" if lung is None else masks_sha256(case)
+    detail = Detail(kept, found.result.sha256, findings, in_lung, nodule_dice=found.nodule_dice, masks_sha256=masks)
     if lung is None or found.lung is None:
-        return None, Detail(kept, found.result.sha256, findings, in_lung, nodule_dice=found.nodule_dice)
+        return None, detail
     mine = _on_grid_of(found.lung, lung)
     spacing = None
     if case.spacing_mm is not None:
         row_mm, col_mm = case.spacing_mm
         spacing = row_mm * case.rows / lung.shape[0], col_mm * case.cols / lung.shape[1]
     distance = None if spacing is None else hd95_mm(mine, lung, spacing)
-    detail = Detail(kept, found.result.sha256, findings, in_lung, jaccard(mine, lung), distance, found.nodule_dice)
-    return dice(mine, lung), detail
+    return dice(mine, lung), replace(detail, lung_iou=jaccard(mine, lung), lung_hd95_mm=distance)
 
 
 def _on_grid_of(lung: NDArray[np.float32] | NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

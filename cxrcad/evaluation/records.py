@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Terms:
     `data` names the data set, `model.threshold` is the operating point and `threshold_from` says in words where it was
     chosen; `network` and `tasks` are settings' names. `fold` is None where the cases are no fold. `images` is the image
     set where it is not the protocol's own; `fp_axis` says over which images false positives are counted.
+    `settings_sha256` is that of the model's settings, "" where nobody wrote it down.
     """
 
     data: str
@@ -63,6 +64,7 @@ class Terms:
     fold: int | None = None
     images: str | None = None
     fp_axis: str = "all"
+    settings_sha256: str = ""
 
     @property
     def image_set(self) -> str:
@@ -76,7 +78,8 @@ class Detail:
 
     `in_lung` says of each finding whether its centre lies in the true lung fields (None without a mask). `lung_iou` and
     `lung_hd95_mm` (95th percentile of the distances between the outlines, mm) go with the lung Dice; `nodule_dice` is
-    of the nodule map cut at the threshold and the discs. None where map, mask or spacing lack.
+    of the nodule map cut at the threshold and the discs. None where map, mask or spacing lack. `masks_sha256` is that
+    of the lung masks, "" where there is none, and None where nobody wrote it down.
     """
 
     case: Case
@@ -86,6 +89,7 @@ class Detail:
     lung_iou: float | None = None
     lung_hd95_mm: float | None = None
     nodule_dice: float | None = None
+    masks_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,14 +124,11 @@ def nodule_words(nodule: Nodule) -> str:
     return ", ".join(filter(None, (size, subtlety, nodule.location)))
 
 
-def rematched(result: FoldResult, terms: Terms) -> FoldResult:
-    """The same findings matched again under `terms.rule`. Raises EvaluationError."""
-    matches = []
-    for detail in result.details:
-        places = {finding.center_px: inside for finding, inside in zip(detail.findings, detail.in_lung, strict=True)}
-        known = any(inside is not None for inside in detail.in_lung)
-        matches.append(match_image(detail.case, detail.findings, terms.rule, _lookup(places) if known else None))
-    return replace(result, terms=terms, matches=tuple(matches))
+def rematched(detail: Detail, rule: HitRule) -> ImageMatch:
+    """The image's findings matched again with its truth under `rule`. Raises EvaluationError."""
+    places = {finding.center_px: inside for finding, inside in zip(detail.findings, detail.in_lung, strict=True)}
+    known = any(inside is not None for inside in detail.in_lung)
+    return match_image(detail.case, detail.findings, rule, _lookup(places) if known else None)
 
 
 def _lookup(places: Mapping[tuple[float, float], bool | None]) -> Callable[[float, float], bool]:
@@ -217,6 +218,7 @@ def to_document(result: FoldResult) -> dict[str, Any]:
         "network": terms.network,
         "tasks": terms.tasks,
         "threshold_from": terms.threshold_from,
+        "settings_sha256": terms.settings_sha256,
         "trained_on": list(result.trained_on),
         "images": images,
     }
@@ -227,6 +229,7 @@ def _detail(detail: Detail) -> dict[str, Any]:
     return {
         "path": str(case.image),
         "sha256": detail.sha256,
+        "masks_sha256": detail.masks_sha256,
         **{name: getattr(case, name) for name in ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")},
         "truth": [asdict(nodule) for nodule in case.nodules],
         "findings": [
@@ -248,6 +251,7 @@ def from_document(document: Any, origin: str) -> FoldResult:
             rule=HitRule(**rule),
             model=ModelIdentity(**document["model"]),
             images=document["images_scored"],
+            settings_sha256=str(document.get("settings_sha256", "")),  # documents from before name none
             **{key: document[key] for key in kept},
         )
         matches = tuple(_match_from(image) for image in document["images"])
@@ -297,7 +301,8 @@ def _detail_from(image: Mapping[str, Any]) -> Detail:
         findings.append(Finding(**{**values, **boxes, "center_px": (x, y)}))
     overlaps = {name: image[name] for name in ("lung_iou", "lung_hd95_mm", "nodule_dice")}
     in_lung = tuple(found["in_lung"] for found in image["findings"])
-    return Detail(case, image["sha256"], tuple(findings), in_lung, **overlaps)
+    masks = image.get("masks_sha256")  # documents from before name none
+    return Detail(case, image["sha256"], tuple(findings), in_lung, **overlaps, masks_sha256=masks)
 
 
 def _box(values: Mapping[str, float] | None) -> Box | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
 from cxrcad.datasets.lesions import how_to_get
 from cxrcad.datasets.truth import truth_mask
 from cxrcad.evaluation.evaluate import Detection, evaluate_cases
+from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
 from cxrcad.evaluation.outside import score_predictions
 from cxrcad.evaluation.protocols import protocol_of
-from cxrcad.evaluation.records import FoldResult, Terms, read_matches, rematched, write_matches
+from cxrcad.evaluation.records import FoldResult, Terms, to_document, write_matches
 from cxrcad.evaluation.statistics import dice
 from cxrcad.inference.bundle import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
 from cxrcad.inference.detector import Detector
@@ -63,8 +64,8 @@ def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
 def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, ...]:
     """The scored folds of the run (or packaged model), and of `config.beside` where it is given.
 
-    Matches that were kept under the same model, data, protocol and hit rule are used again. `note` is told which run
-    was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
+    What was found by the same model in the same image is used again, image by image (`cxrcad.evaluation.kept`). `note`
+    is told which run was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
     check_out(config.out)
     if config.predictions is not None or (config.truth_file and not config.model and not config.run):
@@ -186,24 +187,48 @@ def _score_fold(
         fold=split.fold,
         images=images,
         fp_axis=protocol.fp_axis,
+        settings_sha256=bundle.settings_sha256,
     )
-    kept = place / f"matches-{'-'.join(filter(None, (protocol.name, images, protocol.rule.kind)))}.json"
-    for path in [kept, *sorted(set(place.glob("matches-*.json")) - {kept})]:
-        before = _kept(path, bundle, terms, cases)
-        if before is not None:
-            how = "used again" if before.terms.rule == protocol.rule else "matched again under this hit rule"
-            note(f"fold {split.fold}: {counted(len(cases), 'image')}, matches of {path} {how}")
-            model = replace(terms.model, provider=before.terms.model.provider)
-            result = rematched(before, replace(terms, model=model))
-            if result != before or path != kept:
-                write_matches(kept, result)
-            return result
-    detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
-    note(f"fold {split.fold}: detecting in {counted(len(cases), 'image')}")
-    terms = replace(terms, model=detector.identity)
-    result = evaluate_cases(cases, _detect_with(detector), terms, trained_on=bundle.training_images)
-    write_matches(kept, result)
+    path = place / f"matches-{'-'.join(filter(None, (protocol.name, images, protocol.rule.kind)))}.json"
+    files = read_kept(path)
+    again, reasons = used_again(files, cases, bundle, protocol.rule)
+    for line in used_notes(again):
+        note(f"fold {split.fold}: {line}")
+    found = None
+    if reasons:
+        detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
+        note(f"fold {split.fold}: detecting in {counted(len(reasons), 'image')}{because(reasons)}")
+        todo = [case for case in cases if case.name in reasons]
+        found = evaluate_cases(todo, _detect_with(detector), replace(terms, model=detector.identity))
+    result = _joined(cases, again, found, terms, bundle.training_images)
+    if not files or files[0].path != path or to_document(files[0].result) != to_document(result):
+        write_matches(path, result)
     return result
+
+
+def _joined(
+    cases: Sequence[Case],
+    again: Mapping[str, Again],
+    found: FoldResult | None,
+    terms: Terms,
+    training_images: frozenset[str],
+) -> FoldResult:
+    """What is used again and what was found now, in the cases' order."""
+    images = {name: (one.match, one.lung_dice, one.detail) for name, one in again.items()}
+    results = [one.origin.result for one in again.values()]
+    if found is not None:
+        new = zip(found.matches, found.lung_dice, found.details, strict=True)
+        images |= {match.case: (match, overlap, detail) for match, overlap, detail in new}
+        results.append(found)
+    providers = sorted({one for result in results for one in result.terms.model.provider.split(", ")})
+    ordered = [images[case.name] for case in cases]
+    return FoldResult(
+        terms=replace(terms, model=replace(terms.model, provider=", ".join(providers))),
+        matches=tuple(match for match, _, _ in ordered),
+        lung_dice=tuple(overlap for _, overlap, _ in ordered),
+        trained_on=tuple(detail.case.name for _, _, detail in ordered if detail.sha256 in training_images),
+        details=tuple(detail for _, _, detail in ordered),
+    )
 
 
 def _reported_from(result: FoldResult, threshold: float | None) -> FoldResult:
@@ -223,28 +248,13 @@ def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
         if probabilities is not None:
             content = probabilities[: geometry.content_rows, : geometry.content_cols]
             lung = lung_fields(content, detector.bundle.find.lung_threshold)
-        sized = case.spacing_mm is not None and all(nodule.diameter_mm is not None for nodule in case.nodules)
         overlap = None
-        if case.nodules and sized:
+        if has_discs(case):
             truth = truth_mask(case, examined.geometry, "disc")
             overlap = dice(examined.maps["nodule"] >= detector.bundle.threshold, truth)
         return Detection(examined.result, lung, overlap)
 
     return detect
-
-
-def _kept(path: Path, bundle: Bundle, terms: Terms, cases: Sequence[Case]) -> FoldResult | None:
-    """The matches kept in `path`, if they were made by this model on these cases, under whatever hit rule."""
-    if not path.is_file() or path.stat().st_mtime < (bundle.folder / CARD_NAME).stat().st_mtime:
-        return None
-    try:
-        result = read_matches(path)
-    except CxrcadError:
-        return None
-    model = result.terms.model
-    same = (model.sha256, model.threshold) == (terms.model.sha256, terms.model.threshold)
-    same = same and result.terms.data == terms.data
-    return result if same and [detail.case.name for detail in result.details] == [case.name for case in cases] else None
 
 
 def _lesion_of(card: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,12 @@ class Bundle:
     def lesion(self) -> str:
         """What its first task marks, and its findings are called; a card that does not say so is of nodules."""
         return str(self.card.get("lesion", LESIONS[0]))
+
+    @property
+    def settings_sha256(self) -> str:
+        """SHA-256 of all that decides, beside the ONNX file, what is found: grid, find, multiple, tasks, lesion."""
+        settings = [to_dict(self.grid), to_dict(self.find), self.multiple, list(self.tasks), self.lesion]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @property
     def network(self) -> NetworkConfig:

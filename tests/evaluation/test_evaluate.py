@@ -262,7 +262,7 @@ def test_matches_are_written_and_read(tmp_path: Path) -> None:
         "false_positives": [{"score": 0.6, "in_lung": False, "finding": 1}],
         "duplicates": [],
         **{"lung_dice": None, "lung_iou": None, "lung_hd95_mm": None, "nodule_dice": None},
-        **{"path": "A.png", "sha256": "sha-A", "rows": 100, "cols": 100, "spacing_mm": [1.0, 1.0]},
+        **{"path": "A.png", "sha256": "sha-A", "masks_sha256": "", "rows": 100, "cols": 100, "spacing_mm": [1.0, 1.0]},
         **{"age_years": None, "sex": None, "view": None, "groups": []},
     }
 
@@ -270,10 +270,10 @@ def test_matches_are_written_and_read(tmp_path: Path) -> None:
 def test_the_same_findings_are_matched_again_under_another_rule() -> None:
     """At 1 mm a pixel the findings lie 1, 2 and some 40 mm off: within 1.5 mm one nodule of three is hit."""
     result = evaluate_cases([A, B, NORMAL], ANSWERS, TERMS, true_lung=left_half)
-    near = rematched(result, replace(TERMS, rule=HitRule("distance", max_distance_mm=1.5)))
-    assert [len(match.hits) for match in near.matches] == [1, 0, 0]
-    assert near.matches[1].false_positives == (FalsePositive(0.4, False),)
-    assert rematched(near, TERMS) == result
+    near = [rematched(detail, HitRule("distance", max_distance_mm=1.5)) for detail in result.details]
+    assert [len(match.hits) for match in near] == [1, 0, 0]
+    assert near[1].false_positives == (FalsePositive(0.4, False),)
+    assert tuple(rematched(detail, TERMS.rule) for detail in result.details) == result.matches
 
 
 def damaged(change: str) -> object:

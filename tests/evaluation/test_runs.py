@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cxrcad.config import EvaluateConfig, build
 from cxrcad.core import DataError, EvaluationError
+from cxrcad.evaluation.records import read_matches, to_document
 from cxrcad.evaluation.runs import find_run, folds_of_run, score
+from cxrcad.inference.bundle import load_bundle
+from cxrcad.jobs import sha256_of
+from tests.inference.conftest import write_onnx
 
 
 def config(**values) -> EvaluateConfig:
@@ -89,3 +99,174 @@ def test_a_run_without_the_fold_says_which_it_holds(make_run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(EvaluationError, match=r"holds no finished fold \(finished: none\)"):
         score(config(run=tmp_path / "empty"))
+
+
+def rewrite(table: Path, case: str, **columns: object) -> None:
+    """Change columns of a case's line: subtlety, x, y (on JSRT's grid of 2048)."""
+    lines = [line.split("\t") for line in table.read_text().splitlines()]
+    for line in lines:
+        if line[0].startswith(case):
+            for name, value in columns.items():
+                line[{"subtlety": 1, "size_mm": 2, "x": 5, "y": 6}[name]] = str(value)
+    table.write_text("".join("\t".join(line) + "\n" for line in lines))
+
+
+def repaint(image: Path) -> None:
+    pixels = np.array(Image.open(image))
+    pixels[40:46, 40:46] = 250
+    Image.fromarray(pixels).save(image)
+
+
+def remask(data: Path, case: str) -> None:
+    masks = data / "scr" / "fold1" / "masks"
+    shutil.copy(masks / "left lung" / f"{case}.gif", masks / "right lung" / f"{case}.gif")
+
+
+def another_network(model: Path) -> None:
+    """The same card with other weights: the lung map is 0.25 everywhere, so no lung is found."""
+    write_onnx(model / "model.onnx", bias=0.25)
+    card = json.loads((model / "card.json").read_text())
+    card["files"]["model.onnx"] = sha256_of(model / "model.onnx")
+    (model / "card.json").write_text(json.dumps(card))
+
+
+def settings(model: Path, **values: object) -> None:
+    card = json.loads((model / "card.json").read_text())
+    card["find"].update(values)
+    (model / "card.json").write_text(json.dumps(card))
+
+
+A, B, NORMAL = "FIRST", "SECOND", "NORMAL"  # fold 3's test cases, by these names in CHANGES
+CHANGES: dict[str, tuple[Callable[[Path, Path, dict[str, str]], object], str]] = {
+    "nothing": (lambda data, model, case: None, "3 images, matches of KEPT used again"),
+    "a nodule moves": (
+        lambda data, model, case: rewrite(data / "CLNDAT_EN.txt", case[A], x=640, y=700),
+        "2 images, matches of KEPT used again|detecting in 1 image: truth changed (FIRST)",
+    ),
+    "every nodule moves": (
+        lambda data, model, case: [rewrite(data / "CLNDAT_EN.txt", case[one], x=400, y=1500) for one in (A, B)],
+        "1 image, matches of KEPT used again|detecting in 2 images: truth changed (FIRST, SECOND)",
+    ),
+    "a nodule grows": (
+        lambda data, model, case: rewrite(data / "CLNDAT_EN.txt", case[B], size_mm=60),
+        "2 images, matches of KEPT used again|detecting in 1 image: truth changed (SECOND)",
+    ),
+    "a subtlety": (
+        lambda data, model, case: rewrite(data / "CLNDAT_EN.txt", case[A], subtlety=1 if case[A][-1] != "0" else 2),
+        "1 image, matches of KEPT matched again with the changed truth|2 images, matches of KEPT used again",
+    ),
+    "an image": (
+        lambda data, model, case: repaint(data / "images" / f"{case[NORMAL]}.png"),
+        "2 images, matches of KEPT used again|detecting in 1 image: image changed (NORMAL)",
+    ),
+    "a lung mask": (
+        lambda data, model, case: remask(data, case[NORMAL]),
+        "2 images, matches of KEPT used again|detecting in 1 image: lung masks changed (NORMAL)",
+    ),
+    "image and mask": (
+        lambda data, model, case: (repaint(data / "images" / f"{case[NORMAL]}.png"), remask(data, case[NORMAL])),
+        "2 images, matches of KEPT used again|detecting in 1 image: image changed, lung masks changed (NORMAL)",
+    ),
+    "the smallest area": (
+        lambda data, model, case: settings(model, min_area_mm2=400.0),
+        "detecting in 3 images: settings changed (FIRST, SECOND, NORMAL)",
+    ),
+    "the threshold": (
+        lambda data, model, case: settings(model, threshold=0.3),
+        "detecting in 3 images: settings changed (FIRST, SECOND, NORMAL)",
+    ),
+    "the lung threshold": (
+        lambda data, model, case: settings(model, lung_threshold=0.8),
+        "detecting in 3 images: settings changed (FIRST, SECOND, NORMAL)",
+    ),
+    "the network": (
+        lambda data, model, case: another_network(model),
+        "detecting in 3 images: model changed (FIRST, SECOND, NORMAL)",
+    ),
+}
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["here", "moved"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_used_again_equals_a_fresh_evaluation(make_run, fold_names, disc_data, tmp_path, change, moved):
+    run, data = make_run(tmp_path / "run"), shutil.copytree(disc_data, tmp_path / "data")
+    asked = {"run": run, "fold": "3", "protocol": "jsrt-247"}
+    (before,) = score(config(**asked, data=data))[0].results
+    cases = dict(zip((A, B, NORMAL), (match.case for match in before.matches), strict=True))
+    assert list(cases.values()) == fold_names(run, 3)
+    if moved:
+        data = data.rename(tmp_path / "elsewhere")
+        os.utime(run / "fold3" / "model" / "card.json")  # later than what is kept
+    make_change, told = CHANGES[change]
+    make_change(data, run / "fold3" / "model", cases)
+    said: list[str] = []
+    (now,) = score(config(**asked, data=data), said.append)[0].results
+    kept = run / "fold3" / "matches-jsrt-247-center.json"
+    for name, case in {**cases, "KEPT": str(kept)}.items():
+        told = told.replace(name, case)
+    assert said == [f"fold 3: {line}" for line in told.split("|")]
+    (fresh,) = score(config(**asked, data=data, out=tmp_path / "fresh"))[0].results
+    assert to_document(now) == to_document(fresh)
+    assert read_matches(kept) == fresh
+    assert (to_document(now) == to_document(before)) == (change == "nothing" and not moved)
+    said.clear()
+    score(config(**asked, data=data), said.append)
+    assert said == [f"fold 3: 3 images, matches of {kept} used again"]
+
+
+def test_images_of_another_protocol_are_used_again_and_the_others_are_new(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    score(config(run=run, fold="3"))
+    said: list[str] = []
+    (result,) = score(config(run=run, fold="3", protocol="jsrt-247"), said.append)[0].results
+    assert said == [
+        f"fold 3: 2 images, matches of {run / 'fold3' / 'matches-paper-center.json'} used again",
+        "fold 3: detecting in 1 image",
+    ]
+    (fresh,) = score(config(run=run, fold="3", protocol="jsrt-247", out=tmp_path / "fresh"))[0].results
+    assert to_document(result) == to_document(fresh)
+
+
+def test_matches_of_another_model_with_the_same_settings_are_not_used(make_run, tmp_path):
+    run, other = make_run(tmp_path / "run"), make_run(tmp_path / "other")
+    another_network(other / "fold3" / "model")
+    one, two = (load_bundle(place / "fold3" / "model") for place in (run, other))
+    assert (one.settings_sha256, one.threshold) == (two.settings_sha256, two.threshold)
+    (theirs,) = score(config(run=other, fold="3"))[0].results
+    shutil.copy(other / "fold3" / "matches-paper-center.json", run / "fold3")
+    (mine,) = score(config(run=run, fold="3"))[0].results
+    assert (theirs.lung_dice, mine.terms.model.sha256) == ((0.0, 0.0), one.sha256)
+    assert mine.lung_dice == score(config(run=run, fold="3", out=tmp_path / "fresh"))[0].results[0].lung_dice
+    assert min(value for value in mine.lung_dice if value is not None) > 0.5
+
+
+def test_matches_of_the_version_before_can_be_read_and_are_made_again(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    first = score(config(run=run, fold="3"))[0]
+    kept = run / "fold3" / "matches-paper-center.json"
+    new = json.loads(kept.read_text())
+    older = {key: value for key, value in new.items() if key != "settings_sha256"}
+    older["images"] = [{k: v for k, v in one.items() if k != "masks_sha256"} for one in new["images"]]
+    kept.write_text(json.dumps(older))
+    (read,) = [read_matches(kept)]
+    assert (read.terms.settings_sha256, [detail.masks_sha256 for detail in read.details]) == ("", [None, None])
+    assert read.matches == first.results[0].matches
+    said: list[str] = []
+    assert score(config(run=run, fold="3"), said.append)[0] == first
+    names = ", ".join(detail.case.name for detail in read.details)
+    assert said == [f"fold 3: detecting in 2 images: kept by an earlier version ({names})"]
+    assert json.loads(kept.read_text()) == new
+
+
+def test_what_the_model_was_trained_on_is_read_from_the_present_card(make_run, disc_data, fold_names, tmp_path):
+    run = make_run(tmp_path / "run")
+    assert score(config(run=run, fold="3"))[0].results[0].trained_on == ()
+    name = fold_names(run, 3, "JPCLN")[1]
+    file = run / "fold3" / "model" / "card.json"
+    card = json.loads(file.read_text())
+    card["training"]["images"] = [sha256_of(disc_data / "images" / f"{name}.png")]
+    file.write_text(json.dumps(card))
+    said: list[str] = []
+    assert score(config(run=run, fold="3"), said.append)[0].results[0].trained_on == (name,)
+    assert said == [f"fold 3: 2 images, matches of {run / 'fold3' / 'matches-paper-center.json'} used again"]
+    assert json.loads((run / "fold3" / "matches-paper-center.json").read_text())["trained_on"] == [name]
