@@ -15,12 +15,13 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch
 from cxrcad.evaluation.records import Detail, FoldResult, read_matches, rematched
 from cxrcad.inference.bundle import Bundle
 
-__all__ = ["Again", "KeptFile", "because", "has_discs", "model_changes", "read_kept", "used_again", "used_notes"]
+__all__ = ["NEW", "Again", "KeptFile", "because", "has_discs", "model_changes", "read_kept", "used_again", "used_notes"]
 
 NAMED = 3
 """Images that a note names; all are counted."""
 
 NEW = "new"
+"""Why an image is done of which nothing was kept."""
 
 
 @dataclass(frozen=True)
