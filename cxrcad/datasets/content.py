@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cxrcad.core import Case, DataError
@@ -59,11 +59,14 @@ def _file_sha256(path: Path) -> str:
 
 
 def truth_sha256(case: Case) -> str:
-    """SHA-256 of where the case's lesions are and of what size: nodules, outlines, the image's size and spacing."""
+    """SHA-256 of where the case's lesions are and of what size: nodules, outlines, the image's size and spacing.
+
+    Whether a nodule lies in a lung is left out: some protocols look it up in the lung masks and others do not.
+    """
     truth = {
         "size": [case.rows, case.cols],
         "spacing_mm": None if case.spacing_mm is None else [float(value) for value in case.spacing_mm],
-        "nodules": [asdict(nodule) for nodule in case.nodules],
+        "nodules": [asdict(replace(nodule, in_lung=None)) for nodule in case.nodules],
         "polygons": case.polygons,
     }
     return hashlib.sha256(json.dumps(truth, sort_keys=True).encode()).hexdigest()

@@ -25,6 +25,7 @@ from cxrcad.datasets.simulated import ROLES
 from cxrcad.datasets.truth import truth_mask
 from cxrcad.evaluation.figures import Figures, image_auc
 from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
+from cxrcad.evaluation.kept import bound_to
 from cxrcad.evaluation.markdown import grid
 from cxrcad.inference.bundle import DEFAULT_MODEL, resolve_model
 from cxrcad.inference.detector import Detector
@@ -88,7 +89,9 @@ def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = N
     out = config.out or config.runs / detector.bundle.name / fold
     write_atomically(out / "fingerprint.md", text)
     document = _document(scored, measured, detector, config, trained_on)
-    write_json(out / "fingerprint.json", {**document, "nodules_are": whose.lstrip(" ,:;") or None})
+    whose_nodules = {"nodules_are": whose.lstrip(" ,:;") or None}
+    bound = bound_to(detector.bundle, () if held_out is None else held_out.cases)
+    write_json(out / "fingerprint.json", {**document, **whose_nodules, **bound})
     return text
 
 
@@ -131,8 +134,9 @@ def _score(detector: Detector, image: Pixels, background: Background, place: Ins
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """The patients and CT series of the test cases of the fold; `trained_on` names the cases that the model saw."""
+    """The test cases of the fold, their patients and CT series; `trained_on` names the cases that the model saw."""
 
+    cases: tuple[Case, ...]
     patients: frozenset[str]
     series: frozenset[str]
     trained_on: tuple[str, ...]
@@ -156,7 +160,7 @@ def _held_out(config: FingerprintConfig, training_images: frozenset[str]) -> _He
         frozenset(group.removeprefix(kind) for group in groups if group.startswith(kind))
         for kind in ("patient:", "series:")
     )
-    return _HeldOut(patients, series, trained_on)
+    return _HeldOut(cases, patients, series, trained_on)
 
 
 def _chosen(

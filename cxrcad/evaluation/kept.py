@@ -6,8 +6,9 @@ A file's name, folder and time decide nothing: what comes out always equals a fr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cxrcad.core import Case, CxrcadError, counted
 from cxrcad.datasets.content import Content, content_of, differences, truth_sha256
@@ -15,7 +16,18 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch
 from cxrcad.evaluation.records import Detail, FoldResult, read_matches, rematched
 from cxrcad.inference.bundle import Bundle
 
-__all__ = ["NEW", "Again", "KeptFile", "because", "has_discs", "model_changes", "read_kept", "used_again", "used_notes"]
+__all__ = [
+    "NEW",
+    "Again",
+    "KeptFile",
+    "because",
+    "bound_to",
+    "has_discs",
+    "model_changes",
+    "read_kept",
+    "used_again",
+    "used_notes",
+]
 
 NAMED = 3
 """Images that a note names; all are counted."""
@@ -88,6 +100,15 @@ def model_changes(sha256: str, settings_sha256: str, bundle: Bundle) -> tuple[st
     if not settings_sha256:
         return ("kept by an earlier version",)
     return () if settings_sha256 == bundle.settings_sha256 else ("settings changed",)
+
+
+def bound_to(bundle: Bundle, cases: Sequence[Case]) -> dict[str, Any]:
+    """What a document of figures says of what it rests on: the model's settings, image, truth and masks of each case.
+
+    Raises DataError for a file that cannot be read.
+    """
+    content = {case.name: asdict(content_of(case)) for case in cases}
+    return {"settings_sha256": bundle.settings_sha256, "content": content}
 
 
 def has_discs(case: Case) -> bool:

@@ -18,6 +18,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
 from cxrcad.evaluation.evaluate import Detection, evaluate_cases
 from cxrcad.evaluation.intervals import Comparison, Interval, compare
+from cxrcad.evaluation.kept import bound_to
 from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms, scope, terms_lines, write_matches
@@ -70,7 +71,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     found = score_altered(cases, chosen, detector, _terms(dataset, detector, config), config, out, progress)
     text = _text(found, config)
     write_atomically(out / "robustness.md", text)
-    write_json(out / "robustness.json", _document(found, config))
+    write_json(out / "robustness.json", {**_document(found, config), **bound_to(bundle, cases)})
     return text
 
 

@@ -80,6 +80,7 @@ def detect_to_file(
     started, done = time.monotonic(), _Done()
     find = {**to_dict(detector.bundle.find), "min_score": round(least, SCORE_DECIMALS)}
     del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
+    find["settings_sha256"] = detector.bundle.settings_sha256
 
     def on_done(outcome: Result | Failure) -> None:
         done.add(outcome)

@@ -15,13 +15,14 @@ from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
 from cxrcad.datasets.phantom import write_phantoms
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
-from cxrcad.evaluation.records import read_matches, terms_flags, terms_words
-from cxrcad.evaluation.segmentation import measured, read_segmentation
+from cxrcad.evaluation.records import terms_flags, terms_words
+from cxrcad.evaluation.segmentation import measured
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.bundle import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, models_folder, write_card
 from cxrcad.jobs import write_atomically
+from cxrcad.training.checked import CheckedMatches, kept_matches, kept_segmentation
 from cxrcad.training.export import compare_runtimes, load_network, write_onnx
 from cxrcad.training.failures import failures
 from cxrcad.training.outoffold import out_of_fold
@@ -45,16 +46,18 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     _check_out(out, config.overwrite)
     _check_card(source)
     images = _images(source, config)
+    kept = kept_matches(source)
     card = {**source.card, "name": config.name or out.resolve().name}
     model = _called(str(card["name"]), out)
     card["figures"] = {
         **source.card.get("figures", {}),
-        **_figures(source, model),
-        **probe_figures(source.folder.parent, source, model),
+        **_figures(kept, model),
+        **_area_figures(source, model),
+        **probe_figures(source, model),
         **negative_figures(_paths(config.without_nodules), source),
     }
     if config.held_out is None:
-        failed = failures(source.folder.parent, model)
+        failed = failures([one.result for one in kept], model)
     else:
         pooled, failed = out_of_fold(config.held_out, source)
         card["figures"] |= pooled
@@ -149,12 +152,11 @@ def _before(training: Mapping[str, Any], start: str, what: str) -> list[str]:
     return [line, *_before(before, start, what)]
 
 
-def _figures(source: Bundle, model: str) -> dict[str, Any]:
-    """The figures of every evaluation kept in the fold's folder (matches-*.json, segmentation.json), by fold."""
-    fold = source.folder.parent
+def _figures(kept: Sequence[CheckedMatches], model: str) -> dict[str, Any]:
+    """The figures of every evaluation that the fold's folder keeps."""
     figures: dict[str, Any] = {}
-    for path in sorted(fold.glob("matches-*.json")):
-        result = read_matches(path)
+    for one in kept:
+        result = one.result
         counts, curve = result.operating, froc(result.matches)
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
@@ -175,17 +177,27 @@ def _figures(source: Bundle, model: str) -> dict[str, Any]:
                 rate: "not reached" if value is None else _rounded(value) for rate, value in reached.items()
             },
             "lung_dice": _rounded(sum(overlaps) / len(overlaps)) if overlaps else None,
+            **one.notes,
         }
-    area = read_segmentation(fold)
-    if area is not None and area.model.sha256 == source.sha256:
-        found = measured([area], ScoringConfig().resamples, ScoringConfig().bootstrap_seed)
-        which = f"--lesion {source.lesion} --model {model} --fold {area.fold}"
-        figures[f"test cases of fold {area.fold}, lesion {source.lesion}"] = {
+    return figures
+
+
+def _area_figures(source: Bundle, model: str) -> dict[str, Any]:
+    """The figures of the segmentation that the fold's folder keeps."""
+    kept = kept_segmentation(source)
+    if kept is None:
+        return {}
+    area, notes = kept
+    found = measured([area], ScoringConfig().resamples, ScoringConfig().bootstrap_seed)
+    which = f"--lesion {source.lesion} --model {model} --fold {area.fold}"
+    return {
+        f"test cases of fold {area.fold}, lesion {source.lesion}": {
             "command": f"cxrcad evaluate {which} --data DATA",
             "images": len(area.images),
             **{name: str(one) for name, one in found.items() if one.value is not None},
+            **notes,
         }
-    return figures
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cxrcad.config import DataConfig
 from cxrcad.core import ModelError, UsageError, counted
 from cxrcad.evaluation.intervals import Interval
 from cxrcad.imaging.alterations import ALTERATIONS
 from cxrcad.inference.bundle import Bundle
 from cxrcad.jobs import read_json
+from cxrcad.training.checked import Kept, checked
 
 __all__ = ["negative_figures", "probe_figures"]
 
@@ -18,24 +20,48 @@ TOLD = ("sensitivity at 1/2", "F1")
 """The figures of an altered radiograph that a card holds; robustness.json has all."""
 
 
-def probe_figures(folder: Path, source: Bundle, model: str) -> dict[str, Any]:
-    """The results of `cxrcad robustness` and `cxrcad fingerprint` that `folder` holds of this very model.
+def probe_figures(source: Bundle, model: str) -> dict[str, Any]:
+    """The results of `cxrcad robustness` and `cxrcad fingerprint` in the folder of the fold whose model `source` is.
 
-    `model` is the name under which it is packaged. Results of another model (by SHA-256) are left out. Raises
-    ModelError for a damaged file.
+    `model` is the name under which it is packaged. Raises ModelError for a damaged file and for results of another
+    model, EvaluationError for those of other data.
     """
     figures: dict[str, Any] = {}
     for name, told in (("robustness", _robustness), ("fingerprint", _fingerprint)):
-        path = folder / f"{name}.json"
+        path = source.folder.parent / f"{name}.json"
         if not path.is_file():
             continue
         try:
             document = read_json(path, ModelError)
-            if document["model"]["sha256"] == source.sha256:
-                figures |= told(document, model)
-        except (KeyError, TypeError, ValueError) as error:
+            ((title, figure),) = told(document, model).items()
+            again = told(document, str(source.folder))[title]["command"] + _seed_flag(source)
+            kept = _kept(path, document, f"{again} --out {path.parent}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path}: not what cxrcad {name} writes ({error}); run it again") from None
+        figures[title] = {**figure, **checked(kept, source)}
     return figures
+
+
+def _kept(path: Path, document: Mapping[str, Any], again: str) -> Kept:
+    """What a document of figures says that it is of; the test cases of all folds are of none."""
+    model, fold = document["model"], document["fold"]
+    content = document.get("content")
+    names = document.get("images", ()) if content is None else content  # documents from before have names, at most
+    return Kept(
+        path=path,
+        sha256=str(model["sha256"]),
+        settings_sha256=str(document.get("settings_sha256", "")),
+        threshold=float(model["threshold"]),
+        fold=None if fold in (None, "all") else int(fold),
+        images={str(name): {} if content is None else dict(content[name]) for name in names},
+        again=again,
+    )
+
+
+def _seed_flag(source: Bundle) -> str:
+    """The option that makes the folds of the model's run, where they are not those of the default seed."""
+    seed = (source.card.get("training", {}).get("config") or {}).get("fold_seed", DataConfig.fold_seed)
+    return "" if seed == DataConfig.fold_seed else f" --fold-seed {seed}"
 
 
 def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
@@ -54,6 +80,8 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
                 if "findings" in image
             ]
             digest, threshold = str(model["sha256"]), float(model["threshold"])
+            find = dict(document.get("find", {}))  # that of before says nothing of it
+            least = float(find.get("min_score", 0))
             seen = [image["path"] for image in images if image["sha256"] in source.training_images]
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"--without-nodules {path}: no boxes.json of cxrcad detect ({error})") from None
@@ -66,6 +94,16 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
             raise UsageError(
                 f"--without-nodules {path}: was reported from a score of {threshold:g} on, not the model's threshold "
                 f"of {source.threshold:.4g}; detect without --threshold"
+            )
+        if find.get("settings_sha256", source.settings_sha256) != source.settings_sha256:
+            raise UsageError(
+                f"--without-nodules {path}: was found with other settings than the model's card has; detect with "
+                f"--model {source.folder} and no other setting again"
+            )
+        if least > threshold:
+            raise UsageError(
+                f"--without-nodules {path}: holds no finding below a score of {least:g}, and the model's threshold is "
+                f"{threshold:g}; detect without --min-score"
             )
         if seen:
             raise UsageError(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
-from cxrcad.config import ExportConfig, build
+from cxrcad.config import ExportConfig, FindConfig, GridConfig, build
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
-from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold
+from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold, outlining
 from cxrcad.inference.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from cxrcad.training import package
 from cxrcad.training.package import card_text, export_run
@@ -151,19 +151,22 @@ def test_the_card_of_an_outlined_lesion_has_its_test_cases_dice(tmp_path):
     )  # fmt: skip
     model = ModelIdentity("fluid", "1" * 64, 0.5, "CPUExecutionProvider")
     kept = SegmentedFold(2, "data", model, "u-net", "multi", "validation", 12.0, "0" * 64, ())
+    bundle = Bundle(
+        **{"folder": tmp_path / "model", "name": "fluid", "card": {"lesion": "effusion"}, "grid": GridConfig()},
+        **{"find": FindConfig(threshold=0.5), "multiple": 16, "tasks": ("nodule",), "sha256": "1" * 64},
+        onnx_path=tmp_path / "model" / "model.onnx",
+    )
+    kept = replace(kept, settings_sha256=outlining(bundle).settings_sha256)
     (tmp_path / "segmentation.json").write_text(json.dumps({"schema": SCHEMA, **asdict(kept), "images": images}))
-    bundle = Bundle.__new__(Bundle)
-    object.__setattr__(bundle, "folder", tmp_path / "model")
-    object.__setattr__(bundle, "card", {"lesion": "effusion"})
-    object.__setattr__(bundle, "sha256", "1" * 64)
-    (figures,) = package._figures(bundle, "fluid").items()
+    (figures,) = package._area_figures(bundle, "fluid").items()
     assert figures[0] == "test cases of fold 2, lesion effusion"
     assert figures[1]["command"] == "cxrcad evaluate --lesion effusion --model fluid --fold 2 --data DATA"
     assert (figures[1]["images"], figures[1]["Dice"]) == (3, "0.600 [0.400, 0.800]")
     assert "lung Dice" not in figures[1]
+    assert figures[1]["not checked"] == "the data, as the run has no content.json"
     (tmp_path / "segmentation.json").write_text(json.dumps({"schema": SCHEMA, "fold": 2}))
     with pytest.raises(EvaluationError, match=r"segmentation.json: not what cxrcad evaluate keeps .*; score the fold"):
-        package._figures(bundle, "fluid")
+        package._area_figures(bundle, "fluid")
 
 
 def test_a_card_s_commands_name_the_folder_of_a_model_that_is_not_packaged(tmp_path, monkeypatch):

@@ -9,10 +9,13 @@ import pytest
 from cxrcad.core import ModelError, UsageError
 from cxrcad.training.probes import negative_figures, probe_figures
 
-SOURCE = SimpleNamespace(sha256="a" * 64, threshold=0.50004, training_images=frozenset({"seen"}))
+SOURCE = SimpleNamespace(
+    **{"sha256": "a" * 64, "threshold": 0.50004, "settings_sha256": "5" * 64, "training_images": frozenset({"seen"})},
+    **{"folder": Path("model"), "card": {}},
+)
 ROBUSTNESS = {
-    "model": {"sha256": "a" * 64}, "fold": 3, "protocol": "paper", "images": ["A", "B"], "trained_on": [],
-    "limit": None, "seed": 0,
+    "model": {"sha256": "a" * 64, "threshold": 0.50004}, "fold": 3, "protocol": "paper", "images": ["A", "B"],
+    "trained_on": [], "limit": None, "seed": 0,
     "alterations": [
         {"name": "unaltered", "words": "as it is", "figures": {
             "sensitivity at 1/2": {"altered": 0.5, "unaltered": 0.5, "difference": {"value": 0.0}},
@@ -23,11 +26,16 @@ ROBUSTNESS = {
     ],
 }  # fmt: skip
 FINGERPRINT = {
-    "model": {"sha256": "a" * 64}, "nodules": "/here/lidc.npz", "fold": "3",
+    "model": {"sha256": "a" * 64, "threshold": 0.50004}, "nodules": "/here/lidc.npz", "fold": "3",
     "held_out": "the test cases of fold 3 of /data",
     "figures": {"mean untouched": {"value": 0.25, "low": 0.125, "high": 0.5}, "AUC nodule": {"value": None}},
     "trained_on": ["A"], "limit": 9, "seed": 2, "sentence": "Below the bound.", "radiographs": [{}, {}, {}],
 }  # fmt: skip
+
+
+def within(folder: Path) -> SimpleNamespace:
+    """The model, in a fold's folder."""
+    return SimpleNamespace(**{**vars(SOURCE), "folder": folder / "model"})
 
 
 def write(folder: Path, **documents) -> Path:
@@ -37,19 +45,20 @@ def write(folder: Path, **documents) -> Path:
 
 
 def test_the_card_has_each_alteration_with_its_difference(tmp_path):
-    figures = probe_figures(write(tmp_path, robustness=ROBUSTNESS), SOURCE, "open")
+    figures = probe_figures(within(write(tmp_path, robustness=ROBUSTNESS)), "open")
     assert figures == {
         "altered radiographs": {
             "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA --alterations noise-high",
             "images": 2,
             "as it is": "sensitivity at 1/2 50.0 %, F1 40.0 %",
             "noise": "sensitivity at 1/2 25.0 % (-25.0 [-50.0, 0.0]), F1 not reached",
+            "not checked": "the model's settings but its threshold; the data, as the run has no content.json",
         }
     }
 
 
 def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
-    (told,) = probe_figures(write(tmp_path, fingerprint=FINGERPRINT), SOURCE, "open").values()
+    (told,) = probe_figures(within(write(tmp_path, fingerprint=FINGERPRINT)), "open").values()
     assert told["command"].endswith(
         "--model open --backgrounds BACKGROUNDS --nodules lidc.npz --fold 3 --data DATA --limit 9 --seed 2"
     )
@@ -60,16 +69,28 @@ def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
     assert "AUC nodule" not in told
 
 
-def test_what_another_model_gave_is_left_out_and_a_damaged_file_is_named(tmp_path):
-    other = {**ROBUSTNESS, "model": {"sha256": "b" * 64}}
-    assert probe_figures(write(tmp_path, robustness=other), SOURCE, "open") == {}
+def test_what_another_model_gave_is_refused_and_a_damaged_file_is_named(tmp_path):
+    place, other = within(tmp_path), {"model": {"sha256": "b" * 64, "threshold": 0.50004}}
+    again = rf"run `cxrcad robustness --model {place.folder} --fold 3 --protocol paper .* --out {tmp_path}`, or remove"
+    write(tmp_path, robustness={**ROBUSTNESS, **other})
+    with pytest.raises(ModelError, match=rf"robustness\.json: is of another model \(bbb.*{again}"):
+        probe_figures(place, "open")
+    write(tmp_path, robustness={**ROBUSTNESS, "settings_sha256": "4" * 64})
+    with pytest.raises(ModelError, match=rf"robustness\.json: was made with other settings than .*{again}"):
+        probe_figures(place, "open")
+    write(tmp_path, robustness={"model": {"sha256": "a" * 64}})
     with pytest.raises(ModelError, match=r"robustness\.json: not what cxrcad robustness writes .* run it again"):
-        probe_figures(write(tmp_path, robustness={"model": {"sha256": "a" * 64}}), SOURCE, "open")
+        probe_figures(place, "open")
+    write(tmp_path, robustness=ROBUSTNESS, fingerprint={**FINGERPRINT, **other})
+    with pytest.raises(ModelError, match=r"fingerprint\.json: is of another model .*`cxrcad fingerprint --model "):
+        probe_figures(place, "open")
 
 
-def boxes(*scores: tuple[float, ...], sha256: str = "a" * 64, threshold: float = 0.5, image: str = "new") -> dict:
+def boxes(
+    *scores: tuple[float, ...], sha256: str = "a" * 64, threshold: float = 0.5, image: str = "new", **find
+) -> dict:
     images = [{"path": "x", "sha256": image, "findings": [{"score": score} for score in one]} for one in scores]
-    return {"model": {"name": "m", "sha256": sha256, "threshold": threshold}, "images": images}
+    return {"model": {"name": "m", "sha256": sha256, "threshold": threshold}, "images": images, "find": find}
 
 
 def test_findings_from_the_threshold_on_are_counted_an_image(tmp_path):
@@ -89,6 +110,8 @@ def test_findings_from_the_threshold_on_are_counted_an_image(tmp_path):
         (boxes((0.9,), sha256="b" * 64), "is what m found .* detect with it again"),
         (boxes(), "holds no image"),
         (boxes((0.9,), threshold=0.9), "reported from a score of 0.9 on, not the model's threshold of 0.5"),
+        (boxes((0.9,), settings_sha256="4" * 64), "was found with other settings than the model's card has"),
+        (boxes((0.9,), min_score=0.7), "holds no finding below a score of 0.7, .* detect without --min-score"),
         (boxes((0.9,), image="seen"), "1 image stand in the model's training list"),
     ],
 )
