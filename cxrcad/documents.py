@@ -209,7 +209,7 @@ def _row(kinds: tuple[Any, ...]) -> Reader:
     words = f"a list of {len(items)}"
 
     def read(values: Any) -> Any:
-        if len(_checked(values, (list,), words)) != len(items):
+        if len(_checked(values, (list, tuple), words)) != len(items):
             raise ValueError(f"is {shown(values)}, where {words} is needed")
         return tuple([item(value) for item, value in zip(items, values, strict=True)])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.truth import lung_mask, truth_mask
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.figures import Figures, image_auc
 from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
 from cxrcad.evaluation.runs import CARD, chosen_run, data_of_run, folds_to_score
@@ -265,7 +266,7 @@ def _kept(path: Path, bundle: Bundle, terms: SegmentedFold, cases: Sequence[Case
         return None
     try:
         result = _from_document(read_json(path, EvaluationError))
-    except (CxrcadError, KeyError, TypeError, AttributeError):
+    except (CxrcadError, *MALFORMED):
         return None
     model = replace(terms.model, provider=result.model.provider)
     same = replace(result, images=(), trained_on=()) == replace(terms, model=model)
@@ -279,22 +280,15 @@ def read_segmentation(folder: Path) -> SegmentedFold | None:
         return None
     try:
         return _from_document(read_json(path, EvaluationError))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{path}: not what cxrcad evaluate keeps ({error}); score the fold again") from None
+    except MALFORMED as fault:
+        words = fault_words(fault)
+        raise EvaluationError(f"{path}: not what cxrcad evaluate keeps ({words}); score the fold again") from None
 
 
-def _from_document(document: Mapping[str, Any]) -> SegmentedFold:
+def _from_document(document: Any) -> SegmentedFold:
     if document["schema"] != SCHEMA:
         raise EvaluationError(f"its schema is not {SCHEMA}; score the fold again")
-    values = {key: value for key, value in document.items() if key != "schema"}
-    return SegmentedFold(
-        **{
-            **values,
-            "model": ModelIdentity(**values["model"]),
-            "images": tuple(SegmentedImage(**image) for image in values["images"]),
-            "trained_on": tuple(values["trained_on"]),
-        }
-    )
+    return made(SegmentedFold, {key: value for key, value in document.items() if key != "schema"})
 
 
 def measured(folds: Sequence[SegmentedFold], resamples: int, seed: int) -> dict[str, Interval]:

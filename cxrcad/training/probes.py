@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.documents import MALFORMED, fault_words
 from cxrcad.evaluation.intervals import Interval
 from cxrcad.imaging.alterations import ALTERATIONS
 from cxrcad.inference.bundle import Bundle
@@ -33,8 +34,8 @@ def probe_figures(folder: Path, source: Bundle, model: str) -> dict[str, Any]:
             document = read_json(path, ModelError)
             if document["model"]["sha256"] == source.sha256:
                 figures |= told(document, model)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: not what cxrcad {name} writes ({error}); run it again") from None
+        except MALFORMED as fault:
+            raise ModelError(f"{path}: not what cxrcad {name} writes ({fault_words(fault)}); run it again") from None
     return figures
 
 
@@ -55,8 +56,10 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
             ]
             digest, threshold = str(model["sha256"]), float(model["threshold"])
             seen = [image["path"] for image in images if image["sha256"] in source.training_images]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"--without-nodules {path}: no boxes.json of cxrcad detect ({error})") from None
+        except MALFORMED as fault:
+            raise UsageError(
+                f"--without-nodules {path}: no boxes.json of cxrcad detect ({fault_words(fault)})"
+            ) from None
         if digest != source.sha256:
             raise UsageError(
                 f"--without-nodules {path}: is what {model.get('name')} found ({digest[:12]}...), not this model "
