@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxrcad.core import CxrcadError, UsageError, WriteError
+from cxrcad.documents import json_value
 
 __all__ = [
     "Progress",
@@ -113,14 +114,17 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def read_json(path: Path, error: type[CxrcadError]) -> Any:
-    """The content of a JSON file; a missing or damaged one raises `error` with one sentence."""
+    """The content of a JSON file; a missing or damaged one raises `error` with one sentence.
+
+    Damaged is, too, what no document of ours can hold: see `documents.json_value`.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_value(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise error(f"{path}: there is no such file; check the path") from None
     except OSError as fault:
         raise error(f"{path}: cannot be read ({fault.strerror}); check the path and its permissions") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
+    except ValueError as fault:
         raise error(f"{path}: not JSON ({fault}); make the file again") from None
 
 

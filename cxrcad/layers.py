@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrcad.config import ALL_CONFIGS
 from cxrcad.core import UsageError
+from cxrcad.documents import toml_value
 from cxrcad.settings import ENVIRONMENT_PREFIX, Setting, assemble, settings_of, unknown_setting
 
 __all__ = ["OTHER_VARIABLES", "PROJECT_FILE", "layered"]
@@ -71,10 +71,10 @@ def _check_environment() -> None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = toml_value(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such settings file; check --config") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not readable as TOML ({error}); correct it or leave it out") from None
     everything = _everything()
     leaves: dict[str, Any] = {}

@@ -104,6 +104,8 @@ def _converted(value: Any, kind: type) -> Any:
         return value if isinstance(value, bool) else _WORDS.get(str(value).lower())
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
         return None
+    if isinstance(value, str) and "\0" in value:  # no path and no name holds one
+        return None
     if kind is int and isinstance(value, float) and not value.is_integer():
         return None
     try:

@@ -33,13 +33,14 @@ LAYERS = {
     "imaging": 1,
     "jobs": 1,
     "core": 0,
+    "documents": 0,
     "config": 0,
     "settings": 0,
     "layers": 0,
     "__init__": -1,  # the version
 }
 BESIDE = {("config", "core"), ("config", "settings"), ("settings", "core")} | {
-    ("layers", name) for name in ("config", "core", "settings")
+    ("layers", name) for name in ("config", "core", "documents", "settings")
 }  # on one layer
 ONLY_CORE = {"networks"}  # torch, the nouns and the settings only
 NEEDS_TORCH = {"networks", "training"}

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.entries import SPACING_MM, Entry, named, parse_table, read_text
+from cxrcad.datasets.entries import SPACING_MM, Entry, check_files_once, named, parse_table, read_text
 from cxrcad.datasets.jsrt import read_jsrt
 from cxrcad.imaging.read import image_size, read_mask, read_radiograph
 
@@ -90,11 +90,12 @@ def _of_table(folder: Path, table: Path) -> list[tuple[Background, bool]]:
     missing = [name for name in COLUMNS if name not in content.columns]
     if missing:
         raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(COLUMNS)}")
+    check_files_once(content.rows)
     return [_of_row(row, folder) for row in content.rows]
 
 
 def _of_row(row: Entry, folder: Path) -> tuple[Background, bool]:
-    name = row.text("file")
+    name = row.inside("file")
     mask = folder / "lungs" / name
     background = Background(
         folder / name,

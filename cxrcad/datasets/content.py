@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cxrcad.core import Case, DataError
 from cxrcad.datasets.jsrt import Dataset
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.jobs import read_json, sha256_of, write_json
 
 __all__ = [
@@ -96,8 +97,6 @@ def read_content(folder: Path) -> Mapping[str, Content] | None:
     try:
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']!r}, not {SCHEMA!r}")
-        return {
-            name: Content(**{key: str(value) for key, value in one.items()}) for name, one in document["cases"].items()
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: damaged ({error}); train in a new run folder") from None
+        return {name: made(Content, one) for name, one in document["cases"].items()}
+    except MALFORMED as fault:
+        raise DataError(f"{path}: damaged ({fault_words(fault)}); train in a new run folder") from None

@@ -13,7 +13,16 @@ from typing import Any, NoReturn
 
 from cxrcad.core import Case, DataError
 from cxrcad.datasets.backgrounds import METADATA, SEXES, USABLE_MASKS
-from cxrcad.datasets.entries import SPACING_MM, Entry, named, parse_json, parse_table, read_text, shown
+from cxrcad.datasets.entries import (
+    SPACING_MM,
+    Entry,
+    check_files_once,
+    named,
+    parse_json,
+    parse_table,
+    read_text,
+    shown,
+)
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.imaging.read import image_size
 
@@ -49,9 +58,10 @@ def read_effusions(folder: Path) -> Dataset:
     missing = [name for name in COLUMNS if name not in content.columns]
     if missing:
         raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(COLUMNS)}")
-    rows = {row.text("file"): row for row in content.rows if row.fields["role"] in (EFFUSION, NORMAL)}
+    check_files_once(content.rows)
+    rows = {row.inside("file"): row for row in content.rows if row.fields["role"] in (EFFUSION, NORMAL)}
     polygons = _read_outlines(outlines)
-    _check_rows([row.text("file") for row in content.rows], rows, polygons, folder)
+    _check_rows(rows, polygons, folder)
     cases = sorted((_case(row, polygons, folder) for row in rows.values()), key=lambda case: case.name)
     if len({case.name for case in cases}) < len(cases):
         raise DataError(f"{table}: two files have one name apart from their endings; rename one of them")
@@ -85,13 +95,18 @@ def _read_outlines(path: Path) -> dict[str, tuple[Polygon, ...]]:
 def _outlines_of(path: Path, name: str, entries: Any) -> Iterable[Polygon]:
     if not isinstance(entries, list) or not entries:
         _refuse(path, name, f"it is {shown(entries)}, where a list of outlines is needed")
+    places: dict[Polygon, int] = {}
     for number, entry in enumerate(entries, start=1):
         corners = entry.get("polygon") if isinstance(entry, dict) else None
         if not isinstance(corners, list):
             _refuse(path, name, f"outline {number} has no polygon, a list of corners [x, y]")
         if len(corners) < FEWEST_CORNERS:
             _refuse(path, name, f"outline {number} has {len(corners)} corners, where {FEWEST_CORNERS} are needed")
-        yield tuple(_corner(path, f"{name}, outline {number}", corner) for corner in corners)
+        polygon = tuple(_corner(path, f"{name}, outline {number}", corner) for corner in corners)
+        first = places.setdefault(polygon, number)
+        if first != number:
+            _refuse(path, name, f"outline {number} is outline {first} again, where each is needed once")
+        yield polygon
 
 
 def _corner(path: Path, place: str, corner: Any) -> tuple[float, float]:
@@ -106,11 +121,8 @@ def _refuse(path: Path, place: str, fault: str) -> NoReturn:
     raise DataError(f"{path}, {place}: {fault}; correct the entry")
 
 
-def _check_rows(files: Sequence[str], rows: Mapping[str, Entry], polygons: Mapping[str, Any], folder: Path) -> None:
+def _check_rows(rows: Mapping[str, Entry], polygons: Mapping[str, Any], folder: Path) -> None:
     """Raise DataError unless each effusion has an outline, each outline an effusion, and each file an image."""
-    twice = sorted({file for file in files if files.count(file) > 1})
-    if twice:
-        raise DataError(f"{folder / METADATA}: {named(twice)} stand in two rows; remove one of them")
     effusions = {file for file, row in rows.items() if row.fields["role"] == EFFUSION}
     if not effusions:
         raise DataError(f"{folder / METADATA}: no radiograph of role {EFFUSION} in it; name a folder that has some")

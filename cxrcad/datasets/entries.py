@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cxrcad.core import Box, CxrcadError
+from cxrcad.documents import ABSENT, INSIDE, is_inside, json_value, shown
 
 __all__ = [
     "FINITE",
@@ -26,6 +26,7 @@ __all__ = [
     "Entry",
     "Range",
     "Table",
+    "check_files_once",
     "is_json",
     "listed",
     "named",
@@ -39,8 +40,6 @@ SLACK_PX = 1.0
 """Pixels by which a box may reach over its image's edge: what rounding and inclusive corners explain, no more."""
 
 LARGEST_SIDE_PX = 100_000
-LONGEST_SHOWN = 60
-ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Entry:
     """One JSON object or CSV row of a file; every refusal is of the kind `error`.
 
     `place` says where it stands ("images entry 2, nodules entry 1"), empty for the whole file. The fields of a CSV row
-    (`row`) are texts, from which numbers are read.
+    (`row`) are texts, from which numbers are read. `remedy` is the way out where a refusal names none.
     """
 
     path: Path
@@ -72,11 +71,13 @@ class Entry:
     fields: Mapping[str, Any]
     place: str = ""
     row: bool = False
+    remedy: str = ""
 
     def refuse(self, fault: str, way_out: str = "") -> NoReturn:
         """Raise `error` with the one sentence: file, place, fault, way out."""
         where = f"{self.path}, {self.place}" if self.place else f"{self.path}"
-        raise self.error(f"{where}: {fault}; {way_out or ('correct the row' if self.row else 'correct the entry')}")
+        usual = self.remedy or ("correct the row" if self.row else "correct the entry")
+        raise self.error(f"{where}: {fault}; {way_out or usual}")
 
     def refuse_field(self, key: str, allowed: str) -> NoReturn:
         """Raise `error` for the field's value, where `allowed` is needed."""
@@ -141,6 +142,20 @@ class Entry:
         """The field's text, None where it is null or not there."""
         return self.text(key) if self.has(key) else None
 
+    def inside(self, key: str) -> str:
+        """The field's path of a file, which must not lead out of the folder that it is joined with."""
+        value = self.text(key)
+        if not is_inside(value):
+            self.refuse_field(key, INSIDE)
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The field's list of texts."""
+        values = self.fields.get(key)
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            self.refuse_field(key, "a list of texts")
+        return tuple(values)
+
     def identifier(self, key: str) -> int | str:
         """The field's id: a whole number or a text."""
         value = self.fields.get(key)
@@ -152,14 +167,16 @@ class Entry:
         """The field's JSON object."""
         if not isinstance(self.fields.get(key), dict):
             self.refuse_field(key, "a JSON object")
-        return Entry(self.path, self.error, self.fields[key], f"{self.place}, {key}" if self.place else key)
+        place = f"{self.place}, {key}" if self.place else key
+        return Entry(self.path, self.error, self.fields[key], place, remedy=self.remedy)
 
     def entries(self, key: str) -> tuple[Entry, ...]:
         """The JSON objects in the field's list, each with its place."""
         values = self.fields.get(key)
         if not isinstance(values, list):
             self.refuse_field(key, "a list of JSON objects")
-        return listed(self.path, self.error, values, f"{self.place}, {key}" if self.place else key)
+        entries = listed(self.path, self.error, values, f"{self.place}, {key}" if self.place else key)
+        return tuple(replace(entry, remedy=self.remedy) for entry in entries)
 
     def box(self, corners: Sequence[float], rows: int, cols: int) -> Box:
         """The box x0, y0, x1, y1 (pixels) in an image of rows x cols; refuses an empty, swapped or outlying one."""
@@ -218,10 +235,10 @@ def is_json(text: str) -> bool:
 
 
 def parse_json(path: Path, text: str, error: type[CxrcadError]) -> Any:
-    """The value that the JSON text holds; raises `error` where it is damaged, too deep or holds an endless number."""
+    """The value that the JSON text holds; raises `error` where it is damaged. NaN is left for its field to refuse."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as fault:
+        return json_value(text, endless=True)
+    except ValueError as fault:
         raise error(f"{path}: not JSON ({fault}); write the file again") from None
 
 
@@ -252,6 +269,15 @@ def parse_table(path: Path, text: str, error: type[CxrcadError]) -> Table:
     return Table(tuple(name for _, name in kept), tuple(rows))
 
 
+def check_files_once(rows: Iterable[Entry]) -> None:
+    """Refuse a row whose file stands in an earlier one: an image would count twice."""
+    places: dict[Path, str] = {}
+    for row in rows:
+        first = places.setdefault(Path(row.inside("file")), row.place)
+        if first != row.place:
+            row.refuse(f"{row.fields['file']} stands in {first} already, where one row is needed", "remove one of them")
+
+
 def listed(path: Path, error: type[CxrcadError], values: Iterable[Any], title: str = "") -> tuple[Entry, ...]:
     """The JSON objects of a list, each with its place ("entry 3", or "images entry 3" with a title)."""
     entries = []
@@ -266,14 +292,3 @@ def listed(path: Path, error: type[CxrcadError], values: Iterable[Any], title: s
 def named(names: Sequence[str], most: int = 3) -> str:
     """The first names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def shown(value: Any) -> str:
-    """A value as JSON writes it (a text in single quotes), on one line and short, to stand in a sentence."""
-    if value is ABSENT or value == "":
-        return "absent" if value is ABSENT else "empty"
-    try:
-        text = repr(value) if isinstance(value, str) else json.dumps(value)
-    except RecursionError:
-        return "nested too deeply to be shown"
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
 from cxrcad.datasets.lesions import how_to_get
 from cxrcad.datasets.truth import truth_mask
+from cxrcad.documents import MALFORMED, as_name, toml_value
 from cxrcad.evaluation.evaluate import Detection, evaluate_cases
 from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
 from cxrcad.evaluation.outside import score_predictions
@@ -79,7 +79,7 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     if config.beside is None:
         return (first,)
     folds = [result.terms.fold for result in first.results]
-    second = _score_run(config.beside, config, note, config.out and config.out / config.beside.name)
+    second = _score_run(config.beside, config, note, config.out and config.out / config.beside.resolve().name)
     return (first, Scored(second.name, second.folder, tuple(r for r in second.results if r.terms.fold in folds)))
 
 
@@ -158,7 +158,7 @@ def _score_model(config: EvaluateConfig, note: Note) -> Scored:
 
 def _score_predictions(config: EvaluateConfig, note: Note) -> Scored:
     result = score_predictions(config, note)
-    name = Path(result.terms.model.name).stem
+    name = as_name(Path(result.terms.model.name).stem)
     return Scored(name, config.out or config.runs / name, (result,))
 
 
@@ -270,6 +270,6 @@ def data_of_run(run: Path) -> Path:
     file = next(iter(sorted(run.glob("fold?/config.toml"))), run / "fold1" / "config.toml")
     try:
         text = file.read_text(encoding="utf-8")
-        return Path(tomllib.loads(text)["data"])
-    except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Path(toml_value(text)["data"])
+    except (OSError, *MALFORMED) as error:
         raise DataError(f"{file}: does not say which data ({error}); name the folder with --data") from None

@@ -6,7 +6,7 @@ no matches and no FROC of it. Dice is taken on the model's grid, over the images
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.truth import lung_mask, truth_mask
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.figures import Figures, image_auc
 from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
 from cxrcad.evaluation.kept import NEW, because, model_changes
@@ -322,24 +323,17 @@ def read_segmentation(folder: Path) -> SegmentedFold | None:
         return None
     try:
         return _from_document(read_json(path, EvaluationError))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise EvaluationError(f"{path}: not what cxrcad evaluate keeps ({error}); score the fold again") from None
+    except MALFORMED as fault:
+        words = fault_words(fault)
+        raise EvaluationError(f"{path}: not what cxrcad evaluate keeps ({words}); score the fold again") from None
 
 
-def _from_document(document: Mapping[str, Any]) -> SegmentedFold:
+def _from_document(document: Any) -> SegmentedFold:
     if document["schema"] != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA}")
     before = {"settings_sha256": ""}  # of files from before, which had one SHA-256 of all outlines
     values = {key: value for key, value in document.items() if key not in ("schema", "outlines_sha256")}
-    return SegmentedFold(
-        **{
-            **before,
-            **values,
-            "model": ModelIdentity(**values["model"]),
-            "images": tuple(SegmentedImage(**image) for image in values["images"]),
-            "trained_on": tuple(values["trained_on"]),
-        }
-    )
+    return made(SegmentedFold, {**before, **values})
 
 
 def measured(folds: Sequence[SegmentedFold], resamples: int, seed: int) -> dict[str, Interval]:

@@ -73,7 +73,7 @@ def _radiograph_facts(path: Path) -> dict[str, Any]:
 
 def _model_lines(bundle: Bundle) -> list[str]:
     card = bundle.card
-    network, training = card.get("network", {}), card.get("training", {})
+    network, training = card.get("network", {}), bundle.training
     size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6
     steps = _steps(training)
     length = counted(steps, "step") if isinstance(steps, int) else "unknown steps"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_fol
 from cxrcad.datasets.jsrt import Dataset
 from cxrcad.datasets.lesions import how_to_get, read_data
 from cxrcad.datasets.nodules import ANALYTIC
+from cxrcad.documents import toml_value
 from cxrcad.inference.bundle import CARD_NAME, RUN_FOLDER
 from cxrcad.jobs import Progress, Silent, write_atomically
 from cxrcad.networks.registry import RESIDUAL, build_network
@@ -87,10 +87,9 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
 
 
 def lesion_of(run: Path) -> str:
-    """The lesion that a trained run is of, from a fold's settings."""
+    """The lesion that a trained run is of, from a fold's settings. Raises TrainingError, UsageError."""
     files = sorted(run.glob(f"fold?/{CONFIG}"))
-    values = tomllib.loads(files[-1].read_text(encoding="utf-8")) if files else {}
-    return settings.build(TrainConfig, values, str(run)).data.lesion
+    return (_read_kept(files[-1]) if files else TrainConfig()).data.lesion
 
 
 def _check(config: TrainConfig) -> None:
@@ -211,8 +210,8 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
 def _read_kept(file: Path) -> TrainConfig:
     """The settings that a fold was trained with. Raises TrainingError."""
     try:
-        return settings.build(TrainConfig, tomllib.loads(file.read_text(encoding="utf-8")), str(file))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return settings.build(TrainConfig, toml_value(file.read_text(encoding="utf-8")), str(file))
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{file}: cannot be read ({error}); start a new run") from None
 
 

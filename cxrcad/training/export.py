@@ -22,6 +22,7 @@ from cxrcad import config as settings
 from cxrcad.config import LESIONS, FindConfig, TrainConfig
 from cxrcad.core import ModelError
 from cxrcad.datasets.images import read_case
+from cxrcad.documents import as_name
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
@@ -175,7 +176,7 @@ def export_fold(
     weights = {key: value.detach().cpu().float().contiguous() for key, value in network.state_dict().items()}
     multiple = int(getattr(network, "multiple"))  # noqa: B009
     card = {
-        "name": folder.parent.name + "-" + folder.name,
+        "name": as_name(f"{folder.resolve().parent.name}-{folder.name}"),
         "lesion": config.data.lesion,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "network": settings.to_dict(config.network),
@@ -236,9 +237,9 @@ def _training(
 
 def _before(first: Bundle) -> dict[str, Any]:
     """What a card tells of the model that a training started from."""
-    kept = first.card["training"]
+    kept = first.training
     before = {name: kept[name] for name in ("steps", "minutes", "init", "second_init") if name in kept}
-    config = _without_folders(kept.get("config") or {})
+    config = _without_folders(first.training_config)
     return {"name": first.name, "sha256": first.sha256, "config": config, **before}
 
 

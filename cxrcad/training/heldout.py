@@ -8,6 +8,7 @@ from pathlib import Path
 from cxrcad.config import EvaluateConfig, ScoringConfig, TrainConfig, to_dict
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.runs import folds_of_run, score
 from cxrcad.inference.bundle import RUN_FOLDER, Bundle, load_bundle
@@ -58,7 +59,7 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     found = replace(config, find=find, threshold_from=origin)
     if not look or config.second.second_share is not None:
         return found
-    share = _mean([float(read_json(run / f"fold{f}" / "history.json", TrainingError)[-1]["share"]) for f in folds])
+    share = _mean([_share(run / f"fold{fold}" / "history.json") for fold in folds])
     progress.note(f"second look's share {share:g}: the mean of the folds' shares")
     return replace(found, second=replace(config.second, second_share=share))
 
@@ -77,7 +78,7 @@ def _what_lacks(run: Path) -> str:
 def _check_alike(bundle: Bundle, config: TrainConfig, name: str) -> None:
     """Raise TrainingError where the model's scores are not those that this training's network will give."""
     mine = {**to_dict(config.network), **to_dict(config.grid), "normals": config.normals}
-    known = {**to_dict(bundle.network), **to_dict(bundle.grid), **bundle.card["training"]["config"]}
+    known = {**to_dict(bundle.network), **to_dict(bundle.grid), **bundle.training_config}
     differing = [one for one, value in mine.items() if one in known and known[one] != value]
     if differing:
         theirs = ", ".join(f"{one} {known[one]}" for one in differing)
@@ -92,6 +93,15 @@ def _threshold(config: TrainConfig, run: Path, progress: Progress) -> float:
     )
     results = score(asked, progress.note)[0].results
     return best_f1_threshold([match for result in results for match in result.matches])
+
+
+def _share(path: Path) -> float:
+    """The second look's share in a fold's history.json. Raises TrainingError for a damaged one."""
+    history = read_json(path, TrainingError)
+    try:
+        return made(float, history[-1]["share"])
+    except MALFORMED as fault:
+        raise TrainingError(f"{path}: names no share of a second look ({fault_words(fault)}); train again") from None
 
 
 def _mean(values: list[float]) -> float | None:

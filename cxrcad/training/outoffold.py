@@ -32,7 +32,7 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     UsageError for a model that held a fold out itself and for a run without folds or of another recipe,
     EvaluationError, ModelError.
     """
-    own = (source.card["training"].get("config") or {}).get("fold", NONE)
+    own = source.training_config.get("fold", NONE)
     if own != NONE:
         raise UsageError(
             f"--held-out {run}: the model held fold {own} out itself, and its card has the figures of that; leave "

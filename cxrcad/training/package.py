@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
 from cxrcad.datasets.phantom import write_phantoms
+from cxrcad.documents import NAME, is_name
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
 from cxrcad.evaluation.records import terms_flags, terms_words
 from cxrcad.evaluation.segmentation import measured
@@ -42,13 +43,16 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     folder or name.
     Raises UsageError where `out` holds a model already, unless `config.overwrite`.
     """
+    name = config.name or out.resolve().name
+    if not is_name(name):
+        raise UsageError(f"--name {name}: the name of a model is no path; it takes {NAME}")
     source = _source(run, config.fold)
     _check_out(out, config.overwrite)
     _check_card(source)
     images = _images(source, config)
     kept = kept_matches(source)
-    card = {**source.card, "name": config.name or out.resolve().name}
-    model = _called(str(card["name"]), out)
+    card = {**source.card, "name": name}
+    model = _called(name, out)
     card["figures"] = {
         **source.card.get("figures", {}),
         **_figures(kept, model),
@@ -147,8 +151,9 @@ def _before(training: Mapping[str, Any], start: str, what: str) -> list[str]:
     before = training.get(start)
     if before is None:
         return []
-    length = f"{counted(before['steps'], 'step')}, {before['minutes']} minutes"
-    line = f"- {what}{length} ({before['name']}); its images are counted"
+    steps = counted(before["steps"], "step") if "steps" in before else "unknown steps"
+    length = f"{steps}, {before.get('minutes', 'unknown')} minutes"
+    line = f"- {what}{length} ({before.get('name', 'unknown')}); its images are counted"
     return [line, *_before(before, start, what)]
 
 

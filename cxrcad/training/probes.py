@@ -8,6 +8,7 @@ from typing import Any
 
 from cxrcad.config import DataConfig
 from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.documents import MALFORMED, fault_words
 from cxrcad.evaluation.intervals import Interval
 from cxrcad.imaging.alterations import ALTERATIONS
 from cxrcad.inference.bundle import Bundle
@@ -36,8 +37,8 @@ def probe_figures(source: Bundle, model: str) -> dict[str, Any]:
             ((title, figure),) = told(document, model).items()
             again = told(document, str(source.folder))[title]["command"] + _seed_flag(source)
             kept = _kept(path, document, f"{again} --out {path.parent}")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: not what cxrcad {name} writes ({error}); run it again") from None
+        except MALFORMED as fault:
+            raise ModelError(f"{path}: not what cxrcad {name} writes ({fault_words(fault)}); run it again") from None
         figures[title] = {**figure, **checked(kept, source)}
     return figures
 
@@ -83,8 +84,10 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
             find = dict(document.get("find", {}))  # that of before says nothing of it
             least = float(find.get("min_score", 0))
             seen = [image["path"] for image in images if image["sha256"] in source.training_images]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"--without-nodules {path}: no boxes.json of cxrcad detect ({error})") from None
+        except MALFORMED as fault:
+            raise UsageError(
+                f"--without-nodules {path}: no boxes.json of cxrcad detect ({fault_words(fault)})"
+            ) from None
         if digest != source.sha256:
             raise UsageError(
                 f"--without-nodules {path}: is what {model.get('name')} found ({digest[:12]}...), not this model "

@@ -110,7 +110,7 @@ def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
     if config.init is None:
         raise UsageError("--look needs a first look: name a model, or a run, with --init")
     bundle = start_model(config.init, "--init", dataset, split)
-    card = bundle.card["network"]
+    card = bundle.card.get("network", {})
     wanted = {name: value for name, value in to_dict(config.network).items() if name not in ("look", "halve", "patch")}
     differing = [name for name, value in wanted.items() if card.get(name, value) != value]
     side = config.grid.side // 2 if config.network.halve else config.grid.side
