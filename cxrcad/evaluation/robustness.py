@@ -151,6 +151,7 @@ def _terms(dataset: Dataset, detector: Detector, config: RobustnessConfig) -> Te
         threshold_from="the model's card",
         fold=None if config.fold == "all" else int(config.fold),
         fp_axis=protocol.fp_axis,
+        settings_sha256=detector.bundle.settings_sha256,
     )
 
 

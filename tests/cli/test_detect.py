@@ -155,8 +155,10 @@ def test_a_setting_of_the_finding_goes_before_the_model_s(detect, two_levels):
     assert scores(answer) == pytest.approx([1.0])
     find = json.loads(answer.out)["find"]
     assert (find["max_findings"], find["min_score"]) == (1, 0)
-    assert set(find) == set(json_schema()["properties"]["find"]["required"])
-    assert json.loads(detect(two_levels, "--out", "-").out)["find"]["min_score"] == 0.5
+    assert set(find) == set(json_schema()["properties"]["find"]["properties"])
+    usual = json.loads(detect(two_levels, "--out", "-").out)["find"]
+    assert usual["min_score"] == 0.5
+    assert usual["settings_sha256"] != find["settings_sha256"]
 
 
 def test_a_run_s_fold_is_a_model_too(cxrcad, make_run, disc_data, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from cxrcad.config import FingerprintConfig, build
 from cxrcad.core import DataError, ModelError, Result, UsageError
 from cxrcad.datasets.backgrounds import GRID_MM, read_background, read_backgrounds
+from cxrcad.datasets.content import content_of
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.insertion import Candidates
 from cxrcad.datasets.jsrt import read_jsrt
@@ -178,12 +180,16 @@ def test_a_fold_takes_only_patients_and_series_that_it_holds_out(measure, known_
     text, document = measure(limit=None, data=known_patients, fold=3)
     assert [(one["patient"], one["nodule"]) for one in document["radiographs"]] == [("102", 1)]
     assert document["held_out"] == f"the test cases of fold 3 of {known_patients}"
+    dataset = read_jsrt(known_patients)
+    tested = dataset.select(make_folds(dataset, 2020)[2].test)
+    assert document["content"] == {case.name: asdict(content_of(case)) for case in tested}
     assert f"Their patients are in the test cases of fold 3 of {known_patients}." in text
     assert "1 nodule of held-out CT series." in text
     _, every = measure(limit=None, data=known_patients, fold="all")
     assert sorted(one["patient"] for one in every["radiographs"]) == ["100", "102"]
     _, no_fold = measure(limit=None, data=known_patients)
     assert sorted(one["patient"] for one in no_fold["radiographs"]) == ["100", "101", "102", "103"]
+    assert (no_fold["content"], no_fold["settings_sha256"]) == ({}, document["settings_sha256"])
 
 
 def test_nodules_that_are_of_no_held_out_series_are_said_to_be_that(measure, known_patients):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cxrcad.core import ModelError, UsageError
+from cxrcad.core import EvaluationError, ModelError, UsageError
+from cxrcad.datasets.content import CONTENT_NAME
 from cxrcad.training.probes import negative_figures, probe_figures
 
 SOURCE = SimpleNamespace(
@@ -84,6 +85,25 @@ def test_what_another_model_gave_is_refused_and_a_damaged_file_is_named(tmp_path
     write(tmp_path, robustness=ROBUSTNESS, fingerprint={**FINGERPRINT, **other})
     with pytest.raises(ModelError, match=r"fingerprint\.json: is of another model .*`cxrcad fingerprint --model "):
         probe_figures(place, "open")
+
+
+def test_the_held_out_patients_are_of_the_run_s_test_cases(tmp_path):
+    place = within(tmp_path / "run" / "fold3")
+    place.folder.mkdir(parents=True)
+    known = {name: {"image": name * 64, "truth": "0" * 64, "masks": ""} for name in "ab"}
+    (tmp_path / "run" / CONTENT_NAME).write_text(json.dumps({"schema": "cxrcad/content/1", "cases": known}))
+    folds = {"folds": [{"fold": 3, "test": ["a"]}]}
+    (tmp_path / "run" / "folds.json").write_text(json.dumps(folds))
+    bound = {**FINGERPRINT, "settings_sha256": "5" * 64, "content": {"a": known["a"]}}
+    write(tmp_path / "run" / "fold3", fingerprint=bound)
+    assert "not checked" not in next(iter(probe_figures(place, "open").values()))
+    for content, words in (
+        ({"b": known["b"]}, "b is no test case of fold 3 in"),
+        ({"a": {**known["a"], "image": "c" * 64}}, "a has another image than"),
+    ):
+        write(tmp_path / "run" / "fold3", fingerprint={**bound, "content": content})
+        with pytest.raises(EvaluationError, match=rf"fingerprint\.json: {words} .*; with the data that the run was"):
+            probe_figures(place, "open")
 
 
 def boxes(
