@@ -155,7 +155,7 @@ def _figures(source: Bundle, model: str) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for path in sorted(fold.glob("matches-*.json")):
         result = read_matches(path)
-        counts, curve = result.operating, froc(result.matches)
+        counts, curve = result.operating, froc(result.matches, result.terms.fp_axis)
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
         terms = result.terms
