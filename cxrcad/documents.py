@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import os
 import re
 import tomllib
@@ -73,12 +74,15 @@ def json_value(text: str, *, endless: bool = False) -> Any:
 
 
 def toml_value(text: str) -> dict[str, Any]:
-    """The tables and values that the TOML text holds. ValueError for damaged text and for 100 levels in each other."""
+    """The tables and values that the TOML text holds.
+
+    ValueError for damaged text, for 100 levels in each other, and for a number that no computer word holds.
+    """
     try:
         value = tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"more than {DEEPEST} levels in each other") from None
-    _not_too_deep(value)
+    _not_too_deep(value, LARGEST)
     return value
 
 
@@ -155,12 +159,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _not_too_deep(value: Any) -> Any:
+def _not_too_deep(value: Any, largest: float = math.inf) -> Any:
     level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(DEEPEST + 1):
         if not level:
             return value
-        inner = (item for one in level for item in (one.values() if isinstance(one, dict) else one))
+        inner = [item for one in level for item in (one.values() if isinstance(one, dict) else one)]
+        if largest < math.inf and any(isinstance(item, int) and abs(item) >= largest for item in inner):
+            raise ValueError("a number is too large")
         level = [item for item in inner if isinstance(item, (dict, list))]
     raise ValueError(f"more than {DEEPEST} levels in each other")
 

@@ -88,7 +88,9 @@ def _read_outlines(path: Path) -> dict[str, tuple[Polygon, ...]]:
     """The outlines by file name, corners (x, y) on the 1024 grid."""
     document = parse_json(path, read_text(path, DataError), DataError)
     if not isinstance(document, dict):
-        raise DataError(f"{path}: it holds {shown(document)}, where an object of lists by file name is needed")
+        raise DataError(
+            f"{path}: it holds {shown(document)}, where an object of lists by file name is needed; write it anew"
+        )
     return {name: tuple(_outlines_of(path, name, entries)) for name, entries in document.items()}
 
 

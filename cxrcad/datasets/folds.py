@@ -190,7 +190,7 @@ def _names(units: Sequence[_Unit]) -> tuple[str, ...]:
 
 def _parsed(path: Path, document: Mapping[str, Any]) -> tuple[Split, ...]:
     try:
-        splits = tuple(made(Split, fold) for fold in document["folds"])
+        splits = tuple(made(Split, {key: fold[key] for key in ("fold", *PARTS)}) for fold in document["folds"])
     except MALFORMED as fault:
         raise DataError(f"{path}: damaged ({fault_words(fault)}); remove the file to have new folds made") from None
     numbers = [split.fold for split in splits]

@@ -39,7 +39,10 @@ def card_settings(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
         _check_text(whole, key)
     if card.get("lesion", LESIONS[0]) not in LESIONS:
         whole.refuse_field("lesion", " or ".join(LESIONS))
-    tasks, multiple = whole.texts("tasks"), whole.whole("multiple", "what sides are multiples of", 1, LARGEST_MULTIPLE)
+    tasks, multiple = (
+        whole.texts("tasks"),
+        whole.whole("multiple", "what an image's sides are multiples of", 1, LARGEST_MULTIPLE),
+    )
     if "nodule" not in tasks or len(set(tasks)) < len(tasks):
         whole.refuse_field("tasks", "a list of different tasks, nodule among them,")
     grid, find = _config(whole, "grid", GridConfig), _config(whole, "find", FindConfig)

@@ -100,7 +100,7 @@ def _called(name: str, out: Path) -> str:
 def card_text(card: Mapping[str, Any]) -> str:
     """A model's card as Markdown: what it is, how it was trained, its figures, its sources, its use."""
     network, training = card["network"], card["training"]
-    settings = training.get("config", {})
+    settings = training.get("config") or {}
     lines = [
         f"# {card['name']}",
         "",

@@ -86,7 +86,7 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
             seen = [image["path"] for image in images if image["sha256"] in source.training_images]
         except MALFORMED as fault:
             raise UsageError(
-                f"--without-nodules {path}: no boxes.json of cxrcad detect ({fault_words(fault)})"
+                f"--without-nodules {path}: no boxes.json of cxrcad detect ({fault_words(fault)}); name one"
             ) from None
         if digest != source.sha256:
             raise UsageError(

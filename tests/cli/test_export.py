@@ -84,6 +84,15 @@ def test_what_cannot_be_exported_is_one_sentence(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", "x" * 201])
+def test_a_models_name_is_no_path(cxrcad, make_run, tmp_path, name):
+    make_run(tmp_path / "run")
+    answer = cxrcad("export", "run", "--out", "new", "--name", name)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: --name {name}: the name of a model is no path; it takes a name (at most 200")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
 def test_two_folds_need_a_choice(cxrcad, make_run, tmp_path):
     make_run(tmp_path / "run", folds=(1, 2))
     answer = cxrcad("export", "run", "--out", "new")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cxrcad.config import EvaluateConfig, build
-from cxrcad.core import DataError, EvaluationError
+from cxrcad.core import DataError, EvaluationError, ModelError
 from cxrcad.evaluation.records import read_matches, to_document
 from cxrcad.evaluation.runs import find_run, folds_of_run, score
 from cxrcad.inference.bundle import load_bundle
@@ -90,6 +90,33 @@ def test_beside_has_the_first_run_s_folds_only(make_run, tmp_path):
     one, two = score(config(run=first, beside=second, out=tmp_path / "out"))
     assert [[result.terms.fold for result in scored.results] for scored in (one, two)] == [[2], [2]]
     assert (one.folder, two.folder) == (tmp_path / "out", tmp_path / "out" / "second")
+
+
+def test_a_run_called_by_its_place_and_a_file_of_dots_are_written_inside_out(make_run, tmp_path, monkeypatch):
+    """`..` is where a run lies, and no name of a folder; neither is what is left of ...json without its ending."""
+    first, second = make_run(tmp_path / "first", folds=(2,)), make_run(tmp_path / "second", folds=(2,))
+    (second / "here").mkdir()
+    monkeypatch.chdir(second / "here")
+    _, two = score(config(run=first, beside="..", out=tmp_path / "out"))
+    assert two.folder == tmp_path / "out" / "second"
+    assert (tmp_path / "out" / "second" / "fold2").is_dir()
+    truth = {"images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}], "annotations": []}
+    truth["annotations"].append({"id": 1, "image_id": 1, "bbox": [1, 2, 3, 4]})
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "...json").write_text("[]")
+    flags = {"predictions": tmp_path / "...json", "truth_file": tmp_path / "truth.json", "missing": "empty"}
+    (scored,) = score(build(EvaluateConfig, flags))
+    assert (scored.name, scored.folder) == ("_", EvaluateConfig().runs / "_")
+
+
+def test_a_model_whose_name_is_a_path_writes_nothing(make_run, disc_data, tmp_path):
+    run = make_run(tmp_path / "run", folds=(2,))
+    card = run / "fold2" / "model" / "card.json"
+    card.write_text(card.read_text().replace('"run-fold2"', '"../../evil"'))
+    model = str(run / "fold2" / "model")
+    with pytest.raises(ModelError, match=r"card\.json: name is '\.\./\.\./evil', where a name .* is needed; export"):
+        score(config(model=model, data=disc_data, fold="2", runs=tmp_path / "a" / "b" / "runs"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 def test_a_run_without_the_fold_says_which_it_holds(make_run, tmp_path):

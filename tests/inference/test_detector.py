@@ -13,7 +13,7 @@ import pytest
 
 from cxrcad.core import Box, ModelError, ModelIdentity, Radiograph, Source
 from cxrcad.inference import detector as module
-from cxrcad.inference.bundle import Bundle
+from cxrcad.inference.bundle import Bundle, load_bundle, write_card
 from cxrcad.inference.detector import CPU, CUDA, Detector
 
 MakeModel = Callable[..., Bundle]
@@ -92,6 +92,35 @@ def test_a_map_that_is_not_finite_is_an_error(tmp_path: Path, make_model: MakeMo
     bundle = make_model(tmp_path / "nan", bias=float("nan"))
     with pytest.raises(ModelError, match=r"lung map .* 256 values that are no numbers"):
         Detector.open(bundle, "cpu").probabilities(np.zeros((16, 16), dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("node", "kind", "found"),
+    [
+        ("Identity", "FLOAT", r"\(1, 1, 16, 16\) of float32"),
+        ("ReduceSum", "FLOAT", r"\(\) of float32"),
+        ("Shape", "INT64", r"\(4,\) of int64"),
+        ("SequenceConstruct", "sequence", "list"),
+    ],
+)
+def test_an_output_that_is_no_map_is_an_error(
+    tmp_path: Path, make_model: MakeModel, node: str, kind: str, found: str
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    bundle = make_model(tmp_path / "odd", outputs=("nodule",), tasks=["nodule"])
+    model = onnx.load(bundle.onnx_path)
+    attributes = {"keepdims": 0} if node == "ReduceSum" else {}
+    model.graph.node.append(onnx.helper.make_node(node, ["image"], ["odd"], **attributes))
+    image = model.graph.input[0]
+    given = onnx.helper.make_tensor_value_info("odd", getattr(onnx.TensorProto, kind, 1), None)
+    if kind == "sequence":
+        given = onnx.helper.make_tensor_sequence_value_info("odd", image.type.tensor_type.elem_type, None)
+    model.graph.output.append(given)
+    (bundle.onnx_path).write_bytes(model.SerializeToString())
+    write_card(bundle.folder, {**bundle.card, "tasks": ["nodule", "odd"]})
+    detector = Detector.open(load_bundle(bundle.folder), "cpu")
+    with pytest.raises(ModelError, match=rf"its odd map of an image \(16, 16\) is {found}, where \(1, 16, 16\) of num"):
+        detector.probabilities(np.zeros((16, 16), dtype=np.float32))
 
 
 def test_a_graph_without_the_cards_task_is_refused(tmp_path: Path, make_model: MakeModel) -> None:
