@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.jsrt import Dataset
-from cxrcad.jobs import read_json, sha256_of, write_json
+from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.files import read_json, sha256_of, write_json
 
 __all__ = ["CONTENT_NAME", "Content", "content_of", "differences", "read_content", "truth_sha256", "write_content"]
 

@@ -16,7 +16,7 @@ from cxrcad.config import PROTOCOLS
 from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule, counted
 from cxrcad.evaluation.froc import Operating, score_at_threshold
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
-from cxrcad.jobs import read_json, write_json
+from cxrcad.files import read_json, write_json
 
 __all__ = [
     "Detail",

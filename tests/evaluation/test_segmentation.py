@@ -11,8 +11,8 @@ import pytest
 
 from cxrcad.config import EvaluateConfig, TrainConfig, build, to_toml
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
-from cxrcad.datasets.effusion import read_effusions
 from cxrcad.datasets.folds import make_folds, save_folds
+from cxrcad.datasets.nih import read_effusions
 from cxrcad.evaluation.runs import find_run
 from cxrcad.evaluation.segmentation import (
     SegmentedFold,
