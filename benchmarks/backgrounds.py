@@ -24,14 +24,14 @@ from cxrcad.cli.progress import Bar
 from cxrcad.core import Case
 from cxrcad.datasets.folds import Split, load_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt import Dataset, read_jsrt
+from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
 from cxrcad.evaluation.froc import froc, sensitivity_at
-from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.runs import folds_of_run
-from cxrcad.inference.bundle import load_bundle
 from cxrcad.inference.detector import Detector
-from cxrcad.training.secondlook import RATES
+from cxrcad.inference.model import load_bundle
+from cxrcad.report.markdown import grid
+from cxrcad.training.patch_classifier.loop import RATES
 
 PARTS = ("train", "validation", "test")
 

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cxrcad.config import LossConfig, PhantomConfig, TrainConfig, build
-from cxrcad.datasets.jsrt import read_jsrt
-from cxrcad.datasets.phantom import write_phantoms
+from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.statistics import dice
-from cxrcad.training.crossval import train
-from cxrcad.training.export import load_network
-from cxrcad.training.loader import Sample, load_samples
+from cxrcad.packaging.export import load_network
+from cxrcad.synthesis.phantom.dataset import write_phantoms
+from cxrcad.training.data import Sample, load_samples
 from cxrcad.training.losses import weighted_cross_entropy
+from cxrcad.training.plan import train
 
 NORMS = ("table1", "batch", "group")
 

@@ -11,9 +11,9 @@ import time
 import numpy as np
 
 from cxrcad.core import ModelIdentity
-from cxrcad.evaluation.figures import figures, tally
-from cxrcad.evaluation.intervals import bootstrap, compare
+from cxrcad.evaluation.bootstrap import bootstrap, compare
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
+from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import FoldResult, Terms
 
 LIMIT_SECONDS = 2.0

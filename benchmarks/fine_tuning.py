@@ -24,16 +24,16 @@ from cxrcad.cli.progress import Bar
 from cxrcad.config import EvaluateConfig, TrainConfig, build
 from cxrcad.datasets.folds import Split, make_folds, with_part
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt import Dataset, read_jsrt
-from cxrcad.evaluation.evaluate import Detection, evaluate_cases
-from cxrcad.evaluation.intervals import Interval, bootstrap, compare
-from cxrcad.evaluation.markdown import grid
+from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.evaluation.bootstrap import Interval, bootstrap, compare
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms
-from cxrcad.imaging.alterations import Alteration, alterations_named
-from cxrcad.inference.bundle import load_bundle
+from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.inference.detector import Detector
-from cxrcad.training.trainer import train_fold
+from cxrcad.inference.model import load_bundle
+from cxrcad.report.markdown import grid
+from cxrcad.synthesis.perturbations import Alteration, alterations_named
+from cxrcad.training.loop import train_fold
 
 TUNE_STEPS = 500
 SHOWN = ("sensitivity at 1/2", "sensitivity at 1", "sensitivity at 2", "CPM", "image AUC", "F1")

@@ -18,10 +18,10 @@ import torch
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.datasets.folds import make_folds
-from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.networks.registry import build_network
 from cxrcad.training.augment import augment
-from cxrcad.training.loader import Batch, load_samples, make_source
+from cxrcad.training.data import Batch, load_samples, make_source
 from cxrcad.training.losses import weighted_cross_entropy
 
 IMAGES = 12

@@ -23,18 +23,18 @@ from cxrcad.cli.progress import Bar
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case, Finding, ModelIdentity
 from cxrcad.datasets.folds import Split, load_folds
-from cxrcad.datasets.jsrt import Dataset, read_jsrt
-from cxrcad.evaluation.intervals import Comparison, compare
-from cxrcad.evaluation.markdown import grid
+from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.evaluation.bootstrap import Comparison, compare
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import Detail, FoldResult, Terms
 from cxrcad.evaluation.runs import folds_of_run
-from cxrcad.inference.bundle import load_bundle
-from cxrcad.inference.findings import find
-from cxrcad.networks.twolooks import TwoLooks, nodule_logit
-from cxrcad.training.export import load_network
-from cxrcad.training.loader import Sample, load_samples
-from cxrcad.training.secondlook import SHARES
+from cxrcad.inference.candidates import find
+from cxrcad.inference.model import load_bundle
+from cxrcad.networks.ensemble import TwoLooks, nodule_logit
+from cxrcad.packaging.export import load_network
+from cxrcad.report.markdown import grid
+from cxrcad.training.data import Sample, load_samples
+from cxrcad.training.patch_classifier.loop import SHARES
 
 Map = NDArray[np.float32]
 

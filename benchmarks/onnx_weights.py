@@ -28,15 +28,15 @@ from cxrcad.config import DataConfig
 from cxrcad.core import Case
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.froc import froc, score_at_threshold, sensitivity_at
-from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.imaging.preprocess import Geometry, to_grid
-from cxrcad.inference.bundle import Bundle, load_bundle
-from cxrcad.inference.findings import find
-from cxrcad.training.export import load_network, write_onnx
-from cxrcad.training.secondlook import RATES
+from cxrcad.inference.candidates import find
+from cxrcad.inference.model import Bundle, load_bundle
+from cxrcad.packaging.export import load_network, write_onnx
+from cxrcad.report.markdown import grid
+from cxrcad.training.patch_classifier.loop import RATES
 
 CALIBRATED_ON = 16
 

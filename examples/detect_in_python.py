@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cxrcad.core import CxrcadError, Failure, Result
 from cxrcad.inference.batch import detect_paths, expand_paths
-from cxrcad.inference.bundle import resolve_model
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.model import resolve_model
 
 
 def show(outcome: Result | Failure) -> None:

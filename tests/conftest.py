@@ -118,7 +118,7 @@ def _toys() -> ModuleType:
 def make_toy() -> Callable[..., Path]:
     """`make_toy(folder, outputs=..., **card)` -> the folder of a packaged model: nodules are what is bright."""
     from cxrcad.config import FindConfig, GridConfig
-    from cxrcad.inference.bundle import write_card
+    from cxrcad.inference.model import write_card
 
     toys = _toys()
 
@@ -145,7 +145,7 @@ def make_run(disc_data: Path, make_toy: Callable[..., Path]) -> Callable[..., Pa
     """`make_run(folder, folds=(3,), finished=seconds, **make_toy's)` -> a run on `disc_data` with toy models."""
     from cxrcad.config import TrainConfig, build, to_toml
     from cxrcad.datasets.folds import make_folds, save_folds
-    from cxrcad.datasets.jsrt import read_jsrt
+    from cxrcad.datasets.jsrt.reader import read_jsrt
 
     def make(folder: Path, folds: Sequence[int] = (3,), finished: float | None = None, **toy: Any) -> Path:
         dataset = read_jsrt(disc_data)

@@ -19,13 +19,13 @@ import torch
 from cxrcad.config import LossConfig, NetworkConfig, TrainConfig
 from cxrcad.core import Case, ModelIdentity, Nodule
 from cxrcad.datasets.folds import Split
-from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import Terms
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
-from cxrcad.training.loader import Sample
-from cxrcad.training.secondlook import reached
+from cxrcad.training.data import Sample
+from cxrcad.training.patch_classifier.loop import reached
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64

@@ -29,8 +29,8 @@ from cxrcad.config import (
     to_dict,
     to_toml,
 )
+from cxrcad.config.sources import OTHER_VARIABLES, layered
 from cxrcad.core import UsageError
-from cxrcad.layers import OTHER_VARIABLES, layered
 
 # A name that two commands share stands for one thing, but its help speaks of the command: what else may differ is here.
 FIND = {item.name for item in settings_of(FindConfig)}  # in detect, None: as the model's card says

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cxrcad.config import ALL_CONFIGS, settings_of
-from cxrcad.layers import OTHER_VARIABLES
+from cxrcad.config.sources import OTHER_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -13,23 +13,23 @@ from typing import Any
 
 import pytest
 
+from cxrcad.commands.info import _model_lines
 from cxrcad.config import ReproduceConfig, TrainConfig, to_dict
+from cxrcad.config.sources import layered
 from cxrcad.core import Box, Case, CxrcadError, Finding, ModelIdentity, Nodule, Result
 from cxrcad.datasets.content import Content, read_content
-from cxrcad.datasets.effusion import read_effusions
 from cxrcad.datasets.folds import load_folds, make_folds, save_folds
-from cxrcad.datasets.jsrt import Dataset
-from cxrcad.datasets.truth_files import read_truth
-from cxrcad.evaluation.evaluate import Detection, evaluate_cases
+from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.datasets.nih import read_effusions
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.matching import HitRule
 from cxrcad.evaluation.records import Terms, read_matches, rematched, to_document
+from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.segmentation import SegmentedFold, SegmentedImage, measured, read_segmentation
-from cxrcad.experiments.trainings import Job, check_results, read_records
-from cxrcad.inference.bundle import load_bundle
-from cxrcad.layers import layered
-from cxrcad.report import boxes
-from cxrcad.report.about import _model_lines
+from cxrcad.inference.model import load_bundle
+from cxrcad.interchange import boxes
+from cxrcad.interchange.truth import read_truth
+from cxrcad.paper.jobs import Job, check_results, read_records
 
 OTHERS: tuple[Any, ...] = (None, "x", "7", 7, -1, 0.5, True, [], [7], {}, {"x": 7}, ["x"], 10**400, float("nan"))
 
@@ -112,7 +112,7 @@ def read_card(path: Path, model: Path) -> None:
     bundle = load_bundle(folder)
     _ = bundle.network, bundle.training_images, bundle.training_config, _model_lines(bundle)
     try:
-        from cxrcad.training.package import _check_card, card_text
+        from cxrcad.packaging.package import _check_card, card_text
     except ImportError:
         return
     _check_card(bundle)
@@ -120,7 +120,7 @@ def read_card(path: Path, model: Path) -> None:
 
 
 def read_all_matches(path: Path, _: Path) -> None:
-    from cxrcad.training.failures import failures
+    from cxrcad.packaging.failures import failures
 
     result = read_matches(path.rename(path.with_name("matches-x.json")))
     _ = result.operating, froc(result.matches), rematched(result, result.terms)
@@ -128,7 +128,7 @@ def read_all_matches(path: Path, _: Path) -> None:
 
 
 def read_probes(path: Path, model: Path) -> None:
-    from cxrcad.training.probes import negative_figures, probe_figures
+    from cxrcad.packaging.robustness_results import negative_figures, probe_figures
 
     bundle = replace(load_bundle(model), sha256="0" * 64)
     for name in ("robustness", "fingerprint"):
@@ -147,8 +147,8 @@ def read_segmented(path: Path, _: Path) -> None:
 
 
 def read_history(path: Path, _: Path) -> None:
-    from cxrcad.experiments.learning import _scores
-    from cxrcad.training.heldout import _share
+    from cxrcad.paper.learning import _scores
+    from cxrcad.training.out_of_fold import _share
 
     job = Job((), 3, 0, path.parent, TrainConfig())
     job.folder.mkdir(exist_ok=True)

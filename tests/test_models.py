@@ -5,9 +5,9 @@ import json
 import pytest
 
 from cxrcad.core import Radiograph, Source
-from cxrcad.datasets.phantom import phantom_image
-from cxrcad.inference.bundle import DEFAULT_MODEL, packaged_models, resolve_model
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.model import DEFAULT_MODEL, packaged_models, resolve_model
+from cxrcad.synthesis.phantom.dataset import phantom_image
 
 BUNDLES = packaged_models()
 OBVIOUS = 5
@@ -42,7 +42,7 @@ def test_a_card_names_data_use_figures_and_the_images_of_its_training(bundle):
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 def test_weights_give_what_the_onnx_file_gives(bundle):
-    from cxrcad.training.export import compare_runtimes
+    from cxrcad.packaging.export import compare_runtimes
 
     image = phantom_image(4, 512, subtlety=3).pixels
     assert compare_runtimes(bundle.folder, [image]) < LOST[bundle.card["parity"].get("weights", "fp32")]

@@ -34,11 +34,11 @@ from cxrcad.config import (
     build,
     settings_of,
 )
-from cxrcad.datasets.jsrt import read_jsrt
-from cxrcad.datasets.phantom import write_phantoms
-from cxrcad.datasets.simulate import load_projections
-from cxrcad.inference.bundle import write_card
-from cxrcad.report.boxes import json_schema, read_boxes
+from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.inference.model import write_card
+from cxrcad.interchange.boxes import json_schema, read_boxes
+from cxrcad.synthesis.phantom.dataset import write_phantoms
+from cxrcad.synthesis.projections import load_projections
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -24,6 +24,6 @@ __all__ = ["command"]
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the phantoms.")
 def command(out: Path, cases: int, seed: int) -> None:
     """Write phantom scans as DICOM, find their nodules with the packaged model, print boxes beside the truth."""
-    from cxrcad.experiments.demo import run_demo
+    from cxrcad.commands.demo import run_demo
 
     click.echo(run_demo(out, cases, seed, note), nl=False)

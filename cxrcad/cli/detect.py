@@ -44,7 +44,7 @@ def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: P
     A model that is made for another lesion finds that one; --lesion demands such a model.
     Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done).
     """
-    from cxrcad.report.detection import detect_to_file
+    from cxrcad.commands.detect import detect_to_file
 
     document: list[str] = []  # for stdout, which a bar on a terminal holds until it ends
     try:

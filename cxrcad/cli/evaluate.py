@@ -19,6 +19,6 @@ def command(config: EvaluateConfig) -> None:
     Scores the newest run that holds the fold unless --run or --model names another; hit rule and image set are printed.
     With --lesion effusion: Dice, and sensitivity, specificity and ROC area of images.
     """
-    from cxrcad.report.scores import report_evaluation
+    from cxrcad.commands.evaluate import report_evaluation
 
     click.echo(report_evaluation(config, note), nl=False)

@@ -25,7 +25,7 @@ def command(config: ExportConfig, run: Path, out: Path) -> None:
     RUN may also be a packaged model, by its folder or name.
     """
     try:
-        from cxrcad.training.package import export_run
+        from cxrcad.packaging.package import export_run
     except ImportError as error:
         missing = error.name or str(error)
         raise TrainingError(

@@ -19,7 +19,7 @@ def command(config: FingerprintConfig) -> None:
     One place of each background is scored untouched, with two kinds of sham, and with a nodule. Give --fold and --data
     to take only patients that the model was not trained on. Also written to fingerprint.md and fingerprint.json.
     """
-    from cxrcad.evaluation.fingerprint import measure_fingerprint
+    from cxrcad.evaluation.insertion_test import measure_fingerprint
 
     with Bar("radiograph") as bar:
         text = measure_fingerprint(config, bar)

@@ -20,7 +20,7 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
 
     A folder of radiographs is none of these: name its files. Exit code 1 when some failed; the others are told.
     """
-    from cxrcad.report.about import describe_path
+    from cxrcad.commands.info import describe_path
 
     failed = 0
     for place, path in enumerate(paths):

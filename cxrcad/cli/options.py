@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cxrcad.config import Setting, settings_of
-from cxrcad.layers import layered
+from cxrcad.config.sources import layered
 
 __all__ = ["with_settings"]
 

@@ -18,7 +18,7 @@ __all__ = ["command"]
 @with_settings(PhantomConfig)
 def command(config: PhantomConfig, out: Path) -> None:
     """Write synthetic chest radiographs with nodules, lung masks and truth to OUT, in JSRT's and SCR's layout."""
-    from cxrcad.datasets.phantom import write_phantoms
+    from cxrcad.synthesis.phantom.dataset import write_phantoms
 
     before = ", in place of those that were there" if (out / "CLNDAT_EN.txt").is_file() else ""
     written = write_phantoms(out, config)

@@ -7,7 +7,7 @@ import click
 from cxrcad.cli.options import with_settings
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import ReproduceConfig
-from cxrcad.experiments.cells import ITEMS, profile_file
+from cxrcad.paper.cells import ITEMS, profile_file
 
 __all__ = ["command"]
 
@@ -29,7 +29,7 @@ def command(config: ReproduceConfig, item: str, listed: bool) -> None:
     The text also goes to --out as ITEM.md, with ITEM.json. What is finished is not trained again: the same command goes
     on after an interruption. Exit code 1 when a job failed; the others are done.
     """
-    from cxrcad.experiments.reproduce import list_jobs, reproduce
+    from cxrcad.commands.reproduce import list_jobs, reproduce
 
     if listed:
         click.echo(list_jobs(item, config), nl=False)

@@ -22,7 +22,7 @@ def command(config: SimulateConfig, out: Path) -> None:
 
     OUT must be new or empty. It can then be named with --data.
     """
-    from cxrcad.datasets.simulated import write_simulated
+    from cxrcad.synthesis.dataset import write_simulated
 
     with Bar("radiograph") as bar:
         made = write_simulated(out, config, bar)

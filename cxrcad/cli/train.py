@@ -22,7 +22,7 @@ def command(config: TrainConfig) -> None:
     (nearly, with CUDA).
     """
     try:
-        from cxrcad.training.crossval import lesion_of, train
+        from cxrcad.training.plan import lesion_of, train
     except ImportError as error:
         missing = error.name or str(error)
         raise TrainingError(

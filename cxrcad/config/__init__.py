@@ -1,7 +1,7 @@
 """Every setting, once: frozen dataclasses with default, unit and help.
 
 A setting is a leaf field. Its name is the same everywhere: `--min-score`, `CXRCAD_MIN_SCORE`, `min_score = 0.1` in a
-TOML file (at the top or in any section: sections only group). `cxrcad.layers` loads them in their order. `parts` holds
+TOML file (at the top or in any section: sections only group). `cxrcad.config.sources` loads them in their order. `parts` holds
 what several commands share; the commands' own stand here.
 """
 
@@ -25,7 +25,7 @@ from cxrcad.config.parts import (
     ScoringConfig,
     SecondLookConfig,
 )
-from cxrcad.settings import Setting, build, part, setting, settings_of, to_dict, to_toml
+from cxrcad.config.schema import Setting, build, part, setting, settings_of, to_dict, to_toml
 
 __all__ = [
     "ALL_CONFIGS",

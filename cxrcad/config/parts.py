@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrcad.settings import setting
+from cxrcad.config.schema import setting
 
 __all__ = [
     "FOLD_CHOICES",

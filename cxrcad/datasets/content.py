@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.jobs import read_json, sha256_of, write_json
+from cxrcad.files import read_json, sha256_of, write_json
 
 __all__ = [
     "CONTENT_NAME",

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.jsrt import Dataset
+from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.jobs import read_json, write_json
+from cxrcad.files import read_json, write_json
 
 __all__ = ["FOLDS", "WHOLE", "Split", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
 

@@ -14,7 +14,7 @@ from cxrcad.core import Case, CxrcadError, counted
 from cxrcad.datasets.content import Content, content_of, differences, truth_sha256
 from cxrcad.evaluation.matching import HitRule, ImageMatch
 from cxrcad.evaluation.records import Detail, FoldResult, read_matches, rematched
-from cxrcad.inference.bundle import Bundle
+from cxrcad.inference.model import Bundle
 
 __all__ = [
     "NEW",

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from cxrcad.config import MAX_DISTANCE_MM, MIN_IOU
 from cxrcad.core import Case, DataError, EvaluationError, Finding, Nodule, UsageError
-from cxrcad.datasets.truth import nodule_box_px
+from cxrcad.datasets.masks import nodule_box_px
 
 __all__ = [
     "FalsePositive",

@@ -17,7 +17,7 @@ from cxrcad.core import Case, CxrcadError, EvaluationError, Finding, ModelIdenti
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import Operating, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
-from cxrcad.jobs import read_json, write_json
+from cxrcad.files import read_json, write_json
 
 __all__ = [
     "Detail",

@@ -15,17 +15,17 @@ from cxrcad.config import LESIONS, EvaluateConfig, RobustnessConfig
 from cxrcad.core import Case, DataError, EvaluationError
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
-from cxrcad.evaluation.evaluate import Detection, evaluate_cases
-from cxrcad.evaluation.intervals import Comparison, Interval, compare
+from cxrcad.datasets.jsrt.reader import Dataset, how_to_get_data, read_jsrt
+from cxrcad.evaluation.bootstrap import Comparison, Interval, compare
 from cxrcad.evaluation.kept import bound_to
-from cxrcad.evaluation.markdown import grid
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms, scope, terms_lines, write_matches
-from cxrcad.imaging.alterations import UNALTERED, Alteration, alterations_named
-from cxrcad.inference.bundle import DEFAULT_MODEL, resolve_model
+from cxrcad.evaluation.scoring import Detection, evaluate_cases
+from cxrcad.files import Progress, Silent, check_out, write_atomically, write_json
 from cxrcad.inference.detector import Detector
-from cxrcad.jobs import Progress, Silent, check_out, write_atomically, write_json
+from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
+from cxrcad.report.markdown import grid
+from cxrcad.synthesis.perturbations import UNALTERED, Alteration, alterations_named
 
 __all__ = ["Altered", "measure_robustness", "score_altered"]
 

@@ -10,20 +10,20 @@ from cxrcad.config import FOLD_CHOICES, LESIONS, PROTOCOLS, EvaluateConfig
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, counted
 from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt import Dataset, how_to_get_data, read_jsrt
-from cxrcad.datasets.lesions import how_to_get
-from cxrcad.datasets.truth import truth_mask
+from cxrcad.datasets.jsrt.reader import Dataset, how_to_get_data, read_jsrt
+from cxrcad.datasets.masks import truth_mask
+from cxrcad.datasets.read import how_to_get
 from cxrcad.documents import MALFORMED, as_name, toml_value
-from cxrcad.evaluation.evaluate import Detection, evaluate_cases
+from cxrcad.evaluation.external import score_predictions
 from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
-from cxrcad.evaluation.outside import score_predictions
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms, to_document, write_matches
+from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.statistics import dice
-from cxrcad.inference.bundle import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
+from cxrcad.files import check_out, read_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.lungs import lung_fields
-from cxrcad.jobs import check_out, read_json
+from cxrcad.inference.model import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
 
 __all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 

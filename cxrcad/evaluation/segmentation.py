@@ -19,20 +19,20 @@ from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIden
 from cxrcad.datasets.content import Content, content_of, differences, masks_sha256, truth_sha256
 from cxrcad.datasets.folds import Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt import Dataset
-from cxrcad.datasets.lesions import how_to_get, read_data
-from cxrcad.datasets.truth import lung_mask, truth_mask
+from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.datasets.masks import lung_mask, truth_mask
+from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.evaluation.figures import Figures, image_auc
-from cxrcad.evaluation.intervals import Interval, draw_images, with_intervals
+from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
 from cxrcad.evaluation.kept import NEW, because, model_changes
+from cxrcad.evaluation.metrics import Figures, image_auc
 from cxrcad.evaluation.runs import CARD, chosen_run, data_of_run, folds_to_score
 from cxrcad.evaluation.statistics import Spread, dice, spread
+from cxrcad.files import check_out, read_json, write_json
 from cxrcad.imaging.preprocess import Geometry
-from cxrcad.inference.bundle import Bundle, resolve_model
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
-from cxrcad.jobs import check_out, read_json, write_json
+from cxrcad.inference.model import Bundle, resolve_model
 
 __all__ = [
     "BEST_DICE",

@@ -12,8 +12,8 @@ from pathlib import Path
 from cxrcad.core import CxrcadError, Failure, Radiograph, ReadError, Result
 from cxrcad.imaging.faults import FORMATS
 from cxrcad.imaging.read import format_of, read_radiograph
+from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
-from cxrcad.inference.findings import select
 
 __all__ = ["ENDINGS", "Detections", "detect_paths", "expand_paths"]
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from cxrcad.core import ModelError, ModelIdentity, Radiograph, Result
 from cxrcad.imaging.preprocess import Geometry, to_grid
-from cxrcad.inference.bundle import Bundle
-from cxrcad.inference.findings import find
+from cxrcad.inference.candidates import find
+from cxrcad.inference.model import Bundle
 
 __all__ = ["CPU", "CUDA", "Detector", "Examined"]
 

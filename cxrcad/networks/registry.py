@@ -10,9 +10,9 @@ from torch import nn
 from cxrcad.config import NetworkConfig
 from cxrcad.core import NetworkError
 from cxrcad.networks.deeplabv3plus import DeepLabV3Plus
+from cxrcad.networks.ensemble import TwoLooks
 from cxrcad.networks.mosegnet import MOSegNet, mo_segnet_rows
 from cxrcad.networks.pspnet import PSPNet
-from cxrcad.networks.twolooks import TwoLooks
 
 __all__ = ["NETWORKS", "RESIDUAL", "build_network", "tasks_of"]
 

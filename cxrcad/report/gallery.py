@@ -13,7 +13,7 @@ from cxrcad.core import Box, Case, CxrcadError, Finding, Nodule, Radiograph
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
 from cxrcad.evaluation.records import Detail, FoldResult, nodule_words
-from cxrcad.report.crops import crop_px, truth_box_px, write_crop
+from cxrcad.report.drawing.crops import crop_px, truth_box_px, write_crop
 from cxrcad.report.html import Picture
 
 __all__ = ["Crop", "Gallery", "chosen", "gallery", "read_scored"]

@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 
 from cxrcad.core import WriteError
-from cxrcad.jobs import write_atomically
-from cxrcad.report.sheets import GRID, INK, PAPER
+from cxrcad.files import write_atomically
+from cxrcad.report.drawing.style import GRID, INK, PAPER
 
 __all__ = ["Picture", "Section", "Table", "write_page"]
 

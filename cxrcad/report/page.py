@@ -8,20 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrcad.core import counted
-from cxrcad.evaluation.figures import rate_name
+from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.froc import RATES, Curve, froc, sensitivity_at
-from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.literature import comparable_with
+from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, pooled_matches, scope, terms_lines
-from cxrcad.evaluation.strata import STRATUM_RATES, Stratum, strata
-from cxrcad.evaluation.table2 import table2_text
-from cxrcad.report.charts import drawn_bars, plot_bars, plot_folds
-from cxrcad.report.curves import froc_caption
-from cxrcad.report.figures import comparison_text, figure_shown, interval_shown
+from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
+from cxrcad.report.drawing.froc import Band, band_rates, plot_froc
+from cxrcad.report.drawing.roc import (
+    RANKING,
+    area,
+    drawn_afroc,
+    drawn_reliability,
+    drawn_roc,
+    plot_reliability,
+    plot_roc,
+)
+from cxrcad.report.drawing.subgroups import drawn_bars, plot_bars, plot_folds
+from cxrcad.report.froc import froc_caption
 from cxrcad.report.gallery import Gallery, gallery
 from cxrcad.report.html import Picture, Section, Table, write_page
-from cxrcad.report.plots import Band, band_rates, plot_froc
-from cxrcad.report.rankings import RANKING, area, drawn_afroc, drawn_reliability, drawn_roc, plot_reliability, plot_roc
+from cxrcad.report.table2 import table2_text
+from cxrcad.report.tables import comparison_text, figure_shown, interval_shown
 
 __all__ = ["RunShown", "write_evaluation_page", "write_evaluation_report"]
 

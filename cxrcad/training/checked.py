@@ -14,8 +14,8 @@ from cxrcad.core import DataError, EvaluationError, ModelError, counted
 from cxrcad.datasets.content import CONTENT_NAME, Content, differences, read_content, truth_sha256
 from cxrcad.evaluation.records import FoldResult, read_matches, terms_flags
 from cxrcad.evaluation.segmentation import SegmentedFold, outlining, read_segmentation
-from cxrcad.inference.bundle import Bundle
-from cxrcad.jobs import read_json
+from cxrcad.files import read_json
+from cxrcad.inference.model import Bundle
 
 __all__ = ["NOT_CHECKED", "CheckedMatches", "Kept", "checked", "kept_matches", "kept_segmentation"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrcad.core import TrainingError
-from cxrcad.jobs import write_atomically
+from cxrcad.files import write_atomically
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cxrcad.core import UsageError
-from cxrcad.report.boxes import json_schema
+from cxrcad.interchange.boxes import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 128
@@ -306,10 +306,10 @@ def test_a_closed_pipe_and_a_full_disk_end_without_a_traceback(toy, scans):
 
 
 def test_what_is_done_is_written_when_an_overlay_cannot_be(toy, scans, tmp_path, monkeypatch):
+    from cxrcad.commands import detect as detection
     from cxrcad.config import DetectConfig, build
     from cxrcad.core import WriteError
-    from cxrcad.jobs import Silent
-    from cxrcad.report import detection
+    from cxrcad.files import Silent
 
     def full(*arguments, **options):
         raise WriteError("the disk is full")

@@ -19,8 +19,8 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def made(effusion_data, tmp_path_factory):
     """The folder of a reproduction with one training of two steps, and its page."""
+    from cxrcad.commands.reproduce import reproduce
     from cxrcad.config import ReproduceConfig, build
-    from cxrcad.experiments.reproduce import reproduce
 
     out = tmp_path_factory.mktemp("reproduction") / "out"
     values = {name.lstrip("-").replace("-", "_"): value for name, value in zip(FLAGS[::2], FLAGS[1::2], strict=True)}
@@ -63,7 +63,7 @@ def test_the_page_has_dice_beside_what_the_paper_does_not_print(made):
 
 
 def test_nothing_is_trained_twice(made, cxrcad, effusion_data, monkeypatch):
-    monkeypatch.setattr("cxrcad.training.crossval.train", None)
+    monkeypatch.setattr("cxrcad.training.plan.train", None)
     answer = cxrcad("reproduce", "effusion", "--data", effusion_data, *FLAGS, "--out", made[0])
     assert answer.code == 0, answer.err
     assert "trained before" in answer.err

@@ -94,7 +94,7 @@ def test_kept_matches_are_used_again_until_model_rule_or_data_change(cxrcad, run
 
 
 def test_images_that_the_model_was_trained_on_are_no_test(cxrcad, make_run, disc_data, tmp_path, fold_names):
-    from cxrcad.jobs import sha256_of
+    from cxrcad.files import sha256_of
 
     name = fold_names(make_run(tmp_path / "names"), 3, "JPCLN")[0]
     seen = sha256_of(disc_data / "images" / f"{name}.png")

@@ -16,7 +16,7 @@ def trained(tiny_run):
 
 
 def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, tiny_data, tmp_path):
-    from cxrcad.inference.bundle import load_bundle
+    from cxrcad.inference.model import load_bundle
 
     cxrcad("evaluate", "--fold", "3", "--run", trained)
     (tmp_path / "sources.txt").write_text("Drawn discs.\n\nNo terms.\n")

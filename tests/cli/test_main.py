@@ -122,7 +122,7 @@ def side(cxrcad, monkeypatch):
     """`side(*flags)` -> the side that reached the training."""
     pytest.importorskip("torch")
     given = []
-    monkeypatch.setattr("cxrcad.training.crossval.train", lambda config, bar: given.append(config.grid.side) or Path())
+    monkeypatch.setattr("cxrcad.training.plan.train", lambda config, bar: given.append(config.grid.side) or Path())
 
     def ask(*flags):
         assert cxrcad("train", *flags).code == 0
@@ -217,7 +217,7 @@ def test_what_the_system_refuses_is_a_sentence_too(cxrcad, monkeypatch, error, c
     def fail(**arguments):
         raise error
 
-    monkeypatch.setattr("cxrcad.report.about.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
     answer = cxrcad("models")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.splitlines()[-1].startswith(sentence)
@@ -227,7 +227,7 @@ def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
     def fail(**arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cxrcad.report.about.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
     with pytest.raises(ZeroDivisionError):
         main(["models"])
 
@@ -258,7 +258,7 @@ def test_a_time_limit_stops_the_work_as_ctrl_c_does(cxrcad, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
 
-    monkeypatch.setattr("cxrcad.report.scores.report_evaluation", stopped)
+    monkeypatch.setattr("cxrcad.commands.evaluate.report_evaluation", stopped)
     before = signal.getsignal(signal.SIGTERM)
     answer = cxrcad("evaluate")
     assert (answer.code, answer.out, answer.err.strip()) == (143, "", "cxrcad: stopped")

@@ -43,7 +43,7 @@ def trained(monkeypatch):
         asked.append(config)
         raise TrainingError("the loss is nan at step 1; lower --learning-rate")
 
-    monkeypatch.setattr("cxrcad.training.crossval.train", train)
+    monkeypatch.setattr("cxrcad.training.plan.train", train)
     return asked
 
 
@@ -143,8 +143,8 @@ def test_a_fault_of_another_kind_is_a_failed_job_too(cxrcad, monkeypatch, tiny_d
     def train(config, progress):
         raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr("cxrcad.training.crossval.train", train)
-    monkeypatch.setattr("cxrcad.experiments.trainings.log.exception", lambda *arguments: None)
+    monkeypatch.setattr("cxrcad.training.plan.train", train)
+    monkeypatch.setattr("cxrcad.paper.jobs.log.exception", lambda *arguments: None)
     answer = cxrcad("reproduce", "table5", "--data", tiny_data, *FLAGS, "--cells", "pspnet")
     assert answer.code == 1
     assert "failed: RuntimeError: CUDA out of memory" in answer.err
@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(cxrcad, monkeypatch, ti
     def stop(config, progress):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxrcad.training.crossval.train", stop)
+    monkeypatch.setattr("cxrcad.training.plan.train", stop)
     answer = cxrcad("reproduce", "table5", "--data", tiny_data, *FLAGS)
     assert (answer.code, answer.out) == (130, "")
     assert "stopped; the same command goes on from what is kept" in answer.err

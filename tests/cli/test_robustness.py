@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxrcad.config import RobustnessConfig, settings_of
-from cxrcad.imaging.alterations import ALTERATIONS
+from cxrcad.synthesis.perturbations import ALTERATIONS
 
 
 @pytest.fixture

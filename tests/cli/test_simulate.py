@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.datasets.jsrt.reader import read_jsrt
 
 
 def test_a_set_with_ct_nodules(cxrcad, nih_folder, ball_nodules, tmp_path):

@@ -31,7 +31,7 @@ def asked(monkeypatch):
         configs.append(config)
         return Path("runs") / "pretended"
 
-    monkeypatch.setattr("cxrcad.training.crossval.train", train)
+    monkeypatch.setattr("cxrcad.training.plan.train", train)
     return configs
 
 
@@ -131,7 +131,7 @@ def test_all_folds_are_trained_one_after_the_other(cxrcad, tiny_data, tmp_path, 
     def train_fold(config, dataset, split, folder, progress):
         held_out.append((split.fold, len(split.test), folder.name))
 
-    monkeypatch.setattr("cxrcad.training.crossval.train_fold", train_fold)
+    monkeypatch.setattr("cxrcad.training.plan.train_fold", train_fold)
     assert cxrcad("train", "--data", tiny_data, "--fold", "all", "--run", "five").code == 0
     assert held_out == [(fold, 6, f"fold{fold}") for fold in range(1, 6)]
     own = [tomllib.loads((tmp_path / "five" / f"fold{fold}" / "config.toml").read_text())["fold"] for fold in (1, 5)]
@@ -213,7 +213,7 @@ def test_training_without_its_packages_says_what_to_install(cxrcad, monkeypatch)
 
 def test_analytic_nodules_need_no_file(cxrcad, tiny_data, monkeypatch):
     trained = []
-    crossval = importlib.import_module("cxrcad.training.crossval")
+    crossval = importlib.import_module("cxrcad.training.plan")
     monkeypatch.setattr(crossval, "train_fold", lambda config, *_: trained.append(config.augment))
     answer = cxrcad("train", "--data", tiny_data, "--simulate", "analytic", "--side", 64, "--run", "run")
     assert (answer.code, answer.out) == (0, "run\n")

@@ -10,7 +10,7 @@ import pytest
 
 from cxrcad.core import DataError
 from cxrcad.datasets.content import CONTENT_NAME, content_of, differences, read_content, write_content
-from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.datasets.jsrt.reader import read_jsrt
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from cxrcad.core import Case, DataError, Nodule
 from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
-from cxrcad.datasets.jsrt import Dataset, read_jsrt
+from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
 
 JSRT = {1: 25, 2: 29, 3: 50, 4: 38, 5: 12}  # its 154 nodules by subtlety
 

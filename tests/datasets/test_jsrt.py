@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cxrcad.core import Box, DataError, UsageError
-from cxrcad.datasets.jsrt import how_to_get_data, read_jsrt
+from cxrcad.datasets.jsrt.reader import how_to_get_data, read_jsrt
 from cxrcad.imaging.read import read_mask, read_radiograph
 
 from .conftest import NODULES, NORMALS, Write, write_dicom, write_mask, write_png

@@ -10,11 +10,11 @@ import pytest
 
 from cxrcad.config import EvaluateConfig, RobustnessConfig, build
 from cxrcad.core import DataError, EvaluationError, ModelError, UsageError
-from cxrcad.evaluation.intervals import compare
+from cxrcad.evaluation.bootstrap import compare
 from cxrcad.evaluation.records import read_matches
 from cxrcad.evaluation.robustness import measure_robustness
 from cxrcad.evaluation.runs import score
-from cxrcad.jobs import sha256_of
+from cxrcad.files import sha256_of
 
 MOVING = "side-512,border-black,rotated-clockwise,rotated-anticlockwise"
 

@@ -16,8 +16,8 @@ from cxrcad.config import EvaluateConfig, build
 from cxrcad.core import DataError, EvaluationError, ModelError
 from cxrcad.evaluation.records import read_matches, to_document
 from cxrcad.evaluation.runs import find_run, folds_of_run, score
-from cxrcad.inference.bundle import load_bundle
-from cxrcad.jobs import sha256_of
+from cxrcad.files import sha256_of
+from cxrcad.inference.model import load_bundle
 from tests.inference.conftest import write_onnx
 
 

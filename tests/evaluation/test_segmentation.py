@@ -13,8 +13,8 @@ from PIL import Image
 
 from cxrcad.config import EvaluateConfig, TrainConfig, build, to_toml
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
-from cxrcad.datasets.effusion import read_effusions
 from cxrcad.datasets.folds import make_folds, save_folds
+from cxrcad.datasets.nih import read_effusions
 from cxrcad.evaluation.runs import find_run
 from cxrcad.evaluation.segmentation import (
     SegmentedFold,
@@ -27,8 +27,8 @@ from cxrcad.evaluation.segmentation import (
     spreads,
 )
 from cxrcad.evaluation.statistics import dice
+from cxrcad.files import sha256_of
 from cxrcad.imaging.preprocess import Geometry
-from cxrcad.jobs import sha256_of
 from tests.inference.conftest import write_onnx
 
 GRID = Geometry.fit(30, 20, 20, 16)  # 30 x 20 of content in 32 x 32

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cxrcad.config import FindConfig, GridConfig
-from cxrcad.inference.bundle import Bundle, load_bundle, write_card
+from cxrcad.inference.model import Bundle, load_bundle, write_card
 
 MakeModel = Callable[..., Bundle]
 

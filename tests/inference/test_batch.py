@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from cxrcad.core import Failure, Radiograph, Result
+from cxrcad.files import sha256_of
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference import batch as module
 from cxrcad.inference.batch import detect_paths, expand_paths
-from cxrcad.inference.bundle import Bundle
 from cxrcad.inference.detector import Detector
-from cxrcad.jobs import sha256_of
+from cxrcad.inference.model import Bundle
 
 
 def write_png(path: Path, *blocks: tuple[int, int, int]) -> Path:

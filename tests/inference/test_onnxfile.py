@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cxrcad.core import ModelError
-from cxrcad.inference.bundle import Bundle, load_bundle, write_card
+from cxrcad.inference.model import Bundle, load_bundle, write_card
 from cxrcad.inference.onnxfile import has_external_data
 
 onnx = pytest.importorskip("onnx")

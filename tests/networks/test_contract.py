@@ -7,7 +7,7 @@ import torch
 from cxrcad.config import NetworkConfig, build
 from cxrcad.core import NetworkError
 from cxrcad.networks.registry import NETWORKS, build_network, tasks_of
-from cxrcad.training.export import write_onnx
+from cxrcad.packaging.export import write_onnx
 
 VARIANTS = [
     {"network": "mo-segnet"},

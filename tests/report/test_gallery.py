@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from cxrcad.core import Box, Case, Nodule
-from cxrcad.report.crops import crop_px, truth_box_px, write_crop
+from cxrcad.report.drawing.crops import crop_px, truth_box_px, write_crop
+from cxrcad.report.drawing.overlay import BELOW, REPORTED, TRUTH
 from cxrcad.report.gallery import chosen, gallery
-from cxrcad.report.overlay import BELOW, REPORTED, TRUTH
 
 
 def shown(crops):

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from cxrcad.core import EvaluationError
-from cxrcad.evaluation.intervals import bootstrap
-from cxrcad.report.figures import figure_shown, interval_shown
+from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.report.page import write_evaluation_report
+from cxrcad.report.tables import figure_shown, interval_shown
 
 
 class Reader(HTMLParser):

@@ -14,17 +14,17 @@ pytest.importorskip("torch")
 from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build, to_toml
 from cxrcad.core import EvaluationError, ModelError
 from cxrcad.datasets.content import CONTENT_NAME, write_content
-from cxrcad.datasets.effusion import read_effusions
 from cxrcad.datasets.folds import make_folds, save_folds
-from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.nih import read_effusions
 from cxrcad.evaluation.robustness import measure_robustness
 from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import score_segmentation
-from cxrcad.inference.bundle import load_bundle
-from cxrcad.jobs import sha256_of
+from cxrcad.files import sha256_of
+from cxrcad.inference.model import load_bundle
+from cxrcad.packaging.out_of_fold import out_of_fold
+from cxrcad.packaging.robustness_results import probe_figures
 from cxrcad.training.checked import kept_matches, kept_segmentation
-from cxrcad.training.outoffold import out_of_fold
-from cxrcad.training.probes import probe_figures
 from tests.evaluation.test_runs import another_network, remask, repaint, rewrite, settings
 
 KEPT = "matches-jsrt-247-center.json"

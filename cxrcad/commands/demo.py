@@ -1,0 +1,99 @@
+"""`cxrcad demo`: phantom scans as DICOM -> the packaged model -> boxes beside the truth, overlays, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cxrcad.commands.detect import open_detector
+from cxrcad.config import DetectConfig, PhantomConfig
+from cxrcad.core import Case, Result, UsageError, counted
+from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.imaging.read import read_radiograph
+from cxrcad.inference.batch import detect_paths
+from cxrcad.interchange.boxes import to_document, write_boxes
+from cxrcad.report.drawing.overlay import write_overlay
+from cxrcad.report.html import Picture, write_page
+from cxrcad.synthesis.phantom.dataset import write_phantoms
+
+__all__ = ["run_demo"]
+
+LEGEND = "Orange, solid: a finding with its score. Green, dashed: the true nodule."
+OBVIOUS = 5  # the subtlety of the demo's nodules: the packaged model is no better than its card says
+
+PARTS = {"scans", "boxes.json", "overlays", "report.html"}
+
+
+def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> str:
+    """The demo's text: each scan's findings beside its true nodules, and where boxes, overlays and report lie.
+
+    `out` gets scans/ (JSRT's layout, DICOM), boxes.json, overlays/*.png and report.html. Raises ModelError, WriteError.
+    """
+    _check_out(out)
+    detector = open_detector(DetectConfig())
+    note(f"writing {counted(cases, 'phantom scan')} as DICOM")
+    write_phantoms(out / "scans", PhantomConfig(cases=cases, seed=seed, subtlety=OBVIOUS, format="dcm"))
+    scans = read_jsrt(out / "scans").cases
+    note(f"detecting with {detector.bundle.name} on {detector.provider}")
+    found = detect_paths([case.image for case in scans], detector)
+    write_boxes(to_document(detector.identity, found.results, found.failures), out / "boxes.json")
+    results = {result.path: result for result in found.results}
+    lines: list[str] = []
+    pictures: list[Picture] = []
+    hits = 0
+    for case in scans:
+        result = results[str(case.image)]
+        matched = match_image(case, result.findings, HitRule())
+        hits += len(matched.hits)
+        text = _case_lines(case, result)
+        lines += [
+            *text,
+            f"    hits {len(matched.hits)}, missed {matched.misses}, false positives {len(matched.false_positives)}",
+        ]
+        overlay = out / "overlays" / f"{case.name}.png"
+        write_overlay(
+            read_radiograph(case.image),
+            result.findings,
+            overlay,
+            truth=case.nodules,
+            threshold=detector.bundle.threshold,
+        )
+        pictures.append(Picture(case.name, overlay, "; ".join(line.strip() for line in text[1:])))
+    total = sum(len(case.nodules) for case in scans)
+    phantoms = counted(len(scans), "phantom")
+    summary = f"{hits} of {counted(total, 'nodule')} found in {phantoms} with {detector.bundle.name}"
+    drawn = "Phantoms are drawn, not real patients. Their nodules are of the obvious kind (subtlety 5)."
+    write_page(out / "report.html", "cxrcad demo", [f"{summary}.", drawn, LEGEND], pictures)
+    places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"
+    return "\n".join([*lines, "", summary, places])
+
+
+def _check_out(out: Path) -> None:
+    """Raise UsageError unless `out` is new or holds a demo, finished or not."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if held - PARTS:
+        raise UsageError(f"--out {out}: holds other files; name a new folder")
+
+
+def _case_lines(case: Case, result: Result) -> list[str]:
+    lines = [case.name]
+    for nodule in case.nodules:
+        size = f"{nodule.diameter_mm:.0f} mm" if nodule.diameter_mm else "size unknown"
+        lines.append(
+            f"    truth    center ({nodule.x_px:.0f}, {nodule.y_px:.0f}) px, {size}, subtlety {nodule.subtlety}"
+        )
+    if not case.nodules:
+        lines.append("    truth    no nodule")
+    for finding in result.findings:
+        box = finding.box_px
+        lines.append(
+            f"    finding  center ({finding.center_px[0]:.0f}, {finding.center_px[1]:.0f}) px, "
+            f"score {finding.score:.2f}, "
+            f"box {box.x0:.0f} {box.y0:.0f} {box.x1:.0f} {box.y1:.0f}"
+        )
+    if not result.findings:
+        lines.append("    finding  none at the model's threshold")
+    return lines

@@ -1,0 +1,155 @@
+"""`cxrcad detect` as a library call: paths -> boxes.json, overlays, and one sentence of summary."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cxrcad.config import DetectConfig, to_dict
+from cxrcad.core import CxrcadError, Failure, Result, UsageError, WriteError, counted
+from cxrcad.files import Progress, check_folder
+from cxrcad.imaging.read import read_radiograph
+from cxrcad.inference.batch import Detections, detect_paths, expand_paths
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.model import resolve_model
+from cxrcad.interchange.boxes import SCORE_DECIMALS, to_document, to_text, write_boxes
+from cxrcad.report.drawing.overlay import write_overlay
+
+__all__ = ["Summary", "detect_to_file", "open_detector"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a detection came to, and how many inputs failed."""
+
+    sentence: str
+    failed: int
+
+
+@dataclass
+class _Done:
+    """What was done so far, in order."""
+
+    results: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.results) + len(self.failures)
+
+    def add(self, outcome: Result | Failure) -> None:
+        if isinstance(outcome, Result):
+            self.results.append(outcome)
+        else:
+            self.failures.append(outcome)
+
+
+def open_detector(config: DetectConfig) -> Detector:
+    """The detector that `config` asks for: its model, with the settings of `config.find` that were changed.
+
+    Raises ModelError, also for a model that is made for another lesion than `config.lesion`.
+    """
+    bundle = resolve_model(config.model, config.lesion)
+    bundle = replace(bundle, find=config.find.applied_to(bundle.find))
+    return Detector.open(bundle, config.device, config.threads)
+
+
+def detect_to_file(
+    config: DetectConfig,
+    paths: Sequence[Path],
+    out: Path | Callable[[str], object],
+    overlay: Path | None,
+    progress: Progress,
+) -> Summary:
+    """Find nodules in the files and folders of `paths`; boxes.json goes to `out`: a file, or what takes its text.
+
+    A file that fails is in the document's failures and in `Summary.failed`. Where the work is stopped, `out` gets the
+    files that were done. Raises ModelError, WriteError, UsageError.
+    """
+    files = expand_paths(paths)
+    if isinstance(out, Path):
+        _check_out(out, files)
+    overlays = _overlay_names(files, overlay) if overlay else {}
+    detector = open_detector(config)
+    least = config.min_score if config.min_score is not None else detector.bundle.threshold
+    progress.start(f"{detector.bundle.name} on {detector.provider}", len(files), 0)
+    started, done = time.monotonic(), _Done()
+    find = {**to_dict(detector.bundle.find), "min_score": round(least, SCORE_DECIMALS)}
+    del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
+    find["settings_sha256"] = detector.bundle.settings_sha256
+
+    def on_done(outcome: Result | Failure) -> None:
+        done.add(outcome)
+        if isinstance(outcome, Failure):
+            progress.note(f"failed: {outcome.error}")
+        elif outcome.path in overlays:
+            _draw(outcome, overlays[outcome.path], detector.bundle.threshold)
+        progress.step(done.count)
+
+    try:
+        found = detect_paths(files, detector, min_score=least, on_done=on_done)
+    except (KeyboardInterrupt, WriteError):
+        if done.count:
+            _write(to_document(detector.identity, done.results, done.failures, find), out)
+            place = out if isinstance(out, Path) else "the document"
+            progress.note(f"stopped: {place} holds the {done.count} of {counted(len(files), 'file')} that were done")
+        raise
+    _write(to_document(detector.identity, found.results, found.failures, find), out)
+    return Summary(_sentence(found, time.monotonic() - started, out), len(found.failures))
+
+
+def _write(document: Mapping[str, Any], out: Path | Callable[[str], object]) -> None:
+    if isinstance(out, Path):
+        write_boxes(document, out)
+    else:
+        out(to_text(document))
+
+
+def _check_out(out: Path, files: Sequence[Path]) -> None:
+    """Raise before any work where boxes.json cannot be written to `out` or would overwrite a radiograph."""
+    if out.is_dir():
+        raise UsageError(f"--out {out}: is a folder; name the file, for example {out / 'boxes.json'}")
+    if _real(out) in {_real(file) for file in files}:
+        raise UsageError(f"--out {out}: is one of the radiographs and would be overwritten; name another file")
+    check_folder(out.parent, f"--out {out}")
+
+
+def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """A PNG in `folder` for each file; files of one name get a number. Raises UsageError, WriteError."""
+    check_folder(folder, f"--overlay {folder}")
+    names: dict[str, Path] = {}
+    taken: set[Path] = set()
+    inputs = {_real(file) for file in files}
+    for file in files:
+        path, number = folder / f"{file.stem}.png", 2
+        while path in taken:
+            path, number = folder / f"{file.stem}-{number}.png", number + 1
+        if _real(path) in inputs:
+            raise UsageError(f"--overlay {folder}: {path} is a radiograph and would be overwritten; name a new folder")
+        names[str(file)] = path
+        taken.add(path)
+    return names
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
+
+
+def _draw(result: Result, path: Path, threshold: float) -> None:
+    try:
+        write_overlay(read_radiograph(Path(result.path)), result.findings, path, threshold=threshold)
+    except WriteError:
+        raise
+    except CxrcadError as error:
+        raise WriteError(f"{path}: no overlay, because the file changed while it was read ({error})") from None
+
+
+def _sentence(found: Detections, seconds: float, out: Path | Callable[[str], object]) -> str:
+    count = sum(len(result.findings) for result in found.results)
+    text = f"{counted(len(found.results), 'image')} done, {counted(count, 'finding')}"
+    text += f", {len(found.failures)} failed" if found.failures else ""
+    return f"{text}, {seconds:.1f} s" + (f"; {out}" if isinstance(out, Path) else "")

@@ -1,0 +1,248 @@
+"""`cxrcad reproduce` as library calls: an item's jobs listed; or done, scored, and put beside the paper's figures."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cxrcad
+from cxrcad.config import (
+    LESIONS,
+    EvaluateConfig,
+    ReproduceConfig,
+    ScoringConfig,
+    TrainConfig,
+    build,
+    settings_of,
+    to_dict,
+)
+from cxrcad.core import DataError, TrainingError, UsageError, counted
+from cxrcad.datasets.read import how_to_get, read_data
+from cxrcad.evaluation.protocols import protocol_of
+from cxrcad.evaluation.records import IMAGE_WORDS
+from cxrcad.files import Progress, Silent, write_atomically, write_json
+from cxrcad.paper.cells import ITEMS, Item, chosen_cells, fitted, profile_file, resolved
+from cxrcad.paper.effusion import AREA_RULE, write_effusions
+from cxrcad.paper.figures import draw_item
+from cxrcad.paper.jobs import (
+    DONE,
+    FAILED,
+    NOT_RUN,
+    Job,
+    Record,
+    check_results,
+    do,
+    folder_of,
+    matched_fold,
+    plan,
+    read_records,
+    rounds,
+    segmented_fold,
+    write_records,
+)
+from cxrcad.paper.layout import Setup, document, text
+from cxrcad.paper.learning import learning_curves, learning_text, plot_learning
+from cxrcad.paper.rows import Scored, pairs_of, rows_of
+from cxrcad.synthesis.nodules import ANALYTIC
+
+__all__ = ["Reproduction", "list_jobs", "reproduce"]
+
+TOLD = ("side", "epochs", "max_steps", "batch", "learning_rate", "schedule", "precision", "normals", "channels")
+"""Settings that the page names; all of them stand in each fold's config.toml."""
+
+PER_JOB = ("fold", "run", "runs", "resume")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What was made: the item's page, the number of its jobs, and of those that failed."""
+
+    text: str
+    jobs: int
+    failed: int
+
+
+def list_jobs(item: str, config: ReproduceConfig) -> str:
+    """A line a job with its state, in the order in which they run. Raises UsageError."""
+    config = _absolute(config)
+    chosen = _checked(item, config)
+    check_results(config)
+    jobs = plan(chosen, config)
+    records = read_records(folder_of(config), jobs)
+    lines = []
+    for job in jobs:
+        record = records[job.key]
+        note = f"  {record.error}" if record.state == FAILED else ""
+        lines.append(f"{record.state:<8} {job.key:<24} seed {job.seed}  {', '.join(job.cells)}{note}")
+    counts = {state: sum(one.state == state for one in records.values()) for state in (DONE, FAILED, NOT_RUN)}
+    total = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return "\n".join([*lines, f"{counted(len(jobs), 'job')}: {total}"]) + "\n"
+
+
+def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = None) -> Reproduction:
+    """The item's page when all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
+
+    Finished folds are left alone, begun ones go on; finished ones of cells that were not asked for are in the page too.
+    The files are written after every round of a fold, so that they hold what is there when the work is stopped.
+    Raises DataError, UsageError, TrainingError, WriteError; a fault of one job is in its record and in the page.
+    """
+    progress = progress or Silent()
+    if config.train.data.data is None:
+        raise DataError(how_to_get(ITEMS[item].lesion))
+    config = _absolute(config)
+    chosen = _checked(item, config)
+    check_results(config)
+    jobs = _wanted(chosen, config)
+    read_data(resolved(chosen.cells[0], config.train).data)
+    if not all(job.finished for job in jobs):
+        _check_torch()
+    for sentence in _not_used(chosen, config):
+        progress.note(sentence)
+    out = folder_of(config)
+    records = read_records(out, jobs)
+    write_records(out, jobs, records)
+    scored = {job.key: Scored(job, records[job.key]) for job in jobs}
+    page = ""
+    parts = rounds(jobs)
+    for part in parts:
+        news = not all(job.finished for job in part)
+        for job in part:
+            scored[job.key] = _done(job, list(scored), scored[job.key].record, progress)
+            write_records(out, [job], {job.key: scored[job.key].record})
+        if news or part is parts[-1]:
+            page = _write(chosen, config, scored)
+    failed = sum(one.record.state == FAILED for one in scored.values())
+    return Reproduction(page, len(jobs), failed)
+
+
+def _wanted(item: Item, config: ReproduceConfig) -> tuple[Job, ...]:
+    """The jobs that are asked for, and those of the item's other cells that are finished."""
+    names = {cell.name for cell in chosen_cells(item, config.cells)}
+    every = plan(item, replace(config, cells=None))
+    return tuple(job for job in every if names & set(job.cells) or job.finished)
+
+
+def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> Scored:
+    trained = "; trained before" if job.finished else ""
+    place = f"job {keys.index(job.key) + 1} of {len(keys)}"
+    progress.note(f"{place}: {', '.join(job.cells)}, fold {job.fold}, seed {job.seed}{trained}")
+    if job.config.data.lesion == LESIONS[0]:
+        record, result = do(job, before, progress, matched_fold)
+        done = Scored(job, record, result)
+    else:
+        record, segmented = do(job, before, progress, segmented_fold)
+        done = Scored(job, record, segmented=segmented)
+    if record.error is not None:
+        progress.note(f"failed: {record.error}")
+    return done
+
+
+def _absolute(config: ReproduceConfig) -> ReproduceConfig:
+    """The config with absolute paths: a training is the same one whatever the working folder."""
+    data, augment = config.train.data, config.train.augment
+    data = replace(data, data=None if data.data is None else data.data.resolve())
+    if augment.simulate not in (None, ANALYTIC):
+        augment = replace(augment, simulate=augment.simulate.resolve())
+    return replace(config, train=replace(config.train, data=data, augment=augment))
+
+
+def _checked(name: str, config: ReproduceConfig) -> Item:
+    """The item, fit for these settings. Raises UsageError where they are none for it."""
+    item, lesion = ITEMS[name], config.train.data.lesion
+    if lesion not in (LESIONS[0], item.lesion):
+        fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
+        raise UsageError(f"--lesion {lesion}: {item.name} is of another lesion; leave it out, or reproduce {fitting}")
+    return fitted(item, config.train)
+
+
+def _check_torch() -> None:
+    for name in ("torch", "kornia", "lightning_fabric", "safetensors", "onnx"):
+        if importlib.util.find_spec(name) is None:
+            raise TrainingError(f"training needs {name}, which is not installed; run pip install 'cxrcad[train]'")
+
+
+def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
+    """A sentence for each setting that was given and that every cell sets itself."""
+    shared, default = to_dict(config.train), to_dict(TrainConfig())
+    names = set.intersection(*(set(cell.overrides) for cell in item.cells)) - {"lesion"}
+    given = sorted(name for name in names if shared[name] != default[name])
+    sentences = [f"{name} {shared[name]} is not used: the cells of {item.name} set it themselves" for name in given]
+    left = [cell.name for cell in ITEMS[item.name].cells if cell not in item.cells]
+    if left:
+        sentences.append(f"left out: {', '.join(left)} change nothing of these settings")
+    return sentences
+
+
+def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) -> str:
+    """Write the item's files of what is there; the page."""
+    out = folder_of(config)
+    scoring = ScoringConfig()
+    if item.lesion != LESIONS[0]:
+        setup = _setup(item, config, scoring.resamples)
+        return write_effusions(item, tuple(scored.values()), setup, out, scoring.bootstrap_seed)
+    rows = rows_of(item, tuple(scored.values()), scoring.resamples, scoring.bootstrap_seed)
+    pairs = pairs_of(item, rows, scoring.resamples, scoring.bootstrap_seed)
+    names = [row.cell.name for row in rows if row.scored]
+    cells = None if len(names) == len(rows) else ",".join(names)
+    setup = _setup(item, replace(config, cells=cells), scoring.resamples)
+    more: list[str] = []
+    extra: dict[str, Any] = {}
+    if item.curves:
+        curves = learning_curves(rows)
+        pictures = [out / f"{item.name}.png", out / f"{item.name}.svg"]
+        if curves:
+            caption = f"Lines: mean over the trainings; shaded: their range. {setup.protocol[0]}"
+            plot_learning(curves, item.columns[0].lower(), pictures, f"{caption} Profile {setup.profile}.")
+            more = [*learning_text(curves, item.columns[0]), "", f"Plot: {', '.join(str(path) for path in pictures)}"]
+        extra = {"curves": [vars(curve) for curve in curves]}
+    if item.pictures:
+        drawn = draw_item(item, rows, pairs, out / f"{item.name}.png")
+        more, extra = [*drawn.lines], {**drawn.document}
+    page = text(item, rows, pairs, setup, more)
+    write_atomically(out / f"{item.name}.md", page)
+    write_json(out / f"{item.name}.json", {**document(item, rows, pairs, setup), **extra})
+    return page
+
+
+def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
+    train = config.train
+    protocol, _ = protocol_of(EvaluateConfig(data=train.data))
+    shared = to_dict(train)
+    first, repeats = train.seed, config.repeats or item.times
+    folds = config.folds or item.folds
+    held = f"fold{'' if folds in '12345' else 's'} {folds}"
+    seeds = f"seed {first}" if repeats == 1 else f"seeds {first}-{first + repeats - 1}"
+    counted_so = f"protocol {protocol.name} ({IMAGE_WORDS[protocol.images]})"
+    how, rule, best = (counted_so, protocol.rule.describe(), "F1")
+    if item.lesion != LESIONS[0]:
+        how, rule, best = (f"lesion {item.lesion}", AREA_RULE, "mean Dice")
+    return Setup(
+        protocol=(
+            f"Data {train.data.data}, {how}; {held} of five (fold seed {train.data.fold_seed}), {seeds}.",
+            rule,
+            f"Each fold's test cases are scored once, at the threshold with the best {best} on its validation cases.",
+        ),
+        profile=config.profile,
+        settings={name: shared[name] for name in TOLD if shared[name] is not None},
+        command=command_line(item.name, config),
+        resamples=resamples,
+        version=cxrcad.__version__,
+    )
+
+
+def command_line(item: str, config: ReproduceConfig) -> str:
+    """The command that gives the same jobs wherever no settings file and no variable is set."""
+    recipe = tomllib.loads(profile_file(config.profile).read_text(encoding="utf-8"))
+    base = to_dict(build(ReproduceConfig, {**recipe, "profile": config.profile}))
+    given = to_dict(config)
+    words = ["cxrcad", "reproduce", item]
+    for one in settings_of(ReproduceConfig):
+        value = given[one.name]
+        if one.name in PER_JOB or value is None or (value == base[one.name] and one.name != "profile"):
+            continue
+        words += [one.flag if value else f"--no-{one.flag[2:]}"] if one.type is bool else [one.flag, str(value)]
+    return shlex.join(words)

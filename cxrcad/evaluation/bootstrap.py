@@ -1,0 +1,240 @@
+"""How sure a figure is: bootstrap over images, and the paired comparison of two runs on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import EvaluationError
+from cxrcad.evaluation.metrics import Figures, Tally, curve_of, figures, reached, tally
+from cxrcad.evaluation.records import FoldResult, check_alike
+
+__all__ = [
+    "Comparison",
+    "Interval",
+    "bootstrap",
+    "compare",
+    "compare_seeds",
+    "draw",
+    "draw_images",
+    "froc_band",
+    "with_intervals",
+]
+
+CONFIDENCE = (2.5, 97.5)
+"""Percentiles of the resamples: a 95 % interval."""
+
+MOST_UNDEFINED = 0.025
+"""Share of resamples in which a figure may be undefined (a rate not reached) and still have an interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % bootstrap interval; each None where it is undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        """A defined figure of 0-1, as "0.443 [0.370, 0.516]"."""
+        bracket = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f}{bracket}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of two runs on the same images: first less second, its interval, and the permutation test's p."""
+
+    first: float | None
+    second: float | None
+    difference: Interval
+    p: float | None
+
+
+def draw(results: Sequence[FoldResult], resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each image counts in each of `resamples` draws with replacement, (resamples, images).
+
+    Images with and without nodules are drawn apart, so that every resample has as many of both. Images of one patient
+    (`Case.groups`) are drawn together.
+    """
+    nodules = [match.n_nodules for result in results for match in result.matches]
+    return draw_images(_patients(results), np.array(nodules) > 0, resamples, seed)
+
+
+def draw_images(
+    cluster: NDArray[np.intp], has_lesion: NDArray[np.bool_], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """`draw` for images of which only this is known: `cluster` numbers each image's patient, from 0."""
+    positive = np.zeros(cluster.max() + 1, bool)
+    np.logical_or.at(positive, cluster, has_lesion)
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((resamples, len(positive)))
+    for stratum in (positive, ~positive):
+        size = int(stratum.sum())
+        if size:
+            counts[:, stratum] = rng.multinomial(size, np.full(size, 1 / size), resamples)
+    return counts[:, cluster]
+
+
+def _patients(results: Sequence[FoldResult]) -> NDArray[np.intp]:
+    """The number of each image's patient, from 0."""
+    groups = [_patient(result, index) for result in results for index in range(len(result.matches))]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return np.array([numbers[group] for group in groups], np.intp)
+
+
+def _patient(result: FoldResult, index: int) -> str:
+    """What an image is drawn with: its patient, else itself."""
+    groups = result.details[index].case.groups if result.details else ()
+    patients = [group for group in groups if group.startswith("patient:")]
+    return patients[0] if patients else result.matches[index].case
+
+
+def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[str, Interval]:
+    """Every figure of these folds (`evaluation.figures`) with its percentile interval; `resamples` 0 gives none.
+
+    Thresholds stay those of the folds: the interval is that of scoring other images with the same models. One image
+    with a nodule tells nothing of others: then there is none either.
+    Raises EvaluationError as `tally`.
+    """
+    images = tally(results)
+    several = np.count_nonzero(images.nodules) > 1
+    weights = draw(results, resamples, seed) if resamples and several else None
+    return with_intervals(lambda counts: figures(images, counts), len(images.names), weights)
+
+
+def with_intervals(
+    measure: Callable[[NDArray[np.float64]], Figures], count: int, weights: NDArray[np.float64] | None
+) -> dict[str, Interval]:
+    """The figures that `measure` takes of `count` images, each with the interval of `weights` (resamples, images)."""
+    values = measure(np.ones((1, count)))
+    drawn = measure(weights) if weights is not None else {}
+    return {name: _interval(float(value[0]), drawn.get(name)) for name, value in values.items()}
+
+
+def froc_band(
+    results: Sequence[FoldResult], rates: Sequence[float], resamples: int, seed: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Pointwise 95 % band (low, high) of the sensitivity at each rate; beyond a curve's end its last one counts.
+
+    Raises EvaluationError as `tally`.
+    """
+    images = tally(results)
+    weights = draw(results, resamples, seed)
+    curve, n_images = curve_of(images, weights), weights @ images.on_axis
+    found = [reached(curve.hits, curve.on_axis, rate * n_images)[0] / curve.nodules for rate in rates]
+    bounds = [np.percentile(values, CONFIDENCE) for values in found]
+    lows, highs = np.array(bounds).T
+    return tuple(lows.tolist()), tuple(highs.tolist())
+
+
+def _interval(value: float, drawn: NDArray[np.float64] | None) -> Interval:
+    if np.isnan(value):
+        return Interval(None)
+    if drawn is None or np.isnan(drawn).mean() > MOST_UNDEFINED:
+        return Interval(value)
+    low, high = np.nanpercentile(drawn, CONFIDENCE)
+    return Interval(value, float(low), float(high))
+
+
+def compare(
+    first: Sequence[FoldResult], second: Sequence[FoldResult], resamples: int, seed: int
+) -> dict[str, Comparison]:
+    """Every figure of two runs on the same images, with the paired difference.
+
+    The interval is a paired bootstrap's: both runs are scored on the same resampled images. p is two-sided, from a
+    permutation test: under the null hypothesis a patient's two results may change places, which is drawn `resamples`
+    times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. `resamples` 0 gives neither,
+    nor does one image with a nodule.
+
+    Raises:
+        EvaluationError: The runs are scored on different images or under different terms.
+    """
+    return compare_seeds([(first, second)], resamples, seed)
+
+
+def compare_seeds(
+    pairs: Sequence[tuple[Sequence[FoldResult], Sequence[FoldResult]]], resamples: int, seed: int
+) -> dict[str, Comparison]:
+    """`compare` of two recipes that were each trained with several seeds: every figure is its mean over the `pairs`.
+
+    All pairs are scored on the same images, a resample draws the same images for each, and a patient's results change
+    places in all of them. So the interval is that of other images with these trainings. Raises as `compare`.
+    """
+    sides = [side for pair in pairs for side in pair]
+    first = sides[0]
+    check_alike([result for side in sides for result in side])
+    for side in sides[1:]:
+        _check_same_images(first, side)
+    tallies = [_side_by_side(mine, theirs) for mine, theirs in pairs]
+    count = len(tallies[0].names) // 2
+    ones, zeros = np.ones((1, count)), np.zeros((1, count))
+    mine, theirs = _means(tallies, np.hstack([ones, zeros])), _means(tallies, np.hstack([zeros, ones]))
+    several = bool(resamples) and np.count_nonzero(tallies[0].nodules[:count]) > 1
+    drawn, swapped = _drawn(tallies, first, resamples, seed) if several else ({}, {})
+    found = {}
+    for name in mine:
+        a, b = float(mine[name][0]), float(theirs[name][0])
+        p = None if np.isnan(a - b) or not several else _p(a - b, swapped[name])
+        found[name] = Comparison(_or_none(a), _or_none(b), _interval(a - b, drawn.get(name)), p)
+    return found
+
+
+def _drawn(tallies: Sequence[Tally], first: Sequence[FoldResult], resamples: int, seed: int) -> tuple[Figures, Figures]:
+    """The differences of the resamples, and those of the permutations."""
+    weights = draw(first, resamples, seed)
+    empty = np.zeros_like(weights)
+    drawn = _differences(tallies, np.hstack([weights, empty]), np.hstack([empty, weights]))
+    stay = _swaps(first, resamples, seed)
+    return drawn, _differences(tallies, np.hstack([stay, 1 - stay]), np.hstack([1 - stay, stay]))
+
+
+def _means(tallies: Sequence[Tally], weights: NDArray[np.float64]) -> Figures:
+    """Every figure for each row of `weights`, its mean over the tallies."""
+    found = [figures(images, weights) for images in tallies]
+    return {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
+
+
+def _check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> None:
+    names = [[match.case for result in results for match in result.matches] for results in (first, second)]
+    if names[0] == names[1]:
+        return
+    odd = sorted(set(names[0]) ^ set(names[1]))
+    what = f"{odd[0]} and {len(odd) - 1} more are in one only" if odd else "they stand in another order"
+    raise EvaluationError(f"the two runs are not scored on the same images ({what}); score the same folds of both")
+
+
+def _side_by_side(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> Tally:
+    """One tally of both runs' images, the second's after the first's, under other names."""
+    renamed = [
+        replace(result, matches=tuple(replace(match, case=f"{match.case} again") for match in result.matches))
+        for result in second
+    ]
+    return tally([*first, *renamed])
+
+
+def _differences(tallies: Sequence[Tally], one: NDArray[np.float64], other: NDArray[np.float64]) -> Figures:
+    left, right = _means(tallies, one), _means(tallies, other)
+    return {name: left[name] - right[name] for name in left}
+
+
+def _swaps(results: Sequence[FoldResult], draws: int, seed: int) -> NDArray[np.float64]:
+    """1 where an image's result stays with its run, 0 where it changes places; patients change together."""
+    patient = _patients(results)
+    coins = np.random.default_rng([seed, 1]).integers(0, 2, (draws, patient.max() + 1))
+    return coins[:, patient].astype(np.float64)
+
+
+def _p(difference: float, permuted: NDArray[np.float64]) -> float | None:
+    known = permuted[~np.isnan(permuted)]
+    if len(known) < (1 - MOST_UNDEFINED) * len(permuted):
+        return None
+    return float((1 + np.sum(np.abs(known) >= abs(difference) - 1e-12)) / (1 + len(known)))
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value

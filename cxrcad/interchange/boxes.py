@@ -1,0 +1,139 @@
+"""boxes.json, the one shape of results for one file or many: written, read back, and described by a JSON Schema."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result
+from cxrcad.documents import MALFORMED, fault_words, made
+from cxrcad.files import read_json, write_atomically
+
+__all__ = ["SCHEMA", "json_schema", "read_boxes", "to_document", "to_text", "write_boxes"]
+
+SCHEMA = "cxrcad/boxes/1"
+SCHEMA_FILE = Path(__file__).with_name("boxes.schema.json")
+
+LENGTH_DECIMALS = 1
+"""Decimals of pixels, mm and mm2: finer than a pixel (0.175 mm in JSRT) tells nothing."""
+SCORE_DECIMALS = 4
+SECONDS_DECIMALS = 3
+
+
+def to_document(
+    identity: ModelIdentity,
+    results: Sequence[Result],
+    failures: Sequence[Failure] = (),
+    find: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The boxes.json of these results: boxes half-open in each file's own pixels, x to the right and y down.
+
+    Pixels, mm and mm2 are rounded to 1 decimal, scores and the threshold to 4. What is unknown (mm without a spacing,
+    the lung probability of a model without a lung task) is null. `find` tells with which settings findings were cut.
+    """
+    return {
+        "schema": SCHEMA,
+        "model": {
+            "name": identity.name,
+            "sha256": identity.sha256,
+            "threshold": round(identity.threshold, SCORE_DECIMALS),
+            "provider": identity.provider,
+        },
+        **({} if find is None else {"find": dict(find)}),
+        "images": [_image(result) for result in results],
+        "failures": [{"path": failure.path, "error": failure.error} for failure in failures],
+    }
+
+
+def to_text(document: Mapping[str, Any]) -> str:
+    """The document as indented JSON; a file name that is no UTF-8 keeps its bytes as JSON escapes."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
+    return text + "\n"
+
+
+def write_boxes(document: Mapping[str, Any], path: Path) -> None:
+    """Write the document to `path`, whole or not at all. Raises WriteError."""
+    write_atomically(path, to_text(document))
+
+
+def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Failure, ...]]:
+    """The model, results and failures of a boxes.json, with the decimals that it has.
+
+    `area_px`, which the file does not hold, is computed from `area_mm2`, and NaN where the spacing is unknown.
+    Raises DataError.
+    """
+    document = read_json(path, DataError)
+    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+    if found != SCHEMA:
+        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; give a file that cxrcad detect wrote")
+    try:
+        identity = made(ModelIdentity, document["model"])
+        results = tuple(_result(image) for image in document["images"])
+        failures = tuple(made(Failure, failure) for failure in document["failures"])
+    except MALFORMED as fault:
+        words = fault_words(fault)
+        raise DataError(f"{path}: not a whole {SCHEMA} document ({words}); detect again to make it") from None
+    return identity, results, failures
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that every boxes.json follows."""
+    schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    return schema
+
+
+def _image(result: Result) -> dict[str, Any]:
+    return {
+        "path": result.path,
+        "sha256": result.sha256,
+        "rows": result.rows,
+        "cols": result.cols,
+        "spacing_mm": None if result.spacing_mm is None else [float(value) for value in result.spacing_mm],
+        "spacing_from": result.spacing_from,
+        "findings": [_finding(finding) for finding in result.findings],
+        "notes": list(result.notes),
+        "seconds": {name: round(float(value), SECONDS_DECIMALS) for name, value in result.seconds.items()},
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "label": finding.label,
+        "score": round(float(finding.score), SCORE_DECIMALS),
+        "box_px": _box(finding.box_px),
+        "box_mm": None if finding.box_mm is None else _box(finding.box_mm),
+        "center_px": [_length(value) for value in finding.center_px],
+        "area_mm2": _length(finding.area_mm2),
+        "diameter_mm": _length(finding.diameter_mm),
+        "lung_probability": (
+            None if finding.lung_probability is None else round(float(finding.lung_probability), SCORE_DECIMALS)
+        ),
+    }
+
+
+def _box(box: Box) -> dict[str, float | None]:
+    return {name: _length(getattr(box, name)) for name in ("x0", "y0", "x1", "y1")}
+
+
+def _length(value: float | None) -> float | None:
+    return None if value is None else round(float(value), LENGTH_DECIMALS)
+
+
+def _result(image: Any) -> Result:
+    bare = made(Result, {**image, "findings": []})
+    return replace(bare, findings=tuple(_read_finding(finding, bare.spacing_mm) for finding in image["findings"]))
+
+
+def _read_finding(finding: Any, spacing_mm: tuple[float, float] | None) -> Finding:
+    bare = made(Finding, {**finding, "area_px": math.nan})
+    if spacing_mm is None or bare.area_mm2 is None:
+        return bare
+    return replace(bare, area_px=bare.area_mm2 / (spacing_mm[0] * spacing_mm[1]))

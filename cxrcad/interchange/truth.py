@@ -1,0 +1,254 @@
+"""Anybody's truth as cases: a folder in JSRT's layout, our own JSON, COCO's, or NODE21's metadata.csv.
+
+The format is recognised by content. Boxes become `Nodule.box_px`, half-open and in the image's own pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from cxrcad.core import Box, Case, DataError, Nodule
+from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.interchange.fields import FINITE, SLACK_PX, Entry, Range, is_json, parse_json, parse_table, read_text, shown
+
+__all__ = ["SCHEMA", "TruthSet", "read_truth"]
+
+SCHEMA = "cxrcad/truth/1"
+
+NODE21_SIDE_PX = 1024
+"""Rows and columns of every NODE21 image: they are resized to it (node21.grand-challenge.org/Data, Preprocessing)."""
+
+NODE21_COLUMNS = ("img_name", "label", "x", "y", "width", "height")
+IMAGE_FIELDS = ("name", "rows", "cols", "spacing_mm", "nodules", "age_years", "sex", "view")
+NODULE_FIELDS = ("x_px", "y_px", "diameter_mm", "box_px", "subtlety", "malignancy", "location", "in_lung")
+CORNERS = ("x0", "y0", "x1", "y1")
+
+DIAMETER_MM = Range("a length in mm from 0.01 to 1000", 0.01, 1000)
+"""Beyond it is a slip of the unit, no nodule."""
+
+WAYS = f"give JSON with the schema {SCHEMA}, COCO ground truth, NODE21's metadata.csv, or a folder in JSRT's layout"
+
+
+@dataclass(frozen=True)
+class TruthSet:
+    """The cases of a truth file, sorted by name, and by what else predictions may call them.
+
+    `ids` has the name of the case of each COCO image id, `categories` says of each COCO category id whether it counts
+    as a nodule; both are empty where the truth is of another format.
+    """
+
+    cases: tuple[Case, ...]
+    ids: Mapping[int | str, str] = field(default_factory=dict)
+    categories: Mapping[int | str, bool] = field(default_factory=dict)
+
+
+def read_truth(path: Path) -> TruthSet:
+    """The cases that `path` describes, sorted by name; the images themselves are not needed, but for JSRT's folder.
+
+    Recognised by content:
+
+    - a folder in JSRT's layout;
+    - our own JSON, schema cxrcad/truth/1: a nodule has a centre, a box, or both (without a centre it is the box's
+      middle; without a diameter it is the mean of the box's sides in mm, where the spacing is known);
+    - COCO ground truth: every category counts as a nodule, unless exactly one is named "nodule", which alone then does;
+    - NODE21's metadata.csv: images of 1024 x 1024 pixels, spacing unknown; (x, y) is a box's upper left corner, and a
+      row with label 0 an image without a nodule.
+
+    Raises:
+        DataError: A missing or damaged file, or a value that is off, with its place. JSRT's folder raises as
+            `read_jsrt` does.
+    """
+    if os.path.isdir(path):
+        return TruthSet(read_jsrt(path).cases)
+    text = read_text(path, DataError)
+    if not is_json(text):
+        return _sorted(_node21(path, text), path)
+    document = parse_json(path, text, DataError)
+    if not isinstance(document, dict):
+        raise DataError(f"{path}: a JSON list, where truth is a JSON object; {WAYS}")
+    whole = Entry(path, DataError, document)
+    if whole.fields.get("schema") == SCHEMA:
+        return _sorted([_image(entry) for entry in whole.entries("images")], path)
+    if "schema" in whole.fields:
+        whole.refuse(f"its schema is {shown(whole.fields['schema'])}, which is no truth", WAYS)
+    if "images" in whole.fields and "annotations" in whole.fields:
+        return _coco(whole)
+    whole.refuse(f"its fields are {shown(list(whole.fields))}, which are no truth's", WAYS)
+
+
+def _sorted(cases: Iterable[Case], path: Path) -> TruthSet:
+    names: dict[str, Case] = {}
+    for number, case in enumerate(cases, start=1):
+        if case.name in names:
+            raise DataError(
+                f"{path}, images entry {number}: {shown(case.name)} stands in images entry "
+                f"{list(names).index(case.name) + 1} already; put all its nodules in one of them"
+            )
+        names[case.name] = case
+    if not names:
+        raise DataError(f"{path}: no image in it, where at least one is needed; {WAYS}")
+    return TruthSet(tuple(names[name] for name in sorted(names)))
+
+
+def _image(entry: Entry) -> Case:
+    """One image of our own JSON."""
+    entry.only(IMAGE_FIELDS)
+    name, rows, cols = entry.inside("name"), entry.side_px("rows"), entry.side_px("cols")
+    bare = Case(
+        name=name,
+        image=Path(name),
+        rows=rows,
+        cols=cols,
+        spacing_mm=entry.spacing_mm("spacing_mm"),
+        age_years=entry.whole("age_years", "an age", 0, 150) if entry.has("age_years") else None,
+        sex=entry.text_or_none("sex"),
+        view=entry.text_or_none("view"),
+    )
+    return _with_nodules(bare, [(nodule, _nodule(nodule, bare)) for nodule in entry.entries("nodules")])
+
+
+def _nodule(entry: Entry, case: Case) -> Nodule:
+    entry.only(NODULE_FIELDS)
+    box = None
+    if entry.has("box_px"):
+        part = entry.part("box_px")
+        part.only(CORNERS)
+        box = part.box([part.number(key, FINITE) for key in CORNERS], case.rows, case.cols)
+    if entry.has("x_px") or entry.has("y_px"):
+        x, y = entry.number("x_px", _along("width", case.cols)), entry.number("y_px", _along("height", case.rows))
+    elif box is not None:
+        x, y = box.center
+    else:
+        entry.refuse("neither x_px and y_px nor box_px are given, where a nodule needs a centre or a box")
+    diameter = entry.number_or_none("diameter_mm", DIAMETER_MM)
+    in_lung = entry.fields.get("in_lung")
+    if not (in_lung is None or isinstance(in_lung, bool)):
+        entry.refuse_field("in_lung", "true, false or null")
+    return Nodule(
+        x_px=x,
+        y_px=y,
+        diameter_mm=_diameter_mm(box, case) if diameter is None else diameter,
+        subtlety=entry.whole("subtlety", "JSRT's degree", 1, 5) if entry.has("subtlety") else None,
+        malignancy=entry.text_or_none("malignancy"),
+        location=entry.text_or_none("location"),
+        box_px=box,
+        in_lung=in_lung,
+    )
+
+
+def _along(side: str, length: int) -> Range:
+    return Range(f"a position within the image's {side}, 0 to {length},", -SLACK_PX, length + SLACK_PX)
+
+
+def _diameter_mm(box: Box | None, case: Case) -> float | None:
+    if box is None or case.spacing_mm is None:
+        return None
+    row_mm, col_mm = case.spacing_mm
+    return ((box.x1 - box.x0) * col_mm + (box.y1 - box.y0) * row_mm) / 2
+
+
+def _with_nodules(case: Case, nodules: Iterable[tuple[Entry, Nodule]]) -> Case:
+    """The case with its nodules; refuses one that is given twice (it could be hit once only, and missed ever after)."""
+    places: dict[tuple[float, float, Box | None], str] = {}
+    kept: list[Nodule] = []
+    for entry, nodule in nodules:
+        key = (nodule.x_px, nodule.y_px, nodule.box_px)
+        if key in places:
+            entry.refuse(
+                f"the nodule of {shown(case.name)} at x {nodule.x_px:g}, y {nodule.y_px:g} stands in {places[key]} "
+                "already, where each is needed once",
+                "remove one of them",
+            )
+        places[key] = entry.place
+        kept.append(nodule)
+    return replace(case, nodules=tuple(kept))
+
+
+def _coco(whole: Entry) -> TruthSet:
+    categories = _categories(whole)
+    bare: list[Case] = []
+    ids: dict[int | str, str] = {}
+    texts: dict[str, str] = {}
+    for entry in whole.entries("images"):
+        key, name = entry.identifier("id"), entry.inside("file_name")
+        if str(key) in texts:
+            entry.refuse(f"its id {shown(key)} stands in {texts[str(key)]} already, where each is needed once")
+        ids[key], texts[str(key)] = name, entry.place
+        bare.append(Case(name, Path(name), entry.side_px("height"), entry.side_px("width")))
+    by_name = {case.name: case for case in _sorted(bare, whole.path).cases}
+    nodules: dict[str, list[tuple[Entry, Nodule]]] = {name: [] for name in by_name}
+    for entry in whole.entries("annotations"):
+        key = entry.identifier("image_id")
+        if key not in ids:
+            entry.refuse(f"image_id is {shown(key)}, where the id of an image in images is needed")
+        if entry.fields.get("iscrowd") not in (None, 0, False):
+            entry.refuse_field("iscrowd", "0 (one nodule, not a crowd of them)")
+        nodule = _box_nodule(entry, entry.numbers("bbox", "[x, y, width, height]", 4), by_name[ids[key]])
+        if not categories or categories[_category(entry, categories)]:
+            nodules[ids[key]].append((entry, nodule))
+    return TruthSet(tuple(_with_nodules(by_name[name], nodules[name]) for name in by_name), ids, categories)
+
+
+def _categories(whole: Entry) -> dict[int | str, bool]:
+    """Whether each COCO category counts as a nodule; empty where the file names none."""
+    names: dict[int | str, str] = {}
+    for entry in whole.entries("categories") if whole.has("categories") else ():
+        key = entry.identifier("id")
+        if key in names:
+            entry.refuse(f"its id {shown(key)} is that of another category already, where each is needed once")
+        names[key] = entry.text("name").strip().lower()
+    single = list(names.values()).count("nodule") == 1
+    return {key: name == "nodule" or not single for key, name in names.items()}
+
+
+def _category(entry: Entry, categories: Mapping[int | str, bool]) -> int | str:
+    key = entry.identifier("category_id")
+    if key not in categories:
+        entry.refuse(f"category_id is {shown(key)}, where the id of a category in categories is needed")
+    return key
+
+
+def _box_nodule(entry: Entry, bbox: tuple[float, ...], case: Case) -> Nodule:
+    x, y, width, height = bbox
+    box = entry.box((x, y, x + width, y + height), case.rows, case.cols)
+    return Nodule(*box.center, box_px=box)
+
+
+def _node21(path: Path, text: str) -> list[Case]:
+    table = parse_table(path, text, DataError)
+    missing = [name for name in NODE21_COLUMNS if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path}: no JSON, and as CSV it has no column {', '.join(missing)} (its columns are "
+            f"{shown(list(table.columns))}, those of NODE21 {', '.join(NODE21_COLUMNS)}); {WAYS}"
+        )
+    first: dict[str, Entry] = {}
+    bare: dict[str, Case] = {}
+    nodules: dict[str, list[tuple[Entry, Nodule]]] = {}
+    for entry in table.rows:
+        name, label = entry.inside("img_name"), entry.whole("label", "0 for no nodule or 1 for a nodule", 0, 1)
+        if name in first and not (label and nodules[name]):
+            entry.refuse(
+                f"label is {label}, but {shown(name)} stands in {first[name].place} already, where an image without a "
+                "nodule has one row, with label 0, and one with nodules only rows with label 1",
+                "remove one of them",
+            )
+        if name not in first:
+            first[name], nodules[name] = entry, []
+            bare[name] = Case(name, Path(name), NODE21_SIDE_PX, NODE21_SIDE_PX)
+        if label:
+            bbox = tuple(entry.number(key, FINITE) for key in NODE21_COLUMNS[2:])
+            nodules[name].append((entry, _box_nodule(entry, bbox, bare[name])))
+        else:
+            _check_no_box(entry)
+    return [_with_nodules(bare[name], nodules[name]) for name in bare]
+
+
+def _check_no_box(entry: Entry) -> None:
+    """Refuse a row that has label 0 and yet a box: one of the two is wrong."""
+    for key in ("width", "height"):
+        if entry.fields[key] and entry.number(key, Range("a finite number, or nothing,")) != 0:
+            entry.refuse(f"label is 0 (no nodule), but {key} is {entry.fields[key]}, where 0 or nothing is allowed")

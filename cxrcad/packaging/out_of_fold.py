@@ -1,0 +1,97 @@
+"""The figures of a model that was trained on every case: those of the run whose folds held their cases out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cxrcad.config import ScoringConfig
+from cxrcad.core import UsageError
+from cxrcad.evaluation.bootstrap import bootstrap
+from cxrcad.evaluation.records import terms_flags, terms_words
+from cxrcad.evaluation.runs import folds_of_run
+from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
+from cxrcad.inference.model import Bundle, load_bundle
+from cxrcad.packaging.failures import failures
+from cxrcad.packaging.robustness_results import probe_figures
+from cxrcad.training.checked import NOT_CHECKED, CheckedMatches, kept_matches
+from cxrcad.training.plan import NONE
+
+__all__ = ["out_of_fold"]
+
+RECIPE = ("network", "grid", "lesion")  # what models of one recipe have alike
+KIND = "subtlety"
+
+
+def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The figures of the folds of `run` for the card of `source`, and the failures of one of them.
+
+    Each set of matches that all folds keep (matches-*.json) is pooled: every image is scored by the model of the fold
+    that held it out. Robustness, fingerprint and failures are those of the folds' models that have them. Raises
+    UsageError for a model that held a fold out itself and for a run without folds or of another recipe,
+    EvaluationError, ModelError.
+    """
+    own = source.training_config.get("fold", NONE)
+    if own != NONE:
+        raise UsageError(
+            f"--held-out {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
+            "--held-out out, or export a model of --fold none"
+        )
+    folds = folds_of_run(run)
+    if not folds:
+        raise UsageError(f"--held-out {run}: holds no finished fold; name the run that held its folds out")
+    bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in folds}
+    for fold, bundle in bundles.items():
+        differing = [part for part in RECIPE if getattr(bundle, part) != getattr(source, part)]
+        if differing:
+            raise UsageError(
+                f"--held-out {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
+                "the same recipe"
+            )
+    kept = {fold: {one.path.name: one for one in kept_matches(bundle)} for fold, bundle in bundles.items()}
+    names = set.intersection(*(set(own) for own in kept.values()))
+    if not names:
+        raise UsageError(
+            f"--held-out {run}: its folds keep no matches of one protocol; run cxrcad evaluate --run {run} --fold all"
+        )
+    figures: dict[str, Any] = {}
+    for name in sorted(names):
+        figures |= _pooled({fold: own[name] for fold, own in kept.items()}, run)
+    failed = None
+    for fold, bundle in bundles.items():
+        words = f"fold {fold}'s model of {run.name}"
+        probed = probe_figures(bundle, f"{run.name}/fold{fold}")
+        figures |= {f"{name}, {words}": value for name, value in probed.items()}
+        if probed and failed is None:
+            failed = failures([one.result for one in kept[fold].values()], f"{run.name}/fold{fold}")
+    return figures, failed
+
+
+def _pooled(kept: Mapping[int, CheckedMatches], run: Path) -> dict[str, Any]:
+    results = [one.result for one in kept.values()]
+    unknown = sorted({one.notes[NOT_CHECKED] for one in kept.values() if one.notes})
+    terms, scoring = results[0].terms, ScoringConfig()
+    found = bootstrap(results, scoring.resamples, scoring.bootstrap_seed)
+    title = f"out of fold: test cases of folds {', '.join(map(str, kept))} of {run.name}, {terms_words(terms)}"
+    return {
+        title: {
+            "command": f"cxrcad evaluate --run {run.name} --fold all {terms_flags(terms)}, and froc with the same",
+            "threshold": "each fold's own",
+            "each image": "scored by the model of the fold that held it out, never by this one",
+            "hit_rule": terms.rule.describe(),
+            "images": sum(len(result.matches) for result in results),
+            "nodules": sum(match.n_nodules for result in results for match in result.matches),
+            **{name: str(one) for name, one in found.items() if one.value is not None},
+            **{f"{KIND} {one.name}": _stratum(one) for one in strata(results) if one.kind == KIND},
+            **({NOT_CHECKED: "; ".join(unknown)} if unknown else {}),
+        }
+    }
+
+
+def _stratum(one: Stratum) -> str:
+    rates = ", ".join(
+        f"{'not reached' if value is None else f'{value:.3f}'} at {rate:g}"
+        for rate, value in zip(STRATUM_RATES, one.sensitivities, strict=True)
+    )
+    return f"recall {one.recall:.3f} of {one.n_nodules}, sensitivity {rates} false positives an image"

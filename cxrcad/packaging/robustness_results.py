@@ -1,0 +1,204 @@
+"""What a card tells beside test cases: altered radiographs, traces of inserting, radiographs without nodules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cxrcad.config import DataConfig
+from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.documents import MALFORMED, fault_words
+from cxrcad.evaluation.bootstrap import Interval
+from cxrcad.files import read_json
+from cxrcad.inference.model import Bundle
+from cxrcad.synthesis.perturbations import ALTERATIONS
+from cxrcad.training.checked import Kept, checked
+
+__all__ = ["negative_figures", "probe_figures"]
+
+TOLD = ("sensitivity at 1/2", "F1")
+"""The figures of an altered radiograph that a card holds; robustness.json has all."""
+
+
+def probe_figures(source: Bundle, model: str) -> dict[str, Any]:
+    """The results of `cxrcad robustness` and `cxrcad fingerprint` in the folder of the fold whose model `source` is.
+
+    `model` is the name under which it is packaged. Raises ModelError for a damaged file and for results of another
+    model, EvaluationError for those of other data.
+    """
+    figures: dict[str, Any] = {}
+    for name, told in (("robustness", _robustness), ("fingerprint", _fingerprint)):
+        path = source.folder.parent / f"{name}.json"
+        if not path.is_file():
+            continue
+        try:
+            document = read_json(path, ModelError)
+            ((title, figure),) = told(document, model).items()
+            again = told(document, str(source.folder))[title]["command"] + _seed_flag(source)
+            kept = _kept(path, document, f"{again} --out {path.parent}")
+        except MALFORMED as fault:
+            raise ModelError(f"{path}: not what cxrcad {name} writes ({fault_words(fault)}); run it again") from None
+        figures[title] = {**figure, **checked(kept, source)}
+    return figures
+
+
+def _kept(path: Path, document: Mapping[str, Any], again: str) -> Kept:
+    """What a document of figures says that it is of; the test cases of all folds are of none."""
+    model, fold = document["model"], document["fold"]
+    content = document.get("content")
+    names = document.get("images", ()) if content is None else content  # documents from before have names, at most
+    return Kept(
+        path=path,
+        sha256=str(model["sha256"]),
+        settings_sha256=str(document.get("settings_sha256", "")),
+        threshold=float(model["threshold"]),
+        fold=None if fold in (None, "all") else int(fold),
+        images={str(name): {} if content is None else dict(content[name]) for name in names},
+        again=again,
+    )
+
+
+def _seed_flag(source: Bundle) -> str:
+    """The option that makes the folds of the model's run, where they are not those of the default seed."""
+    seed = (source.card.get("training", {}).get("config") or {}).get("fold_seed", DataConfig.fold_seed)
+    return "" if seed == DataConfig.fold_seed else f" --fold-seed {seed}"
+
+
+def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
+    """Findings an image in boxes.json files of radiographs that have no nodule, by the file's name.
+
+    Raises UsageError for a file that is no boxes.json, or holds what another model found.
+    """
+    figures: dict[str, Any] = {}
+    for path in paths:
+        try:
+            document = read_json(path, UsageError)
+            model, images = document["model"], document["images"]
+            found = [
+                sum(finding["score"] >= model["threshold"] for finding in image["findings"])
+                for image in images
+                if "findings" in image
+            ]
+            digest, threshold = str(model["sha256"]), float(model["threshold"])
+            find = dict(document.get("find", {}))  # that of before says nothing of it
+            least = float(find.get("min_score", 0))
+            seen = [image["path"] for image in images if image["sha256"] in source.training_images]
+        except MALFORMED as fault:
+            raise UsageError(
+                f"--without-nodules {path}: no boxes.json of cxrcad detect ({fault_words(fault)}); name one"
+            ) from None
+        if digest != source.sha256:
+            raise UsageError(
+                f"--without-nodules {path}: is what {model.get('name')} found ({digest[:12]}...), not this model "
+                f"({source.sha256[:12]}...); detect with it again"
+            )
+        if threshold != round(source.threshold, 4):
+            raise UsageError(
+                f"--without-nodules {path}: was reported from a score of {threshold:g} on, not the model's threshold "
+                f"of {source.threshold:.4g}; detect without --threshold"
+            )
+        if find.get("settings_sha256", source.settings_sha256) != source.settings_sha256:
+            raise UsageError(
+                f"--without-nodules {path}: was found with other settings than the model's card has; detect with "
+                f"--model {source.folder} and no other setting again"
+            )
+        if least > threshold:
+            raise UsageError(
+                f"--without-nodules {path}: holds no finding below a score of {least:g}, and the model's threshold is "
+                f"{threshold:g}; detect without --min-score"
+            )
+        if seen:
+            raise UsageError(
+                f"--without-nodules {path}: {counted(len(seen), 'image')} stand in the model's training list "
+                f"({seen[0]}); leave them out"
+            )
+        if not found:
+            raise UsageError(f"--without-nodules {path}: holds no image; detect in some")
+        name = f"radiographs without a nodule, {path.stem}"
+        if name in figures:
+            raise UsageError(f"--without-nodules: two files are called {path.stem}; rename one")
+        figures[name] = {
+            "images": len(found),
+            "false positives per image": round(sum(found) / len(found), 4),
+            "images without a finding": sum(count == 0 for count in found),
+        }
+    return figures
+
+
+def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
+    fold = "" if document["fold"] is None else f" --fold {document['fold']}"
+    rows = {
+        str(one["words"]): ", ".join(_cell(one["figures"], title) for title in TOLD) for one in document["alterations"]
+    }
+    return {
+        "altered radiographs": {
+            "command": f"cxrcad robustness --model {model}{fold} --protocol {document['protocol']} --data DATA"
+            + _alterations(document)
+            + _more(document),
+            "images": len(document["images"]),
+            **_seen(document["trained_on"]),
+            **rows,
+        }
+    }
+
+
+def _alterations(document: Mapping[str, Any]) -> str:
+    """The option that names the alterations, where they are not all."""
+    names = [one["name"] for one in document["alterations"] if one["name"] in ALTERATIONS]
+    return "" if set(names) == set(ALTERATIONS) else f" --alterations {','.join(names)}"
+
+
+def _seen(names: Sequence[str]) -> dict[str, str]:
+    return {"NOT A TEST": f"{counted(len(names), 'case')} of these stand in the training list"} if names else {}
+
+
+def _more(document: Mapping[str, Any]) -> str:
+    """The options that change which images or draws the figures are of."""
+    limit = "" if document["limit"] is None else f" --limit {document['limit']}"
+    return limit + (f" --seed {document['seed']}" if document["seed"] else "")
+
+
+def _cell(figures: Mapping[str, Any], name: str) -> str:
+    one = figures.get(name)
+    if one is None:
+        return f"{name} not reached"
+    change = one["difference"]
+    text = f"{name} {_percent(one['altered'])} %"
+    if change["value"] is None or one["altered"] == one["unaltered"]:
+        return text
+    low, high = change.get("low"), change.get("high")
+    interval = "" if low is None or high is None else f" [{_percent(low)}, {_percent(high)}]"
+    return f"{text} ({100 * change['value']:+.1f}{interval})"
+
+
+def _percent(value: float | None) -> str:
+    return "not reached" if value is None else f"{100 * value:.1f}"
+
+
+def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
+    means = {
+        name: str(Interval(value["value"], value.get("low"), value.get("high")))
+        for name, value in document["figures"].items()
+        if value["value"] is not None
+    }
+    nodules = Path(document["nodules"]).name
+    return {
+        f"traces of inserting, {nodules}": {
+            "command": f"cxrcad fingerprint --model {model} --backgrounds BACKGROUNDS --nodules {nodules}"
+            + (f" --fold {document['fold']} --data DATA" if document["fold"] else "")
+            + _more(document),
+            "radiographs": counted(len(document["radiographs"]), "radiograph"),
+            "held out": _held_out(document["fold"]),
+            **_seen(document["trained_on"]),
+            **means,
+            "verdict": document["sentence"],
+        }
+    }
+
+
+def _held_out(fold: str | None) -> str:
+    """Whose the radiographs are."""
+    if fold is None:
+        return "unknown"
+    return f"patients in the test cases of {'all folds' if fold == 'all' else f'fold {fold}'}"

@@ -1,0 +1,101 @@
+"""F1 on the validation cases against the epoch, mean and range over trainings, as numbers and as a plot (Figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrcad.core import EvaluationError
+from cxrcad.documents import MALFORMED, fault_words, made
+from cxrcad.paper.jobs import Job
+from cxrcad.paper.rows import Row
+from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, percent_axis, save, sheet
+from cxrcad.report.markdown import grid
+
+__all__ = ["LearningCurve", "learning_curves", "learning_text", "plot_learning"]
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """One cell's validation F1, 0-1, at each epoch that all its `n` trainings reached: mean, lowest, highest."""
+
+    name: str
+    n: int
+    epochs: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def learning_curves(rows: Sequence[Row]) -> tuple[LearningCurve, ...]:
+    """A curve for each row that has a finished training. Raises EvaluationError for a damaged history.json."""
+    curves = []
+    for row in rows:
+        found = [_scores(one.job) for one in row.there]
+        if not found:
+            continue
+        epochs = tuple(sorted(set.intersection(*(set(one) for one in found))))
+        values = [[one[epoch] for one in found] for epoch in epochs]
+        curves.append(
+            LearningCurve(
+                " ".join(row.cell.label),
+                len(found),
+                epochs,
+                tuple(sum(one) / len(one) for one in values),
+                tuple(min(one) for one in values),
+                tuple(max(one) for one in values),
+            )
+        )
+    return tuple(curves)
+
+
+def _scores(job: Job) -> dict[int, float]:
+    """F1 by epoch. Raises EvaluationError for a damaged history.json."""
+    try:
+        return {int(made(float, one["epoch"])): made(float, one["f1"]) for one in job.history}
+    except MALFORMED as fault:
+        path = job.folder / "history.json"
+        raise EvaluationError(f"{path}: damaged ({fault_words(fault)}); train the fold again") from None
+
+
+def learning_text(curves: Sequence[LearningCurve], what: str) -> list[str]:
+    """A table: for each curve the trainings, the best mean F1 with its epoch, and the last one with its range.
+
+    `what` tells the curves apart.
+    """
+    body = []
+    for one in curves:
+        if one.epochs:
+            best = max(range(len(one.epochs)), key=lambda place: one.mean[place])
+            last = f"{100 * one.mean[-1]:.1f} % [{100 * one.low[-1]:.1f}, {100 * one.high[-1]:.1f}]"
+            top = f"{100 * one.mean[best]:.1f} % (epoch {one.epochs[best]})"
+            body.append([one.name, str(one.n), top, f"{last} (epoch {one.epochs[-1]})"])
+    head = [what, "trainings", "best mean F1", "last mean F1 [range]"]
+    return ["F1 on the validation cases:", "", *grid(head, body)] if body else []
+
+
+def plot_learning(curves: Sequence[LearningCurve], what: str, paths: Sequence[Path], caption: str) -> None:
+    """Draw mean F1 on the validation cases against the epoch, a line a curve, its range over trainings shaded.
+
+    `what` tells the curves apart. Raises UsageError for a path that does not end in .png or .svg, WriteError.
+    """
+    save(lambda: _figure(curves, what, caption), paths)
+
+
+def _figure(curves: Sequence[LearningCurve], what: str, caption: str) -> Any:
+    figure, (axes,) = sheet(caption, 0.25 * len(curves) + 0.3, (4.5,))
+    for number, one in enumerate(curves):
+        colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
+        axes.fill_between(one.epochs, one.low, one.high, color=colour, alpha=0.15, linewidth=0)
+        marker = MARKERS[number % len(MARKERS)] if len(one.epochs) == 1 else ""
+        label = f"{what}: {one.name} ({one.n} training{'s' if one.n > 1 else ''})"
+        axes.plot(one.epochs, one.mean, style, marker=marker, color=colour, linewidth=2, label=label)
+    axes.set_ylim(0, 1.02)
+    percent_axis(axes.yaxis)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.set_xlabel("epoch", fontsize=12)
+    axes.set_ylabel("F1 on the validation cases", fontsize=12)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)
+    return figure

@@ -1,0 +1,176 @@
+"""A part of a radiograph as PNG with one finding and its nodule drawn in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxrcad.core import Box, Case, DataError, Finding, Nodule, Radiograph
+from cxrcad.datasets.masks import nodule_box_px
+from cxrcad.files import write_atomically
+from cxrcad.report.drawing.overlay import BELOW, REPORTED, SHADOW, TRUTH
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+__all__ = ["Corners", "crop_px", "cut", "draw_dashed", "draw_labelled", "truth_box_px", "write_crop"]
+
+Corners = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in the pixels of a picture."""
+
+SIDE_MM = 60.0
+"""Length of a crop's side: a nodule of 10 mm and what surrounds it, ribs and vessels, are seen together."""
+
+PART_OF_IMAGE = 0.25
+"""Length of a crop's side, of the image's longer one, where the spacing is not known."""
+
+ROOM = 1.5
+"""A crop is at least this many times as wide as the boxes in it."""
+
+PICTURE_SIDE = 384
+"""Pixels of the picture's longer side, about the size at which the page shows it, so that its score is legible."""
+
+SHOWN_PART = (1.0, 99.0)
+LEAST_RANGE = 0.15
+"""Percentiles of the crop that become black and white, and the least difference between them, presentation values."""
+
+TEXT_SIZE = 16
+DASH, GAP = 8, 6
+COLOURS = 128
+"""Of the PNG's palette: so many shades of grey look smooth, and the page stays small."""
+
+
+def truth_box_px(case: Case, nodule: Nodule) -> Box | None:
+    """The nodule's labelled box, else that of its disc, in pixels of the image; None where its size is unknown."""
+    try:
+        return nodule_box_px(case, nodule)
+    except DataError:
+        return None
+
+
+def crop_px(case: Case, boxes: Sequence[Box], side_mm: float = SIDE_MM) -> Box:
+    """The part of the image around the boxes: 60 mm a side, or a quarter of the image where the spacing is unknown.
+
+    It is larger where the boxes need it, and moved inwards where it would reach over an edge; whole pixels. Another
+    `side_mm` changes the quarter in proportion.
+    """
+    box = Box(
+        min(box.x0 for box in boxes),
+        min(box.y0 for box in boxes),
+        max(box.x1 for box in boxes),
+        max(box.y1 for box in boxes),
+    )
+    row_mm, col_mm = case.spacing_mm or (1.0, 1.0)
+    side = side_mm if case.spacing_mm else PART_OF_IMAGE * side_mm / SIDE_MM * max(case.rows, case.cols)
+    side = max(side, ROOM * (box.x1 - box.x0) * col_mm, ROOM * (box.y1 - box.y0) * row_mm)
+    x, y = box.center
+    x0, x1 = _span(x, side / col_mm, case.cols)
+    y0, y1 = _span(y, side / row_mm, case.rows)
+    return Box(x0, y0, x1, y1)
+
+
+def _span(middle: float, length: float, size: int) -> tuple[int, int]:
+    whole = min(max(1, round(length)), size)
+    start = min(max(round(middle - whole / 2), 0), size - whole)
+    return start, start + whole
+
+
+def write_crop(
+    radiograph: Radiograph,
+    part: Box,
+    path: Path,
+    *,
+    finding: Finding | None,
+    truth: Sequence[Box],
+    threshold: float,
+) -> None:
+    """Write the part of the radiograph to `path` as PNG, its greys stretched to the part's own range.
+
+    The finding is a box with its score, orange, or light blue and thinner below `threshold`; true boxes are dashed and
+    green. Raises WriteError.
+    """
+    from PIL import Image, ImageDraw
+
+    picture, placed = cut(radiograph, part, PICTURE_SIDE)
+    draw = ImageDraw.Draw(picture)
+    for box in truth:
+        draw_dashed(draw, placed(box, 2))
+    if finding is not None:
+        colour, thick = (REPORTED, 3) if finding.score >= threshold else (BELOW, 2)
+        draw_labelled(draw, placed(finding.box_px, 4), f"{finding.score:.2f}", colour, thick)
+    buffer = io.BytesIO()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in _palette() for value in colour])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def cut(radiograph: Radiograph, part: Box, side_px: int) -> tuple[Image, Callable[[Box, int], Corners]]:
+    """The part of the radiograph as an RGB picture whose longer side has `side_px`, its greys stretched to its range.
+
+    With it a function that places a box of the image's pixels on the picture, so many of its pixels larger all round.
+    """
+    from PIL import Image as images
+
+    pixels = radiograph.pixels[int(part.y0) : int(part.y1), int(part.x0) : int(part.x1)]
+    low, high = np.percentile(pixels, SHOWN_PART)
+    grey = np.clip((pixels - low) / max(high - low, LEAST_RANGE), 0, 1)
+    row_mm, col_mm = radiograph.spacing_mm or (1.0, 1.0)
+    width, height = (part.x1 - part.x0) * col_mm, (part.y1 - part.y0) * row_mm
+    zoom = side_px / max(width, height)
+    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
+    picture = images.fromarray((grey * 255 + 0.5).astype(np.uint8)).resize(size, images.Resampling.BICUBIC)
+
+    def placed(box: Box, margin: int) -> Corners:
+        x0, x1 = ((x - part.x0) * col_mm * zoom for x in (box.x0, box.x1))
+        y0, y1 = ((y - part.y0) * row_mm * zoom for y in (box.y0, box.y1))
+        return x0 - margin, y0 - margin, x1 + margin, y1 + margin
+
+    return picture.convert("RGB"), placed
+
+
+def _palette() -> list[tuple[int, int, int]]:
+    """128 colours: every second grey or so, and those of the lines with the shades of their letters' edges."""
+    coloured = [TRUTH, *(_darker(colour, part) for colour in (REPORTED, BELOW) for part in (1.0, 0.75, 0.5, 0.25))]
+    greys = np.linspace(0, 255, COLOURS - len(coloured)).round().astype(int).tolist()
+    return [*((grey, grey, grey) for grey in greys), *coloured]
+
+
+def _darker(colour: tuple[int, int, int], part: float) -> tuple[int, int, int]:
+    red, green, blue = (round(part * value) for value in colour)
+    return red, green, blue
+
+
+def draw_labelled(draw: ImageDraw, box: Corners, text: str, colour: tuple[int, int, int], thick: int) -> None:
+    """Draw a box with lines `thick` pixels wide and the text above it, else below."""
+    from PIL import ImageFont
+
+    cols, rows = draw.im.size
+    x0, y0, x1, y1 = box
+    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=SHADOW, width=thick + 2)
+    draw.rectangle((x0, y0, x1, y1), outline=colour, width=thick)
+    font = ImageFont.load_default(TEXT_SIZE)
+    height = TEXT_SIZE + 6
+    width = round(draw.textlength(text, font=font)) + 6
+    left = min(max(round(x0) - 1, 0), cols - width)
+    top = round(y0) - height - 2 if y0 >= height + 2 else min(round(y1) + 4, rows - height)
+    draw.rectangle((left, top, left + width - 1, top + height - 1), fill=SHADOW)
+    draw.text((left + 3, top + height // 2), text, fill=colour, font=font, anchor="lm")
+
+
+def draw_dashed(draw: ImageDraw, box: Corners) -> None:
+    """Draw a dashed green rectangle on a dark one."""
+    x0, y0, x1, y1 = box
+    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=SHADOW, width=4)
+    for ends in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
+        (ax, ay), (bx, by) = ends
+        length = max(abs(bx - ax), abs(by - ay))
+        for start in np.arange(0, length, DASH + GAP):
+            parts = [min(along, length) / length for along in (start, start + DASH)]
+            line = [(ax + (bx - ax) * part, ay + (by - ay) * part) for part in parts]
+            draw.line(line, fill=TRUTH, width=2)

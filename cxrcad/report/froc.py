@@ -1,0 +1,145 @@
+"""FROC curves as JSON, as CSV, and in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cxrcad.core import counted
+from cxrcad.evaluation.bootstrap import Interval
+from cxrcad.evaluation.froc import RATES, Curve, Operating, froc, sensitivity_at
+from cxrcad.evaluation.metrics import rate_name
+from cxrcad.evaluation.records import FoldResult, Terms, pooled_matches, scope, terms_lines
+from cxrcad.evaluation.statistics import pool, wilson
+from cxrcad.files import write_atomically, write_json
+from cxrcad.report.tables import figure_shown, interval_shown
+
+__all__ = ["froc_caption", "froc_csv", "froc_document", "froc_text", "write_froc"]
+
+SCHEMA = "cxrcad/froc/1"
+COLUMNS = ("threshold", "hits", "false_positives", "fp_in_lung", "fp_outside_lung", "sensitivity", "fp_per_image")
+
+
+def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None) -> dict[str, Any]:
+    """The FROC curve of one fold, or of several folds' matches pooled, as the JSON document of froc.json.
+
+    `sensitivities` has null where the curve does not reach the rate; low and high are the 95 % interval that `figures`
+    (`evaluation.intervals.bootstrap`) holds, null without. `at_threshold` holds the counts at the model's
+    threshold (each fold's own), false positives in images without a lung mask being neither inside nor outside.
+
+    Raises:
+        EvaluationError: No fold, no nodule, an image twice, or folds scored under different terms.
+    """
+    terms = results[0].terms
+    curve = froc(pooled_matches(results), terms.fp_axis)
+    counts = pool([result.operating for result in results])
+    return {
+        "schema": SCHEMA,
+        "data": terms.data,
+        "protocol": terms.protocol,
+        "hit_rule": terms.rule.describe(),
+        "folds": [result.terms.fold for result in results],
+        "models": [{"name": result.terms.model.name, "sha256": result.terms.model.sha256} for result in results],
+        "images": curve.n_images,
+        "nodules": curve.n_nodules,
+        "fp_axis": _fp_axis(curve, terms),
+        "sensitivities": [_at_rate(curve, rate, figures) for rate in RATES],
+        "cpm": None if figures is None else asdict(figures["CPM"]),
+        "at_threshold": _counts(counts),
+        "trained_on": [name for result in results for name in result.trained_on],
+        "points": [dict(zip(COLUMNS, row, strict=True)) for row in _rows(curve)],
+    }
+
+
+def froc_csv(curve: Curve) -> str:
+    """The curve's points as CSV with a header line, highest threshold first; numbers as exact as they are."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(curve))
+    return text.getvalue()
+
+
+def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None) -> str:
+    """Sensitivity at 1/8 ... 8 false positives per image as a text table, with what it rests on.
+
+    Raises:
+        EvaluationError: As `froc_document`.
+    """
+    terms = results[0].terms
+    curve = froc(pooled_matches(results), terms.fp_axis)
+    counts = pool([result.operating for result in results])
+    lines = [*terms_lines(terms), f"Scored: {scope(results)}.", "", "FP/image  sensitivity"]
+    lines += [_rate_line(curve, rate, figures) for rate in RATES]
+    if figures is not None:
+        bound = "" if curve.final_fp_per_image >= RATES[-1] else " (lower bound: an unreached rate takes the last one)"
+        cpm = figures["CPM"]
+        lines.append(f"     CPM  {figure_shown('CPM', cpm.value)} {interval_shown('CPM', cpm)}".rstrip() + bound)
+    elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
+    low, high = wilson(counts.tp, counts.tp + counts.fn)
+    lines += [
+        "",
+        f"The curve ends at {curve.final_fp_per_image:.2f} false positives per image ({_fp_axis(curve, terms)}).",
+        f"At the threshold: sensitivity {100 * counts.recall:.1f} % "
+        f"(Wilson's 95 % interval {100 * low:.1f} to {100 * high:.1f}), "
+        f"{counts.fp_per_image:.2f} false positives per image, {counts.fp_in_lung} inside the lung fields, "
+        f"{counts.fp_outside_lung} outside" + (f", {elsewhere} without a lung mask." if elsewhere else "."),
+    ]
+    seen = [name for result in results for name in result.trained_on]
+    if seen:
+        lines.append(f"NOT A TEST: {len(seen)} of the images stand in the model's training list: {', '.join(seen)}")
+    return "\n".join(lines) + "\n"
+
+
+def froc_caption(terms: Terms) -> str:
+    """What belongs under a FROC plot: data and protocol, then the hit rule; two lines."""
+    return "\n".join(terms_lines(terms))
+
+
+def write_froc(
+    json_path: Path, csv_path: Path, results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None
+) -> None:
+    """Write the curve as JSON and as CSV, atomically. Raises EvaluationError, WriteError."""
+    write_json(json_path, froc_document(results, figures))
+    write_atomically(csv_path, froc_csv(froc(pooled_matches(results), results[0].terms.fp_axis)))
+
+
+def _at_rate(curve: Curve, rate: float, figures: Mapping[str, Interval] | None) -> dict[str, float | None]:
+    found = None if figures is None else figures[f"sensitivity at {rate_name(rate)}"]
+    bounds = {"low": None if found is None else found.low, "high": None if found is None else found.high}
+    return {"fp_per_image": rate, "sensitivity": sensitivity_at(curve, rate), **bounds}
+
+
+def _rate_line(curve: Curve, rate: float, figures: Mapping[str, Interval] | None) -> str:
+    name = f"sensitivity at {rate_name(rate)}"
+    bounds = "" if figures is None else " " + interval_shown(name, figures[name])
+    return f"{rate_name(rate):>8}  {figure_shown(name, sensitivity_at(curve, rate))}{bounds}".rstrip()
+
+
+def _rows(curve: Curve) -> list[tuple[float | int, ...]]:
+    columns = (curve.thresholds, curve.hits, curve.false_positives, curve.in_lung, curve.outside_lung)
+    return list(zip(*columns, curve.sensitivity, curve.fp_per_image, strict=True))
+
+
+def _counts(counts: Operating) -> dict[str, float | int | None]:
+    return {
+        "threshold": counts.threshold,
+        "hits": counts.tp,
+        "missed": counts.fn,
+        "false_positives": counts.fp,
+        "fp_in_lung": counts.fp_in_lung,
+        "fp_outside_lung": counts.fp_outside_lung,
+        "f1": counts.f1,
+        "recall": counts.recall,
+        "precision": counts.precision,
+    }
+
+
+def _fp_axis(curve: Curve, terms: Terms) -> str:
+    if terms.fp_axis == "all":
+        return f"false positives over all {counted(curve.n_images, 'scored image')}"
+    return f"false positives over the {counted(curve.n_images, 'normal image')}"

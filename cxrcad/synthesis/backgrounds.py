@@ -1,0 +1,204 @@
+"""Radiographs without a nodule, with their lung fields, on JSRT's grid: what nodules are projected into.
+
+They come from a folder in the layout of the NIH radiographs (metadata.csv, images, lungs/), or from the normals of a
+folder in JSRT's layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import Case, DataError
+from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.imaging.read import image_size, read_mask, read_radiograph
+from cxrcad.interchange.fields import SPACING_MM, Entry, check_files_once, named, parse_table, read_text
+
+__all__ = ["GRID_MM", "GRID_SIDE", "Background", "BackgroundSet", "read_background", "read_backgrounds", "to_jsrt_grid"]
+
+GRID_SIDE = 1024  # pixels of the working grid: half of JSRT's
+GRID_MM = 0.35  # between them
+
+METADATA = "metadata.csv"
+COLUMNS = ("file", "patient", "view", "age", "sex", "spacing_row_mm", "spacing_col_mm", "role")
+USABLE_MASKS = ("good", "fair")  # of metadata.csv's lung_mask
+SEXES = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
+
+
+@dataclass(frozen=True)
+class Background:
+    """One radiograph without a nodule; `spacing_mm` is (row, column). What is unknown is "?"."""
+
+    image: Path
+    lung_masks: tuple[Path, ...]
+    spacing_mm: tuple[float, float]
+    role: str
+    patient: str
+    view: str
+    age: str
+    sex: str
+
+
+@dataclass(frozen=True)
+class BackgroundSet:
+    """The usable backgrounds of a folder, in its order; `column` names their files in sources.csv."""
+
+    folder: Path
+    backgrounds: tuple[Background, ...]
+    column: str
+    notes: tuple[str, ...]
+
+
+def read_backgrounds(folder: Path, packaged: Path | None = None) -> BackgroundSet:
+    """The backgrounds of `folder` that have a lung mask; a note names the others.
+
+    `packaged` is the table to take where the folder has none. Raises DataError for a folder of another layout, a
+    damaged table, images that are missing, and where no background has a mask.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; --backgrounds takes one in the NIH layout or in JSRT's")
+    if (folder / METADATA).is_file():
+        found, column = _of_table(folder, folder / METADATA), "nih_file"
+    elif any(path.name.lower() == "clndat_en.txt" for path in folder.rglob("*.[tT][xX][tT]")):
+        found, column = _of_jsrt(folder), "background"
+    elif packaged is not None:
+        found, column = _of_table(folder, packaged), "nih_file"
+    else:
+        raise DataError(
+            f"{folder}: neither {METADATA} (the NIH layout) nor CLNDAT_EN.txt (JSRT's) in it; see docs/DATA.md"
+        )
+    usable = tuple(background for background, fault in found if not fault)
+    faulty = [background.image.name for background, fault in found if fault]
+    if not usable:
+        raise DataError(
+            f"{folder}: none of its {len(found)} backgrounds has a usable lung mask; put masks of the images' "
+            "names and sizes into lungs/ (JSRT's layout: scr/)"
+        )
+    _check_images(usable, folder)
+    left_out = f"left out, without a usable lung mask: {named(faulty)} ({len(faulty)} of {len(found)})"
+    return BackgroundSet(folder, usable, column, (left_out,) if faulty else ())
+
+
+def _of_table(folder: Path, table: Path) -> list[tuple[Background, bool]]:
+    """The rows of a table in the NIH layout, each with whether its lung mask cannot be used."""
+    content = parse_table(table, read_text(table, DataError), DataError)
+    missing = [name for name in COLUMNS if name not in content.columns]
+    if missing:
+        raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(COLUMNS)}")
+    check_files_once(content.rows)
+    return [_of_row(row, folder) for row in content.rows]
+
+
+def _of_row(row: Entry, folder: Path) -> tuple[Background, bool]:
+    name = row.inside("file")
+    mask = folder / "lungs" / name
+    background = Background(
+        folder / name,
+        (mask,),
+        (row.number("spacing_row_mm", SPACING_MM), row.number("spacing_col_mm", SPACING_MM)),
+        row.fields["role"] or "normal",
+        row.fields["patient"] or Path(name).stem,
+        row.fields["view"] or "?",
+        row.fields["age"] or "?",
+        SEXES.get(row.fields["sex"].lower(), "?"),
+    )
+    said = row.fields.get("lung_mask", USABLE_MASKS[0])
+    return background, said not in USABLE_MASKS or _faulty(background)
+
+
+def _of_jsrt(folder: Path) -> list[tuple[Background, bool]]:
+    found = [_of_case(case) for case in read_jsrt(folder, protocol="jsrt-247").normals]
+    if not found:
+        raise DataError(f"{folder}: no normals in CNNDAT_EN.TXT, the backgrounds; name a folder that has some")
+    return [(background, not background.lung_masks or _faulty(background)) for background in found]
+
+
+def _of_case(case: Case) -> Background:
+    patients = [group.removeprefix("patient:") for group in case.groups if group.startswith("patient:")]
+    assert case.spacing_mm is not None  # JSRT's field is known
+    return Background(
+        case.image,
+        case.lung_masks,
+        case.spacing_mm,
+        "normal",
+        patients[0] if patients else case.name,
+        case.view or "?",
+        "?" if case.age_years is None else str(case.age_years),
+        case.sex or "?",
+    )
+
+
+def _faulty(background: Background) -> bool:
+    """Whether a mask is not there, or all of them are empty."""
+    if not all(mask.is_file() for mask in background.lung_masks):
+        return True
+    return not any(read_mask(mask).any() for mask in background.lung_masks)
+
+
+def _check_images(backgrounds: Sequence[Background], folder: Path) -> None:
+    missing = [background.image.name for background in backgrounds if not background.image.is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(backgrounds)} images are missing: {named(missing)}; copy them there "
+            "(docs/DATA.md says from where)"
+        )
+    for background in backgrounds:
+        size = image_size(background.image)
+        other = next((mask for mask in background.lung_masks if not _fits(image_size(mask), size)), None)
+        if other is not None:
+            raise DataError(f"{other}: its sides are not in proportion to its image's; draw it on the image's grid")
+
+
+def _fits(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether a mask covers the image's field: its sides are in the same proportion, to a pixel."""
+    return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*mask, *image)
+
+
+def read_background(background: Background) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(image, lung fields) on the 1024 grid of 0.35 mm; the image in grey levels of 255, bright = dense. ReadError."""
+    pixels = read_radiograph(background.image).pixels.astype(np.float64) * 255
+    whole = np.rint(pixels)
+    if np.abs(pixels - whole).max() < 1e-3:  # an image of 8 bits: its very levels
+        pixels = whole
+    image = to_jsrt_grid(pixels, background.spacing_mm)
+    lung = _union(to_jsrt_grid(*_mask(mask, background, whole.shape), order=0) for mask in background.lung_masks)
+    return image, lung
+
+
+def _mask(path: Path, background: Background, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+    """The mask and its own spacing: it covers the field of its image, maybe with another number of pixels."""
+    mask = read_mask(path)
+    row_mm, col_mm = background.spacing_mm
+    return mask, (row_mm * shape[0] / mask.shape[0], col_mm * shape[1] / mask.shape[1])
+
+
+def _union(masks: Iterable[NDArray[np.float32]]) -> NDArray[np.bool_]:
+    return np.asarray(np.logical_or.reduce([mask > 0.5 for mask in masks]))
+
+
+def to_jsrt_grid(pixels: NDArray[Any], spacing_mm: tuple[float, float], order: int = 1) -> NDArray[np.float32]:
+    """(rows, cols) of spacing (row, column) mm, resampled to 0.35 mm and cut or padded about the centre to 1024 x 1024.
+
+    `order` 1 interpolates and repeats the edge outside; 0 takes the nearest, as for masks, and pads with 0.
+    """
+    from scipy import ndimage
+
+    image = pixels.astype(np.float32)
+    if order:
+        image = ndimage.gaussian_filter(image, [max(0.0, GRID_MM / mm - 1) * 0.3 for mm in spacing_mm])
+    zoom = [round(size * mm / GRID_MM) / size for size, mm in zip(image.shape, spacing_mm, strict=True)]
+    image = ndimage.zoom(image, zoom, order=order, grid_mode=True, mode="nearest")
+    for axis in (0, 1):
+        size = image.shape[axis]
+        if size >= GRID_SIDE:
+            image = np.take(image, np.arange(GRID_SIDE) + (size - GRID_SIDE) // 2, axis)
+        else:
+            pad = [(0, 0), (0, 0)]
+            pad[axis] = ((GRID_SIDE - size) // 2, GRID_SIDE - size - (GRID_SIDE - size) // 2)
+            image = np.pad(image, pad, mode="edge") if order else np.pad(image, pad)
+    return np.asarray(image, dtype=np.float32)

@@ -1,0 +1,268 @@
+"""What happens to radiographs on their way to a detector, done on purpose: windows, noise, sizes, borders, devices.
+
+An alteration makes a radiograph of a radiograph, the same one for the same seed and case. One that moves the pixels
+says where to, so that a case's truth moves with them. Truth keeps the true spacing where the file is made to tell
+another one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import Box, Case, Nodule, Radiograph, UsageError
+from cxrcad.imaging.preprocess import Geometry, resample
+from cxrcad.synthesis.devices import draw_electrodes, draw_pacemaker, draw_port, draw_text, pixel_mm
+
+__all__ = ["ALTERATIONS", "UNALTERED", "Alteration", "Move", "alterations_named"]
+
+LEVELS = 255  # grey levels that are left after a window was burned in
+RANGE = (0.5, 99.5)  # percentiles between which a window is set
+
+Pixels = NDArray[np.float32]
+Change = Callable[[Radiograph, np.random.Generator], Radiograph]
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where an image's points go in the altered image of `rows` x `cols`, in pixel edges.
+
+    (x, y) goes to (x_row[0] x + x_row[1] y + x_row[2], y_row[0] x + y_row[1] y + y_row[2]).
+    """
+
+    rows: int
+    cols: int
+    x_row: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    y_row: tuple[float, float, float] = (0.0, 1.0, 0.0)
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Where the point (x, y) goes."""
+        (a, b, c), (d, e, f) = self.x_row, self.y_row
+        return a * x + b * y + c, d * x + e * y + f
+
+    def box(self, box: Box) -> Box:
+        """The box around where the ellipse in `box` goes: a turned box would be too large for the nodule in it."""
+        (x, y), across, down = self.point(*box.center), (box.x1 - box.x0) / 2, (box.y1 - box.y0) / 2
+        half_x = math.hypot(self.x_row[0] * across, self.x_row[1] * down)
+        half_y = math.hypot(self.y_row[0] * across, self.y_row[1] * down)
+        return Box(x - half_x, y - half_y, x + half_x, y + half_y)
+
+    def spacing_mm(self, spacing_mm: tuple[float, float] | None) -> tuple[float, float] | None:
+        """The (row, column) distance of the altered image's pixels; None where it was unknown."""
+        if spacing_mm is None:
+            return None
+        row_scale, col_scale = (math.hypot(self.x_row[i], self.y_row[i]) for i in (1, 0))
+        return spacing_mm[0] / row_scale, spacing_mm[1] / col_scale
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """One alteration: its name, what it does in words, the change itself, and where it moves an image (rows, cols)."""
+
+    name: str
+    words: str
+    change: Change
+    move: Callable[[int, int], Move] = Move
+
+    def of(self, radiograph: Radiograph, case: str, seed: int) -> Radiograph:
+        """The altered radiograph; what is random in it follows from the seed and the case's name."""
+        changed = self.change(radiograph, np.random.default_rng([seed, zlib.crc32(case.encode())]))
+        notes = (*radiograph.source.notes, self.words)
+        return replace(changed, source=replace(radiograph.source, notes=notes))
+
+    def of_case(self, case: Case) -> Case:
+        """The case with its truth where the altered image has it, without lung masks; its spacing is the true one."""
+        move = self.move(case.rows, case.cols)
+        nodules = tuple(_moved(nodule, move) for nodule in case.nodules)
+        polygons = tuple(tuple(move.point(*corner) for corner in polygon) for polygon in case.polygons)
+        moved = replace(case, rows=move.rows, cols=move.cols, spacing_mm=move.spacing_mm(case.spacing_mm))
+        return replace(moved, nodules=nodules, polygons=polygons, lung_masks=())
+
+
+def _moved(nodule: Nodule, move: Move) -> Nodule:
+    x, y = move.point(nodule.x_px, nodule.y_px)
+    box = None if nodule.box_px is None else move.box(nodule.box_px)
+    return replace(nodule, x_px=x, y_px=y, box_px=box)
+
+
+def alterations_named(names: str | None) -> tuple[Alteration, ...]:
+    """The alterations of a comma-separated list, each once; all of them for None.
+
+    Raises UsageError for a name that is none, with those that are.
+    """
+    if names is None:
+        return tuple(ALTERATIONS.values())
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    for name in wanted:
+        if name not in ALTERATIONS:
+            near = difflib.get_close_matches(name, ALTERATIONS, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"--alterations: there is no {name!r}; {hint}choose from {', '.join(ALTERATIONS)}")
+    if not wanted:
+        raise UsageError(f"--alterations: it names none; choose from {', '.join(ALTERATIONS)}")
+    return tuple(ALTERATIONS[name] for name in wanted)
+
+
+# Grey levels
+
+
+def _levels(function: Callable[[Pixels], Pixels]) -> Change:
+    """A change of the grey levels alone; what leaves 0-1 is cut there."""
+
+    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
+        return replace(radiograph, pixels=np.clip(function(radiograph.pixels), 0, 1).astype(np.float32))
+
+    return change
+
+
+def _windowed(share: float) -> Change:
+    """The middle `share` of the range fills 0-1, rounded to 8 bits; more than 1 leaves black and white unused."""
+
+    def function(pixels: Pixels) -> Pixels:
+        low, high = (float(value) for value in np.percentile(pixels, RANGE))
+        middle, width = (low + high) / 2, max(high - low, 1e-6) * share
+        shown = np.clip((pixels - middle) / width + 0.5, 0, 1)
+        return np.asarray(np.rint(shown * LEVELS) / LEVELS, np.float32)
+
+    return _levels(function)
+
+
+def _gamma(exponent: float) -> Change:
+    return _levels(lambda pixels: np.clip(pixels, 0, 1) ** np.float32(exponent))
+
+
+def _noisy(deviation: float) -> Change:
+    """Gaussian noise of a standard deviation, part of the range, in each pixel of the file."""
+
+    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
+        noise = rng.standard_normal(radiograph.pixels.shape, np.float32) * np.float32(deviation)
+        return replace(radiograph, pixels=np.clip(radiograph.pixels + noise, 0, 1))
+
+    return change
+
+
+def _blurred(deviation_mm: float) -> Change:
+    """A Gaussian blur of a standard deviation in mm."""
+
+    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
+        from scipy import ndimage
+
+        sigma = deviation_mm / pixel_mm(radiograph)
+        return replace(radiograph, pixels=ndimage.gaussian_filter(radiograph.pixels, sigma, mode="nearest"))
+
+    return change
+
+
+def _drawn(draw: Callable[[Radiograph, np.random.Generator], Pixels]) -> Change:
+    return lambda radiograph, rng: replace(radiograph, pixels=draw(radiograph, rng))
+
+
+# Places
+
+
+def _sized(name: str, longer: int) -> Alteration:
+    """Resampled to so many pixels on the longer side."""
+
+    def move(rows: int, cols: int) -> Move:
+        new = [max(1, round(length * longer / max(rows, cols))) for length in (rows, cols)]
+        return Move(new[0], new[1], (new[1] / cols, 0.0, 0.0), (0.0, new[0] / rows, 0.0))
+
+    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
+        moved = move(radiograph.rows, radiograph.cols)
+        scales = moved.y_row[1], moved.x_row[0]
+        geometry = Geometry(radiograph.rows, radiograph.cols, moved.rows, moved.cols, *scales)
+        pixels = resample(radiograph.pixels, geometry)
+        return replace(radiograph, pixels=pixels, spacing_mm=moved.spacing_mm(radiograph.spacing_mm))
+
+    return Alteration(name, f"resampled to {longer} pixels on the longer side", change, move)
+
+
+def _bordered(name: str, colour: str, level: float) -> Alteration:
+    """A border of a tenth of the sides added all round."""
+
+    def widths(rows: int, cols: int) -> tuple[int, int]:
+        return round(rows / 10), round(cols / 10)
+
+    def move(rows: int, cols: int) -> Move:
+        down, across = widths(rows, cols)
+        return Move(rows + 2 * down, cols + 2 * across, (1.0, 0.0, float(across)), (0.0, 1.0, float(down)))
+
+    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
+        down, across = widths(radiograph.rows, radiograph.cols)
+        pixels = np.pad(radiograph.pixels, ((down, down), (across, across)), constant_values=level)
+        return replace(radiograph, pixels=pixels)
+
+    return Alteration(name, f"{colour} border of 10 % of the sides added all round", change, move)
+
+
+def _rotated(name: str, degrees: float) -> Alteration:
+    """Turned clockwise about the image's middle, on a canvas of the same size; the corners that open are black."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+
+    def move(rows: int, cols: int) -> Move:
+        x, y = cols / 2, rows / 2
+        return Move(rows, cols, (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y))
+
+    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
+        from scipy import ndimage
+
+        back = np.array([[cos, -sin], [sin, cos]])  # of (row, column): the inverse of the move's
+        middle = (np.array(radiograph.pixels.shape) - 1) / 2
+        pixels = ndimage.affine_transform(radiograph.pixels, back, middle - back @ middle, order=1, cval=0.0)
+        return replace(radiograph, pixels=pixels)
+
+    words = f"rotated by {abs(degrees):g} degrees {'clockwise' if degrees > 0 else 'anticlockwise'}"
+    return Alteration(name, words, change, move)
+
+
+# What the file tells
+
+
+def _told(factor: float | None) -> Change:
+    """The spacing that the file tells, as a part of the true one, or none."""
+
+    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
+        if radiograph.spacing_mm is None or factor is None:
+            return replace(radiograph, spacing_mm=None, spacing_from=None)
+        row_mm, col_mm = radiograph.spacing_mm
+        return replace(radiograph, spacing_mm=(row_mm * factor, col_mm * factor))
+
+    return change
+
+
+UNALTERED = Alteration("unaltered", "as it is", lambda radiograph, rng: radiograph)
+
+ALL = (
+    Alteration("window-narrow", "narrow window: the middle 80 % of the range, 8 bits", _windowed(0.8)),
+    Alteration("window-wide", "wide window: twice the range, 8 bits", _windowed(2.0)),
+    Alteration("gamma-0.6", "gamma 0.6: brighter middle tones", _gamma(0.6)),
+    Alteration("gamma-1.6", "gamma 1.6: darker middle tones", _gamma(1.6)),
+    Alteration("inverted", "inverted: dense is dark", _levels(lambda pixels: 1 - pixels)),
+    Alteration("noise-low", "Gaussian noise, standard deviation 3 % of the range", _noisy(0.03)),
+    Alteration("noise-high", "Gaussian noise, standard deviation 10 % of the range", _noisy(0.10)),
+    Alteration("blur-low", "blurred, standard deviation 0.7 mm", _blurred(0.7)),
+    Alteration("blur-high", "blurred, standard deviation 2 mm", _blurred(2.0)),
+    _sized("side-512", 512),
+    _sized("side-3000", 3000),
+    _sized("side-4000", 4000),
+    _bordered("border-black", "black", 0.0),
+    _bordered("border-white", "white", 1.0),
+    _rotated("rotated-clockwise", 5.0),
+    _rotated("rotated-anticlockwise", -5.0),
+    Alteration("spacing-absent", "file without pixel spacing", _told(None)),
+    Alteration("spacing-small", "pixel spacing told 20 % too small", _told(0.8)),
+    Alteration("spacing-large", "pixel spacing told 20 % too large", _told(1.2)),
+    Alteration("text", "burned-in text in the corners", _drawn(draw_text)),
+    Alteration("electrodes", "three ECG electrodes with leads", _drawn(draw_electrodes)),
+    Alteration("pacemaker", "a pacemaker with two leads", _drawn(draw_pacemaker)),
+    Alteration("port", "a port with its catheter", _drawn(draw_port)),
+)
+
+ALTERATIONS: Mapping[str, Alteration] = {alteration.name: alteration for alteration in ALL}
+"""The alterations by name, in the order of the table that `cxrcad robustness` prints."""

@@ -1,0 +1,236 @@
+"""Cases -> samples on the model's grid, read once and kept as uint8; which comes when, and what is drawn into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cxrcad.config import AugmentConfig, TrainConfig
+from cxrcad.core import Case, TrainingError
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.jsrt import reader as jsrt
+from cxrcad.datasets.masks import lung_mask, truth_mask
+from cxrcad.imaging.faults import reason
+from cxrcad.imaging.preprocess import Geometry, to_grid
+from cxrcad.synthesis.hardware import draw_hardware
+from cxrcad.synthesis.nodules import ANALYTIC
+from cxrcad.synthesis.projections import (
+    Projection,
+    Zones,
+    insert_nodules,
+    insert_shams,
+    load_projections,
+    placement_zones,
+)
+from cxrcad.training.signals import ProcessLost, children_as_before, without_interrupts
+
+__all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
+
+T = TypeVar("T")
+
+PROJECTIONS = 1500  # of CT nodules, or of those from formulas, that a training draws from
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One case on the model's grid: `image` uint8 (H, W); `nodules` and `lung` bool (H, W), `lung` None if unknown."""
+
+    case: Case
+    image: NDArray[np.uint8]
+    nodules: NDArray[np.bool_]
+    lung: NDArray[np.bool_] | None
+    geometry: Geometry
+    sha256: str
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """The image as (H, W) float32, 0-1; a copy."""
+        return self.image.astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step sees. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2, H, W) bool, nodule and lung.
+
+    `has_lung` (B,) bool; `rng` is the step's, for what is still to be drawn.
+    """
+
+    images: Tensor
+    masks: Tensor
+    has_lung: Tensor
+    rng: np.random.Generator
+
+
+def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> tuple[Sample, ...]:
+    """The cases' images and masks on the model's grid, in order. Raises ReadError or DataError with the file's name."""
+
+    def load(case: Case) -> Sample:
+        radiograph = read_case(case)
+        pixels, geometry = to_grid(radiograph, config.grid, multiple)
+        nodules = truth_mask(case, geometry, config.loss.truth)
+        image = np.rint(pixels * 255).astype(np.uint8)
+        return Sample(case, image, nodules, lung_mask(case, geometry), geometry, radiograph.source.sha256)
+
+    with ThreadPoolExecutor(2) as pool:
+        return tuple(pool.map(load, cases))
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Training samples with all that is drawn at random from them; a step's batch depends on seed and step alone."""
+
+    samples: tuple[Sample, ...]
+    zones: tuple[Zones | None, ...]
+    projections: tuple[Projection, ...]
+    augment: AugmentConfig
+    batch: int
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that show each sample once."""
+        return -(-len(self.samples) // self.batch)
+
+    def draw(self, step: int) -> Batch:
+        """The batch of `step` (0-based): the epoch's permutation decides the samples, seed and step all else."""
+        rng = np.random.default_rng([self.seed, step])
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.samples))
+        drawn = [self._one(int(i), step, rng) for i in order[place * self.batch : (place + 1) * self.batch]]
+        images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
+        masks = torch.from_numpy(np.stack([mask for _, mask in drawn]))
+        has_lung = torch.tensor(
+            [self.samples[int(i)].lung is not None for i in order[place * self.batch :][: self.batch]]
+        )
+        return Batch(images, masks, has_lung, rng)
+
+    def _one(self, index: int, step: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        sample, zones = self.samples[index], self.zones[index]
+        image = sample.pixels
+        nodules = sample.nodules.copy()
+        if self.projections and zones is not None:
+            count, easy = int(rng.integers(0, self.augment.simulate_count + 1)), easiness(self.augment, step)
+            if self.augment.simulate_share < 1:
+                count *= int(rng.random() < self.augment.simulate_share)
+            insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
+            if self.augment.simulate_shams:
+                shams = int(rng.integers(0, self.augment.simulate_shams + 1))
+                insert_shams(image, nodules, zones, self.projections, count=shams, rng=rng)
+        if rng.random() < self.augment.hardware:
+            image, _ = draw_hardware(image, rng)
+        lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
+        return image, np.stack([nodules, lung])
+
+
+def easiness(config: AugmentConfig, step: int) -> float:
+    """What the contrast of inserted nodules is multiplied by at `step`: `simulate_easy` at first, 1 in the end."""
+    return 1 + (config.simulate_easy - 1) * max(0.0, 1 - step / config.simulate_easy_steps)
+
+
+def make_source(
+    samples: tuple[Sample, ...], config: TrainConfig, dataset: jsrt.Dataset, training: Sequence[str]
+) -> Source:
+    """A Source over `samples`; with --simulate, projections of the CT series that no case outside `training` holds.
+
+    Raises DataError for a file of CT nodules that cannot be read, TrainingError for images that are not of one size
+    where several make a batch.
+    """
+    shapes = sorted({sample.image.shape for sample in samples})
+    if config.batch > 1 and len(shapes) > 1:
+        raise TrainingError(
+            f"training images differ in size on the model's grid, as {shapes[0]} and {shapes[-1]}; use --batch 1"
+        )
+    projections: tuple[Projection, ...] = ()
+    zones: tuple[Zones | None, ...] = (None,) * len(samples)
+    if config.augment.simulate is not None:
+        held_out = {g for case in dataset.cases if case.name not in set(training) for g in case.groups}
+        series = {group.removeprefix("series:") for group in held_out if group.startswith("series:")}
+        spacing = next((s.geometry.grid_spacing_mm for s in samples if s.geometry.grid_spacing_mm), None)
+        if spacing is None:
+            raise TrainingError(
+                "--simulate needs the images' spacing in mm, and no training image has one; leave it out"
+            )
+        projections = load_projections(
+            config.augment.simulate, exclude_series=series, spacing_mm=spacing[0], count=PROJECTIONS, seed=config.seed
+        )
+        share = config.second.analytic_share if config.network.look else 0.0
+        if share:
+            more = round(PROJECTIONS * share / (1 - share))
+            projections += load_projections(
+                ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
+            )
+    if projections or config.network.look:
+        outside = config.augment.simulate_outside
+        zones = tuple(
+            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung, outside) for s in samples
+        )
+    return Source(samples, zones, projections, config.augment, config.batch, config.seed)
+
+
+def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Generator[T, None, None]:
+    """What `draw` gives for the steps from `first` up to `last`, in order; `workers` processes draw ahead of them.
+
+    Close it where it is left before its end (`contextlib.closing`), which ends the processes.
+    Raises ProcessLost where a process ends or cannot hand over what it drew.
+    """
+    if workers == 0 or first >= last:
+        yield from map(draw, range(first, last))
+        return
+    ahead: DataLoader[Any] = DataLoader(_Steps(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
+    with without_interrupts(), children_as_before():
+        drawn = iter(ahead)
+    try:
+        yield from drawn
+    except (RuntimeError, OSError, EOFError) as error:
+        if not _is_lost(error, drawn):
+            raise
+        raise ProcessLost(
+            f"a process that draws training images ahead ended ({reason(error)}); free memory, or /dev/shm (a "
+            "container's is 64 MB unless --shm-size says more), or give --workers 0; --resume goes on from what is kept"
+        ) from None
+    finally:
+        _end(drawn)
+
+
+def _is_lost(error: Exception, drawn: Any) -> bool:
+    """Whether the error is that a process ended, or could not hand over what it drew, and not one of drawing.
+
+    torch says so in words, or not at all where the process was just handing over; a full /dev/shm is a bus error, or a
+    failed open.
+    """
+    words = ("exited unexpectedly", "killed by signal", "shared memory", "shm")
+    if isinstance(error, ConnectionError | EOFError) or any(word in str(error) for word in words):
+        return True
+    return any(process.exitcode for process in drawn._workers)
+
+
+def _end(drawn: Any) -> None:
+    """Ends the processes of a DataLoader's iterator, whoever still holds it, as an error does that left it.
+
+    They do not get SIGTERM, with which Python would end them at its exit; left alone they would keep it from ending.
+    torch has no public call for this.
+    """
+    try:
+        drawn._shutdown_workers()
+    finally:
+        for process in drawn._workers:
+            process.kill()
+            process.join()
+
+
+class _Steps(Dataset[T]):
+    """`draw` of each step, for a DataLoader's processes."""
+
+    def __init__(self, draw: Callable[[int], T]) -> None:
+        self.draw = draw
+
+    def __getitem__(self, step: int) -> T:
+        return self.draw(step)

@@ -1,0 +1,211 @@
+"""What the second look learns from: patches about nodules, and about what looks like one, cut from training images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from cxrcad.config import TrainConfig
+from cxrcad.networks.blocks import InputChannels
+from cxrcad.synthesis.hardware import draw_hardware
+from cxrcad.synthesis.projections import Projection, Zones, insert_nodules, insert_shams
+from cxrcad.training.augment import expose
+from cxrcad.training.data import Sample, easiness
+
+__all__ = ["Ground", "PatchSource", "Places", "cut", "make_grounds", "peaks"]
+
+POSITIVE_SHARE = 0.3  # of an image's patches that show a nodule
+OFF_CENTRE_PX = (1.5, 3.0)  # how far from a nodule's middle it is still one: half its radius, within these
+CLEAR_PX = 3.5  # a patch whose middle is nearer than this to a nodule's edge is neither
+RING_PX = (5.0, 14.0)  # beside a nodule's edge, where its neighbourhood is no nodule
+THORAX_PX = 8  # beyond the lung fields, and all between them
+SQUEEZE = 0.07  # largest log2 of a change of scale along one axis alone
+SPARE = 8  # times the places that are wanted are drawn anywhere: most of a small image may show nodules
+PEAKS, PEAK_DISTANCE_PX = 33, 11  # look-alikes kept of an image
+
+Points = NDArray[np.float64]
+
+
+@dataclass(eq=False)
+class Ground:
+    """A training image as ground for patches: `thorax` holds flat pixel indices, `hard` (n, 2) look-alikes' pixels."""
+
+    sample: Sample
+    zones: Zones
+    thorax: NDArray[np.int32]
+    hard: Points
+
+    def take(self, judged: NDArray[np.float32]) -> None:
+        """Take the peaks of `judged` (H, W) away from the image's own nodules for its look-alikes."""
+        found = peaks(judged, self.thorax, PEAKS).astype(np.float64)
+        self.hard = found[_apart(found, _nodules(self.sample.nodules))]
+
+
+def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tuple[Ground, ...]:
+    """The samples that have lung fields, each with the spots of its blob channel as the first look-alikes."""
+    grounds = []
+    for sample, zone in zip(samples, zones, strict=True):
+        if zone is None or sample.lung is None:
+            continue
+        ground = Ground(sample, zone, _thorax(sample.lung), np.zeros((0, 2)))
+        with torch.no_grad():
+            blob = InputChannels(("blob",), min(sample.image.shape))(torch.from_numpy(sample.pixels)[None, None])
+        ground.take(blob[0, 0].numpy())
+        grounds.append(ground)
+    return tuple(grounds)
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """What one step's patches are cut from, and where: `patches` places in each image.
+
+    `images` (batch, 1, H, W) float32, 0-1; `matrices` (batch, patches, 2, 3) take a patch's pixels, as `affine_grid`
+    has them, to its image's; `labels` (batch x patches,), 1 for a nodule; `rng` is the step's, for what is still to be
+    drawn.
+    """
+
+    images: Tensor
+    matrices: Tensor
+    labels: Tensor
+    rng: np.random.Generator
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSource:
+    """Grounds, what is projected into them, and the settings that say how patches are drawn and changed."""
+
+    grounds: tuple[Ground, ...]
+    projections: tuple[Projection, ...]
+    config: TrainConfig
+
+    def draw(self, step: int) -> Places:
+        """The places of `step` (0-based), in `batch` images; seed and step decide them, and the look-alikes."""
+        rng = np.random.default_rng([self.config.seed, step])
+        chosen = rng.integers(len(self.grounds), size=self.config.batch)
+        drawn = [self._one(self.grounds[int(index)], step, rng) for index in chosen]
+        images, matrices, labels = zip(*drawn, strict=True)
+        return Places(torch.stack(images)[:, None], torch.stack(matrices), torch.cat(labels), rng)
+
+    def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        settings = self.config.augment
+        image = ground.sample.pixels
+        nodules = ground.sample.nodules.copy()
+        count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
+        easy = easiness(settings, step)
+        insert_nodules(image, nodules, ground.zones, self.projections, count=count, easy=easy, rng=rng)
+        traces = insert_shams(
+            image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng
+        )
+        if rng.random() < settings.hardware:
+            image, things = draw_hardware(image, rng)
+            traces = np.concatenate([traces, things])
+        truth = _nodules(nodules)
+        with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.second.patches), rng)
+        wanted = self.config.second.patches - len(with_nodule)
+        without = np.resize(self._without(ground, truth, traces, rng)[:wanted], (wanted, 2))
+        points = np.concatenate([with_nodule, without])
+        labels = torch.from_numpy(np.arange(len(points)) < len(with_nodule)).float()
+        matrices = _matrices(points, image.shape, self.config, rng)
+        return torch.from_numpy(image), matrices, labels
+
+    def _without(self, ground: Ground, truth: Points, traces: Points, rng: np.random.Generator) -> Points:
+        """Places without a nodule, in the order in which they are wanted: traces, look-alikes, rings, any others."""
+        wanted = self.config.second.patches
+        hard = rng.permutation(ground.hard)[: wanted // 3]
+        turn, away = rng.uniform(0, 2 * np.pi, len(truth)), rng.uniform(*RING_PX, len(truth))
+        ring = truth[:, :2] + (truth[:, 2] + away)[:, None] * np.stack([np.sin(turn), np.cos(turn)], 1)
+        anywhere = rng.choice(ground.thorax, SPARE * wanted)
+        other = np.stack(np.divmod(anywhere, ground.sample.image.shape[1]), 1)
+        found = np.concatenate([traces, hard, ring, other])
+        found = found + rng.uniform(-1, 1, found.shape)
+        return found[_apart(found, truth)]
+
+
+def peaks(values: NDArray[np.float32], within: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """(n, 2) pixels of the `count` highest local maxima of `values` (H, W) at the flat indices `within`."""
+    from scipy import ndimage
+
+    top = (values == ndimage.maximum_filter(values, PEAK_DISTANCE_PX)).ravel()
+    found = within[top[within]]
+    found = found[np.argsort(-values.ravel()[found], kind="stable")[:count]]
+    return np.stack(np.divmod(found.astype(np.int64), values.shape[1]), 1)
+
+
+def _thorax(lung: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Flat indices of the lung fields, a margin around them, and what lies between them."""
+    from scipy import ndimage
+
+    place = ndimage.binary_dilation(lung, iterations=THORAX_PX)
+    for row in np.flatnonzero(lung.any(1)):
+        cols = np.flatnonzero(lung[row])
+        place[row, cols[0] : cols[-1] + 1] = True
+    return np.flatnonzero(place).astype(np.int32)
+
+
+def _nodules(mask: NDArray[np.bool_]) -> Points:
+    """(n, 3): row, column and radius, pixels, of each nodule in a mask."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    nodules = np.zeros((count, 3))
+    for place, window in enumerate(ndimage.find_objects(labels)):
+        rows, cols = np.nonzero(labels[window] == place + 1)
+        middle = rows.mean() + window[0].start, cols.mean() + window[1].start
+        nodules[place] = *middle, np.sqrt(len(rows) / np.pi)
+    return nodules
+
+
+def _about(truth: Points, count: int, rng: np.random.Generator) -> Points:
+    """`count` places about the nodules' middles, each nodule in turn; none where there is no nodule."""
+    if not len(truth):
+        return np.zeros((0, 2))
+    nodule = truth[np.arange(count) % len(truth)]
+    reach = np.clip(nodule[:, 2] / 2, *OFF_CENTRE_PX)[:, None]
+    return np.asarray(nodule[:, :2] + rng.uniform(-1, 1, (count, 2)) * reach)
+
+
+def _apart(points: Points, truth: Points) -> NDArray[np.bool_]:
+    """Which points lie off every nodule's edge by CLEAR_PX."""
+    away = np.linalg.norm(points[:, None] - truth[None, :, :2], axis=2) - truth[None, :, 2]
+    return np.asarray((away > CLEAR_PX).all(1))
+
+
+def _matrices(points: Points, shape: Sequence[int], config: TrainConfig, rng: np.random.Generator) -> Tensor:
+    """(n, 2, 3) for `affine_grid`: a patch about each of `points` (row, column), turned, scaled and maybe mirrored."""
+    settings, count = config.augment, len(points)
+    on = float(settings.augment)
+    limit = np.deg2rad(settings.rotate_degrees) * on
+    angle = rng.uniform(-limit, limit, count)
+    zoom = rng.uniform(-settings.zoom, settings.zoom, (count, 1)) + rng.uniform(-1, 1, (count, 2)) * SQUEEZE
+    mirror = rng.choice((-1.0, 1.0), count) if settings.mirror and on else np.ones(count)
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(count, 2, 2)
+    turn = turn * np.exp2(zoom * on)[:, None, :] * np.stack([mirror, np.ones(count)], 1)[:, None, :]
+    half = (np.array(shape)[::-1] - 1) / 2  # grid_sample measures from the middle, in these
+    moved = (points[:, ::-1] / half - 1)[:, :, None]
+    matrix = np.concatenate([turn * (config.network.patch // 2) / half[:, None], moved], 2)
+    return torch.from_numpy(matrix.astype(np.float32))
+
+
+@torch.no_grad()
+def cut(
+    places: Places, inputs: InputChannels, config: TrainConfig, generator: torch.Generator, device: torch.device
+) -> Tensor:
+    """The patches (batch x patches, C, P, P) of `places`, cut on `device` from the channels of the exposed images.
+
+    `generator` (on the device) decides the noise.
+    """
+    images, matrices = places.images.to(device), places.matrices.to(device)
+    if config.augment.augment:
+        images = expose(images, config.augment, places.rng, generator)
+    channels = inputs(images)
+    (batch, count), side = matrices.shape[:2], config.network.patch
+    grid = functional.affine_grid(matrices.flatten(0, 1), [batch * count, 1, side, side], align_corners=True)
+    grid = grid.reshape(batch, count * side, side, 2)  # an image's patches, one below the other
+    patches = functional.grid_sample(channels, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return patches.reshape(batch, -1, count, side, side).transpose(1, 2).flatten(0, 1)

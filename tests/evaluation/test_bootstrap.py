@@ -1,0 +1,167 @@
+"""Bootstrap intervals and paired comparison: exact where they can be, and right in the long run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrcad.core import Case, EvaluationError, ModelIdentity
+from cxrcad.evaluation.bootstrap import Interval, bootstrap, compare, compare_seeds, draw, froc_band
+from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
+from cxrcad.evaluation.metrics import figures, tally
+from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.statistics import wilson
+
+MODEL = ModelIdentity("m", "ab", 0.5, "CPUExecutionProvider")
+TERMS = Terms("data", "jsrt-247", HitRule(), MODEL, "mo-segnet", "multi", "validation", 1)
+
+
+def fold(found: list[bool], normals: int = 0, score: float = 0.9) -> FoldResult:
+    """One nodule an image, hit where `found`; then normal images, every other one with a false positive at 0.7."""
+    matches = [ImageMatch(f"P{i}", 1, (Hit(score, 0, 1.0),) if hit else ()) for i, hit in enumerate(found)]
+    fp = (FalsePositive(0.7, True),)
+    matches += [ImageMatch(f"N{i}", 0, (), fp if i % 2 else ()) for i in range(normals)]
+    return FoldResult(TERMS, tuple(matches), (None,) * len(matches))
+
+
+def test_a_recall_s_bootstrap_interval_is_near_wilson_s() -> None:
+    found = bootstrap([fold([True] * 60 + [False] * 40)], 4000, 0)["recall"]
+    low, high = wilson(60, 100)
+    assert found.value == 0.6
+    assert found.low == pytest.approx(low, abs=0.01)
+    assert found.high == pytest.approx(high, abs=0.01)
+
+
+def test_the_same_seed_gives_the_same_interval_and_none_without_resamples() -> None:
+    result = [fold([True, False, True, True], 4)]
+    assert bootstrap(result, 100, 3) == bootstrap(result, 100, 3)
+    assert bootstrap(result, 100, 3)["F1"] != bootstrap(result, 100, 4)["F1"]
+    assert bootstrap(result, 0, 0)["recall"] == Interval(0.75)
+
+
+def test_positives_and_normals_are_drawn_apart_and_images_of_a_patient_together() -> None:
+    result = fold([True, False, True], 2)
+    weights = draw([result], 200, 0)
+    assert weights.shape == (200, 5)
+    assert set(weights[:, :3].sum(1)) == {3.0}
+    assert set(weights[:, 3:].sum(1)) == {2.0}
+    cases = [
+        Case(m.case, Path(m.case), 10, 10, groups=("patient:7",) if m.case in ("P0", "P2") else ())
+        for m in result.matches
+    ]
+    details = tuple(Detail(case, "", (), ()) for case in cases)
+    together = draw([replace(result, details=details)], 200, 0)
+    assert (together[:, 0] == together[:, 2]).all()
+    assert not (together[:, 0] == together[:, 1]).all()
+
+
+def test_an_interval_is_given_only_where_resamples_reach_the_rate() -> None:
+    """One false positive in four images is 1/4: half the resamples of the normals have fewer."""
+    found = bootstrap([fold([True, True], 2)], 400, 0)
+    assert found["sensitivity at 1/4"].value == 1.0
+    assert found["sensitivity at 1/4"].low is None
+    assert found["sensitivity at 1"] == Interval(None)
+    assert found["CPM"].low == 1.0
+
+
+def test_the_band_holds_the_curve_and_its_ends_are_those_of_the_sensitivity() -> None:
+    result = [fold([True] * 12 + [False] * 8, 40)]
+    low, high = froc_band(result, (0.125, 0.25), 1000, 0)
+    found = bootstrap(result, 1000, 0)["sensitivity at 1/8"]
+    assert (low[0], high[0]) == (found.low, found.high)
+    assert low[0] <= 0.6 <= high[0]
+
+
+def test_a_run_against_itself_differs_by_nothing() -> None:
+    one = [fold([True, False, True, False], 4)]
+    found = compare(one, one, 200, 0)
+    for name in ("F1", "recall", "image AUC"):
+        assert found[name].difference == Interval(0.0, 0.0, 0.0)
+        assert found[name].p == 1.0
+
+
+def test_a_clear_difference_has_a_small_p_and_an_interval_off_zero() -> None:
+    """30 images, all found by the first run, none by the second: only all-stay and all-swapped are as far apart."""
+    found = compare([fold([True] * 30)], [fold([False] * 30)], 999, 0)["recall"]
+    assert (found.first, found.second, found.difference) == (1.0, 0.0, Interval(1.0, 1.0, 1.0))
+    assert found.p == 1 / 1000
+
+
+def test_p_of_three_images_by_hand() -> None:
+    """Found 3 of 3 against 0 of 3: of the 8 ways to swap, 2 are as far apart; p comes near 1/4."""
+    found = compare([fold([True] * 3)], [fold([False] * 3)], 8000, 0)["recall"]
+    assert found.p == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_paired_difference_is_that_of_the_figures_on_the_same_resamples() -> None:
+    first, second = fold([True, True, False, True, False] * 4, 6), fold([True, False, False, True, True] * 4, 6, 0.8)
+    weights = draw([first], 300, 5)
+    by_hand = figures(tally([first]), weights)["F1"] - figures(tally([second]), weights)["F1"]
+    found = compare([first], [second], 300, 5)["F1"].difference
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(by_hand, (2.5, 97.5))))
+
+
+def test_several_seeds_are_compared_by_the_mean_of_their_figures_on_the_same_resamples() -> None:
+    first = [[fold([True, True, False, True, False] * 4, 6)], [fold([True, False, True, True, True] * 4, 6)]]
+    second = [[fold([True, False, False, True, True] * 4, 6, 0.8)], [fold([False, False, True, True, False] * 4, 6)]]
+    pairs = list(zip(first, second, strict=True))
+    found = compare_seeds(pairs, 300, 5)["F1"]
+    weights = draw(first[0], 300, 5)
+    drawn = [np.mean([figures(tally(one), weights)["F1"] for one in side], axis=0) for side in (first, second)]
+    bounds = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
+    assert (found.difference.low, found.difference.high) == pytest.approx(tuple(bounds))
+    apart = [compare(one, other, 0, 0)["F1"].difference.value for one, other in pairs]
+    assert found.difference.value == pytest.approx(np.mean(apart))
+    one, twice = compare(*pairs[0], 300, 5), compare_seeds([pairs[0], pairs[0]], 300, 5)
+    assert twice["F1"].p == one["F1"].p
+    assert twice["recall"].difference == one["recall"].difference
+    with pytest.raises(EvaluationError, match="not scored on the same images"):
+        compare_seeds([pairs[0], ([fold([True, False], 1)], [fold([True, False], 1)])], 10, 0)
+
+
+def test_runs_on_other_images_or_under_other_rules_are_not_compared() -> None:
+    one = fold([True, False], 1)
+    with pytest.raises(EvaluationError, match="not scored on the same images"):
+        compare([one], [fold([True, False, True], 1)], 10, 0)
+    with pytest.raises(EvaluationError, match="stand in another order"):
+        compare([one], [replace(one, matches=one.matches[::-1])], 10, 0)
+    with pytest.raises(EvaluationError, match="differ in their rule"):
+        compare([one], [replace(one, terms=replace(TERMS, rule=HitRule("iou")))], 10, 0)
+
+
+def test_one_image_with_a_nodule_gives_a_difference_without_interval_or_p() -> None:
+    one, two = (compare([fold(found, 3)], [fold([False] * len(found), 3)], 50, 0) for found in ([True], [True, False]))
+    assert (one["recall"].difference, one["recall"].p) == (Interval(1.0), None)
+    assert two["recall"].difference.low is not None
+    assert two["recall"].p is not None
+
+
+def test_the_false_alarm_rate_of_the_permutation_test_is_near_5_percent() -> None:
+    """200 pairs of runs that differ by chance alone: p < 0.05 in about 10 (binomial: 2 to 20 in 999 of 1,000).
+
+    The recall has few values, so that many draws tie with it: its test alarms less often, never more.
+    """
+    alarms = {"recall": 0, "image AUC": 0, "JAFROC": 0}
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        one, other = (_chance(rng) for _ in range(2))
+        found = compare([one], [other], 199, seed)
+        for name in alarms:
+            p = found[name].p
+            assert p is not None
+            alarms[name] += p < 0.05
+    assert all(2 <= alarms[name] <= 20 for name in ("image AUC", "JAFROC")), alarms
+    assert alarms["recall"] <= 20
+
+
+def _chance(rng: np.random.Generator) -> FoldResult:
+    """24 images with a nodule that is found as a coin falls, 16 without; every score is noise."""
+    matches = []
+    for index in range(40):
+        fps = (FalsePositive(float(rng.random()), True),)
+        hits = (Hit(float(rng.random()), 0, 1.0),) if index < 24 and rng.random() < 0.7 else ()
+        matches.append(ImageMatch(str(index), int(index < 24), hits, fps))
+    return FoldResult(TERMS, tuple(matches), (None,) * 40)

@@ -1,0 +1,96 @@
+"""The second look: a patch and a place of a whole image are one thing, and the looks' logits are averaged."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from cxrcad.config import NetworkConfig, build
+from cxrcad.networks.ensemble import LAYERS, STRIDE, PatchClassifier, TwoLooks
+from cxrcad.networks.registry import build_network
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def classifier(request) -> PatchClassifier:
+    torch.manual_seed(0)
+    made = PatchClassifier(3, request.param)
+    for _ in range(3):  # running statistics of their own
+        made(torch.rand(16, 3, made.patch, made.patch))
+    return made.eval()
+
+
+@pytest.mark.parametrize(("row", "col"), [(12, 13), (14, 21), (19, 12)])
+def test_a_place_of_an_image_is_judged_as_the_patch_about_it(classifier, row, col):
+    image = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        places = classifier.judge_all(image)
+        y, x, half = STRIDE * row + 2, STRIDE * col + 2, classifier.patch // 2
+        patch = image[:, :, y - half : y + half + 1, x - half : x + half + 1]
+        alone = classifier(patch)
+    assert places.shape == (1, 32, 40)
+    assert float(alone) == pytest.approx(float(places[0, row, col]), abs=1e-4)
+
+
+def test_at_the_edge_the_image_goes_on_as_its_last_pixels(classifier):
+    image = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(4))
+    half, side = classifier.patch // 2, classifier.patch
+    with torch.inference_mode():
+        corner = functional.pad(image, (half, half, half, half), mode="replicate")[:, :, 2 : 2 + side, 2 : 2 + side]
+        assert float(classifier(corner)) == pytest.approx(float(classifier.judge_all(image)[0, 0, 0]), abs=1e-4)
+
+
+def two_looks(share: float) -> TwoLooks:
+    torch.manual_seed(1)
+    net = build_network(build(NetworkConfig, {"norm": "group", "channels": "raw,local", "look": True}), 128)
+    assert isinstance(net, TwoLooks)
+    net.share.fill_(share)
+    return net.eval()
+
+
+def margin(outputs: dict[str, torch.Tensor]) -> np.ndarray:
+    return (outputs["nodule"][:, 1] - outputs["nodule"][:, 0]).numpy()
+
+
+def test_the_first_look_alone_is_the_network_at_half_the_side():
+    net, image = two_looks(0.0), torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        alone, outputs = net.first(functional.avg_pool2d(image, 2)), net(image)
+    enlarged = {
+        task: functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        for task, x in alone.items()
+    }
+    np.testing.assert_allclose(margin(outputs), margin(enlarged), atol=1e-5)
+    np.testing.assert_allclose(outputs["lung"].numpy(), enlarged["lung"].numpy(), atol=1e-5)
+
+
+def test_unless_it_is_halved_the_first_look_sees_the_image_as_it_is():
+    torch.manual_seed(1)
+    net = build_network(build(NetworkConfig, {"norm": "group", "look": True, "halve": False}), 128).eval()
+    assert isinstance(net, TwoLooks)
+    net.share.fill_(0.0)
+    image = torch.rand(1, 1, 96, 112, generator=torch.Generator().manual_seed(7))
+    with torch.inference_mode():
+        np.testing.assert_allclose(margin(net(image)), margin(net.first(image)), atol=1e-5)
+    assert net.multiple == 16
+
+
+def test_the_logits_are_averaged_by_the_share():
+    image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(6))
+    with torch.inference_mode():
+        first, second, both = (margin(two_looks(share)(image)) for share in (0.0, 1.0, 0.25))
+    np.testing.assert_allclose(both, 0.75 * first + 0.25 * second, atol=1e-5)
+    assert np.abs(first - second).max() > 0.01
+
+
+def test_the_second_look_s_map_lies_where_it_judged():
+    net = two_looks(1.0)
+
+    def ramp(image: torch.Tensor) -> torch.Tensor:
+        """What a judge of the column would give: its pixel, 2, 6, 10 ..."""
+        rows, cols = image.shape[2] // STRIDE, image.shape[3] // STRIDE
+        return (torch.arange(cols) * STRIDE + 2.0).expand(1, rows, cols)
+
+    net.second.judge_all = ramp  # type: ignore[method-assign]
+    with torch.inference_mode():
+        logits = margin(net(torch.rand(1, 1, 96, 128)))[0]
+    np.testing.assert_allclose(logits[40, 8:120], np.arange(8, 120), atol=1e-4)
