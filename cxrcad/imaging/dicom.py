@@ -7,6 +7,7 @@ PresentationLUTShape INVERSE mean the same (PS3.3 C.8.11.3: INVERSE where MONOCH
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["image_size", "read"]
+__all__ = ["image_size", "matches", "matches_bare", "read"]
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 CROSS_SECTIONS = ("BMD", "CT", "IVUS", "MR", "NM", "OCT", "PT", "US")
@@ -36,6 +37,18 @@ WIDEST_FIELD_MM = 1000.0
 """A field wider than any chest detector's means a placeholder for the spacing."""
 PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")
 CONVERT = "convert it with gdcmconv --raw"
+BARE = re.compile(rb"\x08\x00[\x00\x01\x05\x06\x08\x12-\x18\x20-\x23\x30-\x33\x50\x60]\x00|\x02\x00[\x00-\x02\x10]\x00")
+"""A data set without preamble starts with an element of group 0008 (or 0002), little endian (DICOM PS3.10, 7.1)."""
+
+
+def matches(head: bytes, _size: int) -> bool:
+    """Whether a file has DICOM's mark after its preamble."""
+    return head[128:132] == b"DICM"
+
+
+def matches_bare(head: bytes, _size: int) -> bool:
+    """Whether a file starts as a data set without preamble does."""
+    return BARE.match(head) is not None
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -128,8 +141,8 @@ def _check_object(path: Path, dataset: Dataset, size: int) -> None:
         if "Rows" in dataset and "Columns" in dataset:
             stated = f"{dataset.Rows} x {dataset.Columns} pixels stated"
             refuse(path, f"{stated}, but no pixel data in {size:,} bytes", "copy the file again")
-        way_out = f"{radiograph}, or copy the file again if it is one"
-        refuse(path, f"no pixel data, in a {kind} of {size:,} bytes", way_out)
+        remedy = f"{radiograph}, or copy the file again if it is one"
+        refuse(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
     for name in ("Rows", "Columns", "BitsAllocated"):
         if name not in dataset:
             refuse(path, f"no {name} in its header", "export the radiograph again")
