@@ -108,7 +108,7 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     packages = os.pathsep.join((str(folder / "packages"), str(ROOT)))
     environment = {**own, **SMALL, "PATH": path, "PYTHONPATH": packages}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=1800
     )
 
 
