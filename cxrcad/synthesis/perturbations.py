@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Box, Case, Nodule, Radiograph, UsageError
 from cxrcad.imaging.preprocess import Geometry, resample
-from cxrcad.synthesis.devices import draw_electrodes, draw_pacemaker, draw_port, draw_text, pixel_mm
+from cxrcad.synthesis.foreign_objects import draw_electrodes, draw_pacemaker, draw_port, draw_text, pixel_mm
 
 __all__ = ["ALTERATIONS", "UNALTERED", "Alteration", "Move", "alterations_named"]
 

@@ -20,7 +20,7 @@ from cxrcad.datasets.jsrt import reader as jsrt
 from cxrcad.datasets.masks import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
-from cxrcad.synthesis.hardware import draw_hardware
+from cxrcad.synthesis.foreign_objects import draw_foreign_objects
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.synthesis.projections import (
     Projection,
@@ -125,7 +125,7 @@ class Source:
                 shams = int(rng.integers(0, self.augment.simulate_shams + 1))
                 insert_shams(image, nodules, zones, self.projections, count=shams, rng=rng)
         if rng.random() < self.augment.hardware:
-            image, _ = draw_hardware(image, rng)
+            image, _ = draw_foreign_objects(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
 

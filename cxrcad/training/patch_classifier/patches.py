@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from cxrcad.config import TrainConfig
 from cxrcad.networks.blocks import InputChannels
-from cxrcad.synthesis.hardware import draw_hardware
+from cxrcad.synthesis.foreign_objects import draw_foreign_objects
 from cxrcad.synthesis.projections import Projection, Zones, insert_nodules, insert_shams
 from cxrcad.training.augment import expose
 from cxrcad.training.data import Sample, easiness
@@ -103,7 +103,7 @@ class PatchSource:
             image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng
         )
         if rng.random() < settings.hardware:
-            image, things = draw_hardware(image, rng)
+            image, things = draw_foreign_objects(image, rng)
             traces = np.concatenate([traces, things])
         truth = _nodules(nodules)
         with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.second.patches), rng)
