@@ -143,7 +143,7 @@ def test_the_variants_that_the_table_does_not_show():
 
 @pytest.mark.parametrize(
     ("item", "recipe"),
-    [("ablations", "open-256"), ("look-ablations", "open-two-looks"), ("training-size", "open-256")],
+    [("ablations", "open-256"), ("look-ablations", "open-512-classifier"), ("training-size", "open-256")],
 )
 def test_each_ablation_changes_the_recipe_that_is_in_the_docs(item, recipe):
     values = tomllib.loads((ROOT / "docs" / "recipes" / f"{recipe}.toml").read_text())
