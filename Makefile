@@ -1,4 +1,5 @@
-# make demo: nodules found on phantom scans.  make test: lint, types and the whole suite.  make clean: as cloned.
+# make demo: nodules found on phantom scans.  make test: lint, types and the whole suite.  make docs: the site, in site/.
+# make clean: as cloned.
 # PYTHON=... chooses the interpreter (3.11 or newer).
 
 PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo python3)
@@ -6,11 +7,14 @@ PIP_OPTIONS = --quiet --disable-pip-version-check --constraint constraints.txt
 PACKAGING = setup.cfg setup.py pyproject.toml constraints.txt
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test clean
+.PHONY: demo docs test clean
 .DELETE_ON_ERROR:
 
 demo: .venv-demo/installed
 	.venv-demo/bin/cxrcad demo
+
+docs: .venv/installed
+	.venv/bin/python -m mkdocs build --strict --quiet
 
 test: .venv/installed
 	.venv/bin/ruff check .
@@ -29,5 +33,5 @@ test: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-demo build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo build dist demo site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find cxrcad models tests -name __pycache__ -type d -prune -exec rm -rf {} +

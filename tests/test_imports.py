@@ -24,7 +24,7 @@ def modules(*, with_torch: bool) -> list[str]:
 def answer(script: str, folder: Path, *arguments: str) -> Any:
     """What `script`, run by a fresh interpreter in `folder`, prints as JSON."""
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

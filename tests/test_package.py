@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (sources / "README.md").write_text("# cxrcad\n")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-c", BUILD, str(folder)]
-    done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))
 
@@ -70,7 +70,7 @@ print(models.joinpath("one", "deep", "weights.bin").read_bytes().hex())
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-c", script]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(tmp_path / "site" / "cxrcad" / "__init__.py"), "010203"]
@@ -83,7 +83,7 @@ def test_ci_runs_make_test() -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     recipe = subprocess.run(
-        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
     for step in ("ruff check .", "mypy", "pytest -q"):
         assert step in recipe.stdout

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import note
 from cxrcad.config import EvaluateConfig
 
 __all__ = ["command"]
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("first")
 @click.argument("second")
 @with_settings(EvaluateConfig, leave_out=("run", "beside", "model", "predictions", "report", "seeds"))

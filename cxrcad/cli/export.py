@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.config import ExportConfig
 from cxrcad.core import TrainingError
 
 __all__ = ["command"]
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the packaged model."

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar
 from cxrcad.config import FingerprintConfig
 
 __all__ = ["command"]
 
 
-@click.command("fingerprint")
+@click.command("fingerprint", cls=Command)
 @with_settings(FingerprintConfig, leave_out=("lesion", "protocol"))
 def command(config: FingerprintConfig) -> None:
     """Tell whether a model has learned the traces of inserting: its scores on shams, which hold no nodule.

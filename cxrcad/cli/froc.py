@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import note
 from cxrcad.config import EvaluateConfig
 
 __all__ = ["command"]
 
 
-@click.command("froc")
+@click.command("froc", cls=Command)
 @with_settings(EvaluateConfig)
 def command(config: EvaluateConfig) -> None:
     """Sensitivity against false positives per image, at 1/8 ... 8: a table, and froc.png, .svg, .json and .csv.

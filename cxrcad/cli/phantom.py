@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.config import PhantomConfig
 from cxrcad.core import counted
 
 __all__ = ["command"]
 
 
-@click.command("phantom")
+@click.command("phantom", cls=Command)
 @click.argument("out", type=click.Path(path_type=Path))
 @with_settings(PhantomConfig)
 def command(config: PhantomConfig, out: Path) -> None:

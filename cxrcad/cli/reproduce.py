@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import ReproduceConfig
 from cxrcad.paper.cells import ITEMS, profile_file
@@ -12,7 +12,7 @@ from cxrcad.paper.cells import ITEMS, profile_file
 __all__ = ["command"]
 
 
-@click.command("reproduce")
+@click.command("reproduce", cls=Command)
 @click.argument("item", type=click.Choice(list(ITEMS)))
 @click.option("--list", "listed", is_flag=True, help="Print the jobs with their state, and run none.")
 @with_settings(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar
 from cxrcad.config import RobustnessConfig
 
 __all__ = ["command"]
 
 
-@click.command("robustness")
+@click.command("robustness", cls=Command)
 @with_settings(RobustnessConfig, leave_out=("lesion",))
 def command(config: RobustnessConfig) -> None:
     """Score a model on test cases as they are and under each alteration: windows, noise, sizes, borders, devices.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar
 from cxrcad.config import SimulateConfig
 from cxrcad.core import counted
@@ -14,7 +14,7 @@ from cxrcad.core import counted
 __all__ = ["command"]
 
 
-@click.command("simulate")
+@click.command("simulate", cls=Command)
 @click.argument("out", type=click.Path(path_type=Path))
 @with_settings(SimulateConfig, also={"positives": "--cases", "negatives": "--normals"})
 def command(config: SimulateConfig, out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import TrainingError
@@ -12,7 +12,7 @@ from cxrcad.core import TrainingError
 __all__ = ["command"]
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @with_settings(TrainConfig)
 def command(config: TrainConfig) -> None:
     """Train a network on a folder in JSRT's layout and package each fold in the run's folder.

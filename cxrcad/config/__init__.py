@@ -1,8 +1,8 @@
 """Every setting, once: frozen dataclasses with default, unit and help.
 
 A setting is a leaf field. Its name is the same everywhere: `--min-score`, `CXRCAD_MIN_SCORE`, `min_score = 0.1` in a
-TOML file (at the top or in any section: sections only group). `cxrcad.config.sources` loads them in their order. `parts` holds
-what several commands share; the commands' own stand here.
+TOML file (at the top or in any section: sections only group). `sources` loads them in their order. `parts` holds what
+several commands share; the commands' own stand here.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ __all__ = [
     "SimulateConfig",
     "TrainConfig",
     "build",
+    "part",
+    "setting",
     "settings_of",
     "to_dict",
     "to_toml",

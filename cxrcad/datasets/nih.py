@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.jsrt.reader import Dataset
-from cxrcad.imaging.read import image_size
-from cxrcad.interchange.fields import (
+from cxrcad.datasets.fields import (
     SPACING_MM,
     Entry,
+    Table,
     check_files_once,
     named,
     parse_json,
@@ -24,13 +23,29 @@ from cxrcad.interchange.fields import (
     read_text,
     shown,
 )
-from cxrcad.synthesis.backgrounds import METADATA, SEXES, USABLE_MASKS
+from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.imaging.read import image_size
 
-__all__ = ["EFFUSION", "OUTLINES", "how_to_get_effusions", "read_effusions"]
+__all__ = [
+    "EFFUSION",
+    "METADATA",
+    "OUTLINES",
+    "SEXES",
+    "check_images",
+    "how_to_get_effusions",
+    "lung_masks",
+    "read_effusions",
+    "read_metadata",
+]
 
 EFFUSION = "effusion"
 NORMAL = "normal"
+METADATA = "metadata.csv"
 OUTLINES = "effusion.json"
+USABLE_MASKS = ("good", "fair")
+"""What METADATA's column lung_mask may say of a mask that is used."""
+
+SEXES = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
 COLUMNS = ("file", "role", "patient")
 
 OUTLINE_SIDE = 1024
@@ -54,11 +69,7 @@ def read_effusions(folder: Path) -> Dataset:
     for path in (folder, table, outlines):
         if not path.exists():
             _refuse_folder(folder, path)
-    content = parse_table(table, read_text(table, DataError), DataError)
-    missing = [name for name in COLUMNS if name not in content.columns]
-    if missing:
-        raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(COLUMNS)}")
-    check_files_once(content.rows)
+    content = read_metadata(table, COLUMNS)
     rows = {row.inside("file"): row for row in content.rows if row.fields["role"] in (EFFUSION, NORMAL)}
     polygons = _read_outlines(outlines)
     _check_rows(rows, polygons, folder)
@@ -66,6 +77,33 @@ def read_effusions(folder: Path) -> Dataset:
     if len({case.name for case in cases}) < len(cases):
         raise DataError(f"{table}: two files have one name apart from their endings; rename one of them")
     return Dataset(folder, "paper", tuple(cases), tuple(_notes(cases)), EFFUSION)
+
+
+def read_metadata(table: Path, columns: Sequence[str]) -> Table:
+    """The table of a folder in the NIH layout. Raises DataError where it is damaged or lacks one of `columns`."""
+    content = parse_table(table, read_text(table, DataError), DataError)
+    missing = [name for name in columns if name not in content.columns]
+    if missing:
+        raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(columns)}")
+    check_files_once(content.rows)
+    return content
+
+
+def lung_masks(row: Entry, folder: Path) -> tuple[Path, ...]:
+    """The radiograph's mask in lungs/; none where there is no file, or the table calls it unusable."""
+    mask = folder / "lungs" / row.inside("file")
+    usable = row.fields.get("lung_mask", USABLE_MASKS[0]) in USABLE_MASKS
+    return (mask,) if usable and mask.is_file() else ()
+
+
+def check_images(folder: Path, images: Sequence[Path]) -> None:
+    """Raise DataError unless all of `images` are there."""
+    missing = [image.name for image in images if not image.is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(images)} images are missing: {named(missing)}; copy them there "
+            "(docs/DATA.md says from where)"
+        )
 
 
 def how_to_get_effusions() -> str:
@@ -138,20 +176,13 @@ def _check_rows(rows: Mapping[str, Entry], polygons: Mapping[str, Any], folder: 
         raise DataError(
             f"{folder / OUTLINES}: {named(strange)} are not of role {EFFUSION} in {METADATA}; correct one of the two"
         )
-    lost = [file for file in rows if not (folder / file).is_file()]
-    if lost:
-        raise DataError(
-            f"{folder}: {len(lost)} of {len(rows)} images are missing: {named(lost)}; copy them there (docs/DATA.md "
-            "says from where)"
-        )
+    check_images(folder, [folder / file for file in rows])
 
 
 def _case(row: Entry, polygons: Mapping[str, Sequence[Polygon]], folder: Path) -> Case:
     file = row.text("file")
     rows, cols = image_size(folder / file)
     scale = cols / OUTLINE_SIDE, rows / OUTLINE_SIDE
-    mask = folder / "lungs" / file
-    drawn = row.fields.get("lung_mask", USABLE_MASKS[0]) in USABLE_MASKS and mask.is_file()
     age = re.match(r"\d{1,3}", row.fields.get("age", ""))
     return Case(
         name=Path(file).stem,
@@ -159,7 +190,7 @@ def _case(row: Entry, polygons: Mapping[str, Sequence[Polygon]], folder: Path) -
         rows=rows,
         cols=cols,
         spacing_mm=_spacing_mm(row),
-        lung_masks=(mask,) if drawn else (),
+        lung_masks=lung_masks(row, folder),
         age_years=int(age.group()) if age else None,
         sex=SEXES.get(row.fields.get("sex", "").lower()),
         view=row.fields.get("view") or None,

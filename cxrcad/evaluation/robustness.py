@@ -25,7 +25,7 @@ from cxrcad.files import Progress, Silent, check_out, write_atomically, write_js
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
 from cxrcad.report.markdown import grid
-from cxrcad.synthesis.perturbations import UNALTERED, Alteration, alterations_named
+from cxrcad.synthesis.perturbations import UNPERTURBED, Perturbation, perturbations_named
 
 __all__ = ["Altered", "measure_robustness", "score_altered"]
 
@@ -42,7 +42,7 @@ SHOWN: Mapping[str, str] = {
 class Altered:
     """One alteration's scored cases, and every figure of them compared with the unaltered: altered less unaltered."""
 
-    alteration: Alteration
+    alteration: Perturbation
     result: FoldResult
     compared: Mapping[str, Comparison]
 
@@ -55,7 +55,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     is no nodule to score.
     """
     check_out(config.out)
-    chosen = alterations_named(config.alterations)
+    chosen = perturbations_named(config.alterations)
     bundle = resolve_model(config.model or DEFAULT_MODEL, LESIONS[0])
     if config.data.data is None:
         raise DataError(how_to_get_data())
@@ -77,7 +77,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
 
 def score_altered(
     cases: Sequence[Case],
-    chosen: Sequence[Alteration],
+    chosen: Sequence[Perturbation],
     detector: Detector,
     terms: Terms,
     config: RobustnessConfig,
@@ -100,7 +100,7 @@ def score_altered(
         config.scoring.resamples if sum(case.positive for case in cases) > 1 else 0
     )  # one tells nothing of others
     found: list[Altered] = []
-    for alteration in (UNALTERED, *chosen):
+    for alteration in (UNPERTURBED, *chosen):
         result = evaluate_cases(
             [alteration.of_case(case) for case in cases],
             _detect_altered(cases, detector, alteration, config.seed),
@@ -117,7 +117,7 @@ def score_altered(
 
 
 def _detect_altered(
-    cases: Sequence[Case], detector: Detector, alteration: Alteration, seed: int
+    cases: Sequence[Case], detector: Detector, alteration: Perturbation, seed: int
 ) -> Callable[[Case], Detection]:
     """What finds in an altered case's image: that of the case itself, read with its own spacing, then altered."""
     unaltered = {case.name: case for case in cases}
@@ -191,7 +191,7 @@ def _row(one: Altered) -> tuple[str, ...]:
     for name in SHOWN:
         figure = one.compared[name]
         cells.append("not reached" if figure.first is None else f"{100 * figure.first:.1f}")
-        cells.append("" if one.alteration is UNALTERED else _shown(figure.difference))
+        cells.append("" if one.alteration is UNPERTURBED else _shown(figure.difference))
     return tuple(cells)
 
 

@@ -10,17 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad.core import CxrcadError, Failure, Radiograph, ReadError, Result
-from cxrcad.imaging.faults import FORMATS
-from cxrcad.imaging.read import format_of, read_radiograph
+from cxrcad.imaging.read import FORMATS, IMAGE_ENDINGS, read_radiograph, reader_of
 from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
 
-__all__ = ["ENDINGS", "Detections", "detect_paths", "expand_paths"]
-
-ENDINGS = frozenset(
-    (".dcm", ".dicom", ".dic", ".ima", ".img", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".mha", ".mhd", ".nii")
-)
-"""Endings of the files of a folder that are tried whatever they hold, so that a damaged one is reported."""
+__all__ = ["Detections", "detect_paths", "expand_paths"]
 
 OTHER_ENDINGS = frozenset(
     (".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".md", ".toml", ".gif", ".raw", ".zraw")
@@ -85,10 +79,10 @@ def _is_tried(path: Path) -> bool:
     name = path.name.lower()
     if name.startswith(".") or name == "dicomdir" or path.suffix.lower() in OTHER_ENDINGS or not path.is_file():
         return False
-    if path.suffix.lower() in ENDINGS or name.endswith(".nii.gz"):
+    if name.endswith(IMAGE_ENDINGS):  # tried whatever it holds, so that a damaged one is reported
         return True
     try:
-        return format_of(path) is not None
+        return reader_of(path) is not None
     except ReadError:
         return False
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxrcad.core import Box, Case, DataError, Nodule
+from cxrcad.datasets.fields import FINITE, SLACK_PX, Entry, Range, is_json, parse_json, parse_table, read_text, shown
 from cxrcad.datasets.jsrt.reader import read_jsrt
-from cxrcad.interchange.fields import FINITE, SLACK_PX, Entry, Range, is_json, parse_json, parse_table, read_text, shown
 
 __all__ = ["SCHEMA", "TruthSet", "read_truth"]
 

@@ -20,16 +20,10 @@ from cxrcad.datasets.jsrt import reader as jsrt
 from cxrcad.datasets.masks import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
-from cxrcad.synthesis.hardware import draw_hardware
+from cxrcad.synthesis.foreign_objects import draw_foreign_objects
+from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules, placement_zones
 from cxrcad.synthesis.nodules import ANALYTIC
-from cxrcad.synthesis.projections import (
-    Projection,
-    Zones,
-    insert_nodules,
-    insert_shams,
-    load_projections,
-    placement_zones,
-)
+from cxrcad.synthesis.projection import Projection, load_projections
 from cxrcad.training.signals import ProcessLost, children_as_before, without_interrupts
 
 __all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
@@ -123,9 +117,9 @@ class Source:
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
             if self.augment.simulate_shams:
                 shams = int(rng.integers(0, self.augment.simulate_shams + 1))
-                insert_shams(image, nodules, zones, self.projections, count=shams, rng=rng)
+                insert_backgrounds(image, nodules, zones, self.projections, count=shams, rng=rng)
         if rng.random() < self.augment.hardware:
-            image, _ = draw_hardware(image, rng)
+            image, _ = draw_foreign_objects(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
 

@@ -28,7 +28,7 @@ def made(tiny_data, tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "cxrcad", *map(str, arguments), "--out", "out"],
         cwd=out, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out / "out", done
@@ -108,7 +108,7 @@ def test_the_list_needs_no_torch_and_no_data(made):
     arguments = ["reproduce", "table2", "--list", *FLAGS, "--out", out]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)], cwd=out, env={},
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
     lines = done.stdout.splitlines()
     assert [line[:8].strip() for line in lines[:-1]] == ["done", "not run", "done", "not run"]

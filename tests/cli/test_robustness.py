@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxrcad.config import RobustnessConfig, settings_of
-from cxrcad.synthesis.perturbations import ALTERATIONS
+from cxrcad.synthesis.perturbations import PERTURBATIONS
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def test_help_shows_every_setting_but_what_is_looked_for(cxrcad):
 
 def test_the_page_that_help_names_has_every_alteration():
     page = (Path(__file__).parents[2] / "docs" / "EVALUATION.md").read_text(encoding="utf-8")
-    assert [name for name in ALTERATIONS if f"`{name}`" not in page] == []
-    assert f"With {len(ALTERATIONS)} alterations" in page
+    assert [name for name in PERTURBATIONS if f"`{name}`" not in page] == []
+    assert f"With {len(PERTURBATIONS)} alterations" in page
 
 
 @pytest.mark.parametrize(

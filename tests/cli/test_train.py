@@ -138,6 +138,7 @@ def test_all_folds_are_trained_one_after_the_other(cxrcad, tiny_data, tmp_path, 
     assert own == ["1", "5"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_says_how_to_go_on_and_does(cxrcad, tiny_data, tmp_path):
     flags = ["--network", "u-net", "--tasks", "single", "--side", "64", "--precision", "fp32", "--threads", "1"]
     flags += ["--fold", "2", "--run", "runs/one", "--data", str(tiny_data), "--checkpoint-steps", "2"]
@@ -145,11 +146,11 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(cxrcad, tiny_data, t
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     checkpoint = tmp_path / "runs" / "one" / "fold2" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not checkpoint.is_file() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=600)
     assert child.returncode == 130
     assert "Traceback" not in said
     assert "stopped; `cxrcad train --resume --run runs/one` goes on from what is kept" in said

@@ -11,7 +11,7 @@ import pytest
 
 from cxrcad.commands.reproduce import command_line, list_jobs, reproduce
 from cxrcad.config import ReproduceConfig, TrainConfig, build, to_dict
-from cxrcad.config.sources import layered
+from cxrcad.config.sources import resolve_config
 from cxrcad.core import DataError, ModelIdentity, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, Terms
@@ -143,7 +143,7 @@ def test_the_variants_that_the_table_does_not_show():
 
 @pytest.mark.parametrize(
     ("item", "recipe"),
-    [("ablations", "open-256"), ("look-ablations", "open-two-looks"), ("training-size", "open-256")],
+    [("ablations", "open-256"), ("look-ablations", "open-512-classifier"), ("training-size", "open-256")],
 )
 def test_each_ablation_changes_the_recipe_that_is_in_the_docs(item, recipe):
     values = tomllib.loads((ROOT / "docs" / "recipes" / f"{recipe}.toml").read_text())
@@ -284,7 +284,7 @@ def test_without_data_it_says_how_to_get_it_and_still_lists(tmp_path):
 
 def test_the_profiles_are_settings_files_of_the_package(tmp_path):
     def profile(name):
-        return layered(ReproduceConfig, {}, None, tmp_path, profile_file(name)).train
+        return resolve_config(ReproduceConfig, {}, None, tmp_path, profile_file(name)).train
 
     paper, gpu, cpu = profile("paper"), profile("gpu"), profile("cpu")
     assert (paper.grid.side, paper.epochs, paper.max_steps, paper.precision) == (1024, 100, None, "fp32")
@@ -295,7 +295,7 @@ def test_the_profiles_are_settings_files_of_the_package(tmp_path):
 
 def test_a_profile_lies_below_every_other_layer(tmp_path, monkeypatch):
     def side(**flags):
-        return layered(ReproduceConfig, flags, None, tmp_path, profile_file("cpu")).train.grid.side
+        return resolve_config(ReproduceConfig, flags, None, tmp_path, profile_file("cpu")).train.grid.side
 
     assert side() == 512
     (tmp_path / "cxrcad.toml").write_text("side = 256\n")

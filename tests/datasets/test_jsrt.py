@@ -174,7 +174,7 @@ def test_missing_images_are_counted_and_named(jsrt: Write) -> None:
     write_png(folder / "images" / "JPCLN002.png")
     message = (
         r"data: 3 of 4 images are missing: JPCLN001, JPCNN001, JPCNN002 "
-        r"\(looked for \.IMG, \.dcm, \.png in \., images\); copy them there or correct the tables$"
+        r"\(looked in \., images\); copy them there or correct the tables$"
     )
     with pytest.raises(DataError, match=message):
         read_jsrt(folder)

@@ -89,6 +89,7 @@ def test_weights_of_16_bits_that_lose_more_than_is_allowed_are_not_written(tiny_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("real_exporter")
 def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_data, tmp_path):
     said = {}
     for weights in ("fp32", "fp16"):

@@ -9,7 +9,7 @@ import pytest
 from cxrcad.core import DataError
 from cxrcad.synthesis.analytic import KINDS, analytic_block
 from cxrcad.synthesis.nodules import ANALYTIC, draw_nodule, read_nodules
-from cxrcad.synthesis.projections import load_projections
+from cxrcad.synthesis.projection import load_projections
 
 
 def test_a_file_holds_blocks_and_those_below_6_mm_are_not_used(ball_nodules):
@@ -128,7 +128,7 @@ def test_a_seed_and_an_index_make_a_nodule():
 
 
 def test_training_takes_analytic_nodules_which_have_no_series(monkeypatch):
-    monkeypatch.setattr("cxrcad.synthesis.projections.ANALYTIC_POOL", 5)
+    monkeypatch.setattr("cxrcad.synthesis.projection.ANALYTIC_POOL", 5)
     projections = load_projections(ANALYTIC, exclude_series=["1.1"], spacing_mm=1.4, count=5, seed=0)
     assert [projection.series_uid for projection in projections] == [""] * 5
     assert all(projection.outline.any() for projection in projections)

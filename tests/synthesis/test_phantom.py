@@ -19,7 +19,7 @@ from cxrcad.core import UsageError
 from cxrcad.synthesis.phantom import dataset as phantom_module
 from cxrcad.synthesis.phantom.dataset import Phantom, PhantomSet, phantom_image, plan_phantoms, write_phantoms
 from cxrcad.synthesis.phantom.files import dicom_bytes, img_bytes, mask_bytes, png_bytes
-from cxrcad.synthesis.phantom.marks import CONTRAST
+from cxrcad.synthesis.projection import CONTRAST
 
 SIDE = 512
 MM = 358.4 / SIDE

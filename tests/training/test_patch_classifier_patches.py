@@ -11,7 +11,8 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.blocks import InputChannels
-from cxrcad.synthesis.projections import Projection, Zones
+from cxrcad.synthesis.insertion import Zones
+from cxrcad.synthesis.projection import Projection
 from cxrcad.training.data import Sample
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, cut, make_grounds, peaks
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Box, DataError
+from cxrcad.imaging import read
 
 __all__ = [
     "BoxRow",
@@ -39,8 +40,8 @@ SUBTLETIES = {"extremely subtle": 1, "very subtle": 2, "subtle": 3, "relatively 
 
 UNKNOWN = ("", "?", "-", "unknown", "n/a")
 SEXES = {"male": "Male", "m": "Male", "female": "Female", "f": "Female"}
-IMAGE_ENDINGS = (".img", ".dcm", ".png")
-"""Endings under which an image may lie; of two files with one name the earlier ending counts."""
+IMAGE_ENDINGS = tuple(sorted(read.IMAGE_ENDINGS, key=lambda ending: ending != ".img"))
+"""Endings under which an image may lie, JSRT's own first; of two files with one name the earlier ending counts."""
 
 
 @dataclass(frozen=True)

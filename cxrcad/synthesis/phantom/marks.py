@@ -13,13 +13,11 @@ from scipy import ndimage as ndi
 from cxrcad.core import Box
 from cxrcad.synthesis.phantom.anatomy import COARSE, FIELD_MM, Frame, curve, enlarge
 from cxrcad.synthesis.phantom.tubes import splat
+from cxrcad.synthesis.projection import CONTRAST, VISIBLE_FRACTION
 
-__all__ = ["CONTRAST", "Blob", "draw_distractors", "draw_nodule"]
+__all__ = ["Blob", "draw_distractors", "draw_nodule"]
 
-# Grey levels of 255 that a nodule's core adds over the lung, by subtlety; measured on boxed real nodules.
-CONTRAST = {1: (6.0, 9.0), 2: (9.0, 13.0), 3: (13.0, 19.0), 4: (19.0, 27.0), 5: (27.0, 42.0)}
 MEDIAN_DIAMETER_MM, DIAMETER_SPREAD, DIAMETERS_MM = 16.0, 0.38, (6.0, 40.0)
-VISIBLE_SHARE = 0.2  # of its peak thickness ends what counts as the nodule
 CLEAR_MM = 4.0  # least distance of a distractor to the lung fields
 
 Image32 = NDArray[np.float32]
@@ -68,7 +66,7 @@ def draw_nodule(
         thickness *= wanted / max(reached, 1e-3)
     added = np.asarray(thickness * form, np.float32)
     contrast = float(np.mean(grey(water[core] + added[core]) - grey(water[core])))
-    visible = form > VISIBLE_SHARE
+    visible = form > VISIBLE_FRACTION
     rows, cols = np.nonzero(visible)
     box = Box(float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1))
     size = float(2 * np.sqrt(visible.sum() / np.pi) * spacing)

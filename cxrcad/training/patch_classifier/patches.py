@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from cxrcad.config import TrainConfig
 from cxrcad.networks.blocks import InputChannels
-from cxrcad.synthesis.hardware import draw_hardware
-from cxrcad.synthesis.projections import Projection, Zones, insert_nodules, insert_shams
+from cxrcad.synthesis.foreign_objects import draw_foreign_objects
+from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules
+from cxrcad.synthesis.projection import Projection
 from cxrcad.training.augment import expose
 from cxrcad.training.data import Sample, easiness
 
@@ -99,11 +100,11 @@ class PatchSource:
         count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
         easy = easiness(settings, step)
         insert_nodules(image, nodules, ground.zones, self.projections, count=count, easy=easy, rng=rng)
-        traces = insert_shams(
+        traces = insert_backgrounds(
             image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng
         )
         if rng.random() < settings.hardware:
-            image, things = draw_hardware(image, rng)
+            image, things = draw_foreign_objects(image, rng)
             traces = np.concatenate([traces, things])
         truth = _nodules(nodules)
         with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.second.patches), rng)

@@ -1,7 +1,7 @@
 """Files that others wrote, JSON or CSV, read field by field: a value that is off is refused in one sentence.
 
 The sentence names the file, the place as a person counts ("entry 3", "row 3 (line 4)"), the value found, what is
-allowed, and the way out.
+allowed, and the remedy.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Entry:
     remedy: str = ""
 
     def refuse(self, fault: str, way_out: str = "") -> NoReturn:
-        """Raise `error` with the one sentence: file, place, fault, way out."""
+        """Raise `error` with the one sentence: file, place, fault, remedy."""
         where = f"{self.path}, {self.place}" if self.place else f"{self.path}"
         usual = self.remedy or ("correct the row" if self.row else "correct the entry")
         raise self.error(f"{where}: {fault}; {way_out or usual}")

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from cxrcad.core import DataError
-from cxrcad.synthesis.projections import (
-    CONTRAST,
-    Projection,
-    Zones,
-    insert_nodules,
-    insert_shams,
-    load_projections,
-    placement_zones,
-)
+from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules, placement_zones
+from cxrcad.synthesis.projection import CONTRAST, Projection, load_projections
 
 
 def ball(diameter_mm: int) -> np.ndarray:
@@ -84,17 +77,17 @@ def test_zones_lie_inside_the_lung_or_behind_heart_and_domes():
     assert zones.lung_level == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_the_share_outside_the_lungs_is_the_one_asked_for(nodules, share):
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_the_fraction_outside_the_lungs_is_the_one_asked_for(nodules, fraction):
     image, lung = chest()
     rng, outside, count = np.random.default_rng(3), 0, 0
     for _ in range(150):
         truth = np.zeros_like(lung)
-        zones = placement_zones(image, lung, share)
+        zones = placement_zones(image, lung, fraction)
         count += insert_nodules(image.copy(), truth, zones, load(nodules), count=1, easy=1.0, rng=rng)
         outside += bool(truth.any()) and not (truth & lung).sum() > truth.sum() / 2
     assert count > 100
-    assert outside / count == pytest.approx(share, abs=0.12)
+    assert outside / count == pytest.approx(fraction, abs=0.12)
 
 
 def test_nodules_brighten_what_they_outline_and_nothing_far_from_it(nodules):
@@ -108,7 +101,9 @@ def test_nodules_brighten_what_they_outline_and_nothing_far_from_it(nodules):
     from scipy.ndimage import binary_dilation
 
     assert np.abs(change[~binary_dilation(truth, iterations=4)]).max() < 1e-3  # the tail of the blur
-    assert change.max() <= CONTRAST[1] * 1.15 * 1.6  # the largest contrast, compression and peak over mean of a ball
+    assert (
+        change.max() <= CONTRAST[5][1] / 255 * 1.15 * 1.6
+    )  # the largest contrast, compression and peak over mean of a ball
 
 
 def test_easy_multiplies_the_contrast(nodules):
@@ -146,13 +141,13 @@ def test_nodules_of_which_nothing_is_seen_are_an_error(tmp_path):
         load(tmp_path / "air.npz", count=1)
 
 
-def test_shams_change_the_background_but_not_its_level_and_keep_off_nodules(nodules):
+def test_negative_insertions_change_the_background_but_not_its_level_and_keep_off_nodules(nodules):
     rng = np.random.default_rng(4)
     image = rng.uniform(0.3, 0.6, (200, 200)).astype(np.float32)
     before, taken = image.copy(), np.zeros((200, 200), dtype=bool)
     taken[:, :100] = True
     zones = Zones(np.flatnonzero(np.ones((200, 200), bool)).astype(np.int32), np.zeros(0, np.int32), 0, 0.45)
-    middles = insert_shams(image, taken, zones, load(nodules), count=30, rng=rng)
+    middles = insert_backgrounds(image, taken, zones, load(nodules), count=30, rng=rng)
     changed = np.abs(image - before) > 1e-6
     assert 1 <= len(middles) < 30  # those that would touch the nodule are left out
     assert not changed[:, :100].any()
@@ -164,9 +159,9 @@ def test_shams_change_the_background_but_not_its_level_and_keep_off_nodules(nodu
     assert (image - before)[changed].min() < -0.02
 
 
-def test_no_sham_is_asked_for(nodules):
+def test_no_negative_insertion_is_asked_for(nodules):
     image = np.full((50, 50), 0.5, np.float32)
     zones = Zones(np.arange(2500, dtype=np.int32), np.zeros(0, np.int32), 0, 0.5)
-    middles = insert_shams(image, np.zeros((50, 50), bool), zones, (), count=0, rng=np.random.default_rng(0))
+    middles = insert_backgrounds(image, np.zeros((50, 50), bool), zones, (), count=0, rng=np.random.default_rng(0))
     assert middles.shape == (0, 2)
     assert (image == 0.5).all()

@@ -1,0 +1,237 @@
+"""README and docs: every command, option, file and link that they name exists; the site builds without a warning."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from cxrcad.cli.main import COMMANDS, cli
+from cxrcad.config import (
+    ALL_CONFIGS,
+    DetectConfig,
+    EvaluateConfig,
+    ExportConfig,
+    FingerprintConfig,
+    PhantomConfig,
+    ReproduceConfig,
+    RobustnessConfig,
+    SimulateConfig,
+    TrainConfig,
+    settings_of,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+EXPERIMENTS = DOCS / "experiments"
+KEPT = tuple(sorted(EXPERIMENTS.glob("2*.md")))  # as they were measured, with the names of their time
+PAGES = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "RELEASING.md")),
+    *(page for page in sorted(DOCS.rglob("*.md")) if page not in KEPT),
+)
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+CONFIGS = {
+    **{"detect": DetectConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
+    **{"compare": EvaluateConfig, "reproduce": ReproduceConfig},
+    **{"robustness": RobustnessConfig, "fingerprint": FingerprintConfig, "insertion-test": FingerprintConfig},
+    **{"export": ExportConfig, "phantom": PhantomConfig, "simulate": SimulateConfig},
+}
+
+# Names that the pages use already; until a command has one, its former name is checked. Empty when all are renamed.
+FORMER_COMMANDS = {"insertion-test": "fingerprint"}
+FORMER_FLAGS = {
+    **{"--patch-classifier": "--look", "--half-side": "--halve", "--no-half-side": "--no-halve"},
+    **{"--patch-side": "--patch", "--patches-per-image": "--patches", "--mining-rounds": "--minings"},
+    **{"--initial-weights": "--init", "--classifier-weights": "--second-init"},
+    **{"--ensemble-weight": "--second-share", "--analytic-fraction": "--analytic-share"},
+    **{"--train-fraction": "--train-share", "--perturbations": "--alterations", "--out-of-fold": "--held-out"},
+    **{"--negative-insertions": "--shams"},
+}
+
+
+def lines_of(block: str) -> list[str]:
+    """The commands of a shell block, comments cut."""
+    lines = (re.sub(r"(^|\s+)#.*", "", line).strip() for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+def shell_lines(page: Path) -> list[str]:
+    found = FENCED.findall(page.read_text(encoding="utf-8"))
+    return [line for kind, block in found if kind == "sh" for line in lines_of(block)]
+
+
+def code_spans(page: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", FENCED.sub("", page.read_text(encoding="utf-8")))
+
+
+def shown(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def none(faults: Iterator[str]) -> None:
+    found = list(faults)
+    assert not found, "\n".join(["", *found])
+
+
+def flags_of(command: click.Command) -> set[str]:
+    return {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)} | {"--help"}
+
+
+def command_of(name: str) -> click.Command:
+    module = name if name in COMMANDS else FORMER_COMMANDS.get(name, name)
+    assert module in COMMANDS, f"there is no command {name}"
+    command: click.Command = importlib.import_module(f"cxrcad.cli.{module.replace('-', '_')}").command
+    return command
+
+
+def present(argument: str, known: set[str]) -> str:
+    """The argument, or the flag's former name (simulate calls it --sham) while `known` lacks the one in the pages."""
+    flag, equals, value = argument.partition("=")
+    former = [name for name in (FORMER_FLAGS.get(flag, flag), "--sham") if name in known]
+    return argument if flag in known or flag not in FORMER_FLAGS or not former else former[0] + equals + value
+
+
+def commands_named() -> list[tuple[str, str]]:
+    """(page, command line) of every `cxrcad COMMAND ...` in the pages' shell blocks and code spans."""
+    found = []
+    for page in PAGES:
+        for line in (*shell_lines(page), *code_spans(page)):
+            match = re.match(r"(?:CXRCAD_\w+=\S+ )?cxrcad (\S.*)", line)
+            if match:
+                found.append((shown(page), match[1].split(" | ")[0]))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("page", "line"), commands_named())
+def test_a_command_that_is_named_is_one(page: str, line: str) -> None:
+    """The command exists, takes these options, and each value is allowed; placeholders stand for paths only."""
+    name, *arguments = shlex.split(line)
+    if name.startswith("--"):
+        assert name in {"--help", "--version"}
+        return
+    if name == "COMMAND":
+        return
+    command = command_of(name)
+    told = [present(argument, flags_of(command)) for argument in arguments]
+    values, _, _ = command.make_parser(click.Context(command)).parse_args(told)
+    known = {item.name: item for item in settings_of(CONFIGS[name])} if name in CONFIGS else {}
+    for key, value in values.items():
+        if key in known and isinstance(value, str):
+            known[key].parse(value, f"{page}: {line}")
+
+
+def test_flags_and_variables_that_are_named_exist() -> None:
+    flags = set().union(flags_of(cli), *(flags_of(command_of(name)) for name in COMMANDS))
+    others = {"--constraint", "--index-url", "--editable", "--no-deps", "--version"}  # of pip and python
+    of_scripts = {"--repeats", "--beside", "--device", "--side"}
+    variables = {item.variable for kind in ALL_CONFIGS for item in settings_of(kind)}
+    texts = {shown(page): page.read_text(encoding="utf-8") for page in PAGES}
+    none(
+        f"{name}: there is no {flag}"
+        for name, text in texts.items()
+        for flag in re.findall(r"(?<![\w!-])--[a-z][a-z0-9-]*", text)
+        if present(flag, flags) not in flags | others | of_scripts
+    )
+    none(
+        f"{name}: there is no variable {variable}"
+        for name, text in texts.items()
+        for variable in re.findall(r"\bCXRCAD_[A-Z0-9_]+", text)
+        if variable not in variables
+    )
+
+
+def test_files_that_are_named_exist() -> None:
+    """Code spans that begin with a folder of the project, schemas (cxrcad/boxes/1) apart; and its own files."""
+    own = r"(?:cxrcad|docs|examples|models|tests)/\S*|(?:constraints\.txt|setup\.cfg|Makefile|LICENSE|\w+\.md)"
+    none(
+        f"{shown(page)}: there is no {span}"
+        for page in PAGES
+        for span in code_spans(page)
+        if re.fullmatch(own, span) and not re.fullmatch(r"cxrcad/\w+/\d+", span)
+        if not (ROOT / span).exists() and not (DOCS / span).exists()
+    )
+    none(
+        f"{shown(page)}: there is no {file}"
+        for page in PAGES
+        for line in (*shell_lines(page), *code_spans(page))
+        for file in re.findall(r"(?:docs/recipes|benchmarks|examples)/[\w.-]+", line)
+        if not (ROOT / file).exists()
+    )
+
+
+def slugs(page: Path) -> set[str]:
+    """The anchors of a page's headings, as they are made for Markdown."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links_lead_somewhere() -> None:
+    def broken(page: Path) -> Iterator[str]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", FENCED.sub("", page.read_text(encoding="utf-8"))):
+            if re.match(r"https?://", target):
+                continue
+            file, _, anchor = target.partition("#")
+            place = (page.parent / file).resolve() if file else page
+            if not place.exists() or (anchor and anchor not in slugs(place)):
+                yield f"{shown(page)}: {target} leads nowhere"
+
+    none(fault for page in (*PAGES, *KEPT) for fault in broken(page))
+
+
+def test_an_experiment_names_its_revision_and_is_listed() -> None:
+    listed = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
+    for page in KEPT:
+        told = page.read_text(encoding="utf-8").split("\n\n")[1]
+        assert re.match(rf"> Measured on {page.name[:10]} with revisions? `[0-9a-f]{{7}}`", told), page.name
+        assert f"| {page.name[:10]} | [" in listed
+        assert f"]({page.name})" in listed
+
+
+def test_the_layers_of_the_docs_are_the_packages() -> None:
+    rows = re.findall(r"^\| `(\w+)/` \|", (DOCS / "DESIGN.md").read_text(encoding="utf-8"), re.MULTILINE)
+    there = {path.parent.name for path in (ROOT / "cxrcad").glob("*/*.py")}
+    assert sorted(rows) == sorted(there)
+
+
+def test_the_tables_of_dependencies_are_setup_cfgs() -> None:
+    """Every requirement stands there with a reason, and nothing else."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf-8")
+    texts = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    required = {re.split(r"[\s\[<>=;]", line)[0] for line in lines if line and not line.startswith("#")} - {"cxrcad"}
+    section = (DOCS / "INSTALL.md").read_text(encoding="utf-8").split("## What is installed, and why")[1]
+    rows = dict(re.findall(r"^\| (\S+) \| (.*?) *\|$", section, re.MULTILINE))
+    assert {name for name in rows if name != "package" and not name.startswith("---")} == required
+    assert all(len(rows[name].split()) >= 2 for name in required)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    site = tmp_path / "site"
+    commands = (site / "reference" / "commands" / "index.html").read_text(encoding="utf-8")
+    none(f"no heading of {name}" for name in COMMANDS if f'<h2 id="{name}">' not in commands)
+    settings = (site / "reference" / "settings" / "index.html").read_text(encoding="utf-8")
+    names = {item.name for kind in ALL_CONFIGS for item in settings_of(kind)}
+    none(f"no row of {name}" for name in names if f"<code>{name}</code>" not in settings)
+    fields = (site / "reference" / "files" / "index.html").read_text(encoding="utf-8")
+    assert "<code>images[].findings[].box_px.x0</code>" in fields
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r'<(?:script|img|link rel="stylesheet")[^>]*(?:src|href)="https?://', text), page
+        assert "generated:" not in text, page
