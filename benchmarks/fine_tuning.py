@@ -142,7 +142,9 @@ def main() -> None:
     splits = make_folds(dataset, recipe.data.fold_seed)
     first, own = first_split(splits, dataset), site_split(splits, dataset, given.share)
     assert recipe.max_steps is not None, "the recipe gives no max_steps"
-    scratch = replace(recipe, augment=replace(recipe.augment, simulate_easy=1.0))  # a short training has no easy phase
+    scratch = replace(
+        recipe, augment=replace(recipe.synthesis, simulate_easy=1.0)
+    )  # a short training has no easy phase
     with Bar("step") as bar:
         model = trained(recipe, dataset, first, given.out / "first", bar)
         plan = {

@@ -79,7 +79,7 @@ def main() -> None:
     inserted = seconds(inserting.draw, given.repeats)
     step = seconds(lambda number: learn(drawn(number), number), given.repeats)
     name = config.network.network
-    print(f"{name}, side {config.grid.side}, {given.threads} threads, up to {config.augment.simulate_count} nodules")
+    print(f"{name}, side {config.grid.side}, {given.threads} threads, up to {config.synthesis.simulate_count} nodules")
     print(f"a step without inserting   {1000 * step:7.1f} ms")
     print(
         f"inserting, more            {1000 * (inserted - without):7.1f} ms   {(inserted - without) / step:6.1%} of it"

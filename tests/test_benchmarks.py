@@ -99,10 +99,10 @@ def looks() -> ModuleType:
 
 @pytest.fixture
 def looking() -> tuple[torch.nn.Module, Sample]:
-    """Two looks of random weights and a share of 0.3, and an image of noise whose geometry is known."""
+    """an ensemble of random weights and a share of 0.3, and an image of noise whose geometry is known."""
     torch.manual_seed(0)
-    network = build_network(NetworkConfig(norm="group", look=True), SIDE).eval()
-    network.share.fill_(0.3)
+    network = build_network(NetworkConfig(norm="group", patch_classifier=True), SIDE).eval()
+    network.weight.fill_(0.3)
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
     case = Case("A", Path("A.png"), SIDE, SIDE, nodules=(Nodule(20.5, 30.5, 10.0),), spacing_mm=(1.0, 1.0))
     mask = np.zeros((SIDE, SIDE), bool)
@@ -120,7 +120,7 @@ def test_the_map_as_it_is_is_the_network_s_own_and_the_looks_stand_at_its_ends(l
     np.testing.assert_allclose(found["averaged with itself"], own, atol=1e-5)
     np.testing.assert_array_equal(found["share 0 everywhere"], first)
     np.testing.assert_array_equal(found["share 1 everywhere"], second)
-    assert float(network.share) == pytest.approx(0.3)
+    assert float(network.weight) == pytest.approx(0.3)
 
 
 def test_the_mirrored_image_has_the_mirrored_average(looks, looking):

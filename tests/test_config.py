@@ -322,7 +322,7 @@ def test_to_dict_holds_plain_values_by_name() -> None:
 def test_a_recipe_of_the_docs_is_a_config_file(recipe: Path, tmp_path: Path) -> None:
     config = resolve_config(TrainConfig, {}, recipe, tmp_path)
     assert str(config.grid.side) in recipe.stem
-    assert config.network.look is ("classifier" in recipe.stem)
+    assert config.network.patch_classifier is ("classifier" in recipe.stem)
     assert config != TrainConfig()
 
 

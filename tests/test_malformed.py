@@ -83,7 +83,10 @@ def fingerprint() -> Any:
 CARD: dict[str, Any] = {
     **{"schema": "cxrcad/model/1", "name": "m", "lesion": "nodule", "created": "2026", "intended_use": "Tests."},
     **{"tasks": ["nodule", "lung"], "multiple": 16, "grid": {"side": 128}, "find": {"threshold": 0.5, "grow": 0.5}},
-    "network": {"network": "u-net", "tasks": "multi", "norm": "group", "channels": "raw", "look": True, "halve": True},
+    "network": {
+        **{"network": "u-net", "tasks": "multi", "norm": "group", "channels": "raw"},
+        **{"patch_classifier": True, "half_side": True},
+    },
     "training": {
         **{"images": ["0" * 64], "config": {"fold": "3", "balance": "0.99"}, "steps": 7, "minutes": 0.5},
         "init": {
@@ -309,7 +312,19 @@ VALUES += ["0x" + "f" * 5000, "1" * 5000, "[" * 10_000, "[" * 10_000 + "]" * 10_
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: value[:8])
 def test_any_value_of_a_setting_is_read_or_refused(value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = ("data", "side", "network", "threshold", "look", "fold", "epochs", "balance", "workers", "run", "seed")
+    names = (
+        "data",
+        "side",
+        "network",
+        "threshold",
+        "patch_classifier",
+        "fold",
+        "epochs",
+        "balance",
+        "workers",
+        "run",
+        "seed",
+    )
     for name in names:
         (tmp_path / "cxrcad.toml").write_text(f"{name} = {value}\n")
         sentence = refusal(lambda: layered(TrainConfig, {}, folder=tmp_path), f"{name} = {value[:20]}")

@@ -26,5 +26,9 @@ def command(config: SimulateConfig, out: Path) -> None:
 
     with Bar("radiograph") as bar:
         made = write_simulated(out, config, bar)
-    what = f"{made.positives} with a nodule" if not config.sham else f"{made.shams} with a sham, none with a nodule"
+    what = (
+        f"{made.positives} with a nodule"
+        if not config.background_patches
+        else f"{made.shams} with a sham, none with a nodule"
+    )
     click.echo(f"{made.folder}: {counted(made.cases, 'radiograph')}, {what}")

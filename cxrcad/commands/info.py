@@ -80,9 +80,13 @@ def _model_lines(bundle: Bundle) -> list[str]:
     lines = [
         bundle.name,
         f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}"
-        + (", second look" if network.get("look") else ""),
+        + (", patch classifier" if network.get("patch_classifier") else ""),
         f"  grid         shorter side {bundle.grid.side} pixels"
-        + (f", first look {bundle.grid.side // 2}" if network.get("look") and network.get("halve", True) else ""),
+        + (
+            f", segmentation network {bundle.grid.side // 2}"
+            if network.get("patch_classifier") and network.get("half_side", True)
+            else ""
+        ),
         f"  threshold    {bundle.threshold:.4g}",
         f"  trained on   {counted(len(bundle.training_images), 'image')}, {length}",
         f"  sha256       {bundle.sha256}",
@@ -94,11 +98,11 @@ def _model_lines(bundle: Bundle) -> list[str]:
 
 
 def _steps(training: Mapping[str, Any]) -> int | None:
-    """The steps of a training and of those that its weights come from; of a second look its own ones alone."""
+    """The steps of a training and of those that its weights come from; of a patch classifier its own ones alone."""
     own = training.get("steps")
     if not isinstance(own, int):
         return None
-    return own + sum(_steps_before(training, start) for start in ("init", "second_init"))
+    return own + sum(_steps_before(training, start) for start in ("init", "classifier_weights"))
 
 
 def _steps_before(training: Mapping[str, Any], start: str) -> int:

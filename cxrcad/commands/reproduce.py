@@ -143,11 +143,11 @@ def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> 
 
 def _absolute(config: ReproduceConfig) -> ReproduceConfig:
     """The config with absolute paths: a training is the same one whatever the working folder."""
-    data, augment = config.train.data, config.train.augment
+    data, synthesis = config.train.data, config.train.synthesis
     data = replace(data, data=None if data.data is None else data.data.resolve())
-    if augment.simulate not in (None, ANALYTIC):
-        augment = replace(augment, simulate=augment.simulate.resolve())
-    return replace(config, train=replace(config.train, data=data, augment=augment))
+    if synthesis.simulate not in (None, ANALYTIC):
+        synthesis = replace(synthesis, simulate=synthesis.simulate.resolve())
+    return replace(config, train=replace(config.train, data=data, synthesis=synthesis))
 
 
 def _checked(name: str, config: ReproduceConfig) -> Item:

@@ -169,8 +169,18 @@ def settings_of(config: type, path: tuple[str, ...] = (), group: str = "") -> It
         yield Setting(item.name, (*path, item.name), plain, type(None) in options, item.default, **told)
 
 
-REMOVED: Mapping[str, Any] = {}
-"""Settings that left the product, with the value that did nothing."""
+ANY = object()
+REMOVED: Mapping[str, Any] = {
+    "image_head": False,
+    "tversky": 0.0,
+    "image_level": 0.0,
+    "elastic": 0.0,
+    "simulate_share": 1.0,
+    "simulate_outside": 14 / 154,
+    "simulate_shams": 0,
+    "checkpoint_steps": ANY,
+}
+"""Settings that left the product, with the value that did nothing; ANY where none changed a result."""
 
 
 def former_names(values: Mapping[str, Any], known: Mapping[str, Setting]) -> dict[str, str]:
@@ -188,7 +198,7 @@ def present_names(values: Mapping[str, Any], known: Mapping[str, Setting], origi
     for old, value in values.items():
         name = was.get(old, old)
         if name not in known:
-            if old in REMOVED and value == REMOVED[old]:
+            if old in REMOVED and REMOVED[old] in (value, ANY):
                 continue
             raise UsageError(unknown_setting(old, origin, known))
         if name in found:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from cxrcad.config import PROTOCOLS, DataConfig, EvaluateConfig
 from cxrcad.core import Case, EvaluationError, ModelIdentity, Result, UsageError, counted
+from cxrcad.datasets.fields import PROBABILITY, Entry, is_json, parse_json, read_text
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.files import sha256_of
-from cxrcad.interchange.fields import PROBABILITY, Entry, is_json, parse_json, read_text
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.config import LESIONS, FingerprintConfig
+from cxrcad.config import LESIONS, InsertionTestConfig
 from cxrcad.core import Case, DataError, Nodule, Radiograph, Source, UsageError, counted
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
@@ -31,7 +31,7 @@ from cxrcad.synthesis.insertion import PATCHES, Candidates, Inserted, insert_nod
 from cxrcad.synthesis.nodules import ANALYTIC, read_nodules
 from cxrcad.synthesis.phantom.dataset import SUBTLETY_COUNTS
 
-__all__ = ["VERSIONS", "Scored", "measure_fingerprint", "score_place", "verdict"]
+__all__ = ["VERSIONS", "Scored", "measure_insertion_artefacts", "score_place", "verdict"]
 
 SCHEMA = "cxrcad/fingerprint/1"
 SHAMS = tuple(f"sham {patch}" for patch in PATCHES)
@@ -53,7 +53,7 @@ class Scored:
     scores: Mapping[str, float]
 
 
-def measure_fingerprint(config: FingerprintConfig, progress: Progress | None = None) -> str:
+def measure_insertion_artefacts(config: InsertionTestConfig, progress: Progress | None = None) -> str:
     """Mean scores, differences, AUCs and the verdict, as Markdown; also written as fingerprint.md and .json.
 
     Files go to `config.out`, by default to the model's folder in `config.runs`, there to the fold's. Raises UsageError
@@ -142,7 +142,7 @@ class _HeldOut:
     trained_on: tuple[str, ...]
 
 
-def _held_out(config: FingerprintConfig, training_images: frozenset[str]) -> _HeldOut | None:
+def _held_out(config: InsertionTestConfig, training_images: frozenset[str]) -> _HeldOut | None:
     """What the fold holds out; None where no fold is named."""
     if config.fold is None:
         return None
@@ -164,7 +164,7 @@ def _held_out(config: FingerprintConfig, training_images: frozenset[str]) -> _He
 
 
 def _chosen(
-    backgrounds: Sequence[Background], held_out: _HeldOut | None, config: FingerprintConfig
+    backgrounds: Sequence[Background], held_out: _HeldOut | None, config: InsertionTestConfig
 ) -> tuple[Background, ...]:
     """The backgrounds that are scored, in an order drawn from the seed."""
     usable = [background for background in backgrounds if background.role in ROLES]
@@ -184,7 +184,7 @@ def _chosen(
     return tuple(usable[index] for index in order[: config.limit])
 
 
-def _candidates(count: int, held_out: _HeldOut | None, config: FingerprintConfig) -> tuple[Candidates, str]:
+def _candidates(count: int, held_out: _HeldOut | None, config: InsertionTestConfig) -> tuple[Candidates, str]:
     """The nodules that may be inserted, with a fold those of its CT series if the file has any; whose, in words."""
     assert config.nodules is not None
     stock = read_nodules(config.nodules, count=2 * count + STOCK, seed=config.seed)
@@ -199,7 +199,7 @@ def _candidates(count: int, held_out: _HeldOut | None, config: FingerprintConfig
     return Candidates(stock, usable), ": none is of a held-out CT series, so the model may have been trained on them"
 
 
-def _measured(scored: Sequence[Scored], config: FingerprintConfig) -> dict[str, Interval]:
+def _measured(scored: Sequence[Scored], config: InsertionTestConfig) -> dict[str, Interval]:
     """Means, differences from the untouched place and AUCs against it, with intervals over patients."""
     scores = {name: np.array([one.scores[name] for one in scored]) for name in VERSIONS}
     patients = list(dict.fromkeys(one.background.patient for one in scored))
@@ -246,7 +246,7 @@ def _text(
     scored: Sequence[Scored],
     measured: Mapping[str, Interval],
     detector: Detector,
-    config: FingerprintConfig,
+    config: InsertionTestConfig,
     trained_on: Sequence[str],
     whose_nodules: str,
 ) -> str:
@@ -280,7 +280,7 @@ def _text(
     return "\n".join([*head, *lines, "", sentence]) + "\n"
 
 
-def _held_out_words(config: FingerprintConfig) -> str | None:
+def _held_out_words(config: InsertionTestConfig) -> str | None:
     """Where the patients are from; None where they may be anyone."""
     if config.fold is None:
         return None
@@ -305,7 +305,7 @@ def _document(
     scored: Sequence[Scored],
     measured: Mapping[str, Interval],
     detector: Detector,
-    config: FingerprintConfig,
+    config: InsertionTestConfig,
     trained_on: Sequence[str],
 ) -> dict[str, Any]:
     word, sentence = verdict(_of_shams(measured), config.bound)

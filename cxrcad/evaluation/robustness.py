@@ -55,7 +55,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     is no nodule to score.
     """
     check_out(config.out)
-    chosen = perturbations_named(config.alterations)
+    chosen = perturbations_named(config.perturbations)
     bundle = resolve_model(config.model or DEFAULT_MODEL, LESIONS[0])
     if config.data.data is None:
         raise DataError(how_to_get_data())

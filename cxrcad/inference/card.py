@@ -8,8 +8,8 @@ from typing import Any
 
 from cxrcad.config import LESIONS, FindConfig, GridConfig, build, to_dict
 from cxrcad.core import ModelError, UsageError
+from cxrcad.datasets.fields import FINITE, Entry, Range
 from cxrcad.documents import NAME, is_name, shown
-from cxrcad.interchange.fields import FINITE, Entry, Range
 
 __all__ = ["SCHEMA", "card_settings"]
 

@@ -32,7 +32,8 @@ from cxrcad.inference.candidates import find
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, resolve_model, write_card
-from cxrcad.networks.registry import build_network, tasks_of
+from cxrcad.networks.blocks import tasks_of
+from cxrcad.networks.registry import build_network
 from cxrcad.training.data import Sample
 from cxrcad.training.out_of_fold import held_out_words
 
@@ -41,8 +42,8 @@ __all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
 PATHS = (
     "data",
     "simulate",
-    "init",
-    "second_init",
+    "initial_weights",
+    "classifier_weights",
     "run",
     "runs",
     "threshold_from",
@@ -226,8 +227,8 @@ def _training(
         "steps": history[-1]["step"] if history else 0,
         "minutes": round(seconds / 60, 1),
     }
-    second = config.second.second_init if config.network.look else None
-    for name, start in (("init", config.init), ("second_init", second)):
+    second = config.classifier.classifier_weights if config.network.patch_classifier else None
+    for name, start in (("init", config.initial_weights), ("second_init", second)):
         if start is not None:
             first = resolve_model(start)
             training[name] = _before(first)

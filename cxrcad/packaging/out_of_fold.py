@@ -13,9 +13,9 @@ from cxrcad.evaluation.records import terms_flags, terms_words
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
 from cxrcad.inference.model import Bundle, load_bundle
+from cxrcad.packaging.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.packaging.failures import failures
 from cxrcad.packaging.robustness_results import probe_figures
-from cxrcad.training.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.training.plan import NONE
 
 __all__ = ["out_of_fold"]
@@ -35,25 +35,26 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     own = source.training_config.get("fold", NONE)
     if own != NONE:
         raise UsageError(
-            f"--held-out {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
-            "--held-out out, or export a model of --fold none"
+            f"--out-of-fold {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
+            "--out-of-fold out, or export a model of --fold none"
         )
     folds = folds_of_run(run)
     if not folds:
-        raise UsageError(f"--held-out {run}: holds no finished fold; name the run that held its folds out")
+        raise UsageError(f"--out-of-fold {run}: holds no finished fold; name the run that held its folds out")
     bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in folds}
     for fold, bundle in bundles.items():
         differing = [part for part in RECIPE if getattr(bundle, part) != getattr(source, part)]
         if differing:
             raise UsageError(
-                f"--held-out {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
+                f"--out-of-fold {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
                 "the same recipe"
             )
     kept = {fold: {one.path.name: one for one in kept_matches(bundle)} for fold, bundle in bundles.items()}
     names = set.intersection(*(set(own) for own in kept.values()))
     if not names:
         raise UsageError(
-            f"--held-out {run}: its folds keep no matches of one protocol; run cxrcad evaluate --run {run} --fold all"
+            f"--out-of-fold {run}: its folds keep no matches of one protocol; run cxrcad evaluate --run {run} --fold "
+            "all"
         )
     figures: dict[str, Any] = {}
     for name in sorted(names):

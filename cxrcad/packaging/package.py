@@ -22,12 +22,12 @@ from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.model import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, models_folder, write_card
+from cxrcad.packaging.checked import CheckedMatches, kept_matches, kept_segmentation
 from cxrcad.packaging.export import compare_runtimes, load_network, write_onnx
 from cxrcad.packaging.failures import failures
 from cxrcad.packaging.out_of_fold import out_of_fold
 from cxrcad.packaging.robustness_results import negative_figures, probe_figures
 from cxrcad.synthesis.phantom.dataset import write_phantoms
-from cxrcad.training.checked import CheckedMatches, kept_matches, kept_segmentation
 
 __all__ = ["card_text", "export_run"]
 
@@ -60,10 +60,10 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
         **probe_figures(source, model),
         **negative_figures(_paths(config.without_nodules), source),
     }
-    if config.held_out is None:
+    if config.out_of_fold is None:
         failed = failures([one.result for one in kept], model)
     else:
-        pooled, failed = out_of_fold(config.held_out, source)
+        pooled, failed = out_of_fold(config.out_of_fold, source)
         card["figures"] |= pooled
     if failed is not None:
         card["failures"] = failed
@@ -108,14 +108,14 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         *([f"- finds: {card['lesion']}"] if "lesion" in card else []),
         f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
-        f"input channels {network['channels']}" + (", second look" if network.get("look") else ""),
+        f"input channels {network['channels']}" + (", patch classifier" if network.get("patch_classifier") else ""),
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
         f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
         f"- training: {counted(len(training['images']), 'image')}, {counted(training['steps'], 'step')}, "
         f"{training['minutes']} minutes; lambda {settings.get('balance')}, seed {settings.get('seed')}; "
         "SHA-256 of each image in card.json",
         *_before(training, "init", "before that: "),
-        *_before(training, "second_init", "its second look before that: "),
+        *_before(training, "second_init", "its patch classifier before that: "),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     for name, value in card.get("figures", {}).items():

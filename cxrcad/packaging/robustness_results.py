@@ -12,8 +12,8 @@ from cxrcad.documents import MALFORMED, fault_words
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.files import read_json
 from cxrcad.inference.model import Bundle
+from cxrcad.packaging.checked import Kept, checked
 from cxrcad.synthesis.perturbations import PERTURBATIONS
-from cxrcad.training.checked import Kept, checked
 
 __all__ = ["negative_figures", "probe_figures"]
 
@@ -146,7 +146,7 @@ def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
 def _alterations(document: Mapping[str, Any]) -> str:
     """The option that names the alterations, where they are not all."""
     names = [one["name"] for one in document["alterations"] if one["name"] in PERTURBATIONS]
-    return "" if set(names) == set(PERTURBATIONS) else f" --alterations {','.join(names)}"
+    return "" if set(names) == set(PERTURBATIONS) else f" --perturbations {','.join(names)}"
 
 
 def _seen(names: Sequence[str]) -> dict[str, str]:

@@ -19,8 +19,18 @@ NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "workers", "runs", "
 """Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
 
 ADDED = (
-    *("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings"),
-    *("second_share", "threshold_from", "train_share", "lung_threshold", "width", "blur", "patch"),
+    *(
+        "lesion",
+        "patch_classifier",
+        "half_side",
+        "patches_per_image",
+        "analytic_fraction",
+        "shams",
+        "hardware",
+        "classifier_weights",
+        "mining_rounds",
+    ),
+    *("ensemble_weight", "threshold_from", "train_fraction", "lung_threshold", "width", "blur", "patch_side"),
     *("tversky", "image_level", "elastic", "simulate_outside", "simulate_shams", "simulate_share", "image_head"),
 )
 """Settings that came after the first trainings were named: in the name only where they are not the default."""
@@ -126,7 +136,7 @@ def _ablations(name: str, title: str, cells: tuple[Cell, ...], wants: tuple[str,
 
 
 def _part(share: float) -> Cell:
-    own = {"train_share": share, "epochs": 1000}  # the steps end it, the same for each part
+    own = {"train_fraction": share, "epochs": 1000}  # the steps end it, the same for each part
     return Cell(f"part-{share:g}", (f"{100 * share:g} %",), own)
 
 
@@ -250,17 +260,17 @@ ITEMS: Mapping[str, Item] = {
         ),
         _ablations(
             "look-ablations",
-            "Ablations of the second look",
+            "Ablations of the patch classifier",
             (
-                _changed("ct-only", "no nodules from formulas", analytic_share=0.0),
+                _changed("ct-only", "no nodules from formulas", analytic_fraction=0.0),
                 _changed("no-shams", "no shams", shams=0),
                 _changed("no-hardware", "no drawn hardware", hardware=0.0),
-                _changed("not-mined", "no look-alikes searched for", minings=0),
+                _changed("not-mined", "no hard negatives searched for", mining_rounds=0),
                 _changed("not-easy", "no easy nodules first", simulate_easy=1.0),
                 _changed("exposure", "no change of exposure", brightness=0.0, gamma=0.0, gaussian_noise=0.0),
                 _changed("not-turned", "no turning or scaling", rotate_degrees=0.0, zoom=0.0),
             ),
-            wants=("look", "init"),
+            wants=("patch_classifier", "init"),
         ),
         Item(
             "training-size",

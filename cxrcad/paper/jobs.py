@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from cxrcad.config import EvaluateConfig, ReproduceConfig, ScoringConfig, TrainConfig
 from cxrcad.core import CxrcadError, EvaluationError, TrainingError, UsageError
+from cxrcad.datasets.fields import FINITE, Entry, listed
 from cxrcad.datasets.folds import FOLDS
 from cxrcad.documents import MALFORMED, shown
 from cxrcad.evaluation.records import FoldResult
 from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import SegmentedFold, score_segmentation
 from cxrcad.files import Progress, read_json, write_json
-from cxrcad.interchange.fields import FINITE, Entry, listed
 from cxrcad.paper.cells import Item, chosen_cells, resolved, run_name
 
 __all__ = [

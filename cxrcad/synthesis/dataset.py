@@ -106,9 +106,11 @@ def write_simulated(folder: Path, config: SimulateConfig, progress: Progress | N
     for row in _written(folder, plans, stock, config, preset):
         rows.append(row)
         progress.step(len(rows))
-    write_set_tables(folder, rows, found.column, config.sham)
+    write_set_tables(folder, rows, found.column, config.background_patches)
     marked = sum(row.inserted is not None for row in rows)
-    return SimulatedSet(folder, len(rows), 0 if config.sham else marked, marked if config.sham else 0)
+    return SimulatedSet(
+        folder, len(rows), 0 if config.background_patches else marked, marked if config.background_patches else 0
+    )
 
 
 def _completed(config: SimulateConfig, preset: Preset) -> SimulateConfig:
@@ -150,10 +152,14 @@ def plan_set(found: BackgroundSet, config: SimulateConfig, preset: Preset) -> tu
     plans = []
     for index, background in enumerate(chosen):
         marked = index < positives
-        number = index + 1 if marked or config.sham else index + 1 - positives
-        name = f"{preset.letters}{'LN' if marked and not config.sham else 'NN'}{number:03d}"
+        number = index + 1 if marked or config.background_patches else index + 1 - positives
+        name = f"{preset.letters}{'LN' if marked and not config.background_patches else 'NN'}{number:03d}"
         subtlety = int(levels[index]) if marked else None
-        plans.append(Plan(name, index, background, subtlety, marked and bool(outside[index]), marked and config.sham))
+        plans.append(
+            Plan(
+                name, index, background, subtlety, marked and bool(outside[index]), marked and config.background_patches
+            )
+        )
     return tuple(plans)
 
 

@@ -44,6 +44,7 @@ __all__ = [
 PATCHES = ("contralateral", "blurred")
 """What a negative insertion is made of: the same place of the other side, mirrored; or its own place, blurred."""
 
+OUTSIDE_FRACTION = 14 / 154  # of JSRT's nodules lie behind heart and hila or below the domes
 LUNG_MARGIN, OUTSIDE_MARGIN, LEVEL_MARGIN = 6, 4, 12  # pixels of 0.35 mm off the lung's edge
 MOST_TRIES = 50
 TRAINING_CONTRAST = CONTRAST[1][0] / 255, CONTRAST[5][1] / 255  # of the display range: all subtleties
@@ -191,27 +192,23 @@ def _truth(outline: Bits, window: Window, outside: bool, index: int, scale: floa
 class Zones:
     """Where nodules may be put on one image: flat pixel indices, and the median level of its lungs (0-1).
 
-    `outside_fraction` of them go outside the lung fields.
+    OUTSIDE_FRACTION of them go outside the lung fields.
     """
 
     lung: NDArray[np.int32]
     outside: NDArray[np.int32]
-    outside_fraction: float
     lung_level: float
 
 
-def placement_zones(image: Image32, lung: Bits, outside_fraction: float) -> Zones:
-    """Where a nodule may lie on `image` (rows, cols; 0-1): in the lung, or behind heart, hila and the domes.
-
-    `outside_fraction` of the nodules, 0-1, are to lie in the latter.
-    """
+def placement_zones(image: Image32, lung: Bits) -> Zones:
+    """Where a nodule may lie on `image` (rows, cols; 0-1): in the lung, or behind heart, hila and the domes."""
     from scipy import ndimage
 
     margin = max(1, round(lung.shape[0] * LUNG_MARGIN / GRID_SIDE))
     inside = ndimage.binary_erosion(lung, iterations=margin)
     level = float(np.median(image[inside])) if inside.any() else 0.4
     inner, outer = (np.flatnonzero(zone).astype(np.int32) for zone in (inside, outside_zone(lung, margin)))
-    return Zones(inner, outer, outside_fraction, level)
+    return Zones(inner, outer, level)
 
 
 def insert_nodules(
@@ -286,7 +283,7 @@ def _place(
 ) -> tuple[Window, Projection] | None:
     """A window of the image and a projection that fills it; None where it touches a nodule or leaves the image."""
     rows, cols = nodules.shape
-    zone = zones.outside if rng.random() < zones.outside_fraction and len(zones.outside) else zones.lung
+    zone = zones.outside if rng.random() < OUTSIDE_FRACTION and len(zones.outside) else zones.lung
     if not len(zone):
         return None
     row, col = divmod(int(zone[rng.integers(len(zone))]), cols)

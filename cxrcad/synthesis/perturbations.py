@@ -63,7 +63,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One perturbation: its name, what it does in words, the change itself, and where it moves an image (rows, cols)."""
+    """One perturbation: its name, what it does in words, the change itself, and where it moves an image."""
 
     name: str
     words: str
@@ -103,9 +103,9 @@ def perturbations_named(names: str | None) -> tuple[Perturbation, ...]:
         if name not in PERTURBATIONS:
             near = difflib.get_close_matches(name, PERTURBATIONS, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"--alterations: there is no {name!r}; {hint}choose from {', '.join(PERTURBATIONS)}")
+            raise UsageError(f"--perturbations: there is no {name!r}; {hint}choose from {', '.join(PERTURBATIONS)}")
     if not wanted:
-        raise UsageError(f"--alterations: it names none; choose from {', '.join(PERTURBATIONS)}")
+        raise UsageError(f"--perturbations: it names none; choose from {', '.join(PERTURBATIONS)}")
     return tuple(PERTURBATIONS[name] for name in wanted)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,24 @@ from torch import Tensor, nn
 from cxrcad.core import TrainingError
 from cxrcad.files import write_atomically
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointTimer", "load_checkpoint", "save_checkpoint"]
 
 SCHEMA = "cxrcad/checkpoint/1"
+
+
+class CheckpointTimer:
+    """Tells when `minutes` have gone by since the last checkpoint, or since it was made."""
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds, self.since = 60 * minutes, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint, which then counts as written."""
+        now = time.monotonic()
+        if now - self.since < self.seconds:
+            return False
+        self.since = now
+        return True
 
 
 def save_checkpoint(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cxrcad.config import AugmentConfig, TrainConfig
+from cxrcad.config import AugmentConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import Case, TrainingError
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt import reader as jsrt
@@ -21,7 +21,7 @@ from cxrcad.datasets.masks import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid
 from cxrcad.synthesis.foreign_objects import draw_foreign_objects
-from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules, placement_zones
+from cxrcad.synthesis.insertion import Zones, insert_nodules, placement_zones
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.synthesis.projection import Projection, load_projections
 from cxrcad.training.signals import ProcessLost, children_as_before, without_interrupts
@@ -85,6 +85,7 @@ class Source:
     zones: tuple[Zones | None, ...]
     projections: tuple[Projection, ...]
     augment: AugmentConfig
+    synthesis: SynthesisConfig
     batch: int
     seed: int
 
@@ -111,20 +112,15 @@ class Source:
         image = sample.pixels
         nodules = sample.nodules.copy()
         if self.projections and zones is not None:
-            count, easy = int(rng.integers(0, self.augment.simulate_count + 1)), easiness(self.augment, step)
-            if self.augment.simulate_share < 1:
-                count *= int(rng.random() < self.augment.simulate_share)
+            count, easy = int(rng.integers(0, self.synthesis.simulate_count + 1)), easiness(self.synthesis, step)
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
-            if self.augment.simulate_shams:
-                shams = int(rng.integers(0, self.augment.simulate_shams + 1))
-                insert_backgrounds(image, nodules, zones, self.projections, count=shams, rng=rng)
         if rng.random() < self.augment.hardware:
             image, _ = draw_foreign_objects(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
 
 
-def easiness(config: AugmentConfig, step: int) -> float:
+def easiness(config: SynthesisConfig, step: int) -> float:
     """What the contrast of inserted nodules is multiplied by at `step`: `simulate_easy` at first, 1 in the end."""
     return 1 + (config.simulate_easy - 1) * max(0.0, 1 - step / config.simulate_easy_steps)
 
@@ -144,7 +140,7 @@ def make_source(
         )
     projections: tuple[Projection, ...] = ()
     zones: tuple[Zones | None, ...] = (None,) * len(samples)
-    if config.augment.simulate is not None:
+    if config.synthesis.simulate is not None:
         held_out = {g for case in dataset.cases if case.name not in set(training) for g in case.groups}
         series = {group.removeprefix("series:") for group in held_out if group.startswith("series:")}
         spacing = next((s.geometry.grid_spacing_mm for s in samples if s.geometry.grid_spacing_mm), None)
@@ -153,20 +149,19 @@ def make_source(
                 "--simulate needs the images' spacing in mm, and no training image has one; leave it out"
             )
         projections = load_projections(
-            config.augment.simulate, exclude_series=series, spacing_mm=spacing[0], count=PROJECTIONS, seed=config.seed
+            config.synthesis.simulate, exclude_series=series, spacing_mm=spacing[0], count=PROJECTIONS, seed=config.seed
         )
-        share = config.second.analytic_share if config.network.look else 0.0
+        share = config.classifier.analytic_fraction if config.network.patch_classifier else 0.0
         if share:
             more = round(PROJECTIONS * share / (1 - share))
             projections += load_projections(
                 ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
             )
-    if projections or config.network.look:
-        outside = config.augment.simulate_outside
+    if projections or config.network.patch_classifier:
         zones = tuple(
-            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung, outside) for s in samples
+            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung) for s in samples
         )
-    return Source(samples, zones, projections, config.augment, config.batch, config.seed)
+    return Source(samples, zones, projections, config.augment, config.synthesis, config.batch, config.seed)
 
 
 def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Generator[T, None, None]:

@@ -10,10 +10,10 @@ from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, resolve_model
 
-__all__ = ["start_model"]
+__all__ = ["initial_model"]
 
 
-def start_model(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
+def initial_model(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
     """The model `name`, or the split's fold of the run `name`.
 
     Raises TrainingError, which begins with `flag`, for a run without that fold and for a model that saw a case which

@@ -29,15 +29,15 @@ from cxrcad.files import Progress, Silent, write_json
 from cxrcad.inference.candidates import find
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import Bundle
-from cxrcad.networks.ensemble import first_of
+from cxrcad.networks.ensemble import segmentation_of
 from cxrcad.networks.registry import build_network
 from cxrcad.packaging.export import export_fold, load_network
 from cxrcad.training.augment import augment
-from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
+from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, save_checkpoint
 from cxrcad.training.data import Batch, Sample, Source, drawn_ahead, load_samples, make_source
 from cxrcad.training.device import Backend, channels_last, open_backend
-from cxrcad.training.initial_weights import start_model
-from cxrcad.training.losses import make_balance, nodule_loss, weighted_cross_entropy
+from cxrcad.training.initial_weights import initial_model
+from cxrcad.training.losses import make_balance, weighted_cross_entropy
 from cxrcad.training.signals import Stopping
 
 __all__ = [
@@ -100,10 +100,10 @@ def train_fold(
     backend = open_backend(config)
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.network, config.grid.side))
-    if config.init is not None:
-        first = start_model(config.init, "--init", dataset, split)
-        _start_from(network, first, config.init)
-        config = replace(config, init=str(first.folder))
+    if config.initial_weights is not None:
+        first = initial_model(config.initial_weights, "--initial-weights", dataset, split)
+        _start_from(network, first, config.initial_weights)
+        config = replace(config, initial_weights=str(first.folder))
     state = new_state(network, config)
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
     chosen = cases_to_train(dataset, split.train, config.normals)
@@ -126,13 +126,13 @@ def train_fold(
 
 
 def _start_from(network: nn.Module, first: Bundle, name: str) -> None:
-    """Load the model's weights into `network`; of two looks the first one's. Raises TrainingError, ModelError."""
+    """Load the model's weights into `network`; of an ensemble the first one's. Raises TrainingError, ModelError."""
     try:
-        network.load_state_dict(first_of(load_network(first.folder)).state_dict())
+        network.load_state_dict(segmentation_of(load_network(first.folder)).state_dict())
     except RuntimeError:
         raise TrainingError(
-            f"--init {name}: its weights do not fit this network; give the --network, --norm, --tasks, --channels, "
-            "--width and --image-head that its card names"
+            f"--initial-weights {name}: its weights do not fit this network; give the --network, --norm, --tasks, "
+            "--channels and --width that its card names"
         ) from None
 
 
@@ -155,7 +155,7 @@ def _run(
     progress: Progress,
 ) -> None:
     started, before = time.monotonic(), state.seconds
-    every = config.validate_epochs * source.steps_per_epoch
+    every, timer = config.validate_epochs * source.steps_per_epoch, CheckpointTimer(config.checkpoint_minutes)
 
     def due() -> bool:
         return state.step % every == 0 or state.step == total
@@ -183,7 +183,7 @@ def _run(
                 state.loss_sum, state.loss_steps = 0.0, 0
                 write_json(folder / "history.json", list(state.history))
                 progress.note(_sentence(entry))
-            if state.step % config.checkpoint_steps == 0 or state.step == total:
+            if timer.due() or state.step == total:
                 state.save(folder / CHECKPOINT)
 
 
@@ -229,7 +229,7 @@ def _step(state: State, batch: Batch, total: int, config: TrainConfig, backend: 
 
 def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
-    losses = {"nodule": nodule_loss(outputs["nodule"], masks[:, 0].long(), config.loss, outputs.get("image"))}
+    losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high, config.loss.focal)}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)

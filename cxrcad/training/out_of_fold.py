@@ -1,4 +1,4 @@
-"""Threshold and second look's share for a model that is trained on every case: from a run that held cases out."""
+"""Threshold and ensemble weight for a model that is trained on every case: from a run that held cases out."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["held_out_words", "with_held_out"]
 def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     """`config` with the threshold of the best F1 on the pooled test cases of `config.threshold_from`'s finished folds.
 
-    The lung threshold, and with a second look its share, are the means of the folds' ones. Each image is scored by the
+    The lung threshold, and with a patch classifier its share, are the means of the folds' ones. Each image is scored by the
     fold that held it out. What is given itself is kept; with a given threshold `threshold_from` is None in what comes
     back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of another recipe,
     EvaluationError.
     """
-    run, look = config.threshold_from, config.network.look
+    run, look = config.threshold_from, config.network.patch_classifier
     if run is None:
         given = {
             "--threshold": config.find.threshold,
-            **({"--second-share": config.second.second_share} if look else {}),
+            **({"--ensemble-weight": config.classifier.ensemble_weight} if look else {}),
         }
         if None not in given.values():
             return config
@@ -37,9 +37,9 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
             "--fold none: holds out no case that could give a threshold; name a run of the same recipe with "
             f"--threshold-from, or give {' and '.join(given)}"
         )
-    if look and config.second.second_share is not None and config.find.threshold is None:
+    if look and config.classifier.ensemble_weight is not None and config.find.threshold is None:
         raise UsageError(
-            f"--second-share {config.second.second_share:g}: the threshold comes from scores that the shares of {run} "
+            f"--ensemble-weight {config.classifier.ensemble_weight:g}: the threshold comes from scores that the shares of {run} "
             f"joined; leave it out, or give --threshold too"
         )
     folds = folds_of_run(run)
@@ -57,11 +57,11 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
         lung = _mean([one.find.lung_threshold for one in bundles.values() if one.find.lung_threshold is not None])
     find = replace(config.find, threshold=threshold, lung_threshold=lung)
     found = replace(config, find=find, threshold_from=origin)
-    if not look or config.second.second_share is not None:
+    if not look or config.classifier.ensemble_weight is not None:
         return found
     share = _mean([_share(run / f"fold{fold}" / "history.json") for fold in folds])
-    progress.note(f"second look's share {share:g}: the mean of the folds' shares")
-    return replace(found, second=replace(config.second, second_share=share))
+    progress.note(f"ensemble weight {share:g}: the mean of the folds' shares")
+    return replace(found, classifier=replace(config.classifier, ensemble_weight=share))
 
 
 def _what_lacks(run: Path) -> str:
@@ -96,12 +96,14 @@ def _threshold(config: TrainConfig, run: Path, progress: Progress) -> float:
 
 
 def _share(path: Path) -> float:
-    """The second look's share in a fold's history.json. Raises TrainingError for a damaged one."""
+    """The ensemble weight in a fold's history.json. Raises TrainingError for a damaged one."""
     history = read_json(path, TrainingError)
     try:
         return made(float, history[-1]["share"])
     except MALFORMED as fault:
-        raise TrainingError(f"{path}: names no share of a second look ({fault_words(fault)}); train again") from None
+        raise TrainingError(
+            f"{path}: names no share of a patch classifier ({fault_words(fault)}); train again"
+        ) from None
 
 
 def _mean(values: list[float]) -> float | None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cxrcad import config as settings
-from cxrcad.config import LESIONS, AugmentConfig, SecondLookConfig, TrainConfig
+from cxrcad.config import LESIONS, PatchClassifierConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.content import write_content
 from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
@@ -16,14 +16,15 @@ from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.documents import toml_value
 from cxrcad.files import Progress, Silent, write_atomically
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER
-from cxrcad.networks.registry import RESIDUAL, build_network
+from cxrcad.networks.blocks import RESIDUAL
+from cxrcad.networks.registry import build_network
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.training.device import check_device
-from cxrcad.training.initial_weights import start_model
+from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.loop import train_fold
 from cxrcad.training.losses import make_balance
 from cxrcad.training.out_of_fold import with_held_out
-from cxrcad.training.patch_classifier.loop import start_looks, train_second_look
+from cxrcad.training.patch_classifier.loop import initial_models, train_patch_classifier
 
 __all__ = ["lesion_of", "train"]
 
@@ -75,14 +76,16 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         save_folds(folds_file, splits, dataset)
         write_content(folder, dataset)
     for split in chosen:
-        part = with_part(split, dataset, config.train_share) if config.train_share < 1 else split
+        part = with_part(split, dataset, config.train_fraction) if config.train_fraction < 1 else split
         place = folder / f"fold{split.fold}"
         if config.resume and _finished(place):
             progress.note(f"fold {split.fold} is finished already")
             continue
         kept = replace(asked, resume=False, run=None, fold=str(split.fold or NONE))
         write_atomically(place / CONFIG, settings.to_toml(kept))
-        (train_second_look if config.network.look else train_fold)(config, dataset, part, place, progress)
+        (train_patch_classifier if config.network.patch_classifier else train_fold)(
+            config, dataset, part, place, progress
+        )
     return folder
 
 
@@ -99,8 +102,10 @@ def _check(config: TrainConfig) -> None:
     """
     if config.data.lesion != LESIONS[0]:
         _check_outlined(config)
-    if config.max_steps == 0 and not (config.network.look and config.second.second_init):
-        raise UsageError("--max-steps 0: trains nothing; it is for --look with --second-init, which is only weighed")
+    if config.max_steps == 0 and not (config.network.patch_classifier and config.classifier.classifier_weights):
+        raise UsageError(
+            "--max-steps 0: trains nothing; it is for --patch-classifier with --classifier-weights, which is only weighed"
+        )
     if config.threshold_from is not None and config.fold != NONE:
         raise UsageError(f"--threshold-from: is for --fold none, and the fold is {config.fold}; leave it out")
     make_balance(config.loss)
@@ -109,7 +114,7 @@ def _check(config: TrainConfig) -> None:
     except NetworkError as error:
         raise UsageError(str(error)) from None
     check_device(config.device)
-    nodules = config.augment.simulate
+    nodules = config.synthesis.simulate
     if nodules is not None and nodules != ANALYTIC and not nodules.is_file():
         fault = "is a folder" if nodules.is_dir() else "there is no such file"
         raise DataError(f"{nodules}: {fault}; --simulate takes CT nodules (.npz), or {ANALYTIC}")
@@ -136,10 +141,10 @@ def _check_starts(config: TrainConfig, dataset: Dataset, split: Split, folder: P
     """
     if config.resume and _finished(folder / f"fold{split.fold}"):
         return
-    if config.network.look:
-        start_looks(config, dataset, split)
-    elif config.init is not None:
-        start_model(config.init, "--init", dataset, split)
+    if config.network.patch_classifier:
+        initial_models(config, dataset, split)
+    elif config.initial_weights is not None:
+        initial_model(config.initial_weights, "--initial-weights", dataset, split)
 
 
 def _unused(config: TrainConfig) -> list[str]:
@@ -149,18 +154,20 @@ def _unused(config: TrainConfig) -> list[str]:
         notes.append(f"--width {config.network.width} is not used: {config.network.network} has the paper's widths")
     if config.find.lung_threshold is not None and config.network.tasks == "single":
         notes.append("--lung-threshold is not used: a single-task network outlines no lungs")
-    if config.augment.simulate is None:
-        names = [flag for flag in _changed(config.augment) if flag.startswith("--simulate-")]
+    if config.synthesis.simulate is None:
+        names = [flag for flag in _changed(config.synthesis) if flag.startswith("--simulate-")]
         if names:
             notes.append(f"{', '.join(names)} not used: no nodules are projected (--simulate)")
-    if not config.network.look:
-        names = _changed(config.second)
+    if not config.network.patch_classifier:
+        names = _changed(config.classifier)
         if names:
-            notes.append(f"{', '.join(names)} not used: for a second look, and this training has none (--look)")
+            notes.append(
+                f"{', '.join(names)} not used: for a patch classifier, and this training has none (--patch-classifier)"
+            )
     return notes
 
 
-def _changed(part: AugmentConfig | SecondLookConfig) -> list[str]:
+def _changed(part: SynthesisConfig | PatchClassifierConfig) -> list[str]:
     """The flags of the settings that are not the default ones."""
     given, usual = settings.to_dict(part), settings.to_dict(type(part)())
     return [one.flag for one in settings.settings_of(type(part)) if given[one.name] != usual[one.name]]
@@ -170,10 +177,10 @@ def _check_outlined(config: TrainConfig) -> None:
     """Raise UsageError for a setting that speaks of nodules where the lesion is outlined."""
     default = TrainConfig()
     nodules = {
-        "--simulate": config.augment.simulate is not None,
+        "--simulate": config.synthesis.simulate is not None,
         "--truth": config.loss.truth != default.loss.truth,
         "--protocol": config.data.protocol != default.data.protocol,
-        "--look": config.network.look != default.network.look,
+        "--patch-classifier": config.network.patch_classifier != default.network.patch_classifier,
         "--fold none": config.fold == NONE,
     }
     given = [flag for flag, changed in nodules.items() if changed]

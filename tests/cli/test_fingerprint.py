@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from cxrcad.config import FingerprintConfig, settings_of
+from cxrcad.config import InsertionTestConfig, settings_of
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_two_radiographs(cxrcad, toy, nih_folder, ball_nodules, tmp_path):
 
 def test_help_shows_every_setting_but_protocol_and_what_is_looked_for(cxrcad):
     answer = cxrcad("fingerprint", "--help")
-    flags = {item.flag for item in settings_of(FingerprintConfig)} - {"--lesion", "--protocol"}
+    flags = {item.flag for item in settings_of(InsertionTestConfig)} - {"--lesion", "--protocol"}
     assert all(f"{flag} " in answer.out for flag in flags)
     assert "--protocol" not in answer.out
 

@@ -136,7 +136,7 @@ def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained,
 def test_nodules_from_formulas_are_no_file(cxrcad, trained, tiny_data):
     cells = ["--cells", "u-net-single", "--out", "other"]
     cxrcad("reproduce", "table2", "--data", tiny_data, *FLAGS, *cells, "--simulate", "analytic")
-    assert [one.augment.simulate for one in trained] == [Path("analytic")]
+    assert [one.synthesis.simulate for one in trained] == [Path("analytic")]
 
 
 def test_a_fault_of_another_kind_is_a_failed_job_too(cxrcad, monkeypatch, tiny_data):

@@ -17,7 +17,7 @@ def toy(make_toy, tmp_path):
 
 
 def test_two_cases_under_some_alterations(cxrcad, toy, disc_data, tmp_path):
-    flags = ("--data", disc_data, "--fold", 3, "--alterations", "border-black,inverted,pacemaker", "--resamples", 100)
+    flags = ("--data", disc_data, "--fold", 3, "--perturbations", "border-black,inverted,pacemaker", "--resamples", 100)
     answer = cxrcad("robustness", "--model", "toy", *flags, "--out", "out", "--threads", 1)
     assert answer.code == 0, answer.err
     assert answer.err == "robustness: 8 images\n"
@@ -60,13 +60,17 @@ def test_the_page_that_help_names_has_every_alteration():
         (["--data", "none"], 1, "none: there is no such folder; --data takes a folder in JSRT's layout"),
         (["--data", "empty"], 1, "empty: no CLNDAT_EN.txt in it"),
         (
-            ["--alterations", "noise"],
+            ["--perturbations", "noise"],
             2,
-            "--alterations: there is no 'noise'; did you mean noise-low? choose from window",
+            "--perturbations: there is no 'noise'; did you mean noise-low? choose from window",
         ),
         (["--limit", "0"], 2, "--limit: limit is '0'; it takes a whole number at least 1"),
         (["--fold", "7"], 2, "--fold: fold is '7'; choose from 1, 2, 3, 4, 5, all"),
-        (["--out", "file", "--alterations", "text"], 2, "--out file: file is a file, not a folder; name another place"),
+        (
+            ["--out", "file", "--perturbations", "text"],
+            2,
+            "--out file: file is a file, not a folder; name another place",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(cxrcad, toy, disc_data, tmp_path, flags, code, sentence):

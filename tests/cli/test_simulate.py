@@ -26,7 +26,7 @@ def test_cases_and_normals_are_positives_and_negatives(cxrcad, nih_folder, monke
 
 
 def test_a_set_of_shams(cxrcad, nih_folder, tmp_path):
-    flags = ("--backgrounds", nih_folder, "--nodules", "analytic", "--cases", 1, "--normals", 1, "--sham")
+    flags = ("--backgrounds", nih_folder, "--nodules", "analytic", "--cases", 1, "--normals", 1, "--background-patches")
     assert cxrcad("simulate", "out", *flags).out == "out: 2 radiographs, 1 with a sham, none with a nodule\n"
     assert (tmp_path / "out" / "shams.csv").is_file()
 

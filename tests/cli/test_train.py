@@ -215,7 +215,7 @@ def test_training_without_its_packages_says_what_to_install(cxrcad, monkeypatch)
 def test_analytic_nodules_need_no_file(cxrcad, tiny_data, monkeypatch):
     trained = []
     crossval = importlib.import_module("cxrcad.training.plan")
-    monkeypatch.setattr(crossval, "train_fold", lambda config, *_: trained.append(config.augment))
+    monkeypatch.setattr(crossval, "train_fold", lambda config, *_: trained.append(config.synthesis))
     answer = cxrcad("train", "--data", tiny_data, "--simulate", "analytic", "--side", 64, "--run", "run")
     assert (answer.code, answer.out) == (0, "run\n")
-    assert [augment.simulate for augment in trained] == [Path("analytic")]
+    assert [synthesis.simulate for synthesis in trained] == [Path("analytic")]

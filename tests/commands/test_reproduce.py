@@ -170,8 +170,12 @@ def test_a_cell_that_changes_nothing_of_the_settings_is_left_out():
 @pytest.mark.parametrize(
     ("item", "values", "words"),
     [
-        ("look-ablations", {}, "look-ablations: needs --look and --init; give them, or a recipe with --config"),
-        ("look-ablations", {"look": True}, "look-ablations: needs --init; give"),
+        (
+            "look-ablations",
+            {},
+            "look-ablations: needs --patch-classifier and --initial-weights; give them, or a recipe with --config",
+        ),
+        ("look-ablations", {"patch_classifier": True}, "look-ablations: needs --initial-weights; give"),
         ("training-size", {}, "training-size: needs --max-steps; give"),
     ],
 )

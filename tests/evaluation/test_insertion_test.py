@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cxrcad.config import FingerprintConfig, build
+from cxrcad.config import InsertionTestConfig, build
 from cxrcad.core import DataError, ModelError, Result, UsageError
 from cxrcad.datasets.content import content_of
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.insertion_test import VERSIONS, measure_fingerprint, score_place, verdict
+from cxrcad.evaluation.insertion_test import VERSIONS, measure_insertion_artefacts, score_place, verdict
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.detector import Examined
 from cxrcad.synthesis.backgrounds import GRID_MM, read_background, read_backgrounds
@@ -32,7 +32,7 @@ def measure(make_toy, nih_folder, ball_nodules, tmp_path):
     def run(**values):
         settings = {"model": toy, "backgrounds": nih_folder, "nodules": ball_nodules, "limit": 2, "device": "cpu"}
         settings = {**settings, "threads": 1, "resamples": 100, "out": tmp_path / "out", **values}
-        text = measure_fingerprint(build(FingerprintConfig, settings))
+        text = measure_insertion_artefacts(build(InsertionTestConfig, settings))
         return text, json.loads((tmp_path / "out" / "fingerprint.json").read_text())
 
     return run
@@ -212,7 +212,7 @@ def test_the_seed_decides_which_radiographs_and_places(measure):
 def test_analytic_nodules_need_no_file_and_results_go_to_the_models_folder(make_toy, nih_folder, tmp_path):
     settings = {"model": make_toy(tmp_path / "toy"), "backgrounds": nih_folder, "nodules": "analytic", "limit": 2}
     more = {"runs": tmp_path / "runs", "device": "cpu", "threads": 1, "resamples": 50}
-    text = measure_fingerprint(build(FingerprintConfig, {**settings, **more}))
+    text = measure_insertion_artefacts(build(InsertionTestConfig, {**settings, **more}))
     assert (tmp_path / "runs" / "toy" / "fingerprint.md").read_text() == text
     assert "Nodules analytic." in text
 

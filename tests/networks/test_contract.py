@@ -20,9 +20,9 @@ VARIANTS = [
     {"network": "deeplabv3plus", "norm": "group", "width": 16, "image_head": True},
     {"network": "pspnet"},
     {"network": "pspnet", "norm": "group", "tasks": "single", "width": 16},
-    {"network": "mo-segnet", "norm": "group", "channels": "raw,local,blob", "look": True},
-    {"network": "u-net", "tasks": "single", "look": True, "halve": False},
-    {"network": "deeplabv3plus", "norm": "group", "channels": "raw,local,blob", "width": 24, "look": True},
+    {"network": "mo-segnet", "norm": "group", "channels": "raw,local,blob", "patch_classifier": True},
+    {"network": "u-net", "tasks": "single", "patch_classifier": True, "half_side": False},
+    {"network": "deeplabv3plus", "norm": "group", "channels": "raw,local,blob", "width": 24, "patch_classifier": True},
 ]
 
 

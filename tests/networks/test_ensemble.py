@@ -1,4 +1,4 @@
-"""The second look: a patch and a place of a whole image are one thing, and the looks' logits are averaged."""
+"""The patch classifier: a patch and a place of a whole image are one thing, and the looks' logits are averaged."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from cxrcad.config import NetworkConfig, build
-from cxrcad.networks.ensemble import LAYERS, STRIDE, PatchClassifier, TwoLooks
+from cxrcad.networks.ensemble import LAYERS, STRIDE, Ensemble, PatchClassifier
 from cxrcad.networks.registry import build_network
 
 
@@ -39,10 +39,10 @@ def test_at_the_edge_the_image_goes_on_as_its_last_pixels(classifier):
         assert float(classifier(corner)) == pytest.approx(float(classifier.judge_all(image)[0, 0, 0]), abs=1e-4)
 
 
-def two_looks(share: float) -> TwoLooks:
+def ensemble(share: float) -> Ensemble:
     torch.manual_seed(1)
-    net = build_network(build(NetworkConfig, {"norm": "group", "channels": "raw,local", "look": True}), 128)
-    assert isinstance(net, TwoLooks)
+    net = build_network(build(NetworkConfig, {"norm": "group", "channels": "raw,local", "patch_classifier": True}), 128)
+    assert isinstance(net, Ensemble)
     net.share.fill_(share)
     return net.eval()
 
@@ -52,7 +52,7 @@ def margin(outputs: dict[str, torch.Tensor]) -> np.ndarray:
 
 
 def test_the_first_look_alone_is_the_network_at_half_the_side():
-    net, image = two_looks(0.0), torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(5))
+    net, image = ensemble(0.0), torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         alone, outputs = net.first(functional.avg_pool2d(image, 2)), net(image)
     enlarged = {
@@ -65,8 +65,10 @@ def test_the_first_look_alone_is_the_network_at_half_the_side():
 
 def test_unless_it_is_halved_the_first_look_sees_the_image_as_it_is():
     torch.manual_seed(1)
-    net = build_network(build(NetworkConfig, {"norm": "group", "look": True, "halve": False}), 128).eval()
-    assert isinstance(net, TwoLooks)
+    net = build_network(
+        build(NetworkConfig, {"norm": "group", "patch_classifier": True, "half_side": False}), 128
+    ).eval()
+    assert isinstance(net, Ensemble)
     net.share.fill_(0.0)
     image = torch.rand(1, 1, 96, 112, generator=torch.Generator().manual_seed(7))
     with torch.inference_mode():
@@ -77,13 +79,13 @@ def test_unless_it_is_halved_the_first_look_sees_the_image_as_it_is():
 def test_the_logits_are_averaged_by_the_share():
     image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(6))
     with torch.inference_mode():
-        first, second, both = (margin(two_looks(share)(image)) for share in (0.0, 1.0, 0.25))
+        first, second, both = (margin(ensemble(share)(image)) for share in (0.0, 1.0, 0.25))
     np.testing.assert_allclose(both, 0.75 * first + 0.25 * second, atol=1e-5)
     assert np.abs(first - second).max() > 0.01
 
 
 def test_the_second_look_s_map_lies_where_it_judged():
-    net = two_looks(1.0)
+    net = ensemble(1.0)
 
     def ramp(image: torch.Tensor) -> torch.Tensor:
         """What a judge of the column would give: its pixel, 2, 6, 10 ..."""

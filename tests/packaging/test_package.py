@@ -49,13 +49,13 @@ def test_a_card_follows_each_look_s_own_trainings():
     def before(name: str, steps: int, **more):
         return {"name": name, "steps": steps, "minutes": 1.0, **more}
 
-    seconds = before("long", 60, init=before("another first look", 15), second_init=before("short", 30))
+    seconds = before("long", 60, init=before("another segmentation network", 15), second_init=before("short", 30))
     training = {**CARD["training"], "init": before("first", 64), "second_init": seconds}
     lines = [line for line in card_text({**CARD, "training": training}).splitlines() if "before that" in line]
     assert lines == [
         "- before that: 64 steps, 1.0 minutes (first); its images are counted",
-        "- its second look before that: 60 steps, 1.0 minutes (long); its images are counted",
-        "- its second look before that: 30 steps, 1.0 minutes (short); its images are counted",
+        "- its patch classifier before that: 60 steps, 1.0 minutes (long); its images are counted",
+        "- its patch classifier before that: 30 steps, 1.0 minutes (short); its images are counted",
     ]
 
 

@@ -49,7 +49,8 @@ def test_the_card_has_each_alteration_with_its_difference(tmp_path):
     figures = probe_figures(within(write(tmp_path, robustness=ROBUSTNESS)), "open")
     assert figures == {
         "altered radiographs": {
-            "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA --alterations noise-high",
+            "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA "
+            "--perturbations noise-high",
             "images": 2,
             "as it is": "sensitivity at 1/2 50.0 %, F1 40.0 %",
             "noise": "sensitivity at 1/2 25.0 % (-25.0 [-50.0, 0.0]), F1 not reached",

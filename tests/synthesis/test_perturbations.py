@@ -228,7 +228,7 @@ def test_alterations_are_named_in_a_list() -> None:
     assert perturbations_named(None) == tuple(PERTURBATIONS.values())
     assert [one.name for one in perturbations_named("text, side-512,text,")] == ["text", "side-512"]
     with pytest.raises(
-        UsageError, match=r"^--alterations: there is no 'inverse'; did you mean inverted\? choose from wind"
+        UsageError, match=r"^--perturbations: there is no 'inverse'; did you mean inverted\? choose from wind"
     ):
         perturbations_named("text,inverse")
     with pytest.raises(UsageError, match=r"there is no 'xyzzy'; choose from window-narrow, .*, pacemaker, port$"):

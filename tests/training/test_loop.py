@@ -213,7 +213,7 @@ def test_a_training_can_start_from_a_packaged_model(trained, tiny_data, tmp_path
 def test_a_start_that_saw_a_held_out_case_is_refused(trained, tiny_data, tmp_path):
     run, _ = trained
     with pytest.raises(
-        TrainingError, match=r"--init .*fold1: was trained on \d+ of fold 2's validation and test cases"
+        TrainingError, match=r"--initial-weights .*fold1: was trained on \d+ of fold 2's validation and test cases"
     ):
         train(config(tiny_data, tmp_path / "run", init=str(run / "fold1"), fold="2"))
     assert not (tmp_path / "run").exists()
@@ -229,14 +229,14 @@ def test_of_a_run_each_fold_starts_from_its_own_model(trained, tiny_data, tmp_pa
 
 def test_settings_that_a_training_has_no_use_for_are_named(tiny_data, tmp_path):
     notes = Notes()
-    unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "shams": 3, "second_share": 0.2}
+    unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "shams": 3, "ensemble_weight": 0.2}
     unused |= {"simulate_shams": 2, "simulate_share": 0.5}
     train(config(tiny_data, tmp_path / "run", max_steps=1, **unused), notes)
     assert [line for line in notes.lines if "not used" in line] == [
         "--width 24 is not used: mo-segnet has the paper's widths",
         "--lung-threshold is not used: a single-task network outlines no lungs",
         "--simulate-share, --simulate-shams not used: no nodules are projected (--simulate)",
-        "--shams, --second-share not used: for a second look, and this training has none (--look)",
+        "--negative-insertions, --ensemble-weight not used: for a patch classifier, and this training has none (--patch-classifier)",
     ]
 
 
@@ -267,12 +267,18 @@ class Interrupted(Notes):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("look", [False, True])
+@pytest.mark.parametrize("patch_classifier", [False, True])
 def test_a_training_that_is_stopped_keeps_its_last_step(tiny_data, tmp_path, look):
     values = {"max_steps": 6, "simulate": "analytic", "norm": "group"}
     if look:
         train(config(tiny_data, tmp_path / "first", **values))
-        values |= {"look": True, "halve": False, "init": tmp_path / "first", "minings": 1, "patches": 8}
+        values |= {
+            "patch_classifier": True,
+            "half_side": False,
+            "init": tmp_path / "first",
+            "mining_rounds": 1,
+            "patches": 8,
+        }
     train(config(tiny_data, tmp_path / "whole", **values))
     told = Interrupted()
     with pytest.raises(KeyboardInterrupt):

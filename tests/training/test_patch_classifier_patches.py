@@ -1,4 +1,4 @@
-"""Patches for the second look: what is in their middle, what is not, and where look-alikes lie."""
+"""Patches for the patch classifier: what is in their middle, what is not, and where hard negatives lie."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +38,7 @@ def zones(one: Sample) -> Zones:
 
 
 def source(*samples: Sample, projections: tuple[Projection, ...] = (), **values) -> PatchSource:
-    config = build(TrainConfig, {"look": True, "batch": 2, "patches": 20, **STILL, **values})
+    config = build(TrainConfig, {"patch_classifier": True, "batch": 2, "patches": 20, **STILL, **values})
     grounds = make_grounds(samples, [zones(one) for one in samples])
     return PatchSource(grounds, projections, config)
 
@@ -100,7 +100,7 @@ def test_look_alikes_are_the_highest_peaks_away_from_the_nodules():
         8,
         7,
         6,
-    )  # nodule, its edge, a look-alike, outside
+    )  # nodule, its edge, a hard negative, outside
     ground.take(judged)
     assert ground.hard[0].tolist() == [50, 100]
     assert [5, 5] not in ground.hard.tolist()

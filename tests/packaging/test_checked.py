@@ -22,9 +22,9 @@ from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import score_segmentation
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import load_bundle
+from cxrcad.packaging.checked import kept_matches, kept_segmentation
 from cxrcad.packaging.out_of_fold import out_of_fold
 from cxrcad.packaging.robustness_results import probe_figures
-from cxrcad.training.checked import kept_matches, kept_segmentation
 from tests.evaluation.test_runs import another_network, remask, repaint, rewrite, settings
 
 KEPT = "matches-jsrt-247-center.json"
