@@ -87,18 +87,18 @@ def variants(network: Ensemble, others: Mapping[str, Ensemble], sample: Sample) 
         "averaged with the mirrored image": (plain + joined(again[0], again[1])) / 2,
         "lowered outside the lungs": lowered_outside(plain, lung, spacing),
         "less the image's own level": less_level(plain, lung),
-        "both looks smoothed": joined(smooth(first), smooth(second)),
+        "both smoothed": joined(smooth(first), smooth(second)),
     }
     for name, other in others.items():
         one, two, _ = looked(other, sample.pixels)
-        found[f"averaged with {name}"] = (plain + joined(one, two, float(other.share))) / 2
+        found[f"averaged with {name}"] = (plain + joined(one, two, float(other.weight))) / 2
     return found
 
 
 def ensemble(run: Path, fold: int) -> Ensemble:
     """The fold's network."""
     network = load_network(run / f"fold{fold}" / "model")
-    assert isinstance(network, Ensemble), f"{run}, fold {fold}: has one look"
+    assert isinstance(network, Ensemble), f"{run}, fold {fold}: is no ensemble"
     return network
 
 

@@ -185,6 +185,8 @@ SCALARS: Mapping[Any, tuple[tuple[type, ...], str]] = {
 def _reader(hint: Any) -> Reader:
     """What makes a value of this type of its JSON."""
     inner = typing.get_args(hint)
+    if hint is Any:
+        return lambda value: value
     if dataclasses.is_dataclass(hint):
         return _record(hint)
     if isinstance(hint, types.UnionType):

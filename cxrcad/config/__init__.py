@@ -27,7 +27,7 @@ from cxrcad.config.parts import (
     ScoringConfig,
     SynthesisConfig,
 )
-from cxrcad.config.schema import Setting, build, part, setting, settings_of, to_dict, to_toml
+from cxrcad.config.schema import Setting, build, part, renamed, setting, settings_of, to_dict, to_toml
 
 __all__ = [
     "ALL_CONFIGS",
@@ -60,6 +60,7 @@ __all__ = [
     "TrainConfig",
     "build",
     "part",
+    "renamed",
     "setting",
     "settings_of",
     "to_dict",

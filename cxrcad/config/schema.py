@@ -26,6 +26,7 @@ __all__ = [
     "former_names",
     "part",
     "present_names",
+    "renamed",
     "setting",
     "settings_of",
     "to_dict",
@@ -205,6 +206,12 @@ def present_names(values: Mapping[str, Any], known: Mapping[str, Setting], origi
             raise UsageError(f"{origin}: {name} stands in it twice (it was called {known[name].was}); leave one out")
         found[name] = value
     return found
+
+
+def renamed(values: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """`values` with each former name of a setting of `config` replaced by the present one; what else stands there stays."""
+    was = {item.was: item.name for item in settings_of(config) if item.was}
+    return {was.get(name, name): value for name, value in values.items()}
 
 
 def build(config: type[T], values: Mapping[str, Any], origin: str = "settings") -> T:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad import __version__
-from cxrcad.config import LESIONS, FindConfig, GridConfig, NetworkConfig, build, to_dict
+from cxrcad.config import LESIONS, FindConfig, GridConfig, NetworkConfig, TrainConfig, build, renamed, to_dict
 from cxrcad.core import ModelError, UsageError
 from cxrcad.files import read_json, sha256_of, write_json
 from cxrcad.inference.card import SCHEMA, card_settings
@@ -93,8 +93,8 @@ class Bundle:
 
     @property
     def training_config(self) -> Mapping[str, Any]:
-        """The settings of the training, as far as the card has them."""
-        return self.training.get("config") or {}
+        """The settings of the training, as far as the card has them, under their present names."""
+        return renamed(self.training.get("config") or {}, TrainConfig)
 
     @property
     def training_images(self) -> frozenset[str]:
@@ -110,6 +110,8 @@ def load_bundle(folder: Path) -> Bundle:
         found = card.get("schema") if isinstance(card, dict) else type(card).__name__
         raise ModelError(f"{card_path}: its schema is {found!r}, not {SCHEMA!r}; export the model again")
     settings = card_settings(card, card_path)
+    if "network" in card:
+        card = {**card, "network": renamed(card["network"], NetworkConfig)}
     digests = _checked_files(folder, card, card_path)
     _check_whole(folder / ONNX_NAME, digests[ONNX_NAME])
     return Bundle(folder=folder, card=card, onnx_path=folder / ONNX_NAME, sha256=digests[ONNX_NAME], **settings)

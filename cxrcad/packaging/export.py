@@ -163,7 +163,7 @@ def export_fold(
     samples: Sequence[Sample],
     validation: Sequence[Sample],
     folder: Path,
-    history: Sequence[dict[str, Any]],
+    history: Sequence[Mapping[str, Any]],
     seconds: float,
 ) -> Path:
     """Write `folder`/model: weights, ONNX, card.
@@ -218,7 +218,7 @@ def export_fold(
 
 
 def _training(
-    config: TrainConfig, samples: Sequence[Sample], history: Sequence[dict[str, Any]], seconds: float
+    config: TrainConfig, samples: Sequence[Sample], history: Sequence[Mapping[str, Any]], seconds: float
 ) -> dict[str, Any]:
     """The card's part on the training; images and steps of the model that it started from count as its own."""
     training: dict[str, Any] = {

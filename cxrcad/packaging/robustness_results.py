@@ -61,7 +61,7 @@ def _kept(path: Path, document: Mapping[str, Any], again: str) -> Kept:
 
 def _seed_flag(source: Bundle) -> str:
     """The option that makes the folds of the model's run, where they are not those of the default seed."""
-    seed = (source.card.get("training", {}).get("config") or {}).get("fold_seed", DataConfig.fold_seed)
+    seed = source.training_config.get("fold_seed", DataConfig.fold_seed)
     return "" if seed == DataConfig.fold_seed else f" --fold-seed {seed}"
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cxrcad.core import TrainingError
+from cxrcad.documents import json_value, shown
 from cxrcad.files import write_atomically
 
-__all__ = ["CheckpointTimer", "load_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointTimer", "load_checkpoint", "save_checkpoint", "unusable"]
 
 SCHEMA = "cxrcad/checkpoint/1"
 
@@ -49,14 +50,19 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Read `path` back into `modules` and `optimizer`; its record. Raises TrainingError."""
+    """Read `path` back into `modules` and `optimizer`; its record. Raises TrainingError, with the one way to go on."""
     from safetensors import SafetensorError, safe_open
 
     tensors: dict[str, Tensor] = {}
     try:
         with safe_open(path, "pt") as file:
-            record = json.loads((file.metadata() or {})["record"])
+            record = json_value((file.metadata() or {})["record"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        if not isinstance(record, dict):
+            raise ValueError(f"its record is {shown(record)}, where an object is needed")
+        unfit = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+        if unfit:
+            raise ValueError(f"{unfit[0]} holds numbers that are not finite")
         states: dict[int, dict[str, Tensor]] = {}
         for key in [key for key in tensors if key.startswith("optimizer/")]:
             _, index, name = key.split("/")
@@ -65,7 +71,14 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
             own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
             module.load_state_dict(own)
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(f"{path}: not a checkpoint of this training ({reason}); train without --resume") from None
-    return dict(record)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise unusable(path, str(error).splitlines()[0]) from None
+    return record
+
+
+def unusable(path: Path, reason: str) -> TrainingError:
+    """The error of a checkpoint that cannot be gone on from."""
+    return TrainingError(
+        f"{path}: not a checkpoint of this training ({reason}); remove the file, and --resume trains the fold from its "
+        "first step"
+    )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cxrcad.core import Finding, TrainingError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import cases_to_train
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
@@ -33,7 +34,7 @@ from cxrcad.networks.ensemble import segmentation_of
 from cxrcad.networks.registry import build_network
 from cxrcad.packaging.export import export_fold, load_network
 from cxrcad.training.augment import augment
-from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, save_checkpoint
+from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, save_checkpoint, unusable
 from cxrcad.training.data import Batch, Sample, Source, drawn_ahead, load_samples, make_source
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
@@ -53,7 +54,20 @@ __all__ = [
 ]
 
 CHECKPOINT = "checkpoint.safetensors"
-COUNTED = ("step", "loss_sum", "loss_steps", "seconds", "history")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a checkpoint's record says of a training beside its weights."""
+
+    step: int
+    loss_sum: float
+    loss_steps: int
+    seconds: float
+    history: tuple[Mapping[str, Any], ...]
+
+
+COUNTED = tuple(field.name for field in fields(Counted))
 
 
 @dataclass(eq=False)
@@ -68,7 +82,7 @@ class State:
     loss_sum: float = 0.0
     loss_steps: int = 0
     seconds: float = 0.0
-    history: tuple[dict[str, Any], ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
 
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds the weights of, by name."""
@@ -82,8 +96,12 @@ class State:
     def load(self, path: Path) -> dict[str, Any]:
         """Take everything back from `path`; the record, with what else was written. Raises TrainingError."""
         record = load_checkpoint(path, self.modules(), self.optimizer)
+        try:
+            counted = made(Counted, {key: record[key] for key in COUNTED})
+        except MALFORMED as fault:
+            raise unusable(path, fault_words(fault)) from None
         for key in COUNTED:
-            setattr(self, key, tuple(record[key]) if key == "history" else record[key])
+            setattr(self, key, getattr(counted, key))
         return record
 
 

@@ -20,9 +20,9 @@ __all__ = ["held_out_words", "with_held_out"]
 def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     """`config` with the threshold of the best F1 on the pooled test cases of `config.threshold_from`'s finished folds.
 
-    The lung threshold, and with a patch classifier its share, are the means of the folds' ones. Each image is scored by the
-    fold that held it out. What is given itself is kept; with a given threshold `threshold_from` is None in what comes
-    back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of another recipe,
+    The lung threshold, and with a patch classifier the ensemble weight, are the means of the folds' ones. Each image is
+    scored by the fold that held it out. What is given itself is kept; with a given threshold `threshold_from` is None
+    in what comes back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of another recipe,
     EvaluationError.
     """
     run, look = config.threshold_from, config.network.patch_classifier
@@ -39,8 +39,8 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
         )
     if look and config.classifier.ensemble_weight is not None and config.find.threshold is None:
         raise UsageError(
-            f"--ensemble-weight {config.classifier.ensemble_weight:g}: the threshold comes from scores that the shares of {run} "
-            f"joined; leave it out, or give --threshold too"
+            f"--ensemble-weight {config.classifier.ensemble_weight:g}: the threshold comes from scores that {run} "
+            "averaged with its own weights; leave it out, or give --threshold too"
         )
     folds = folds_of_run(run)
     if not folds:

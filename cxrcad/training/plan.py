@@ -104,7 +104,8 @@ def _check(config: TrainConfig) -> None:
         _check_outlined(config)
     if config.max_steps == 0 and not (config.network.patch_classifier and config.classifier.classifier_weights):
         raise UsageError(
-            "--max-steps 0: trains nothing; it is for --patch-classifier with --classifier-weights, which is only weighed"
+            "--max-steps 0: trains nothing; it is for --patch-classifier with --classifier-weights, where only the "
+            "ensemble weight is chosen"
         )
     if config.threshold_from is not None and config.fold != NONE:
         raise UsageError(f"--threshold-from: is for --fold none, and the fold is {config.fold}; leave it out")

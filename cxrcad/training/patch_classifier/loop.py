@@ -1,4 +1,4 @@
-"""The patch classifier trained on patches, beside a segmentation network that stays as it is; then both weighed and packaged."""
+"""The patch classifier trained on patches; then its weight in the ensemble chosen, and the ensemble packaged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from cxrcad.training.loop import CHECKPOINT, State, follow, keep_state, learning
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.signals import Stopping
 
-__all__ = ["RATES", "WEIGHTS", "both_logits", "initial_models", "joined", "reached", "train_patch_classifier"]
+__all__ = ["RATES", "WEIGHTS", "averaged", "both_logits", "initial_models", "reached", "train_patch_classifier"]
 
 Map = NDArray[np.float32]
 
@@ -52,12 +52,12 @@ SOFT = 0.02  # labels are 0.02 and 0.98: an outline is no certainty
 def train_patch_classifier(
     config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress
 ) -> Path:
-    """The folder of a finished fold whose model is an ensemble; the first is `config.initial_weights`, another model.
+    """The folder of a finished fold whose model is an ensemble; its segmentation network is another model's.
 
-    Patches are drawn from the training cases that have lung masks, with nodules, shams and hard negatives in them; the
-    hard negatives are found anew `config.classifier.mining_rounds` times, by the network as it then is. The ensemble weight is
-    the one with the best mean sensitivity on the validation cases. Each time hard negatives are sought, the weights go
-    back to their moving average, which seeks them. Raises UsageError, TrainingError, DataError.
+    Patches are drawn from the training cases that have lung masks, with nodules, negative insertions and hard negatives
+    in them. Hard negatives are mined so many times (--mining-rounds), by the classifier as it then is; each time
+    its weights go back to their moving average, which mines them. The ensemble weight is the one with the best mean
+    sensitivity on the validation cases. Raises UsageError, TrainingError, DataError.
     """
     first, second = initial_models(config, dataset, split)
     config = replace(config, initial_weights=str(first.folder))
@@ -132,8 +132,9 @@ def _segmentation_model(config: TrainConfig, dataset: Dataset, split: Split) -> 
         theirs = ", ".join([f"side {own_side}", *(f"{name} {card[name]}" for name in differing)])
         ours = ", ".join([f"side {side}", *(f"{name} {wanted[name]}" for name in differing)])
         raise TrainingError(
-            f"--initial-weights {config.initial_weights}: has {theirs}, and this training's segmentation network {ours}; give the settings that its "
-            "card names (the segmentation network's side is half of --side, or all of it with --no-half-side)"
+            f"--initial-weights {config.initial_weights}: has {theirs}, and this training's segmentation network "
+            f"{ours}; give the settings that its card names (the segmentation network's side is half of --side, or all "
+            "of it with --no-half-side)"
         )
     return bundle
 
@@ -235,50 +236,50 @@ def _mine(network: Ensemble, grounds: Sequence[Ground], backend: Backend) -> Non
 
 
 def _weigh(network: Ensemble, validation: Sequence[Sample], config: TrainConfig) -> dict[str, Any]:
-    """Set the share: the one given, else the best mean sensitivity at RATES on the validation cases.
+    """Set the ensemble weight: the one given, else the best mean sensitivity at RATES on the validation cases.
 
-    With validation cases, what it and either look reach on them.
+    With validation cases, what the ensemble and either part alone reach on them.
     """
     network.eval()
     given = config.classifier.ensemble_weight
     if not validation:
-        assert given is not None  # `training.heldout` put it there
+        assert given is not None  # `training.out_of_fold` put it there
         network.weight.fill_(given)
         return {"share": given}
-    looks = [both_logits(network, sample.pixels) for sample in validation]
+    logits = [both_logits(network, sample.pixels) for sample in validation]
     cases = [(sample.case, sample.geometry) for sample in validation]
     tried = sorted({*WEIGHTS, *(() if given is None else (given,))})
-    scored = {share: reached(joined(looks, share), cases, config)[-2:] for share in tried}
-    best = max(WEIGHTS, key=lambda share: scored[share]) if given is None else given
+    scored = {weight: reached(averaged(logits, weight), cases, config)[-2:] for weight in tried}
+    best = max(WEIGHTS, key=lambda weight: scored[weight]) if given is None else given
     network.weight.fill_(best)
     return {
         "share": best,
         "f1": round(scored[best][1], 4),
         "f1_first": round(scored[0.0][1], 4),
         "f1_second": round(scored[1.0][1], 4),
-        "mean_sensitivity": {f"{share:g}": round(value[0], 4) for share, value in scored.items()},
+        "mean_sensitivity": {f"{weight:g}": round(value[0], 4) for weight, value in scored.items()},
     }
 
 
 def _sentence(entry: dict[str, Any]) -> str:
-    share = f"ensemble weight {entry['share']:g}"
+    weight = f"ensemble weight {entry['share']:g}"
     if "f1" not in entry:
-        return share
-    alone = f"segmentation network alone {entry['f1_first']:.3f}, second alone {entry['f1_second']:.3f}"
-    return f"{share}: validation F1 {entry['f1']:.3f} ({alone})"
+        return weight
+    alone = f"segmentation network alone {entry['f1_first']:.3f}, patch classifier alone {entry['f1_second']:.3f}"
+    return f"{weight}: validation F1 {entry['f1']:.3f} ({alone})"
 
 
 @torch.inference_mode()
 def both_logits(network: Ensemble, pixels: Map) -> tuple[Map, Map]:
-    """The nodule's logit (H, W) of the segmentation network and of the second, of one grid image (H, W), 0-1."""
+    """The nodule's logits (H, W) of the segmentation network and of the patch classifier, of one grid image, 0-1."""
     x = torch.from_numpy(pixels)[None, None].to(network.weight.device)
     maps = nodule_logit(network.segment(x)), network.classify(x)
     return maps[0][0, 0].cpu().numpy(), maps[1][0, 0].cpu().numpy()
 
 
-def joined(looks: Sequence[tuple[Map, Map]], share: float) -> list[Map]:
+def averaged(logits: Sequence[tuple[Map, Map]], weight: float) -> list[Map]:
     """Each image's logits averaged by the ensemble weight."""
-    return [(1 - share) * first + share * second for first, second in looks]
+    return [(1 - weight) * first + weight * second for first, second in logits]
 
 
 def reached(logits: Sequence[Map], cases: Sequence[tuple[Case, Geometry]], config: TrainConfig) -> list[float]:

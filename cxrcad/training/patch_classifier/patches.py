@@ -35,7 +35,7 @@ Points = NDArray[np.float64]
 
 @dataclass(eq=False)
 class Ground:
-    """A training image as ground for patches: `thorax` holds flat pixel indices, `hard` (n, 2) those of hard negatives."""
+    """A training image as ground for patches: `thorax` holds flat pixel indices, `hard` (n, 2) hard negatives."""
 
     sample: Sample
     zones: Zones
