@@ -16,8 +16,8 @@ from PIL import Image
 from cxrcad.config import SimulateConfig
 from cxrcad.files import write_atomically
 from cxrcad.synthesis.backgrounds import GRID_SIDE, Background
+from cxrcad.synthesis.files import DicomOrigin, dicom_bytes, image_path, mask_bytes, write_tables
 from cxrcad.synthesis.insertion import Inserted
-from cxrcad.synthesis.phantom.files import DicomOrigin, dicom_bytes, image_path, mask_bytes, write_tables
 
 __all__ = ["Row", "write_case", "write_set_tables"]
 

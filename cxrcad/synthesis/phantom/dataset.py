@@ -15,8 +15,8 @@ import numpy as np
 from cxrcad.config import PhantomConfig
 from cxrcad.core import Box, Case, Nodule, UsageError
 from cxrcad.files import write_atomically
-from cxrcad.synthesis.phantom.anatomy import FIELD_MM
-from cxrcad.synthesis.phantom.files import (
+from cxrcad.synthesis.files import (
+    FIELD_MM,
     JSRT_SIDE,
     MASK_SIDE,
     dicom_bytes,
@@ -26,8 +26,7 @@ from cxrcad.synthesis.phantom.files import (
     png_bytes,
     write_tables,
 )
-from cxrcad.synthesis.phantom.image import Phantom, phantom_image
-from cxrcad.synthesis.phantom.marks import Blob
+from cxrcad.synthesis.phantom.image import DrawnNodule, Phantom, phantom_image
 
 __all__ = ["Phantom", "PhantomSet", "Plan", "phantom_image", "plan_phantoms", "write_phantoms"]
 
@@ -148,7 +147,7 @@ class _Truth:
 
     sex: str
     age_years: int
-    nodule: Blob | None
+    nodule: DrawnNodule | None
     drawn_side: int
     middle_px: float
     lung_rows: tuple[int, int]
@@ -194,7 +193,7 @@ def _mask_paths(folder: Path, plan: Plan) -> tuple[Path, ...]:
     return tuple(masks / structure / f"{plan.name}.gif" for structure in MASKS)
 
 
-def _location(truth: _Truth, nodule: Blob) -> str:
+def _location(truth: _Truth, nodule: DrawnNodule) -> str:
     """JSRT's words for where a nodule lies: side and lobe, from the third of the lungs' height."""
     side = "r" if nodule.x_px < truth.middle_px else "l"
     top, bottom = truth.lung_rows

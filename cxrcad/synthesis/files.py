@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxrcad.files import write_atomically
-from cxrcad.synthesis.phantom.anatomy import FIELD_MM
 
 __all__ = [
+    "FIELD_MM",
     "JSRT_SIDE",
     "MASK_SIDE",
     "DicomOrigin",
@@ -28,6 +28,7 @@ __all__ = [
     "write_tables",
 ]
 
+FIELD_MM = 358.4  # side of the field: 2048 pixels of 0.175 mm
 JSRT_SIDE = 2048  # of an .IMG, and of the grid of CLNDAT's coordinates
 MASK_SIDE = 1024  # of an SCR mask, and of the grid of boxes.csv
 WHITE_12 = 4095
