@@ -26,5 +26,7 @@ def command(config: SimulateConfig, out: Path) -> None:
 
     with Bar("radiograph") as bar:
         made = write_simulated(out, config, bar)
-    what = f"{made.positives} with a nodule" if not config.sham else f"{made.shams} with a sham, none with a nodule"
+    what = f"{made.positives} with a nodule"
+    if config.sham:
+        what = f"{made.negative_insertions} with a negative insertion, none with a nodule"
     click.echo(f"{made.folder}: {counted(made.cases, 'radiograph')}, {what}")
