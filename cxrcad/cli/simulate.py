@@ -26,9 +26,7 @@ def command(config: SimulateConfig, out: Path) -> None:
 
     with Bar("radiograph") as bar:
         made = write_simulated(out, config, bar)
-    what = (
-        f"{made.positives} with a nodule"
-        if not config.background_patches
-        else f"{made.shams} with a sham, none with a nodule"
-    )
+    what = f"{made.positives} with a nodule"
+    if config.background_patches:
+        what = f"{made.negative_insertions} with a negative insertion, none with a nodule"
     click.echo(f"{made.folder}: {counted(made.cases, 'radiograph')}, {what}")

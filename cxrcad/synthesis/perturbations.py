@@ -63,7 +63,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One perturbation: its name, what it does in words, the change itself, and where it moves an image."""
+    """One perturbation: its name, what it does in words, the change, and where it moves an image (rows, cols)."""
 
     name: str
     words: str

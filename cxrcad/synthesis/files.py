@@ -1,10 +1,10 @@
-"""Phantoms as files in JSRT's layout: images (.IMG, PNG, DICOM), SCR masks, and the tables of truth."""
+"""Radiographs as files in JSRT's layout: images (.IMG, PNG, DICOM), SCR masks, and the tables of truth."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,25 +14,32 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxrcad.files import write_atomically
-from cxrcad.synthesis.phantom.anatomy import FIELD_MM
 
 __all__ = [
+    "FIELD_MM",
     "JSRT_SIDE",
     "MASK_SIDE",
     "DicomOrigin",
+    "box_row",
     "dicom_bytes",
     "image_path",
     "img_bytes",
+    "location",
     "mask_bytes",
+    "mask_paths",
     "png_bytes",
     "write_tables",
 ]
 
+FIELD_MM = 358.4  # side of the field: 2048 pixels of 0.175 mm
 JSRT_SIDE = 2048  # of an .IMG, and of the grid of CLNDAT's coordinates
 MASK_SIDE = 1024  # of an SCR mask, and of the grid of boxes.csv
 WHITE_12 = 4095
 DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"  # Digital X-Ray Image Storage - For Presentation, PS3.4 B.5
 BOX_COLUMNS = ("file", "x", "y", "x0", "y0", "x1", "y1", "diameter_mm", "subtlety", "outside_lung")
+
+LOBES = (("upper lobe", "upper lobe"), ("middle lobe", "upper lobe"), ("lower lobe", "lower lobe"))
+"""(right, left) by third of the lungs' height."""
 
 Image32 = NDArray[np.float32]
 
@@ -197,6 +204,25 @@ def _image_description(side: int, inverted: bool, origin: DicomOrigin) -> dict[s
 def image_path(folder: Path, name: str, kind: str) -> Path:
     """Where the image of case `name` lies; `kind` is img, dcm or png."""
     return folder / "images" / f"{name}.{'IMG' if kind == 'img' else kind}"
+
+
+def mask_paths(folder: Path, name: str, index: int, structures: Sequence[str]) -> tuple[Path, ...]:
+    """Where SCR has the masks of case `name`, the `index`-th of its set: in both folds by turns."""
+    masks = folder / "scr" / f"fold{1 + index % 2}" / "masks"
+    return tuple(masks / structure / f"{name}.gif" for structure in structures)
+
+
+def location(x_px: float, y_px: float, middle_px: float, lungs: NDArray[np.bool_]) -> str:
+    """JSRT's words for where a nodule lies: side and lobe, from the third of the lungs' height."""
+    rows = np.flatnonzero(lungs.any(1))
+    third = int(np.clip(3 * (y_px - rows[0]) / (rows[-1] - rows[0]), 0, 2))
+    at_right = x_px >= middle_px  # of the image: the patient's left
+    return f"{'l' if at_right else 'r'}.{LOBES[third][at_right]}"
+
+
+def box_row(name: str, lengths: Iterable[float], what: object, outside_lung: bool) -> tuple[object, ...]:
+    """A row of boxes.csv: `lengths` are x, y, x0, y0, x1, y1 on the 1024 grid and the diameter in mm."""
+    return (name, *(round(value, 2) for value in lengths), what, int(outside_lung))
 
 
 def write_tables(
