@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import pytest
-
 from cxrcad.config import ALL_CONFIGS, settings_of
 from cxrcad.config.sources import OTHER_VARIABLES
 
