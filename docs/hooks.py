@@ -55,14 +55,14 @@ def _command(name: str) -> str:
 
 
 def _flags(option: click.Option) -> str:
-    """The option's spellings, and its values where there are few."""
+    """The option's spellings, and its values."""
     flags = ", ".join(f"`{flag}`" for flag in (*option.opts, *option.secondary_opts))
-    values = option.metavar or ""
-    return f"{flags} {_cell(f'`{values}`')}" if values and not option.is_flag else flags
+    values = " or ".join(f"`{value}`" for value in (option.metavar or "").split("|") if value)
+    return f"{flags} {values}" if values and not option.is_flag else flags
 
 
 def _cell(text: str) -> str:
-    return _plain(" ".join(text.split())) if "`" not in text else " ".join(text.split()).replace("|", "\\|")
+    return _plain(" ".join(text.split()))
 
 
 def _plain(text: str) -> str:
