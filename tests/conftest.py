@@ -153,7 +153,7 @@ def real_exporter(toy_exporter: Callable[..., None], monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM as in a terminal, here and in processes started meanwhile; `nohup ... &` has SIGINT ignored."""
+    """SIGINT and SIGTERM as in a terminal, here and in processes that are started; `nohup ... &` ignores SIGINT."""
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
         signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_DFL),

@@ -1,4 +1,4 @@
-"""What the tests of trainings share: the drawn nodules, of which a training of three steps needs as many as a long one."""
+"""What the tests of trainings share: a training of three steps needs as many drawn nodules as a long one."""
 
 from __future__ import annotations
 
