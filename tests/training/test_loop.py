@@ -359,7 +359,8 @@ def test_no_process_outlives_an_error_of_drawing_that_somebody_keeps():
     assert held.tb is not None
 
 
-def test_a_process_that_hangs_is_ended_with_the_drawing():
+def test_a_process_that_hangs_is_ended_with_the_drawing(monkeypatch):
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)  # torch waits 5 s for each process
     hanging = multiprocessing.Event()
 
     def draw(step):
@@ -370,7 +371,7 @@ def test_a_process_that_hangs_is_ended_with_the_drawing():
 
     drawn = drawn_ahead(draw, 0, 9, workers=2)
     assert next(drawn) == 0
-    assert hanging.wait(60)
+    assert hanging.wait(600)
     drawn.close()
     assert multiprocessing.active_children() == []
 
