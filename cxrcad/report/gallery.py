@@ -137,8 +137,8 @@ def chosen(results: Sequence[FoldResult], most: int) -> tuple[Crop, ...]:
         chain(
             (_miss(scene, number) for scene, number in missed[:most]),
             (_false_positive(scene, fp) for scene, fp in wrong[:most]),
-            (_hit(scene, hit, FAR_HITS) for scene, hit in far[: most // 3]),
             (_hit(scene, hit, HITS) for scene, hit in best),
+            (_hit(scene, hit, FAR_HITS) for scene, hit in far[: most // 3]),
         )
     )
 

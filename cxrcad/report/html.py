@@ -16,15 +16,18 @@ from pathlib import Path
 import cxrcad
 from cxrcad.core import WriteError
 from cxrcad.files import write_atomically
-from cxrcad.report.drawing.style import GRID, INK, PAPER
+from cxrcad.report.drawing.style import COLOURS, GRID, INK, PAPER
 from cxrcad.report.tables import Table
 
 __all__ = ["KeyFigure", "Made", "Page", "Picture", "Section", "write_page"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 
-SVG_COLOURS = {INK: "currentColor", "#000000": "currentColor", GRID: "var(--line)", PAPER: "var(--paper)"}
-"""What a plot's own ink, grid and ground become in the page, which has a light and a dark scheme."""
+SVG_COLOURS = {
+    **{INK: "currentColor", "#000000": "currentColor", GRID: "var(--line)", PAPER: "var(--paper)"},
+    **{COLOURS[0]: "var(--first)", COLOURS[1]: "var(--second)"},
+}
+"""What a plot's ink, grid, ground and first two colours become in the page, which has a light and a dark scheme."""
 
 
 @dataclass(frozen=True)

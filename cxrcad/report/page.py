@@ -115,7 +115,7 @@ def write_evaluation_report(
         compared = compare(runs[0].results, runs[1].results, resamples, seed)
     curve = _curve(results_by_name, folder / "charts", resamples, seed)
     charts = _shared_charts(results_by_name, folder / "charts")
-    sections = [_table2(runs), _figures(runs, resamples), *_subgroups(runs)]
+    sections = [_table2(runs), _figures(runs), *_subgroups(runs)]
     if compared is not None:
         notes = tuple(comparison_lines((runs[0].name, runs[1].name), resamples))
         words = (*notes[:2], " ".join(notes[2:]))
@@ -165,7 +165,7 @@ def _page(runs: Sequence[RunShown], made: Made, curve: Picture, sections: Sequen
 
 def _found(run: RunShown) -> str:
     counts = pool([result.operating for result in run.results])
-    limits = "its threshold" if len(run.results) == 1 else "its folds' thresholds"
+    limits = "its folds' thresholds" if counts.threshold is None else "its threshold"
     return (
         f"At {limits} {counts.tp} of {counted(counts.tp + counts.fn, 'nodule')} found, with {counts.fp_per_image:.2f} "
         "false positives per image."
@@ -175,7 +175,7 @@ def _found(run: RunShown) -> str:
 def _said_once(table: Table, every: str) -> tuple[Table, tuple[str, ...]]:
     """The table without the columns that say the same in every row, and a sentence of what they say."""
     same = table.constants()
-    told = "; ".join(f"{name}: {value}" for name, value in same.items())
+    told = "; ".join(f"{name} {value}" for name, value in same.items())
     return table.without(*same), (f"In every {every}: {told}.",) if same else ()
 
 
@@ -191,7 +191,9 @@ def _scored(runs: Sequence[RunShown], resamples: int) -> Section:
     columns = ("fold", "images", "nodules", "model", "threshold", "chosen from", "run by", "model's sha256")
     tables, told = [], []
     for run in runs:
-        table, same = _said_once(Table(run.name, columns, tuple(_fold_row(one) for one in run.results)), "fold")
+        table, same = _said_once(
+            Table(run.name if len(runs) > 1 else "", columns, tuple(_fold_row(one) for one in run.results)), "fold"
+        )
         tables.append(table)
         told += [f"{run.name}: {same[0]}" if len(runs) > 1 else same[0]] if same else []
     words = (*terms_lines(runs[0].results[0].terms), drawn, RANKING, *told)
@@ -215,16 +217,19 @@ def _fold_row(result: FoldResult) -> tuple[str, ...]:
 def _table2(runs: Sequence[RunShown]) -> Section:
     groups = [run.results for run in runs]
     order = (f"Runs, in this order: {', '.join(run.name for run in runs)}.",) if len(runs) > 1 else ()
-    return Section("F1, recall and precision", order, tables=(table2(groups),), notes=tuple(table2_notes(groups)))
+    table = table2(groups)
+    rows = tuple((f"{model}, {task.lower()} task", *cells) for task, model, *cells in table.rows)
+    table = Table("", ("network", *table.columns[2:]), rows, grouped=True)
+    return Section("F1, recall and precision", order, tables=(table,), notes=tuple(table2_notes(groups)))
 
 
-def _figures(runs: Sequence[RunShown], resamples: int) -> Section:
+def _figures(runs: Sequence[RunShown]) -> Section:
     """A row a figure; those that no run defines (no normals, no lung task) are left out."""
     table = figures_table({run.name if len(runs) > 1 else "": run.figures for run in runs})
     words = "Sensitivities are those at so many false positives per image."
     if any(run.figures[f"sensitivity at {rate_name(RATES[-1])}"].value is None for run in runs):
         words += " Not reached: the curve ends before that rate."
-    return Section("Figures with their 95 % intervals" if resamples else "Figures", (words,), tables=(table,))
+    return Section("All figures", (words,), tables=(table,))
 
 
 def _subgroups(runs: Sequence[RunShown]) -> list[Section]:

@@ -145,14 +145,14 @@ def _cpm_note(name: str, intervals: Mapping[str, Interval]) -> str:
 def subgroups_table(strata: Sequence[Stratum]) -> Table:
     """A row for each subgroup, by kind: recall at the threshold with its interval, sensitivity at the rates."""
     rates = tuple(f"at {rate_name(rate)}" for rate in STRATUM_RATES)
-    columns = ("kind", "subgroup", "images", "nodules", "recall, %", "false positives per image", *rates)
+    columns = ("kind", "subgroup", "nodules", "recall, %", *rates, "images", "false positives per image")
     rows = []
     for one in strata:
         low, high = one.interval
         recall = f"{100 * one.recall:5.1f} [{100 * low:.1f}, {100 * high:.1f}]"
         reached = ("-" if value is None else f"{100 * value:.1f}" for value in one.sensitivities)
-        counts = (str(one.n_images), str(one.n_nodules), recall, f"{one.fp_per_image:.2f}")
-        rows.append((one.kind, one.name, *counts, *reached))
+        counts = (str(one.n_images), f"{one.fp_per_image:.2f}")
+        rows.append((one.kind, one.name, str(one.n_nodules), recall, *reached, *counts))
     return Table("", columns, tuple(rows), grouped=True)
 
 
