@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import detect_paths
 from cxrcad.interchange.boxes import to_document, write_boxes
 from cxrcad.report.drawing.overlay import write_overlay
-from cxrcad.report.html import Picture, write_page
+from cxrcad.report.html import Made, Page, Picture, write_page
 from cxrcad.synthesis.phantom.dataset import write_phantoms
 
 __all__ = ["run_demo"]
@@ -64,7 +65,10 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     phantoms = counted(len(scans), "phantom")
     summary = f"{hits} of {counted(total, 'nodule')} found in {phantoms} with {detector.bundle.name}"
     drawn = "Phantoms are drawn, not real patients. Their nodules are of the obvious kind (subtlety 5)."
-    write_page(out / "report.html", "cxrcad demo", [f"{summary}.", drawn, LEGEND], pictures)
+    made = Made.today(shlex.join(["cxrcad", "demo", "--out", str(out), "--cases", str(cases), "--seed", str(seed)]))
+    lead, words = (f"{summary}.",), (drawn, LEGEND)
+    page = Page("cxrcad demo", made, lead, paragraphs=words, pictures=tuple(pictures))
+    write_page(out / "report.html", page)
     places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"
     return "\n".join([*lines, "", summary, places])
 

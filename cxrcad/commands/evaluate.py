@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.config import LESIONS, EvaluateConfig
+from cxrcad.config import LESIONS, EvaluateConfig, settings_of, to_dict
 from cxrcad.core import EvaluationError, UsageError
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.froc import froc
-from cxrcad.evaluation.literature import comparable_with
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike, pooled_matches, scope, terms_lines
 from cxrcad.evaluation.runs import Scored, data_of_run, folds_of_run, score
@@ -22,6 +22,7 @@ from cxrcad.files import check_out, write_atomically, write_json
 from cxrcad.report.drawing.froc import band_rates, plot_froc
 from cxrcad.report.effusion import report_segmentation
 from cxrcad.report.froc import froc_caption, froc_text, write_froc
+from cxrcad.report.html import Made
 from cxrcad.report.page import write_evaluation_report
 from cxrcad.report.table2 import table2_text
 from cxrcad.report.tables import (
@@ -33,7 +34,7 @@ from cxrcad.report.tables import (
     strata_text,
 )
 
-__all__ = ["report_comparison", "report_evaluation", "report_froc"]
+__all__ = ["command_line", "report_comparison", "report_evaluation", "report_froc"]
 
 SCHEMA = "cxrcad/evaluation/1"
 
@@ -72,14 +73,25 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     )
     if config.report:
         by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
-        page = write_evaluation_report(
-            by_name, place / "report", config.scoring.resamples, config.scoring.bootstrap_seed, found, compared
-        )
+        made = Made.today(command_line(config))
+        drawn = config.scoring.resamples, config.scoring.bootstrap_seed
+        page = write_evaluation_report(by_name, place / "report", *drawn, made, found, compared)
         note(f"written: {place / 'evaluation.txt'}, {place / 'evaluation.json'}, {page}")
     elif (place / "report" / "report.html").is_file():
         (place / "report" / "report.html").unlink()  # it shows the figures of an earlier evaluation
         note(f"removed: {place / 'report' / 'report.html'}, which was of an earlier evaluation")
     return text
+
+
+def command_line(config: EvaluateConfig) -> str:
+    """The command that gives the same figures wherever no settings file and no variable is set."""
+    usual, given = to_dict(EvaluateConfig()), to_dict(config)
+    words = ["cxrcad", "evaluate"]
+    for one in settings_of(EvaluateConfig):
+        value = given[one.name]
+        if value != usual[one.name] and value is not None:
+            words += [one.flag if value else f"--no-{one.flag[2:]}"] if one.type is bool else [one.flag, str(value)]
+    return shlex.join(words)
 
 
 def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
@@ -105,11 +117,9 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
                 *froc_band(one.results, rates, config.scoring.resamples, config.scoring.bootstrap_seed),
             )
     terms = scored[0].results[0].terms
-    texts.append(_published_text(scored[0]))
     place = _place(scored[0], config)
     pictures = [place / "froc.png", place / "froc.svg"]
-    points, _ = comparable_with(scored[0].results)
-    plot_froc(curves, pictures, froc_caption(terms), bands, points, terms.fp_axis)
+    plot_froc(curves, pictures, froc_caption(terms), bands, terms.fp_axis)
     written = ", ".join(str(place / f"froc.{ending}") for ending in ("json", "csv", "png", "svg"))
     return "\n".join([*texts, f"written: {written}\n"])
 
@@ -252,17 +262,6 @@ def _document(
 
 def _compared_document(compared: Mapping[str, Comparison]) -> dict[str, Any]:
     return {name: asdict(one) for name, one in compared.items()}
-
-
-def _published_text(one: Scored) -> str:
-    """The published results that are drawn behind the curve, and those that are not, with the reason."""
-    drawn, others = comparable_with(one.results)
-    lines = ["Published results: " + (", ".join(point.label for point in drawn) or "none") + " drawn behind the curve."]
-    reasons = dict.fromkeys(reason for _, reason in others)
-    for reason in reasons:
-        labels = dict.fromkeys(point.label for point, why in others if why == reason)
-        lines.append(f"  not comparable ({reason}): {', '.join(labels)}")
-    return "\n".join(lines) + "\n"
 
 
 def _place(one: Scored, config: EvaluateConfig) -> Path:

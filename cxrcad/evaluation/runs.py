@@ -27,7 +27,6 @@ from cxrcad.inference.model import CARD_NAME, Bundle, check_lesion, load_bundle,
 
 __all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 
-VALIDATION = "best F1 on the fold's validation cases"
 CARD = "the model's card"
 
 Note = Callable[[str], None]
@@ -139,7 +138,7 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
     results = []
     for fold, bundle in bundles.items():
         place = (out or run) / f"fold{fold}"
-        result = _score_fold(bundle, dataset, splits[fold], config, VALIDATION, place, note)
+        result = _score_fold(bundle, dataset, splits[fold], config, place, note)
         results.append(_reported_from(result, config.threshold))
     return Scored(run.name, out or run, tuple(results))
 
@@ -152,7 +151,7 @@ def _score_model(config: EvaluateConfig, note: Note) -> Scored:
     splits = make_folds(dataset, config.data.fold_seed)
     out = config.out or config.runs / bundle.name
     wanted = [split for split in splits if config.fold in ("all", str(split.fold))]
-    results = [_score_fold(bundle, dataset, split, config, CARD, out / f"fold{split.fold}", note) for split in wanted]
+    results = [_score_fold(bundle, dataset, split, config, out / f"fold{split.fold}", note) for split in wanted]
     return Scored(bundle.name, out, tuple(_reported_from(result, config.threshold) for result in results))
 
 
@@ -170,7 +169,7 @@ def _read(folder: Path, config: EvaluateConfig) -> Dataset:
 
 
 def _score_fold(
-    bundle: Bundle, dataset: Dataset, split: Split, config: EvaluateConfig, threshold_from: str, place: Path, note: Note
+    bundle: Bundle, dataset: Dataset, split: Split, config: EvaluateConfig, place: Path, note: Note
 ) -> FoldResult:
     protocol, images = protocol_of(config)
     names = {case.name for case in dataset.scored()}
@@ -183,7 +182,7 @@ def _score_fold(
         model=ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, ""),
         network=str(network.get("network", bundle.name)),
         tasks=str(network.get("tasks", "multi")),
-        threshold_from=threshold_from,
+        threshold_from=str(bundle.card.get("threshold_from", CARD)),
         fold=split.fold,
         images=images,
         fp_axis=protocol.fp_axis,

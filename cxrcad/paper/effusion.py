@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.core import counted
+from cxrcad.core import Box, counted
 from cxrcad.datasets.images import read_case
+from cxrcad.datasets.masks import truth_mask
 from cxrcad.datasets.read import read_data
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, SegmentedImage, measured, spreads
@@ -30,7 +31,8 @@ from cxrcad.paper.layout import (
     spread_shown,
 )
 from cxrcad.paper.rows import Scored
-from cxrcad.report.effusion import PAPER_DICE, Panel, write_sheet
+from cxrcad.report.drawing.case_views import CaseView, Panel, write_case_views
+from cxrcad.report.effusion import PAPER_DICE
 from cxrcad.report.markdown import grid
 
 __all__ = ["AREA_RULE", "shown_cases", "write_effusions"]
@@ -134,19 +136,24 @@ def _draw(rows: Rows, path: Path) -> list[str]:
         return []
     cell, one = found
     dataset = read_data(one.scored[0].job.config.data)
-    panels = []
+    words = " ".join(cell.label)
+    views = []
     for place, image in shown_cases(one.folds):
         job, fold = one.scored[place].job, one.folds[place]
         case = dataset.by_name[image.case]
         radiograph = read_case(case)
         detector = Detector.open(load_bundle(job.folder / "model"), "cpu", job.config.threads)
         examined = detector.examine(radiograph)
-        mask = np.asarray(examined.maps["nodule"] >= np.float32(fold.model.threshold))
+        content = slice(examined.geometry.content_rows), slice(examined.geometry.content_cols)
+        found = (examined.maps["nodule"] >= np.float32(fold.model.threshold))[content].astype(np.float32)
+        panels = (
+            Panel("True outline", outline=truth_mask(case, examined.geometry, "disc")[content]),
+            Panel(f"{words} at its threshold", shade=found),
+        )
         caption = f"{case.name}, fold {fold.fold}: Dice {image.dice:.2f}"
-        panels.append(Panel(radiograph, case, mask, examined.geometry, caption))
-    title = f"Left: the true outline. Right: {' '.join(cell.label)} at its threshold. From the best Dice to the worst."
-    write_sheet(panels, title, path)
-    return [panel.case.name for panel in panels]
+        views.append(CaseView(caption, radiograph, Box(0, 0, radiograph.cols, radiograph.rows), panels))
+    write_case_views(views, path, 2, ("the true effusion", "what was found"))
+    return [image.case for _, image in shown_cases(one.folds)]
 
 
 def shown_cases(folds: Sequence[SegmentedFold]) -> list[tuple[int, SegmentedImage]]:

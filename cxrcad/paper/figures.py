@@ -39,8 +39,17 @@ from cxrcad.paper.case_selection import (
 from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
 from cxrcad.paper.rows import PLACES, Pair, Row
+from cxrcad.report.drawing.case_views import (
+    BELOW_THRESHOLD,
+    FALSE_POSITIVE,
+    HIT,
+    TRUE,
+    CaseView,
+    Mark,
+    Panel,
+    write_case_views,
+)
 from cxrcad.report.drawing.crops import crop_px, truth_box_px
-from cxrcad.report.drawing.panels import BELOW_THRESHOLD, FALSE_POSITIVE, HIT, TRUE, Mark, Panel, Strip, write_panels
 from cxrcad.report.gallery import read_scored
 from cxrcad.report.markdown import grid
 
@@ -84,15 +93,15 @@ def draw_item(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], path: Path
         names = ", ".join(row.cell.name for row in rows if not row.there) or "a seed that all cells share"
         return Drawn((f"No picture: there is no result of {names}.",), {"picture": None})
     plan = _planned(item, rows, pairs, seed)
-    strips, faults = _strips(plan.shown)
+    views, faults = _views(plan.shown)
     lines = [*plan.lines, *(["", *faults] if faults else [])]
-    if strips:
-        write_panels(strips, path, 2 if len(strips[0].panels) == 2 else 1)
+    if views:
+        write_case_views(views, path, 2 if len(views[0].panels) == 2 else 1)
         lines += ["", f"Picture: {path}"]
     else:
         path.unlink(missing_ok=True)
         lines += ["", "No picture: there is no such case." if not plan.shown else "No picture: no case can be read."]
-    picture = {"file": path.name if strips else None, "seed": seed, **plan.document, "left_out": faults}
+    picture = {"file": path.name if views else None, "seed": seed, **plan.document, "left_out": faults}
     return Drawn(tuple(lines), {"picture": picture})
 
 
@@ -332,26 +341,26 @@ class _Viewer:
         return examined.maps["nodule"][: examined.geometry.content_rows, : examined.geometry.content_cols]
 
 
-def _strips(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[Strip], list[str]]:
-    """A strip a case, and a sentence for each that cannot be read any more."""
+def _views(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[CaseView], list[str]]:
+    """A view a case, and a sentence for each that cannot be read any more."""
     viewer = _Viewer()
-    strips, faults = [], []
+    views, faults = [], []
     for one in shown:
         side = one.side if isinstance(one, Overlap) else (one if isinstance(one, Scene) else one.scene).single
         try:
             radiograph = read_scored(side.detail)
             if isinstance(one, Overlap):
-                strips.append(_overlap_strip(one, radiograph, viewer))
+                views.append(_overlap_view(one, radiograph, viewer))
             elif isinstance(one, Lesion):
-                strips.append(_lesion_strip(one, radiograph, viewer))
+                views.append(_lesion_view(one, radiograph, viewer))
             else:
-                strips.append(_scene_strip(one, radiograph, viewer))
+                views.append(_scene_view(one, radiograph, viewer))
         except CxrcadError as error:
             faults.append(f"{side.detail.case.name} is left out of the picture: {error}")
-    return strips, faults
+    return views, faults
 
 
-def _scene_strip(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> Strip:
+def _scene_view(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     whole = Box(0, 0, radiograph.cols, radiograph.rows)
     case = scene.single.detail.case
     sides = "; ".join(
@@ -359,10 +368,10 @@ def _scene_strip(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> Strip
         for name, side in (("Single", scene.single), ("multiple", scene.multi))
     )
     caption = f"{case.name}, fold {scene.single.job.fold}. Nodule: {_nodules(case)}. {sides}."
-    return Strip(caption, radiograph, whole, _three(scene, whole, radiograph, viewer))
+    return CaseView(caption, radiograph, whole, _three(scene, whole, radiograph, viewer))
 
 
-def _lesion_strip(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> Strip:
+def _lesion_view(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     scene, case = lesion.scene, lesion.scene.single.detail.case
     nodule = case.nodules[lesion.nodule]
     part = crop_px(case, [_true_box(case, nodule)], AROUND_MM)
@@ -371,10 +380,10 @@ def _lesion_strip(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> St
         f"{case.name}, fold {scene.single.job.fold}. Nodule: {nodule_words(nodule)}. "
         f"On it: single {scores[0]}, multiple {scores[1]}."
     )
-    return Strip(caption, radiograph, part, _three(scene, part, radiograph, viewer))
+    return CaseView(caption, radiograph, part, _three(scene, part, radiograph, viewer))
 
 
-def _overlap_strip(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> Strip:
+def _overlap_view(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     case = one.side.detail.case
     truth = Mark(TRUE, one.truth_px)
     ours = Mark(HIT, one.finding.box_px, f"{one.hit.score:.2f}")
@@ -384,7 +393,7 @@ def _overlap_strip(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> Str
         Panel("The network's box", (truth, ours), viewer.shade(one.side, radiograph)),
     )
     caption = f"{case.name}, fold {one.side.job.fold}. Nodule: {words}. IoU {one.iou:.2f}."
-    return Strip(caption, radiograph, crop_px(case, [one.truth_px, one.finding.box_px]), panels)
+    return CaseView(caption, radiograph, crop_px(case, [one.truth_px, one.finding.box_px]), panels)
 
 
 def _three(scene: Scene, part: Box, radiograph: Radiograph, viewer: _Viewer) -> tuple[Panel, ...]:

@@ -27,19 +27,48 @@ def fold(found: list[bool], normals: int = 0, score: float = 0.9) -> FoldResult:
     return FoldResult(TERMS, tuple(matches), (None,) * len(matches))
 
 
-def test_a_recall_s_bootstrap_interval_is_near_wilson_s() -> None:
-    found = bootstrap([fold([True] * 60 + [False] * 40)], 4000, 0)["recall"]
-    low, high = wilson(60, 100)
-    assert found.value == 0.6
-    assert found.low == pytest.approx(low, abs=0.01)
-    assert found.high == pytest.approx(high, abs=0.01)
+def test_recall_has_wilson_s_interval_which_the_bootstrap_of_the_same_hits_comes_near() -> None:
+    """60 of 100 found, without a false positive: the sensitivity at 1/8 is not reached, that of the band is recall."""
+    result = [fold([True] * 60 + [False] * 40)]
+    assert bootstrap(result, 4000, 0)["recall"] == Interval(0.6, *wilson(60, 100))
+    assert np.ravel(froc_band(result, (1.0,), 4000, 0)) == pytest.approx(wilson(60, 100), abs=0.01)
+
+
+def test_where_no_resample_differs_proportions_have_wilson_s_interval_and_other_figures_none() -> None:
+    """Two of two nodules and no false positive in them; the one false positive stands in each of four normals."""
+    normals = tuple(ImageMatch(f"F{i}", 0, (), (FalsePositive(0.7, True),)) for i in range(4))
+    every = fold([True, True])
+    every = replace(every, matches=(*every.matches, *normals), lung_dice=(None,) * 6)
+    found = bootstrap([every], 100, 0)
+    assert found["recall"] == found["sensitivity at 1/2"] == Interval(1.0, *wilson(2, 2))
+    assert found["precision"] == Interval(2 / 6, *wilson(2, 6))
+    assert found["false positives an image"] == Interval(4 / 6)
+    assert found["CPM"] == Interval(1.0)
+    assert froc_band([every], (0.5,), 100, 0) == ((wilson(2, 2)[0],), (1.0,))
+    nothing = bootstrap([fold([False, False], 4)], 100, 0)
+    assert nothing["recall"] == Interval(0.0, *wilson(0, 2))
+
+
+def test_there_is_no_cpm_where_the_curve_ends_below_an_eighth() -> None:
+    """One false positive in sixteen images; then two, which is an eighth."""
+    one, two = (
+        replace(
+            fold([True], 15),
+            matches=fold([True]).matches
+            + tuple(ImageMatch(f"N{i}", 0, (), (FalsePositive(0.7, True),) * (i < fps)) for i in range(15)),
+        )
+        for fps in (1, 2)
+    )
+    assert bootstrap([one], 0, 0)["CPM"] == Interval(None)
+    assert bootstrap([two], 0, 0)["CPM"] == Interval(1.0)
 
 
 def test_the_same_seed_gives_the_same_interval_and_none_without_resamples() -> None:
     result = [fold([True, False, True, True], 4)]
     assert bootstrap(result, 100, 3) == bootstrap(result, 100, 3)
     assert bootstrap(result, 100, 3)["F1"] != bootstrap(result, 100, 4)["F1"]
-    assert bootstrap(result, 0, 0)["recall"] == Interval(0.75)
+    assert bootstrap(result, 0, 0)["F1"] == Interval(2 / 3)
+    assert bootstrap(result, 0, 0)["recall"] == Interval(0.75, *wilson(3, 4))
 
 
 def test_positives_and_normals_are_drawn_apart_and_images_of_a_patient_together() -> None:
@@ -64,7 +93,7 @@ def test_an_interval_is_given_only_where_resamples_reach_the_rate() -> None:
     assert found["sensitivity at 1/4"].value == 1.0
     assert found["sensitivity at 1/4"].low is None
     assert found["sensitivity at 1"] == Interval(None)
-    assert found["CPM"].low == 1.0
+    assert found["CPM"] == Interval(1.0)
 
 
 def test_the_band_holds_the_curve_and_its_ends_are_those_of_the_sensitivity() -> None:

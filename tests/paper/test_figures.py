@@ -33,8 +33,8 @@ from cxrcad.paper.cells import ITEMS
 from cxrcad.paper.figures import draw_item
 from cxrcad.paper.jobs import DONE, Job, Record, plan
 from cxrcad.paper.rows import Scored, pairs_of, rows_of
-from cxrcad.report.drawing.overlay import BELOW, REPORTED, TRUTH
-from cxrcad.report.drawing.panels import OUTLINE, WRONG
+from cxrcad.report.drawing.case_views import OUTLINE, WRONG
+from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH
 
 SINGLE, MULTI = "mo-segnet-single", "mo-segnet-multi"
 THRESHOLDS = {SINGLE: 0.8, MULTI: 0.5}
