@@ -12,7 +12,7 @@ from cxrcad.evaluation.figures import rate_name
 from cxrcad.evaluation.froc import RATES, Curve, froc, sensitivity_at
 from cxrcad.evaluation.intervals import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.literature import comparable_with
-from cxrcad.evaluation.records import FoldResult, pooled_matches, scope, terms_lines
+from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, pooled_matches, scope, terms_lines
 from cxrcad.evaluation.strata import STRATUM_RATES, Stratum, strata
 from cxrcad.evaluation.table2 import table2_text
 from cxrcad.report.charts import drawn_bars, plot_bars, plot_folds
@@ -195,7 +195,8 @@ def _strata(runs: Sequence[RunShown]) -> Section:
             tables.append(Table(caption, columns, rows))
     words = (
         "Recall at the threshold with Wilson's 95 % interval, then sensitivity at 1/4 to 4 false positives an image; "
-        "-: not reached. A stratum of nodules counts the false positives of all images."
+        "-: not reached, or the stratum has no image over which false positives are counted. A stratum of nodules "
+        f"counts those of {AXIS_WORDS[runs[0].results[0].terms.fp_axis]}."
     )
     return Section("Strata", (words,) if tables else (), tables=tuple(tables))
 
@@ -204,7 +205,8 @@ def _stratum_row(one: Stratum) -> tuple[str, ...]:
     low, high = one.interval
     reached = ("-" if value is None else f"{100 * value:.1f} %" for value in one.sensitivities)
     recall, bounds = f"{100 * one.recall:.1f} %", f"[{100 * low:.1f}, {100 * high:.1f}]"
-    return (one.name, str(one.n_images), str(one.n_nodules), recall, bounds, f"{one.fp_per_image:.2f}", *reached)
+    wrong = "-" if one.fp_per_image is None else f"{one.fp_per_image:.2f}"
+    return (one.name, str(one.n_images), str(one.n_nodules), recall, bounds, wrong, *reached)
 
 
 def _gallery(runs: Sequence[RunShown]) -> Section:

@@ -162,7 +162,7 @@ def _figures(kept: Sequence[CheckedMatches], model: str) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for one in kept:
         result = one.result
-        counts, curve = result.operating, froc(result.matches)
+        counts, curve = result.operating, froc(result.matches, result.terms.fp_axis)
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
         terms = result.terms
