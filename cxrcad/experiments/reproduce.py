@@ -198,6 +198,8 @@ def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) ->
     if item.curves:
         curves = learning_curves(rows)
         pictures = [out / f"{item.name}.png", out / f"{item.name}.svg"]
+        for picture in () if curves else pictures:
+            picture.unlink(missing_ok=True)  # it shows an earlier call's trainings
         if curves:
             caption = f"Lines: mean over the trainings; shaded: their range. {setup.protocol[0]}"
             plot_learning(curves, item.columns[0].lower(), pictures, f"{caption} Profile {setup.profile}.")

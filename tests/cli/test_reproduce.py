@@ -152,6 +152,15 @@ def test_a_fault_of_another_kind_is_a_failed_job_too(cxrcad, monkeypatch, tiny_d
     assert "failed: RuntimeError: CUDA out of memory" in answer.err
 
 
+def test_a_plot_of_an_earlier_call_goes_where_nothing_is_there_to_plot(cxrcad, trained, tiny_data, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("figure5.png", "figure5.svg"):
+        (tmp_path / "out" / name).write_text("earlier")
+    cells = ("--cells", "lambda-1.0", "--seeds", 1, "--out", "out")
+    assert cxrcad("reproduce", "figure5", "--data", tiny_data, *FLAGS, *cells).code == 1
+    assert not list((tmp_path / "out").glob("figure5.[ps]*g"))
+
+
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(cxrcad, monkeypatch, tiny_data, tmp_path):
     def stop(config, progress):
         raise KeyboardInterrupt
