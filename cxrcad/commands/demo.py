@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cxrcad.commands.detect import open_detector
 from cxrcad.config import DetectConfig, PhantomConfig
-from cxrcad.core import Case, Result, UsageError, counted
+from cxrcad.core import Case, Result, UsageError, WriteError, counted
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.imaging.read import read_radiograph
@@ -33,6 +33,7 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     """
     _check_out(out)
     detector = open_detector(DetectConfig())
+    _remove_earlier(out)
     note(f"writing {counted(cases, 'phantom scan')} as DICOM")
     write_phantoms(out / "scans", PhantomConfig(cases=cases, seed=seed, subtlety=OBVIOUS, format="dcm"))
     scans = read_jsrt(out / "scans").cases
@@ -80,6 +81,15 @@ def _check_out(out: Path) -> None:
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if held - PARTS:
         raise UsageError(f"--out {out}: holds other files; name a new folder")
+
+
+def _remove_earlier(out: Path) -> None:
+    """Remove what an earlier demo found: it was found in other scans than will lie beside it. Raises WriteError."""
+    try:
+        for path in (out / "boxes.json", out / "report.html", *(out / "overlays").glob("JPC[LN]N*.png")):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(f"{error.filename}: cannot be removed ({error.strerror}); name a new folder") from None
 
 
 def _case_lines(case: Case, result: Result) -> list[str]:

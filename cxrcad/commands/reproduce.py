@@ -25,6 +25,7 @@ from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import IMAGE_WORDS
 from cxrcad.files import Progress, Silent, write_atomically, write_json
+from cxrcad.paper.bound import check_data, check_settings
 from cxrcad.paper.cells import ITEMS, Item, chosen_cells, fitted, profile_file, resolved
 from cxrcad.paper.effusion import AREA_RULE, write_effusions
 from cxrcad.paper.figures import draw_item
@@ -72,6 +73,7 @@ def list_jobs(item: str, config: ReproduceConfig) -> str:
     chosen = _checked(item, config)
     check_results(config)
     jobs = plan(chosen, config)
+    check_settings(jobs)
     records = read_records(folder_of(config), jobs)
     lines = []
     for job in jobs:
@@ -86,7 +88,8 @@ def list_jobs(item: str, config: ReproduceConfig) -> str:
 def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = None) -> Reproduction:
     """The item's page when all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
 
-    Finished folds are left alone, begun ones go on; finished ones of cells that were not asked for are in the page too.
+    Finished folds are left alone, begun ones go on, if they are of this data and these settings (`experiments.bound`);
+    finished ones of cells that were not asked for are in the page too.
     The files are written after every round of a fold, so that they hold what is there when the work is stopped.
     Raises DataError, UsageError, TrainingError, WriteError; a fault of one job is in its record and in the page.
     """
@@ -97,7 +100,8 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     chosen = _checked(item, config)
     check_results(config)
     jobs = _wanted(chosen, config)
-    read_data(resolved(chosen.cells[0], config.train).data)
+    check_settings(jobs)
+    check_data(jobs, read_data(resolved(chosen.cells[0], config.train).data), progress.note)
     if not all(job.finished for job in jobs):
         _check_torch()
     for sentence in _not_used(chosen, config):
@@ -194,6 +198,8 @@ def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) ->
     if item.curves:
         curves = learning_curves(rows)
         pictures = [out / f"{item.name}.png", out / f"{item.name}.svg"]
+        for picture in () if curves else pictures:
+            picture.unlink(missing_ok=True)  # it shows an earlier call's trainings
         if curves:
             caption = f"Lines: mean over the trainings; shaded: their range. {setup.protocol[0]}"
             plot_learning(curves, item.columns[0].lower(), pictures, f"{caption} Profile {setup.profile}.")

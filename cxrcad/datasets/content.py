@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from cxrcad.core import Case, DataError
+from cxrcad.core import Case, DataError, counted
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, sha256_of, write_json
@@ -19,6 +19,7 @@ from cxrcad.files import read_json, sha256_of, write_json
 __all__ = [
     "CONTENT_NAME",
     "Content",
+    "check_content",
     "content_of",
     "differences",
     "masks_sha256",
@@ -100,3 +101,28 @@ def read_content(folder: Path) -> Mapping[str, Content] | None:
         return {name: made(Content, one) for name, one in document["cases"].items()}
     except MALFORMED as fault:
         raise DataError(f"{path}: damaged ({fault_words(fault)}); train in a new run folder") from None
+
+
+def check_content(folder: Path, dataset: Dataset, way_out: str) -> bool:
+    """Whether a run's folder keeps what it was made from, which then is what the data set holds, wherever it lies.
+
+    DataError, ending in `way_out`, names the first case that differs.
+    """
+    kept = read_content(folder)
+    if kept is None:
+        return False
+    cases, odd = dataset.by_name, {}
+    for name in sorted(kept.keys() | cases.keys()):
+        if name not in cases:
+            odd[name] = "is not in it"
+        elif name not in kept:
+            odd[name] = "was not in it"
+        elif (now := content_of(cases[name])) != kept[name]:
+            odd[name] = f"has another {' and '.join(differences(kept[name], now))}"
+    if odd:
+        name, what = next(iter(odd.items()))
+        more = f", and {counted(len(odd) - 1, 'more case')} differ" if len(odd) > 1 else ""
+        raise DataError(
+            f"{folder / CONTENT_NAME}: made from other data than {dataset.folder} holds: {name} {what}{more}; {way_out}"
+        )
+    return True

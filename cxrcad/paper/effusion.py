@@ -133,6 +133,7 @@ def _draw(rows: Rows, path: Path) -> list[str]:
     """Draw test cases of the first cell that has a training, in its lowest seed; their names."""
     found = next(((cell, seeds[0]) for cell, seeds in rows if seeds), None)
     if found is None:
+        path.unlink(missing_ok=True)  # it shows an earlier call's trainings
         return []
     cell, one = found
     dataset = read_data(one.scored[0].job.config.data)

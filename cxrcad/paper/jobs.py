@@ -132,13 +132,10 @@ def _folds(text: str) -> tuple[int, ...]:
 
 
 def check_results(config: ReproduceConfig) -> None:
-    """Raise UsageError where the folder is a file or holds trainings on other data than is named."""
+    """Raise UsageError where the folder is a file."""
     out = folder_of(config)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; name a folder")
-    held, data = _ledger(out).get("data"), config.train.data.data
-    if held is not None and data is not None and Path(held) != data.resolve():
-        raise UsageError(f"--out {out}: holds trainings on {held}, not on {data.resolve()}; name another folder")
 
 
 def _ledger(out: Path) -> dict[str, Any]:

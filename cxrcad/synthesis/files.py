@@ -231,9 +231,12 @@ def write_tables(
     negatives: Sequence[tuple[str, ...]],
     boxes: Sequence[tuple[object, ...]],
 ) -> None:
-    """Write CLNDAT_EN.txt (tab-separated, CR-LF), CNNDAT_EN.TXT and boxes.csv. Raises WriteError."""
-    write_atomically(folder / "CLNDAT_EN.txt", "".join("\t".join(row) + "\r\n" for row in positives))
+    """Write boxes.csv, CNNDAT_EN.TXT and, last, CLNDAT_EN.txt (tab-separated, CR-LF). Raises WriteError.
+
+    Without CLNDAT_EN.txt a folder is no data set, so none is read before it is whole.
+    """
     write_atomically(folder / "CNNDAT_EN.TXT", "".join(" ".join(row) + "\n" for row in negatives))
     write_atomically(
         folder / "boxes.csv", "".join(",".join(str(value) for value in row) + "\r\n" for row in (BOX_COLUMNS, *boxes))
     )
+    write_atomically(folder / "CLNDAT_EN.txt", "".join("\t".join(row) + "\r\n" for row in positives))

@@ -9,7 +9,7 @@ from pathlib import Path
 from cxrcad import config as settings
 from cxrcad.config import LESIONS, PatchClassifierConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
-from cxrcad.datasets.content import write_content
+from cxrcad.datasets.content import check_content, read_content, write_content
 from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import how_to_get, read_data
@@ -66,6 +66,8 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         config = with_held_out(config, progress)
     folds_file = folder / "folds.json"
     there = folds_file.is_file()
+    if there:
+        check_content(folder, dataset, "give the data that the run was begun with, or another --run")
     splits = load_folds(folds_file, dataset) if there else make_folds(dataset, config.data.fold_seed)
     chosen = [split for split in splits if config.fold in ("all", str(split.fold))]
     if config.fold == NONE:
@@ -73,8 +75,8 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     for split in chosen:  # all of them before anything is written
         _check_starts(config, dataset, split, folder)
     if not there:
-        save_folds(folds_file, splits, dataset)
         write_content(folder, dataset)
+        save_folds(folds_file, splits, dataset)
     for split in chosen:
         part = with_part(split, dataset, config.train_fraction) if config.train_fraction < 1 else split
         place = folder / f"fold{split.fold}"
@@ -208,6 +210,8 @@ def _resumed(config: TrainConfig, folder: Path) -> TrainConfig:
     for name, value in given.items():
         if name in MAY_CHANGE:
             kept[name] = value if value != default[name] else kept[name]
+        elif name == "data" and value is not None and read_content(folder) is not None:
+            kept[name] = value  # known by its content, wherever it lies now
         elif value not in (default[name], kept[name]):
             raise TrainingError(
                 f"{file}: {name} is {kept[name]!r} and {value!r} was given; leave it out, or start a new run"

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxrcad.core import TrainingError
+from cxrcad.report.drawing.case_views import OUTLINE
+
 pytest.importorskip("torch")
 
 FLAGS = (
@@ -71,6 +74,17 @@ def test_nothing_is_trained_twice(made, cxrcad, effusion_data, monkeypatch):
     assert "segmentation.json used again" in answer.err
     listed = cxrcad("reproduce", "effusion", "--list", "--data", effusion_data, *FLAGS, "--out", made[0])
     assert listed.out.splitlines()[-1] == "1 job: 1 done, 0 failed, 0 not run"
+
+
+def test_a_picture_of_an_earlier_call_goes_where_nothing_is_there_to_draw(effusion_data, cxrcad, monkeypatch, tmp_path):
+    def train(config, progress):
+        raise TrainingError("the loss is nan")
+
+    monkeypatch.setattr("cxrcad.training.plan.train", train)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "effusion.png").write_text("earlier")
+    assert cxrcad("reproduce", "effusion", "--data", effusion_data, *FLAGS, "--out", "out").code == 1
+    assert not (tmp_path / "out" / "effusion.png").exists()
 
 
 def test_the_training_is_validated_by_dice_and_its_card_says_effusion(run):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cxrcad.config import TrainConfig, to_dict
 
@@ -219,3 +221,22 @@ def test_analytic_nodules_need_no_file(cxrcad, tiny_data, monkeypatch):
     answer = cxrcad("train", "--data", tiny_data, "--simulate", "analytic", "--side", 64, "--run", "run")
     assert (answer.code, answer.out) == (0, "run\n")
     assert [synthesis.simulate for synthesis in trained] == [Path("analytic")]
+
+
+def test_a_run_goes_on_with_its_data_in_another_folder_and_with_no_other_data(cxrcad, tiny_run, tiny_data, tmp_path):
+    run, data = shutil.copytree(tiny_run[0], tmp_path / "run"), shutil.copytree(tiny_data, tmp_path / "moved")
+    arguments = ("train", "--resume", "--run", run, "--fold", 3, "--data", data)
+    moved = cxrcad(*arguments)
+    assert (moved.code, moved.out) == (0, f"{run}\n")
+    assert "fold 3 is finished already" in moved.err
+    with Image.open(data / "images" / "OXLN002.png") as picture:
+        picture.rotate(180).save(data / "images" / "OXLN002.png")
+    changed = cxrcad(*arguments)
+    assert (changed.code, changed.out) == (1, "")
+    assert changed.err.endswith(
+        f"{run}/content.json: made from other data than {data} holds: OXLN002 has another image; give the data that "
+        "the run was begun with, or another --run\n"
+    )
+    (run / "content.json").unlink()
+    unknown = cxrcad(*arguments)
+    assert (unknown.code, f"data is '{tiny_data}' and '{data}' was given" in unknown.err) == (1, True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.config import PhantomConfig
-from cxrcad.core import Box, Case, Nodule, UsageError
+from cxrcad.core import Box, Case, Nodule, UsageError, WriteError
 from cxrcad.files import write_atomically
 from cxrcad.synthesis.files import (
     FIELD_MM,
@@ -134,11 +134,18 @@ def _make_room(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove what a set of phantoms is made of."""
-    for name in ("images", "scr"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("CLNDAT_EN.txt", "CNNDAT_EN.TXT", "boxes.csv"):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what a set of phantoms is made of. Raises WriteError: what stays would be mixed with the next set."""
+    try:
+        for name in ("images", "scr"):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        for name in ("CNNDAT_EN.TXT", "boxes.csv", "CLNDAT_EN.txt"):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{error.filename}: of an earlier set of phantoms, and cannot be removed ({error.strerror}); remove "
+            f"{folder}, or name a new folder"
+        ) from None
 
 
 def _write_phantom(folder: Path, config: PhantomConfig, plan: Plan) -> Case:
