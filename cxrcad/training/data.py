@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from cxrcad.config import AugmentConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import Case, TrainingError
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt.reader import reader as jsrt
+from cxrcad.datasets.jsrt import reader as jsrt
 from cxrcad.datasets.masks import lung_mask, truth_mask
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.preprocess import Geometry, to_grid

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cxrcad.config import PROTOCOLS, DataConfig, build
 from cxrcad.core import Box, Case, DataError, Nodule
-from cxrcad.datasets.jsrt.reader import tables
+from cxrcad.datasets.jsrt import tables
 from cxrcad.datasets.masks import centre_in_lung
 from cxrcad.imaging.read import image_size
 
