@@ -90,6 +90,9 @@ class TrainConfig:
     warmup_steps: int = setting(0, "steps over which the learning rate rises", low=0)
     ema: float = setting(0.0, "decay of the moving average of the weights that is kept; 0 for none", low=0, high=0.9999)
     init: str | None = setting(None, "model, or run (each fold its own), whose weights are the first (default: random)")
+    allow_unknown_series: bool = setting(
+        False, "start from a model whose card does not list the CT series of its nodules; the new card says so"
+    )
     seed: int = setting(0, "seed of weights, order and augmentation", low=0)
     device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
     precision: str = setting("auto", "auto: bf16 autocast where it pays", choices=("auto", "fp32", "bf16"))

@@ -34,7 +34,7 @@ NONE = "none"
 
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
-    *("device", "threads", "workers", "precision", "runs", "run", "resume"),
+    *("device", "threads", "workers", "precision", "runs", "run", "resume", "allow_unknown_series"),
 )
 """Settings that may be given anew with --resume; every other one would make it another training."""
 
@@ -141,7 +141,7 @@ def _check_starts(config: TrainConfig, dataset: Dataset, split: Split, folder: P
     if config.network.look:
         start_looks(config, dataset, split)
     elif config.init is not None:
-        start_model(config.init, "--init", dataset, split)
+        start_model(config.init, "--init", config, dataset, split)
 
 
 def _unused(config: TrainConfig) -> list[str]:

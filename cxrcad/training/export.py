@@ -34,7 +34,8 @@ from cxrcad.inference.lungs import lung_fields
 from cxrcad.jobs import write_atomically
 from cxrcad.networks.registry import build_network, tasks_of
 from cxrcad.training.heldout import held_out_words
-from cxrcad.training.loader import Sample
+from cxrcad.training.loader import Sample, Source
+from cxrcad.training.series import listed_series, unknown_series
 
 __all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
 
@@ -159,13 +160,13 @@ def compare_runtimes(folder: Path, images: Sequence[NDArray[np.float32]]) -> flo
 def export_fold(
     network: nn.Module,
     config: TrainConfig,
-    samples: Sequence[Sample],
+    source: Source,
     validation: Sequence[Sample],
     folder: Path,
     history: Sequence[dict[str, Any]],
     seconds: float,
 ) -> Path:
-    """Write `folder`/model: weights, ONNX, card.
+    """Write `folder`/model: weights, ONNX, card, which names what `source` may have shown the network.
 
     The validation set gives the threshold, through ONNX Runtime, unless one is given or comes from another run.
     """
@@ -184,7 +185,7 @@ def export_fold(
         "multiple": multiple,
         "grid": settings.to_dict(config.grid),
         "find": settings.to_dict(replace(found, threshold=0.5)),
-        "training": _training(config, samples, history, seconds),
+        "training": _training(config, source, history, seconds),
         "figures": {},
         "sources": [],
         "intended_use": INTENDED_USE,
@@ -216,22 +217,26 @@ def export_fold(
     return folder
 
 
-def _training(
-    config: TrainConfig, samples: Sequence[Sample], history: Sequence[dict[str, Any]], seconds: float
-) -> dict[str, Any]:
-    """The card's part on the training; images and steps of the model that it started from count as its own."""
+def _training(config: TrainConfig, source: Source, history: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """The card's part on the training; images and CT series of the models that it started from count as its own."""
     training: dict[str, Any] = {
-        "images": [sample.sha256 for sample in samples],
+        "images": [sample.sha256 for sample in source.samples],
+        "series": sorted(source.series),
         "config": _without_folders(settings.to_dict(config)),
         "steps": history[-1]["step"] if history else 0,
         "minutes": round(seconds / 60, 1),
     }
     second = config.second.second_init if config.network.look else None
+    unknown: set[str] = set()
     for name, start in (("init", config.init), ("second_init", second)):
         if start is not None:
             first = resolve_model(start)
             training[name] = _before(first)
             training["images"] = sorted({*training["images"], *first.training_images})
+            training["series"] = sorted({*training["series"], *listed_series(first)})
+            unknown |= set(unknown_series(first))
+    if unknown:
+        training["series_unknown"] = sorted(unknown)
     return training
 
 

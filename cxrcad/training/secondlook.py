@@ -95,7 +95,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     }
     state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
     write_json(folder / "history.json", list(state.history))
-    return export_fold(network, config, source.samples, validation, folder, state.history, state.seconds)
+    return export_fold(network, config, source, validation, folder, state.history, state.seconds)
 
 
 def start_looks(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[Bundle, Bundle | None]:
@@ -109,7 +109,7 @@ def start_looks(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[Bu
 def _first_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
     if config.init is None:
         raise UsageError("--look needs a first look: name a model, or a run, with --init")
-    bundle = start_model(config.init, "--init", dataset, split)
+    bundle = start_model(config.init, "--init", config, dataset, split)
     card = bundle.card.get("network", {})
     wanted = {name: value for name, value in to_dict(config.network).items() if name not in ("look", "halve", "patch")}
     differing = [name for name, value in wanted.items() if card.get(name, value) != value]
@@ -129,7 +129,7 @@ def _second_look(config: TrainConfig, dataset: Dataset, split: Split) -> Bundle 
     name = config.second.second_init
     if name is None:
         return None
-    bundle = start_model(name, "--second-init", dataset, split)
+    bundle = start_model(name, "--second-init", config, dataset, split)
     own, wanted, side = bundle.network, config.network, config.grid.side
     if not own.look or (own.channels, own.patch, bundle.grid.side) != (wanted.channels, wanted.patch, side):
         raise TrainingError(

@@ -101,7 +101,7 @@ def train_fold(
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.network, config.grid.side))
     if config.init is not None:
-        first = start_model(config.init, "--init", dataset, split)
+        first = start_model(config.init, "--init", config, dataset, split)
         _start_from(network, first, config.init)
         config = replace(config, init=str(first.folder))
     state = new_state(network, config)
@@ -122,7 +122,7 @@ def train_fold(
     progress.start(f"fold {split.fold}", total, state.step)
     _run(state, source, validation, total, config, backend, folder, progress)
     trained = state.average if config.ema else state.network
-    return export_fold(trained, config, source.samples, validation, folder, state.history, state.seconds)
+    return export_fold(trained, config, source, validation, folder, state.history, state.seconds)
 
 
 def _start_from(network: nn.Module, first: Bundle, name: str) -> None:
