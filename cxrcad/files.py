@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import logging
 import os
+import re
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +23,7 @@ __all__ = [
     "check_folder",
     "check_out",
     "read_json",
+    "remove_leftovers",
     "sha256_of",
     "write_atomically",
     "write_json",
@@ -64,7 +68,10 @@ def check_out(out: Path | None) -> None:
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Raise where nothing can be written into `folder`, which need not be there yet. UsageError, WriteError."""
+    """Raise where nothing can be written into `folder`, which need not be there yet. UsageError, WriteError.
+
+    What killed processes left half written in it is removed.
+    """
     if str(folder) == "-":
         raise UsageError(f"{option}: standard output takes no files; name a folder")
     place = folder
@@ -76,6 +83,36 @@ def check_folder(folder: Path, option: str) -> None:
         tempfile.TemporaryFile(dir=place).close()  # asking for permission is not enough: root has it in /proc
     except OSError:
         raise WriteError(f"{option}: nothing can be written in {place}; name another place") from None
+    remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from `folder` the temporary files of `write_atomically` whose process, of this machine, is gone."""
+    if os.name != "posix":  # elsewhere no signal asks whether a process is there
+        return
+    for path in folder.glob(".*.tmp"):
+        found = LEFTOVER.fullmatch(path.name)
+        if found and found["host"] == _host() and not _is_running(int(found["process"])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+LEFTOVER = re.compile(r"\..+@(?P<host>[^@]*)@(?P<process>[0-9]{1,9})@[a-z0-9_]+\.tmp", re.DOTALL)
+"""The name of a temporary file: that of the file that is written, the machine, the process, and letters of chance."""
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:64]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -91,7 +128,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             path.write_bytes(content)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        prefix = f".{path.name}@{_host()}@{os.getpid()}@"
+        handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()

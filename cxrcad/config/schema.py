@@ -209,7 +209,7 @@ def present_names(values: Mapping[str, Any], known: Mapping[str, Setting], origi
 
 
 def renamed(values: Mapping[str, Any], config: type) -> dict[str, Any]:
-    """`values` with each former name of a setting of `config` replaced by the present one; what else stands there stays."""
+    """`values` with each former name of a setting of `config` replaced by the present one; the rest as it is."""
     was = {item.was: item.name for item in settings_of(config) if item.was}
     return {was.get(name, name): value for name, value in values.items()}
 

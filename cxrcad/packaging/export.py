@@ -34,8 +34,9 @@ from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, resolve_model, write_card
 from cxrcad.networks.blocks import tasks_of
 from cxrcad.networks.registry import build_network
-from cxrcad.training.data import Sample
+from cxrcad.training.data import Sample, Source
 from cxrcad.training.out_of_fold import held_out_words
+from cxrcad.training.series import listed_series, unknown_series
 
 __all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
 
@@ -160,13 +161,13 @@ def compare_runtimes(folder: Path, images: Sequence[NDArray[np.float32]]) -> flo
 def export_fold(
     network: nn.Module,
     config: TrainConfig,
-    samples: Sequence[Sample],
+    source: Source,
     validation: Sequence[Sample],
     folder: Path,
     history: Sequence[Mapping[str, Any]],
     seconds: float,
 ) -> Path:
-    """Write `folder`/model: weights, ONNX, card.
+    """Write `folder`/model: weights, ONNX, card, which names what `source` may have shown the network.
 
     The validation set gives the threshold, through ONNX Runtime, unless one is given or comes from another run.
     """
@@ -185,7 +186,7 @@ def export_fold(
         "multiple": multiple,
         "grid": settings.to_dict(config.grid),
         "find": settings.to_dict(replace(found, threshold=0.5)),
-        "training": _training(config, samples, history, seconds),
+        "training": _training(config, source, history, seconds),
         "figures": {},
         "sources": [],
         "intended_use": INTENDED_USE,
@@ -218,21 +219,27 @@ def export_fold(
 
 
 def _training(
-    config: TrainConfig, samples: Sequence[Sample], history: Sequence[Mapping[str, Any]], seconds: float
+    config: TrainConfig, source: Source, history: Sequence[Mapping[str, Any]], seconds: float
 ) -> dict[str, Any]:
-    """The card's part on the training; images and steps of the model that it started from count as its own."""
+    """The card's part on the training; images and CT series of the models that it started from count as its own."""
     training: dict[str, Any] = {
-        "images": [sample.sha256 for sample in samples],
+        "images": [sample.sha256 for sample in source.samples],
+        "series": sorted(source.series),
         "config": _without_folders(settings.to_dict(config)),
         "steps": history[-1]["step"] if history else 0,
         "minutes": round(seconds / 60, 1),
     }
     second = config.classifier.classifier_weights if config.network.patch_classifier else None
+    unknown: set[str] = set()
     for name, start in (("init", config.initial_weights), ("second_init", second)):
         if start is not None:
             first = resolve_model(start)
             training[name] = _before(first)
             training["images"] = sorted({*training["images"], *first.training_images})
+            training["series"] = sorted({*training["series"], *listed_series(first)})
+            unknown |= set(unknown_series(first))
+    if unknown:
+        training["series_unknown"] = sorted(unknown)
     return training
 
 

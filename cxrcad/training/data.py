@@ -24,6 +24,7 @@ from cxrcad.synthesis.foreign_objects import draw_foreign_objects
 from cxrcad.synthesis.insertion import Zones, insert_nodules, placement_zones
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.synthesis.projection import Projection, load_projections
+from cxrcad.training.series import hashed, series_of_cases
 from cxrcad.training.signals import ProcessLost, children_as_before, without_interrupts
 
 __all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
@@ -94,6 +95,12 @@ class Source:
         """Steps that show each sample once."""
         return -(-len(self.samples) // self.batch)
 
+    @property
+    def series(self) -> frozenset[str]:
+        """SHA-256 of the CT series whose nodules are, or may be drawn, in the samples."""
+        own = series_of_cases(sample.case for sample in self.samples)
+        return hashed({*own, *(projection.series_uid for projection in self.projections)})
+
     def draw(self, step: int) -> Batch:
         """The batch of `step` (0-based): the epoch's permutation decides the samples, seed and step all else."""
         rng = np.random.default_rng([self.seed, step])
@@ -141,8 +148,8 @@ def make_source(
     projections: tuple[Projection, ...] = ()
     zones: tuple[Zones | None, ...] = (None,) * len(samples)
     if config.synthesis.simulate is not None:
-        held_out = {g for case in dataset.cases if case.name not in set(training) for g in case.groups}
-        series = {group.removeprefix("series:") for group in held_out if group.startswith("series:")}
+        kept = set(training)
+        series = series_of_cases(case for case in dataset.cases if case.name not in kept)
         spacing = next((s.geometry.grid_spacing_mm for s in samples if s.geometry.grid_spacing_mm), None)
         if spacing is None:
             raise TrainingError(

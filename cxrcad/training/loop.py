@@ -119,7 +119,7 @@ def train_fold(
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.network, config.grid.side))
     if config.initial_weights is not None:
-        first = initial_model(config.initial_weights, "--initial-weights", dataset, split)
+        first = initial_model(config.initial_weights, "--initial-weights", config, dataset, split)
         _start_from(network, first, config.initial_weights)
         config = replace(config, initial_weights=str(first.folder))
     state = new_state(network, config)
@@ -140,7 +140,7 @@ def train_fold(
     progress.start(f"fold {split.fold}", total, state.step)
     _run(state, source, validation, total, config, backend, folder, progress)
     trained = state.average if config.ema else state.network
-    return export_fold(trained, config, source.samples, validation, folder, state.history, state.seconds)
+    return export_fold(trained, config, source, validation, folder, state.history, state.seconds)
 
 
 def _start_from(network: nn.Module, first: Bundle, name: str) -> None:

@@ -22,8 +22,8 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
 
     The lung threshold, and with a patch classifier the ensemble weight, are the means of the folds' ones. Each image is
     scored by the fold that held it out. What is given itself is kept; with a given threshold `threshold_from` is None
-    in what comes back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of another recipe,
-    EvaluationError.
+    in what comes back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of
+    another recipe, EvaluationError.
     """
     run, look = config.threshold_from, config.network.patch_classifier
     if run is None:

@@ -35,7 +35,7 @@ NONE = "none"
 
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
-    *("device", "threads", "workers", "precision", "runs", "run", "resume"),
+    *("device", "threads", "workers", "precision", "runs", "run", "resume", "allow_unknown_series"),
 )
 """Settings that may be given anew with --resume; every other one would make it another training."""
 
@@ -147,7 +147,7 @@ def _check_starts(config: TrainConfig, dataset: Dataset, split: Split, folder: P
     if config.network.patch_classifier:
         initial_models(config, dataset, split)
     elif config.initial_weights is not None:
-        initial_model(config.initial_weights, "--initial-weights", dataset, split)
+        initial_model(config.initial_weights, "--initial-weights", config, dataset, split)
 
 
 def _unused(config: TrainConfig) -> list[str]:

@@ -16,7 +16,11 @@ from safetensors.numpy import load_file
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError
+from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.training import loop as trainer
 from cxrcad.training.data import drawn_ahead, load_samples, make_source
@@ -229,14 +233,15 @@ def test_of_a_run_each_fold_starts_from_its_own_model(trained, tiny_data, tmp_pa
 
 def test_settings_that_a_training_has_no_use_for_are_named(tiny_data, tmp_path):
     notes = Notes()
-    unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "shams": 3, "ensemble_weight": 0.2}
-    unused |= {"simulate_shams": 2, "simulate_share": 0.5}
+    unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "negative_insertions": 3, "ensemble_weight": 0.2}
+    unused |= {"simulate_count": 2}
     train(config(tiny_data, tmp_path / "run", max_steps=1, **unused), notes)
     assert [line for line in notes.lines if "not used" in line] == [
         "--width 24 is not used: mo-segnet has the paper's widths",
         "--lung-threshold is not used: a single-task network outlines no lungs",
-        "--simulate-share, --simulate-shams not used: no nodules are projected (--simulate)",
-        "--negative-insertions, --ensemble-weight not used: for a patch classifier, and this training has none (--patch-classifier)",
+        "--simulate-count not used: no nodules are projected (--simulate)",
+        "--negative-insertions, --ensemble-weight not used: for a patch classifier, and this training has none "
+        "(--patch-classifier)",
     ]
 
 
@@ -394,3 +399,41 @@ def test_hardware_is_drawn_over_a_part_of_the_images_and_into_no_mask(tiny_data,
     changed = [not bool((a.images == b.images).all()) for a, b in zip(drawn, plain, strict=True)]
     assert 1 <= sum(changed) <= 7
     assert all(bool((a.masks == b.masks).all()) for a, b in zip(drawn, plain, strict=True))
+
+
+def test_each_epoch_shows_every_sample_once_in_another_order(tiny_data, tmp_path):
+    own = config(tiny_data, tmp_path, augment=False)
+    dataset = read_jsrt(tiny_data)
+    source = make_source(load_samples(dataset.cases[:8], own, 16), own, dataset, ())
+    names = {sample.pixels.tobytes(): sample.case.name for sample in source.samples}
+    epochs = [[names[source.draw(8 * epoch + step).images.numpy().tobytes()] for step in range(8)] for epoch in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(names.values())
+    assert epochs[0] != epochs[1]
+
+
+def test_the_moving_average_keeps_its_decay_and_takes_the_rest_from_the_network():
+    import torch
+
+    average, network = (torch.nn.BatchNorm1d(1) for _ in range(2))
+    average.weight.data[:], network.weight.data[:] = 1.0, 0.0
+    network.running_mean[:], network.num_batches_tracked[...] = 10.0, 7
+    trainer.follow(average, network, 0.75)
+    assert (average.weight.item(), average.running_mean.item(), average.num_batches_tracked.item()) == (0.75, 2.5, 7)
+
+
+def test_the_threshold_comes_from_the_validation_cases(tiny_data, tmp_path):
+    short = {"network": "u-net", "tasks": "single", "norm": "group", "max_class_weight": 20, "min_class_weight": 1}
+    own = config(tiny_data, tmp_path / "run", **short, max_steps=40)
+    bundle = load_bundle(train(own) / "fold1" / "model")
+    split = json.loads((tmp_path / "run" / "folds.json").read_text())["folds"][0]
+    dataset, detector = read_jsrt(tiny_data), Detector.open(bundle, "cpu")
+    best = {}
+    for part in ("train", "validation"):
+        cases = [case for case in dataset.select(split[part]) if case.positive]
+        found = [match_image(case, detector.examine(read_case(case)).result.findings, HitRule()) for case in cases]
+        threshold = best_f1_threshold(found)
+        best[part] = threshold, score_at_threshold(found, threshold).f1, len(cases)
+    assert best["train"][0] != best["validation"][0]
+    threshold, f1, cases = best["validation"]
+    figure = {"cases": cases, "f1": round(f1, 4), "threshold": round(threshold, 4)}
+    assert (bundle.threshold, bundle.card["figures"]["validation cases"]) == (threshold, figure)

@@ -25,8 +25,10 @@ SHARED = {
     "min_area_mm2": 30, "peak_distance_mm": 20,
 }  # fmt: skip
 FIRST = {**SHARED, "side": 32, "max_steps": 4, "validate_epochs": 1}
-LOOK = {**SHARED, "side": 64, "patch_classifier": True, "batch": 2, "patches": 12, "mining_rounds": 1, "max_steps": 3, "ema": 0.9,
-        "simulate": "analytic", "simulate_count": 2}  # fmt: skip
+LOOK = {
+    **{**SHARED, "side": 64, "patch_classifier": True, "batch": 2, "patches_per_image": 12, "mining_rounds": 1},
+    **{"max_steps": 3, "ema": 0.9, "simulate": "analytic", "simulate_count": 2},
+}
 
 
 def trained(data: Path, run: Path, **values) -> Path:

@@ -100,7 +100,7 @@ def train_patch_classifier(
     }
     state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
     write_json(folder / "history.json", list(state.history))
-    return export_fold(network, config, source.samples, validation, folder, state.history, state.seconds)
+    return export_fold(network, config, source, validation, folder, state.history, state.seconds)
 
 
 def initial_models(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[Bundle, Bundle | None]:
@@ -116,7 +116,7 @@ def _segmentation_model(config: TrainConfig, dataset: Dataset, split: Split) -> 
         raise UsageError(
             "--patch-classifier needs a segmentation network: name a model, or a run, with --initial-weights"
         )
-    bundle = initial_model(config.initial_weights, "--initial-weights", dataset, split)
+    bundle = initial_model(config.initial_weights, "--initial-weights", config, dataset, split)
     card = bundle.card.get("network", {})
     wanted = {
         name: value
@@ -143,7 +143,7 @@ def _classifier_model(config: TrainConfig, dataset: Dataset, split: Split) -> Bu
     name = config.classifier.classifier_weights
     if name is None:
         return None
-    bundle = initial_model(name, "--classifier-weights", dataset, split)
+    bundle = initial_model(name, "--classifier-weights", config, dataset, split)
     own, wanted, side = bundle.network, config.network, config.grid.side
     if not own.patch_classifier or (own.channels, own.patch_side, bundle.grid.side) != (
         wanted.channels,
