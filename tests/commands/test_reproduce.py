@@ -294,7 +294,7 @@ def test_the_profiles_are_settings_files_of_the_package(tmp_path):
     assert (paper.grid.side, paper.epochs, paper.max_steps, paper.precision) == (1024, 100, None, "fp32")
     assert (gpu.grid.side, gpu.epochs, gpu.max_steps, gpu.precision, gpu.device) == (1024, 100, None, "bf16", "cuda")
     assert (cpu.grid.side, cpu.max_steps, cpu.device) == (512, 3000, "cpu")
-    assert "experiments/profiles/*.toml" in (ROOT / "setup.cfg").read_text()
+    assert "paper/profiles/*.toml" in (ROOT / "setup.cfg").read_text()
 
 
 def test_a_profile_lies_below_every_other_layer(tmp_path, monkeypatch):
