@@ -15,7 +15,7 @@ import pytest
 
 from cxrcad.commands.info import _model_lines
 from cxrcad.config import ReproduceConfig, TrainConfig, to_dict
-from cxrcad.config.sources import layered
+from cxrcad.config.sources import resolve_config
 from cxrcad.core import Box, Case, CxrcadError, Finding, ModelIdentity, Nodule, Result
 from cxrcad.datasets.content import Content, read_content
 from cxrcad.datasets.folds import load_folds, make_folds, save_folds
@@ -327,6 +327,6 @@ def test_any_value_of_a_setting_is_read_or_refused(value: str, tmp_path: Path, m
     )
     for name in names:
         (tmp_path / "cxrcad.toml").write_text(f"{name} = {value}\n")
-        sentence = refusal(lambda: layered(TrainConfig, {}, folder=tmp_path), f"{name} = {value[:20]}")
+        sentence = refusal(lambda: resolve_config(TrainConfig, {}, folder=tmp_path), f"{name} = {value[:20]}")
         assert sentence is None or "cxrcad.toml: " in sentence
     assert sentence is not None  # of the last, a whole number

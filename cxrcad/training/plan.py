@@ -34,7 +34,7 @@ NONE = "none"
 """The fold that holds nothing out."""
 
 MAY_CHANGE = (
-    *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
+    *("fold", "epochs", "max_steps", "checkpoint_minutes", "validate_epochs"),
     *("device", "threads", "workers", "precision", "runs", "run", "resume", "allow_unknown_series"),
 )
 """Settings that may be given anew with --resume; every other one would make it another training."""

@@ -110,7 +110,7 @@ def test_a_training_without_data_says_how_to_get_it_in_three_lines():
 
 
 def test_single_task_learned_balance_and_batches_train(tiny_data, tmp_path):
-    short = {"max_steps": 6, "batch": 2, "checkpoint_steps": 3}
+    short = {"max_steps": 6, "batch": 2, "checkpoint_minutes": 0}
     train(config(tiny_data, tmp_path / "single", tasks="single", network="u-net", **short))
     assert load_bundle(tmp_path / "single" / "fold1" / "model").tasks == ("nodule",)
     train(config(tiny_data, tmp_path / "learned", balance="learned", balance_start=0.9, ema=0.9, **short))
@@ -132,7 +132,7 @@ def weights(run: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_training_killed_inside_an_epoch_resumes_to_the_same_weights(tiny_data, tmp_path):
-    values = {**SMALL, "epochs": 3, "checkpoint_steps": 4, "ema": 0.9, "mirror": True, "validate_epochs": 1}
+    values = {**SMALL, "epochs": 3, "checkpoint_minutes": 0, "ema": 0.9, "mirror": True, "validate_epochs": 1}
     train(build(TrainConfig, {**values, "data": tiny_data, "run": tmp_path / "whole"}))
     run = tmp_path / "killed"
     script = (
