@@ -145,10 +145,10 @@ def _draw(rows: Rows, path: Path) -> list[str]:
         detector = Detector.open(load_bundle(job.folder / "model"), "cpu", job.config.threads)
         examined = detector.examine(radiograph)
         content = slice(examined.geometry.content_rows), slice(examined.geometry.content_cols)
-        found = (examined.maps["nodule"] >= np.float32(fold.model.threshold))[content].astype(np.float32)
+        area = (examined.maps["nodule"] >= np.float32(fold.model.threshold))[content].astype(np.float32)
         panels = (
             Panel("True outline", outline=truth_mask(case, examined.geometry, "disc")[content]),
-            Panel(f"{words} at its threshold", shade=found),
+            Panel(f"{words} at its threshold", shade=area),
         )
         caption = f"{case.name}, fold {fold.fold}: Dice {image.dice:.2f}"
         views.append(CaseView(caption, radiograph, Box(0, 0, radiograph.cols, radiograph.rows), panels))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxrcad.report.drawing.case_views import OUTLINE
+
 pytest.importorskip("torch")
 
 FLAGS = (
