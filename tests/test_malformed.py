@@ -126,20 +126,20 @@ def read_all_matches(path: Path, _: Path) -> None:
     from cxrcad.packaging.failures import failures
 
     result = read_matches(path.rename(path.with_name("matches-x.json")))
-    _ = result.operating, froc(result.matches), rematched(result, result.terms)
-    failures(path.parent, "m")
+    _ = result.operating, froc(result.matches), [rematched(one, result.terms.rule) for one in result.details]
+    failures([result], "m")
 
 
 def read_probes(path: Path, model: Path) -> None:
     from cxrcad.packaging.robustness_results import negative_figures, probe_figures
 
-    bundle = replace(load_bundle(model), sha256="0" * 64)
+    bundle = replace(load_bundle(model), sha256="0" * 64, folder=path.parent / "model")
     for name in ("robustness", "fingerprint"):
         shutil.copy(path, path.with_name(f"{name}.json"))
         (path.with_name("robustness.json")).unlink() if name == "fingerprint" else None
         document = json.loads(path.read_text())
         if isinstance(document, dict) and document.get("schema") == f"cxrcad/{name}/1":
-            probe_figures(path.parent, bundle, "m")
+            probe_figures(bundle, "m")
     negative_figures([path], bundle)
 
 
