@@ -8,7 +8,7 @@ from cxrcad.config import NETWORKS, NetworkConfig, build
 from cxrcad.core import NetworkError
 from cxrcad.networks.blocks import tasks_of
 from cxrcad.networks.registry import build_network
-from cxrcad.packaging.export import write_onnx
+from cxrcad.packaging.onnx_export import write_onnx
 
 VARIANTS = [
     {"network": "mo-segnet"},

@@ -18,12 +18,13 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.samples import load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.training import loop as trainer
-from cxrcad.training.data import drawn_ahead, load_samples, make_source
+from cxrcad.training.data import drawn_ahead, make_source
 from cxrcad.training.plan import train
 
 SMALL = {
