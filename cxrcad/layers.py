@@ -12,7 +12,7 @@ from cxrcad.core import UsageError
 from cxrcad.documents import toml_value
 from cxrcad.settings import ENVIRONMENT_PREFIX, Setting, assemble, settings_of, unknown_setting
 
-__all__ = ["OTHER_VARIABLES", "PROJECT_FILE", "layered"]
+__all__ = ["OTHER_VARIABLES", "PROJECT_FILE", "given_names", "layered"]
 
 PROJECT_FILE = "cxrcad.toml"
 
@@ -49,6 +49,19 @@ def layered(
     for name, value in flags.items():
         values[name] = known[name].parse(value, known[name].flag)
     return assemble(config, values)
+
+
+def given_names(config: type, flags: Mapping[str, Any], config_file: Path | None = None) -> frozenset[str]:
+    """The settings of `config` that `flags`, the environment or `config_file` give, whatever their value.
+
+    Not those of cxrcad.toml, which stands in a folder whatever is done there. Raises UsageError for the file.
+    """
+    named = _read_toml(config_file) if config_file is not None else {}
+    return frozenset(
+        item.name
+        for item in settings_of(config)
+        if item.name in flags or item.name in named or os.environ.get(item.variable)
+    )
 
 
 def _everything() -> dict[str, Setting]:

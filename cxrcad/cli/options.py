@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from cxrcad.config import Setting, settings_of
-from cxrcad.layers import layered
+from cxrcad.layers import given_names, layered
 
 __all__ = ["with_settings"]
 
@@ -22,12 +22,14 @@ def with_settings(
     leave_out: Sequence[str] = (),
     recipe: Callable[[Any], Path] | None = None,
     also: Mapping[str, str] | None = None,
+    tell_given: bool = False,
 ) -> Callable[[Function], Function]:
     """A decorator that gives a command `--config` and an option for each setting, and calls it with the built config.
 
     Settings named in `leave_out` have no flag (they are still read from files and the environment). `recipe` names a
     settings file by the config itself; what stands there goes before the defaults only. `also` gives a
-    second flag to a setting, by its name.
+    second flag to a setting, by its name. With `tell_given` the command is also called with `given`, the names of the
+    settings that a flag, the environment or --config gave.
     """
     chosen = [item for item in settings_of(config) if item.name not in leave_out]
 
@@ -39,6 +41,8 @@ def with_settings(
             built: Any = layered(config, given, config_file)
             if recipe is not None:
                 built = layered(config, given, config_file, recipe=recipe(built))
+            if tell_given:
+                values["given"] = given_names(config, given, config_file)
             return function(built, **values)
 
         wrapped: Function = call

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cxrcad.config import AugmentConfig, TrainConfig
-from cxrcad.core import Case, TrainingError
+from cxrcad.core import Case, DataError, TrainingError
 from cxrcad.datasets import jsrt
 from cxrcad.datasets.hardware import draw_hardware
 from cxrcad.datasets.images import read_case
@@ -77,8 +77,12 @@ def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> t
         radiograph = read_case(case)
         pixels, geometry = to_grid(radiograph, config.grid, multiple)
         nodules = truth_mask(case, geometry, config.loss.truth)
+        lung = lung_mask(case, geometry)
+        if lung is not None and not lung.any():  # a lesion has one pixel at least, however small
+            files = ", ".join(map(str, case.lung_masks))
+            raise DataError(f"{files}: no pixel of the model's grid is lung; draw the lungs in it, or remove it")
         image = np.rint(pixels * 255).astype(np.uint8)
-        return Sample(case, image, nodules, lung_mask(case, geometry), geometry, radiograph.source.sha256)
+        return Sample(case, image, nodules, lung, geometry, radiograph.source.sha256)
 
     with ThreadPoolExecutor(2) as pool:
         return tuple(pool.map(load, cases))
@@ -176,9 +180,7 @@ def make_source(
             )
     if projections or config.network.look:
         outside = config.augment.simulate_outside
-        zones = tuple(
-            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung, outside) for s in samples
-        )
+        zones = tuple(None if s.lung is None else placement_zones(s.pixels, s.lung, outside) for s in samples)
     return Source(samples, zones, projections, config.augment, config.batch, config.seed)
 
 

@@ -27,8 +27,10 @@ from cxrcad.inference.findings import find
 from cxrcad.jobs import Progress, write_json
 from cxrcad.networks.registry import build_network
 from cxrcad.networks.twolooks import TwoLooks, first_of, nodule_logit
+from cxrcad.training.checkpoint import no_checkpoint
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
+from cxrcad.training.inputs import inputs_of
 from cxrcad.training.loader import Sample, drawn_ahead, load_samples, make_source
 from cxrcad.training.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.starts import start_model
@@ -71,6 +73,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     source = make_source(load_samples(chosen, config, network.multiple), config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, network.multiple)
+    state.inputs = inputs_of(config, [*chosen, *held])
     patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, config)
     if not patches.grounds:
         raise TrainingError("no training case has a lung mask, and a second look is trained in and about the lungs")
@@ -78,9 +81,7 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     network.to(backend.device)
     state.average.to(backend.device)
     if config.resume and (folder / CHECKPOINT).is_file():
-        record = state.load(folder / CHECKPOINT)
-        for ground, hard in zip(patches.grounds, record["hard"], strict=True):
-            ground.hard = np.array(hard, dtype=np.float64).reshape(-1, 2)
+        _take_hard(patches.grounds, state.load(folder / CHECKPOINT).get("hard"), folder / CHECKPOINT)
         progress.note(f"fold {split.fold}: going on from step {state.step}")
     progress.start(f"fold {split.fold}, second look", total, state.step)
     _run(state, network, patches, total, backend, folder, progress)
@@ -96,6 +97,22 @@ def train_second_look(config: TrainConfig, dataset: Dataset, split: Split, folde
     state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
     write_json(folder / "history.json", list(state.history))
     return export_fold(network, config, source, validation, folder, state.history, state.seconds)
+
+
+def _take_hard(grounds: Sequence[Ground], kept: Any, path: Path) -> None:
+    """Give each image the look-alikes that the checkpoint `path` holds. Raises TrainingError for damaged ones."""
+    try:
+        places = [np.array(hard, dtype=np.float64).reshape(-1, 2) for hard in kept]
+        fitting = len(places) == len(grounds) and all(
+            ((place >= 0) & (place < ground.sample.image.shape)).all()
+            for place, ground in zip(places, grounds, strict=True)
+        )
+    except (TypeError, ValueError, OverflowError):
+        fitting = False
+    if not fitting:
+        raise no_checkpoint(path, f"its look-alikes are no places in {len(grounds)} images")
+    for ground, place in zip(grounds, places, strict=True):
+        ground.hard = place
 
 
 def start_looks(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[Bundle, Bundle | None]:

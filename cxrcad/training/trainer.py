@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,10 @@ from cxrcad.jobs import Progress, Silent, write_json
 from cxrcad.networks.registry import build_network
 from cxrcad.networks.twolooks import first_of
 from cxrcad.training.augment import augment
-from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
+from cxrcad.training.checkpoint import load_checkpoint, no_checkpoint, save_checkpoint
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.export import export_fold, load_network
+from cxrcad.training.inputs import check_inputs, inputs_of
 from cxrcad.training.loader import Batch, Sample, Source, drawn_ahead, load_samples, make_source
 from cxrcad.training.losses import make_balance, nodule_loss, weighted_cross_entropy
 from cxrcad.training.starts import start_model
@@ -53,12 +55,12 @@ __all__ = [
 ]
 
 CHECKPOINT = "checkpoint.safetensors"
-COUNTED = ("step", "loss_sum", "loss_steps", "seconds", "history")
+COUNTED = ("step", "loss_sum", "loss_steps", "seconds")
 
 
 @dataclass(eq=False)
 class State:
-    """All that a checkpoint must bring back; `history` has one entry a validation."""
+    """All that a checkpoint must bring back; `history` has one entry a validation, `inputs` is `inputs_of`'s."""
 
     network: nn.Module
     average: nn.Module
@@ -69,6 +71,7 @@ class State:
     loss_steps: int = 0
     seconds: float = 0.0
     history: tuple[dict[str, Any], ...] = ()
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds the weights of, by name."""
@@ -76,14 +79,28 @@ class State:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write all of it to `path`, and `more` (JSON) beside it. Raises WriteError."""
-        record = {key: getattr(self, key) for key in COUNTED}
+        record = {key: getattr(self, key) for key in (*COUNTED, "history", "inputs")}
         save_checkpoint(path, self.modules(), self.optimizer, {**record, **more})
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Take everything back from `path`; the record, with what else was written. Raises TrainingError."""
+        """Take everything back from `path`; the record, with what else was written.
+
+        Raises TrainingError, also where it was made from other `inputs`.
+        """
         record = load_checkpoint(path, self.modules(), self.optimizer)
         for key in COUNTED:
-            setattr(self, key, tuple(record[key]) if key == "history" else record[key])
+            value: Any = record.get(key)
+            kind = type(getattr(self, key))
+            if type(value) not in (int, kind) or not 0 <= value < math.inf:
+                raise no_checkpoint(path, f"{key} is {value!r:.60}, not a number from 0")
+            setattr(self, key, kind(value))
+        history = record.get("history")
+        if not isinstance(history, list) or not all(
+            isinstance(entry, dict) and type(entry.get("step")) is int for entry in history
+        ):
+            raise no_checkpoint(path, "history is no list of validations")
+        self.history = tuple(history)
+        check_inputs(path, record.get("inputs"), self.inputs)
         return record
 
 
@@ -110,6 +127,7 @@ def train_fold(
     source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, multiple)
+    state.inputs = inputs_of(config, [*chosen, *held])
     without = sum(sample.lung is None for sample in source.samples)
     if without and config.network.tasks == "multi":
         progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")
