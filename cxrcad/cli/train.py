@@ -13,8 +13,8 @@ __all__ = ["command"]
 
 
 @click.command("train", cls=Command)
-@with_settings(TrainConfig)
-def command(config: TrainConfig) -> None:
+@with_settings(TrainConfig, tell_given=True)
+def command(config: TrainConfig, given: frozenset[str]) -> None:
     """Train a network on a folder in JSRT's layout and package each fold in the run's folder.
 
     With --lesion effusion it learns pleural effusions, from a folder in the NIH layout with their outlines.
@@ -30,7 +30,7 @@ def command(config: TrainConfig) -> None:
         ) from None
     with Bar("step") as bar:
         try:
-            run = train(config, bar)
+            run = train(config, bar, given)
         except KeyboardInterrupt:
             again = f"cxrcad train --resume{f' --run {config.run}' if config.run else ''}"
             bar.note(f"stopped; `{again}` goes on from what is kept")
