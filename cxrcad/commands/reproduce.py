@@ -20,13 +20,13 @@ from cxrcad.config import (
     settings_of,
     to_dict,
 )
-from cxrcad.core import DataError, TrainingError, UsageError, counted
+from cxrcad.core import CxrcadError, DataError, TrainingError, UsageError, counted
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import IMAGE_WORDS
 from cxrcad.files import Progress, Silent, write_atomically, write_json
-from cxrcad.paper.bound import check_data, check_settings
 from cxrcad.paper.cells import ITEMS, Item, chosen_cells, fitted, profile_file, resolved
+from cxrcad.paper.duration import time_left
 from cxrcad.paper.effusion import AREA_RULE, write_effusions
 from cxrcad.paper.figures import draw_item
 from cxrcad.paper.jobs import (
@@ -47,7 +47,8 @@ from cxrcad.paper.jobs import (
 )
 from cxrcad.paper.layout import Setup, document, text
 from cxrcad.paper.learning import learning_curves, learning_text, plot_learning
-from cxrcad.paper.rows import Scored, pairs_of, rows_of
+from cxrcad.paper.results import ScoredJob, cell_results, pairs_of
+from cxrcad.paper.runs import check_data, check_settings
 from cxrcad.synthesis.nodules import ANALYTIC
 
 __all__ = ["Reproduction", "list_jobs", "reproduce"]
@@ -67,28 +68,46 @@ class Reproduction:
     failed: int
 
 
-def list_jobs(item: str, config: ReproduceConfig) -> str:
-    """A line a job with its state, in the order in which they run. Raises UsageError."""
+def list_jobs(item: str, config: ReproduceConfig, progress: Progress | None = None) -> str:
+    """A line for each job with its state, in the order in which they run; then how long those left take here.
+
+    Raises UsageError.
+    """
+    progress = progress or Silent()
     config = _absolute(config)
     chosen = _checked(item, config)
     check_results(config)
     jobs = plan(chosen, config)
-    check_settings(jobs)
+    check_settings({job.run: job.config for job in jobs})
     records = read_records(folder_of(config), jobs)
-    lines = []
+    lines, width = [], max(len(job.key) for job in jobs)
     for job in jobs:
         record = records[job.key]
         note = f"  {record.error}" if record.state == FAILED else ""
-        lines.append(f"{record.state:<8} {job.key:<24} seed {job.seed}  {', '.join(job.cells)}{note}")
+        lines.append(f"{record.state:<8} {job.key:<{width}}  seed {job.seed}  {', '.join(job.cells)}{note}")
     counts = {state: sum(one.state == state for one in records.values()) for state in (DONE, FAILED, NOT_RUN)}
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return "\n".join([*lines, f"{counted(len(jobs), 'job')}: {total}"]) + "\n"
+    lines.append(f"{counted(len(jobs), 'job')}: {total}")
+    left = [job for job in jobs if not job.finished]
+    if left:
+        progress.note("timing a few steps of each network")
+        lines.append(_time_left(left))
+    return "\n".join(lines) + "\n"
+
+
+def _time_left(jobs: Sequence[Job]) -> str:
+    """How long the jobs train here, or why that is not known, as a sentence."""
+    try:
+        _check_torch()
+        return str(time_left(jobs))
+    except (CxrcadError, RuntimeError) as error:  # torch's out-of-memory
+        return f"How long training takes is not known: {str(error).splitlines()[0]}"
 
 
 def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = None) -> Reproduction:
     """The item's page when all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
 
-    Finished folds are left alone, begun ones go on, if they are of this data and these settings (`experiments.bound`);
+    Finished folds are left alone, begun ones go on, if they are of this data and these settings (`paper.runs`);
     finished ones of cells that were not asked for are in the page too.
     The files are written after every round of a fold, so that they hold what is there when the work is stopped.
     Raises DataError, UsageError, TrainingError, WriteError; a fault of one job is in its record and in the page.
@@ -100,8 +119,9 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     chosen = _checked(item, config)
     check_results(config)
     jobs = _wanted(chosen, config)
-    check_settings(jobs)
-    check_data(jobs, read_data(resolved(chosen.cells[0], config.train).data), progress.note)
+    runs = {job.run: job.config for job in jobs}
+    check_settings(runs)
+    check_data(runs, read_data(resolved(chosen.cells[0], config.train).data), progress.note)
     if not all(job.finished for job in jobs):
         _check_torch()
     for sentence in _not_used(chosen, config):
@@ -109,7 +129,7 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     out = folder_of(config)
     records = read_records(out, jobs)
     write_records(out, jobs, records)
-    scored = {job.key: Scored(job, records[job.key]) for job in jobs}
+    scored = {job.key: ScoredJob(job, records[job.key]) for job in jobs}
     page = ""
     parts = rounds(jobs)
     for part in parts:
@@ -130,16 +150,16 @@ def _wanted(item: Item, config: ReproduceConfig) -> tuple[Job, ...]:
     return tuple(job for job in every if names & set(job.cells) or job.finished)
 
 
-def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> Scored:
+def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> ScoredJob:
     trained = "; trained before" if job.finished else ""
     place = f"job {keys.index(job.key) + 1} of {len(keys)}"
     progress.note(f"{place}: {', '.join(job.cells)}, fold {job.fold}, seed {job.seed}{trained}")
     if job.config.data.lesion == LESIONS[0]:
         record, result = do(job, before, progress, matched_fold)
-        done = Scored(job, record, result)
+        done = ScoredJob(job, record, result)
     else:
         record, segmented = do(job, before, progress, segmented_fold)
-        done = Scored(job, record, segmented=segmented)
+        done = ScoredJob(job, record, segmented=segmented)
     if record.error is not None:
         progress.note(f"failed: {record.error}")
     return done
@@ -181,14 +201,14 @@ def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
     return sentences
 
 
-def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) -> str:
+def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, ScoredJob]) -> str:
     """Write the item's files of what is there; the page."""
     out = folder_of(config)
     scoring = ScoringConfig()
     if item.lesion != LESIONS[0]:
         setup = _setup(item, config, scoring.resamples)
         return write_effusions(item, tuple(scored.values()), setup, out, scoring.bootstrap_seed)
-    rows = rows_of(item, tuple(scored.values()), scoring.resamples, scoring.bootstrap_seed)
+    rows = cell_results(item, tuple(scored.values()), scoring.resamples, scoring.bootstrap_seed)
     pairs = pairs_of(item, rows, scoring.resamples, scoring.bootstrap_seed)
     names = [row.cell.name for row in rows if row.scored]
     cells = None if len(names) == len(rows) else ",".join(names)

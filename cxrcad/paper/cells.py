@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,30 +11,7 @@ from cxrcad.config import LESIONS, TrainConfig, build, settings_of, to_dict
 from cxrcad.core import UsageError
 from cxrcad.evaluation.published import PAPER_ROWS, PaperRow
 
-__all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "fitted", "profile_file", "resolved", "run_name"]
-
-NOT_IN_NAME = (
-    *("data", "fold", "seed", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_steps"),
-    "allow_unknown_series",
-)
-"""Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
-
-ADDED = (
-    *(
-        "lesion",
-        "patch_classifier",
-        "half_side",
-        "patches_per_image",
-        "analytic_fraction",
-        "shams",
-        "hardware",
-        "classifier_weights",
-        "mining_rounds",
-    ),
-    *("ensemble_weight", "threshold_from", "train_fraction", "lung_threshold", "width", "blur", "patch_side"),
-    *("tversky", "image_level", "elastic", "simulate_outside", "simulate_shams", "simulate_share", "image_head"),
-)
-"""Settings that came after the first trainings were named: in the name only where they are not the default."""
+__all__ = ["FORMER_ITEMS", "ITEMS", "Cell", "Item", "chosen_cells", "fitted", "profile_file", "resolved"]
 
 
 @dataclass(frozen=True)
@@ -138,9 +113,9 @@ def _ablations(name: str, title: str, cells: tuple[Cell, ...], wants: tuple[str,
     return Item(name, title, ("Recipe",), cells, note, pairs, folds="1", curves=True, base="recipe", wants=wants)
 
 
-def _part(share: float) -> Cell:
-    own = {"train_fraction": share, "epochs": 1000}  # the steps end it, the same for each part
-    return Cell(f"part-{share:g}", (f"{100 * share:g} %",), own)
+def _part(fraction: float) -> Cell:
+    own = {"train_fraction": fraction, "epochs": 1000}  # the steps end it, the same for each part
+    return Cell(f"part-{fraction:g}", (f"{100 * fraction:g} %",), own)
 
 
 BASELINE = "The paper's caption names the baseline single data U-net; ours is MO-SegNet, so that only the task differs."
@@ -240,20 +215,10 @@ ITEMS: Mapping[str, Item] = {
                 _changed("raw", "the image alone, no normalised channels", channels="raw"),
                 _changed("local", "no difference of blurs", channels="raw,local"),
                 _changed("blob", "the difference of blurs alone beside the image", channels="raw,blob"),
-                _changed("broad", "one channel more, for nodules of 15 to 30 mm", channels="raw,local,blob,broad"),
                 _changed("not-simulated", "no nodules inserted", simulate=None),
                 _changed("positives", "no radiographs without a nodule", normals=False),
                 _changed("not-easy", "no easy nodules first", simulate_easy=1.0),
                 _changed("not-focal", "no focal loss", focal=0.0),
-                _changed("tversky", "a Tversky loss beside it", tversky=0.1),
-                _changed("image-level", "a loss on the whole image beside it", image_level=0.1),
-                _changed("sparse", "nodules inserted into half of the images", simulate_share=0.5),
-                _changed(
-                    "image-head",
-                    "that, and a head for the whole image",
-                    ("deeplabv3plus",),
-                    **{"simulate_share": 0.5, "image_head": True, "image_level": 0.1},
-                ),
                 _changed("wide", "48 channels in the encoder's first stage", ("deeplabv3plus", "pspnet"), width=48),
                 _changed("finer", "side 512", side=512),
                 _changed("not-averaged", "no moving average of the weights", ema=0.0),
@@ -262,24 +227,24 @@ ITEMS: Mapping[str, Item] = {
             ),
         ),
         _ablations(
-            "look-ablations",
+            "classifier-ablations",
             "Ablations of the patch classifier",
             (
                 _changed("ct-only", "no nodules from formulas", analytic_fraction=0.0),
-                _changed("no-shams", "no shams", shams=0),
-                _changed("no-hardware", "no drawn hardware", hardware=0.0),
-                _changed("not-mined", "no hard negatives searched for", mining_rounds=0),
+                _changed("no-negative-insertions", "no negative insertions", negative_insertions=0),
+                _changed("no-hardware", "no foreign objects drawn in", hardware=0.0),
+                _changed("not-mined", "no hard-negative mining", mining_rounds=0),
                 _changed("not-easy", "no easy nodules first", simulate_easy=1.0),
                 _changed("exposure", "no change of exposure", brightness=0.0, gamma=0.0, gaussian_noise=0.0),
                 _changed("not-turned", "no turning or scaling", rotate_degrees=0.0, zoom=0.0),
             ),
-            wants=("patch_classifier", "init"),
+            wants=("patch_classifier", "initial_weights"),
         ),
         Item(
             "training-size",
             "The size of the training set",
             ("Training cases",),
-            tuple(_part(share) for share in (0.25, 0.5, 1.0)),
+            tuple(_part(fraction) for fraction in (0.25, 0.5, 1.0)),
             "Not in the paper. A smaller part lies in the larger ones; validation and test cases, steps and inserted "
             "nodules stay the same.",
             pairs=(("part-1", "part-0.5"), ("part-1", "part-0.25")),
@@ -314,6 +279,9 @@ ITEMS: Mapping[str, Item] = {
     )
 }
 """Every item by the name that the command takes."""
+
+FORMER_ITEMS: Mapping[str, str] = {"look-ablations": "classifier-ablations"}
+"""Names that items had before, which still work, each with the present one."""
 
 
 def fitted(item: Item, shared: TrainConfig) -> Item:
@@ -356,15 +324,3 @@ def profile_file(name: str) -> Path:
 def resolved(cell: Cell, shared: TrainConfig) -> TrainConfig:
     """The settings of a cell's training: the shared ones with its own in their place."""
     return build(TrainConfig, {**to_dict(shared), **cell.overrides}, f"cell {cell.name}")
-
-
-def run_name(config: TrainConfig) -> str:
-    """The name of the run's folder, which cells of the same training share: a hash of the settings, and the seed."""
-    default = to_dict(TrainConfig())
-    values = {
-        name: value
-        for name, value in to_dict(config).items()
-        if name not in NOT_IN_NAME and not (name in ADDED and value == default[name])
-    }
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return f"{digest[:10]}-s{config.seed}"

@@ -30,7 +30,7 @@ from cxrcad.paper.layout import (
     interval_shown,
     spread_shown,
 )
-from cxrcad.paper.rows import Scored
+from cxrcad.paper.results import ScoredJob
 from cxrcad.report.drawing.case_views import CaseView, Panel, write_case_views
 from cxrcad.report.effusion import PAPER_DICE
 from cxrcad.report.markdown import grid
@@ -54,7 +54,7 @@ class _Seed:
     """The folds of one cell and seed: mean and SD over them, and pooled with intervals."""
 
     seed: int
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredJob, ...]
     folds: tuple[SegmentedFold, ...]
     mean: Mapping[str, Spread | None]
     pooled: Mapping[str, Interval]
@@ -68,7 +68,7 @@ class _Seed:
 Rows = Sequence[tuple[Cell, Sequence[_Seed]]]
 
 
-def write_effusions(item: Item, scored: Sequence[Scored], setup: Setup, out: Path, bootstrap_seed: int) -> str:
+def write_effusions(item: Item, scored: Sequence[ScoredJob], setup: Setup, out: Path, bootstrap_seed: int) -> str:
     """Write ITEM.md, ITEM.json and, where a training is there, ITEM.png into `out`; the page.
 
     Raises WriteError, DataError, ModelError, ReadError.
@@ -87,7 +87,7 @@ def write_effusions(item: Item, scored: Sequence[Scored], setup: Setup, out: Pat
     return page
 
 
-def _seeds_of(cell: Cell, scored: Sequence[Scored], resamples: int, bootstrap_seed: int) -> tuple[_Seed, ...]:
+def _seeds_of(cell: Cell, scored: Sequence[ScoredJob], resamples: int, bootstrap_seed: int) -> tuple[_Seed, ...]:
     there = [one for one in scored if cell.name in one.job.cells and one.segmented is not None]
     seeds = []
     for seed in sorted({one.job.seed for one in there}):
@@ -97,7 +97,7 @@ def _seeds_of(cell: Cell, scored: Sequence[Scored], resamples: int, bootstrap_se
     return tuple(seeds)
 
 
-def _dice_table(item: Item, rows: Rows, failed: Sequence[Scored]) -> list[str]:
+def _dice_table(item: Item, rows: Rows, failed: Sequence[ScoredJob]) -> list[str]:
     body = [[*item.cells[0].label, "paper", "no figure printed", *[""] * 4]]
     for cell, seeds in rows:
         for one in seeds:
@@ -168,7 +168,7 @@ def shown_cases(folds: Sequence[SegmentedFold]) -> list[tuple[int, SegmentedImag
 def _document(
     item: Item,
     rows: Rows,
-    scored: Sequence[Scored],
+    scored: Sequence[ScoredJob],
     setup: Setup,
     pictured: Sequence[str],
 ) -> dict[str, Any]:

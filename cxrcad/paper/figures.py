@@ -38,7 +38,7 @@ from cxrcad.paper.case_selection import (
 )
 from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
-from cxrcad.paper.rows import PLACES, Pair, Row
+from cxrcad.paper.results import PLACES, CellResult, Pair
 from cxrcad.report.drawing.case_views import (
     BELOW_THRESHOLD,
     FALSE_POSITIVE,
@@ -81,7 +81,7 @@ class _Plan:
     shown: tuple[Scene | Lesion | Overlap, ...]
 
 
-def draw_item(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], path: Path) -> Drawn:
+def draw_item(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], path: Path) -> Drawn:
     """The text of a figure of cases, its picture written to `path`.
 
     Without a case to show there is no picture, and one of an earlier call is deleted. A case whose image or model
@@ -105,7 +105,7 @@ def draw_item(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], path: Path
     return Drawn(tuple(lines), {"picture": picture})
 
 
-def _planned(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) -> _Plan:
+def _planned(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], seed: int) -> _Plan:
     by_name = {row.cell.name: row for row in rows}
     if item.pictures == "overlaps":
         return _plan_overlaps(sides_of(rows[0], seed), seed)

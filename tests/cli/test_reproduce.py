@@ -229,7 +229,7 @@ def test_a_changed_case_is_named_and_its_trainings_are_not_used(cxrcad, kept, tr
     run = next(run for run in (out / "runs").iterdir() if named.startswith(str(run)))
     assert named == (
         f"{run}/content.json: made from other data than {data} holds: OXLN002 has another {what}; remove the folder "
-        f"{run} to train it anew, or name another folder with --out\n"
+        f"{run} to train it again, or name another folder with --out\n"
     )
     for run in (out / "runs").iterdir():
         shutil.rmtree(run)
@@ -268,7 +268,7 @@ def test_a_run_of_the_name_and_other_settings_is_not_used(cxrcad, kept, trained,
         assert (answer.code, answer.out, trained) == (2, "", [])
         assert answer.err.startswith(f"Error: {file}: {words}")
         assert answer.err.endswith(
-            f"; remove the folder {file.parent} to train it anew, or name another folder with --out\n"
+            f"; remove the folder {file.parent} to train it again, or name another folder with --out\n"
         )
 
 
@@ -295,12 +295,12 @@ def test_runs_that_do_not_keep_their_content_are_known_by_their_data_s_folder(cx
         (run / "content.json").unlink()
     again = cxrcad(*("reproduce", "table2", "--data", tiny_data, *FLAGS, "--cells", "u-net-single", "--out", out))
     assert (again.code, trained) == (0, [])
-    assert "trained before, and whether on these images and this truth is not kept: " in again.err
+    assert "trained before, and it is not known whether on these images and this truth: " in again.err
     assert str(run_of(out)) in again.err
     moved = cxrcad(*arguments)
     assert (moved.code, moved.out, trained) == (2, "", [])
     assert (
-        f"--out {out}: holds trainings on {tiny_data}, not on {data}, of which no more than the folder's name is kept"
+        f"--out {out}: holds trainings on {tiny_data}, not on {data}, and only the folder's name is known of their data"
         in moved.err
     )
 
