@@ -14,10 +14,10 @@ from cxrcad.paper.cells import FORMER_ITEMS, ITEMS, profile_file
 __all__ = ["command"]
 
 
-class _ItemName(click.Choice[str]):
+class _ItemName(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
     """The name of an item; a former one is taken with a note."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value in FORMER_ITEMS:
             note(f"{value} is now {FORMER_ITEMS[value]}")
         return super().convert(FORMER_ITEMS.get(value, value), param, ctx)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxrcad.config import LESIONS, TrainConfig
-from cxrcad.core import Case, DataError, counted
+from cxrcad.core import Case, DataError
 from cxrcad.datasets.folds import FOLDS, make_folds, with_part
 from cxrcad.datasets.read import cases_to_train, read_data
 from cxrcad.imaging.preprocess import Geometry
@@ -47,12 +47,13 @@ class TimeLeft:
 
     def __str__(self) -> str:
         """The time in a sentence, and how it was measured."""
-        smaller = ", smaller than its own where a step takes long" if self.scaled else ""
+        left = "1 job is" if self.jobs == 1 else f"{self.jobs} jobs are"
+        networks = "1 network" if self.networks == 1 else f"each of {self.networks} networks"
+        smaller = ", of a smaller side where a step takes long" if self.scaled else ""
         cases = "" if self.data else " The number of training cases is JSRT's; --data counts your own."
         return (
-            f"Training what is left takes about {duration_words(self.seconds)} on this machine: "
-            f"{counted(self.jobs, 'job')} of {self.steps:,} steps together, measured with {STEPS} steps of "
-            f"{counted(self.networks, 'network')} on random images{smaller}. Validation is not included.{cases}"
+            f"{left} left, of {self.steps:,} training steps: about {duration_words(self.seconds)} on this machine, and "
+            f"validation beside it. Measured with {STEPS} steps of {networks} on random images{smaller}.{cases}"
         )
 
 

@@ -100,21 +100,61 @@ def test_finished_folds_are_not_trained_again(cxrcad, made, trained, tiny_data):
     assert "| b     | skips: U-net      | ours, fold 3 |" in shared.out
 
 
-def test_the_list_needs_no_torch_and_no_data(made):
+def test_a_list_of_finished_jobs_needs_no_torch_and_no_data(made):
     out, _ = made
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom cxrcad.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as ended:\n    assert not ended.code\n"
         "assert not {'torch', 'onnxruntime', 'matplotlib'} & set(sys.modules)"
     )
-    arguments = ["reproduce", "table2", "--list", *FLAGS, "--out", out]
+    arguments = ["reproduce", "table2", "--list", *FLAGS, "--cells", "u-net-single,u-net-multi", "--out", out]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)], cwd=out, env={},
         capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
     lines = done.stdout.splitlines()
-    assert [line[:8].strip() for line in lines[:-1]] == ["done", "not run", "done", "not run"]
-    assert lines[-1] == "4 jobs: 2 done, 0 failed, 2 not run"
+    assert [line[:8].strip() for line in lines[:-1]] == ["done", "done"]
+    assert lines[-1] == "2 jobs: 2 done, 0 failed, 0 not run"
+
+
+def test_the_list_says_how_long_the_jobs_take_that_are_left(cxrcad, made, tmp_path):
+    answer = cxrcad("reproduce", "table2", "--list", *FLAGS, "--out", made[0])
+    assert (answer.code, answer.err) == (0, "timing a few steps of each network\n")
+    lines = answer.out.splitlines()
+    assert [line[:8].strip() for line in lines[:-2]] == ["done", "not run", "done", "not run"]
+    assert lines[-2] == "4 jobs: 2 done, 0 failed, 2 not run"
+    assert lines[-1].startswith("2 jobs are left, of 4 training steps: about ")
+    assert "Measured with 2 steps of each of 2 networks on random images." in lines[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_is_given_where_the_time_is_not_known(cxrcad):
+    answer = cxrcad("reproduce", "effusion", "--list", *FLAGS)
+    assert answer.code == 0
+    assert answer.out.splitlines()[-1] == (
+        "How long training takes is not known: how many cases with effusion there are is not known; name them with "
+        "--data"
+    )
+
+
+def test_a_former_name_of_an_item_works_and_the_new_one_is_told(cxrcad):
+    answer = cxrcad("reproduce", "look-ablations", "--list")
+    assert answer.code == 2
+    assert answer.err == (
+        "look-ablations is now classifier-ablations\n"
+        "Error: classifier-ablations: needs --patch-classifier and --initial-weights; give them, or a recipe with "
+        "--config\n"
+    )
+
+
+def test_a_run_in_a_folder_of_any_name_is_used_again(cxrcad, kept, trained):
+    out, _, arguments = kept
+    run_of(out).rename(out / "runs" / "the first one")
+    assert (cxrcad(*arguments).code, trained) == (0, [])
+    ledger = json.loads((out / "jobs.json").read_text())
+    assert ledger["jobs"]["the first one/fold3"]["state"] == "done"
+    assert cxrcad(*arguments, "--ema", 0.5).code == 1
+    assert [one.ema for one in trained] == [0.5]
 
 
 def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained, tiny_data):
@@ -130,9 +170,9 @@ def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained,
     assert "(mo-segnet-multi): the loss is nan at step 1; lower --learning-rate\n" in answer.out
     assert [line.split("|")[4].strip() for line in answer.out.splitlines() if "| ours  " in line] == ["failed"] * 2
     listed = cxrcad("reproduce", *arguments, "--list").out.splitlines()
-    assert [line[:8].strip() for line in listed[:-1]] == ["done", "failed", "done", "failed"]
+    assert [line[:8].strip() for line in listed[:-2]] == ["done", "failed", "done", "failed"]
     assert listed[1].endswith("the loss is nan at step 1; lower --learning-rate")
-    assert listed[-1] == "4 jobs: 2 done, 2 failed, 0 not run"
+    assert listed[-2] == "4 jobs: 2 done, 2 failed, 0 not run"
 
 
 def test_nodules_from_formulas_are_no_file(cxrcad, trained, tiny_data):

@@ -179,7 +179,7 @@ def test_a_cell_that_changes_nothing_of_the_settings_is_left_out():
         (
             "classifier-ablations",
             {},
-            "classifier-ablations: needs --patch-classifier and --initial-weights; give them, or a recipe with --config",
+            "classifier-ablations: needs --patch-classifier and --initial-weights; give them, or a recipe",
         ),
         ("classifier-ablations", {"patch_classifier": True}, "classifier-ablations: needs --initial-weights; give"),
         ("training-size", {}, "training-size: needs --max-steps; give"),
@@ -206,8 +206,8 @@ def test_cells_that_are_one_training_share_a_run():
     assert len({name(*one) for one in unet}) == 1
     every = {run_name(resolved(cell, TrainConfig())) for item in ITEMS.values() for cell in item.cells}
     # 4 of table 2; 9 more of table 3; 4 of table 4; 2 of table 5; 2 of figure 3; figure 5 validates more often: 7;
-    # 2 of effusion; 18 of our own that are not the default already.
-    assert len(every) == 48
+    # 2 of effusion; 13 of our own that are not the default already.
+    assert len(every) == 43
 
 
 # Jobs
@@ -259,10 +259,13 @@ def test_without_data_it_says_how_to_get_it_and_still_lists(tmp_path):
     with pytest.raises(DataError) as error:
         reproduce("table2", config(out=tmp_path))
     assert len(str(error.value).splitlines()) == 3
-    lines = list_jobs("table2", config(out=tmp_path, folds="3")).splitlines()
-    assert lines[-1] == "4 jobs: 0 done, 0 failed, 4 not run"
-    assert lines[0].startswith("not run  ")
+    lines = list_jobs("table2", config(out=tmp_path, folds="3", side=64, max_steps=5)).splitlines()
+    assert lines[-2] == "4 jobs: 0 done, 0 failed, 4 not run"
+    assert lines[-1].startswith("4 jobs are left, of 20 training steps: about ")
+    assert lines[-1].endswith(" on random images. The number of training cases is JSRT's; --data counts your own.")
+    assert lines[0].startswith("not run  u-net-single-v2-")
     assert lines[0].endswith("-s0/fold3      seed 0  u-net-single")
+    assert len({line.index("  seed 0  ") for line in lines[:4]}) == 1
     assert list(tmp_path.iterdir()) == []
 
 
