@@ -34,7 +34,7 @@ class _ItemName(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
     recipe=lambda config: profile_file(config.profile),
 )
 def command(config: ReproduceConfig, item: str, listed: bool) -> None:
-    """Train and score what ITEM of the paper compares; its table, with the paper's figures beside ours.
+    """Train and score what ITEM of the paper compares, and print its table with our figures beside the paper's.
 
     Items that are not in the paper: ablations and classifier-ablations, where each cell changes one thing of the
     recipe that --config names, and training-size.
@@ -51,9 +51,9 @@ def command(config: ReproduceConfig, item: str, listed: bool) -> None:
         try:
             done = reproduce(item, config, bar)
         except KeyboardInterrupt:
-            bar.note("stopped; the same command goes on from what is kept")
+            bar.note("stopped; run the same command to continue")
             raise
     click.echo(done.text, nl=False)
     if done.failed:
-        note(f"{done.failed} of {done.jobs} jobs failed; the same command tries them again")
+        note(f"{done.failed} of {done.jobs} jobs failed; run the same command to try them again")
         raise click.exceptions.Exit(1)

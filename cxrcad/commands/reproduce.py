@@ -1,4 +1,4 @@
-"""`cxrcad reproduce` as library calls: an item's jobs listed; or done, scored, and put beside the paper's figures."""
+"""`cxrcad reproduce` as library calls: list an item's jobs, or run them and compare with the paper's figures."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ def _time_left(jobs: Sequence[Job]) -> str:
 
 
 def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = None) -> Reproduction:
-    """The item's page when all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
+    """The item's page once all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
 
-    Finished folds are left alone, begun ones go on, if they are of this data and these settings (`paper.runs`);
+    Finished folds are used again and begun ones go on, if they are of this data and these settings (`paper.runs`);
     finished ones of cells that were not asked for are in the page too.
-    The files are written after every round of a fold, so that they hold what is there when the work is stopped.
+    The files are written after every round of a fold, so that they hold what is there if the work is stopped.
     Raises DataError, UsageError, TrainingError, WriteError; a fault of one job is in its record and in the page.
     """
     progress = progress or Silent()
@@ -144,7 +144,7 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
 
 
 def _wanted(item: Item, config: ReproduceConfig) -> tuple[Job, ...]:
-    """The jobs that are asked for, and those of the item's other cells that are finished."""
+    """The jobs that were asked for, and the finished ones of the item's other cells."""
     names = {cell.name for cell in chosen_cells(item, config.cells)}
     every = plan(item, replace(config, cells=None))
     return tuple(job for job in every if names & set(job.cells) or job.finished)
@@ -175,11 +175,13 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
 
 
 def _checked(name: str, config: ReproduceConfig) -> Item:
-    """The item, fit for these settings. Raises UsageError where they are none for it."""
+    """The item with the cells that fit these settings. Raises UsageError where the settings do not fit the item."""
     item, lesion = ITEMS[name], config.train.data.lesion
     if lesion not in (LESIONS[0], item.lesion):
         fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
-        raise UsageError(f"--lesion {lesion}: {item.name} is of another lesion; leave it out, or reproduce {fitting}")
+        raise UsageError(
+            f"--lesion {lesion}: {item.name} is about another lesion; leave the option out, or reproduce {fitting}"
+        )
     return fitted(item, config.train)
 
 
@@ -190,14 +192,14 @@ def _check_torch() -> None:
 
 
 def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
-    """A sentence for each setting that was given and that every cell sets itself."""
+    """A sentence for each given setting that every cell sets itself, and for the cells that were left out."""
     shared, default = to_dict(config.train), to_dict(TrainConfig())
     names = set.intersection(*(set(cell.overrides) for cell in item.cells)) - {"lesion"}
     given = sorted(name for name in names if shared[name] != default[name])
     sentences = [f"{name} {shared[name]} is not used: the cells of {item.name} set it themselves" for name in given]
     left = [cell.name for cell in ITEMS[item.name].cells if cell not in item.cells]
     if left:
-        sentences.append(f"left out: {', '.join(left)} change nothing of these settings")
+        sentences.append(f"left out: {', '.join(left)} change nothing in these settings")
     return sentences
 
 
@@ -240,7 +242,7 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
     shared = to_dict(train)
     first, repeats = train.seed, config.repeats or item.times
     folds = config.folds or item.folds
-    held = f"fold{'' if folds in '12345' else 's'} {folds}"
+    of_folds = f"fold{'' if folds in '12345' else 's'} {folds}"
     seeds = f"seed {first}" if repeats == 1 else f"seeds {first}-{first + repeats - 1}"
     counted_so = f"protocol {protocol.name} ({IMAGE_WORDS[protocol.images]})"
     how, rule, best = (counted_so, protocol.rule.describe(), "F1")
@@ -248,7 +250,7 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
         how, rule, best = (f"lesion {item.lesion}", AREA_RULE, "mean Dice")
     return Setup(
         protocol=(
-            f"Data {train.data.data}, {how}; {held} of five (fold seed {train.data.fold_seed}), {seeds}.",
+            f"Data {train.data.data}, {how}; {of_folds} of five (fold seed {train.data.fold_seed}), {seeds}.",
             rule,
             f"Each fold's test cases are scored once, at the threshold with the best {best} on its validation cases.",
         ),

@@ -136,8 +136,8 @@ class Overlap:
 
 def first_seed(rows: Sequence[CellResult]) -> int | None:
     """The lowest seed of which every row has a result; None where there is none."""
-    held = [{one.job.seed for one in row.there} for row in rows]
-    return min(set.intersection(*held), default=None) if held else None
+    seeds = [{one.job.seed for one in row.there} for row in rows]
+    return min(set.intersection(*seeds), default=None) if seeds else None
 
 
 def sides_of(row: CellResult, seed: int) -> tuple[Side, ...]:

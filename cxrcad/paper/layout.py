@@ -97,8 +97,8 @@ def _ours(row: CellResult) -> list[list[str]]:
 def _extent(row: CellResult) -> str:
     folds = len({one.job.fold for one in row.there})
     seeds = len({one.job.seed for one in row.there})
-    held = f"{folds} fold{'s' if folds > 1 else ''}"
-    return held if seeds == 1 else f"{len(row.there)} trainings ({held}, {seeds} seeds)"
+    of_folds = f"{folds} fold{'s' if folds > 1 else ''}"
+    return of_folds if seeds == 1 else f"{len(row.there)} trainings ({of_folds}, {seeds} seeds)"
 
 
 def spread_shown(found: Spread | None) -> str:

@@ -18,7 +18,7 @@ FIGURES = ("F1", "recall", "precision")
 """The columns of the paper's tables, as `evaluation.figures` names them."""
 
 CPM = "CPM"
-"""Mean sensitivity at 1/8 to 8 false positives an image: it does not hang on the threshold, as F1 does."""
+"""Mean sensitivity at 1/8 to 8 false positives per image; unlike F1 it does not depend on the threshold."""
 
 PLACES = ("false positives in the lung fields", "false positives outside the lung fields")
 

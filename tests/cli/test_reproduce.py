@@ -162,7 +162,7 @@ def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained,
     arguments = ["table2", *FLAGS, "--out", out]
     answer = cxrcad("reproduce", *arguments, "--data", tiny_data)
     assert answer.code == 1
-    assert answer.err.splitlines()[-1] == "2 of 4 jobs failed; the same command tries them again"
+    assert answer.err.splitlines()[-1] == "2 of 4 jobs failed; run the same command to try them again"
     assert [config.network.network for config in trained] == ["mo-segnet", "mo-segnet"]
     assert [config.network.tasks for config in trained] == ["single", "multi"]
     assert not trained[0].resume
@@ -208,7 +208,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(cxrcad, monkeypatch, ti
     monkeypatch.setattr("cxrcad.training.plan.train", stop)
     answer = cxrcad("reproduce", "table5", "--data", tiny_data, *FLAGS)
     assert (answer.code, answer.out) == (130, "")
-    assert "stopped; the same command goes on from what is kept" in answer.err
+    assert "stopped; run the same command to continue" in answer.err
     ledger = json.loads((tmp_path / "reproduction" / "jobs.json").read_text())
     assert [job["state"] for job in ledger["jobs"].values()] == ["not run"] * 3
 

@@ -147,8 +147,8 @@ def test_figure_6_says_its_rule_and_both_directions(tmp_path):
     text, document = page("figure6", SINGLES, MULTIS, tmp_path)
     assert "(seed 0, fold 1: 5 images)" in text
     assert "fewer than the single-task one in 3 images, more in 1, as many in 1." in text
-    assert "Multiple less single, an image: -0.80 [" in text
-    assert "Rule of the picture: of the 4 images with a false positive of the single-task network outside" in text
+    assert "Multiple less single, per image: -0.80 [" in text
+    assert "Selection rule: of the 4 images with a false positive of the single-task network outside" in text
     row = next([cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:4] == "| E ")
     assert row == ["E", "1", "20 mm, subtlety 2", "1", "1", "0", "1", "0", "0"]
     assert [one["case"] for one in document["drawn"]] == ["A", "D", "B", "E"]
