@@ -101,7 +101,7 @@ def _time_left(jobs: Sequence[Job]) -> str:
         _check_torch()
         return str(time_left(jobs))
     except (CxrcadError, RuntimeError) as error:  # torch's out-of-memory
-        return f"How long training takes is not known: {str(error).splitlines()[0]}"
+        return f"How long training takes is not known: {str(error).partition(chr(10))[0]}"
 
 
 def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = None) -> Reproduction:

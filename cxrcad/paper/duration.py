@@ -35,7 +35,7 @@ JSRT_POSITIVES, JSRT_NORMALS = 154, 93
 class TimeLeft:
     """What jobs have before them: their `steps` together, and the time, from so many `networks` that were timed.
 
-    `scaled` says whether one was timed on smaller images than its own.
+    `scaled` says whether one was timed on smaller images than its own, `data` whether the number of cases is known.
     """
 
     jobs: int
@@ -52,8 +52,8 @@ class TimeLeft:
         smaller = ", of a smaller side where a step takes long" if self.scaled else ""
         cases = "" if self.data else " The number of training cases is JSRT's; --data counts your own."
         return (
-            f"{left} left, of {self.steps:,} training steps: about {duration_words(self.seconds)} on this machine, and "
-            f"validation beside it. Measured with {STEPS} steps of {networks} on random images{smaller}.{cases}"
+            f"{left} left, with {self.steps:,} training steps: about {duration_words(self.seconds)} on this machine, not "
+            f"counting validation. Measured with {STEPS} steps of {networks} on random images{smaller}.{cases}"
         )
 
 

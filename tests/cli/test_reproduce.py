@@ -123,7 +123,7 @@ def test_the_list_says_how_long_the_jobs_take_that_are_left(cxrcad, made, tmp_pa
     lines = answer.out.splitlines()
     assert [line[:8].strip() for line in lines[:-2]] == ["done", "not run", "done", "not run"]
     assert lines[-2] == "4 jobs: 2 done, 0 failed, 2 not run"
-    assert lines[-1].startswith("2 jobs are left, of 4 training steps: about ")
+    assert lines[-1].startswith("2 jobs are left, with 4 training steps: about ")
     assert "Measured with 2 steps of each of 2 networks on random images." in lines[-1]
     assert list(tmp_path.iterdir()) == []
 

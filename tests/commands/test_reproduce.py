@@ -261,7 +261,7 @@ def test_without_data_it_says_how_to_get_it_and_still_lists(tmp_path):
     assert len(str(error.value).splitlines()) == 3
     lines = list_jobs("table2", config(out=tmp_path, folds="3", side=64, max_steps=5)).splitlines()
     assert lines[-2] == "4 jobs: 0 done, 0 failed, 4 not run"
-    assert lines[-1].startswith("4 jobs are left, of 20 training steps: about ")
+    assert lines[-1].startswith("4 jobs are left, with 20 training steps: about ")
     assert lines[-1].endswith(" on random images. The number of training cases is JSRT's; --data counts your own.")
     assert lines[0].startswith("not run  u-net-single-v2-")
     assert lines[0].endswith("-s0/fold3      seed 0  u-net-single")

@@ -59,7 +59,7 @@ def test_time_is_steps_times_seconds_of_each_network(tmp_path, monkeypatch):
     assert asked == [("u-net", "single", 4.0), ("mo-segnet", "single", 4.0)]
     assert (left.steps, left.seconds) == (400, 2 * 100 * 0.5 + 2 * 100 * 2.0)
     assert str(left) == (
-        "4 jobs are left, of 400 training steps: about 8 min on this machine, and validation beside it. Measured with "
+        "4 jobs are left, with 400 training steps: about 8 min on this machine, not counting validation. Measured with "
         "2 steps of each of 2 networks on random images, of a smaller side where a step takes long. The number of "
         "training cases is JSRT's; --data counts your own."
     )
