@@ -52,8 +52,8 @@ class TimeLeft:
         smaller = ", of a smaller side where a step takes long" if self.scaled else ""
         cases = "" if self.data else " The number of training cases is JSRT's; --data counts your own."
         return (
-            f"{left} left, with {self.steps:,} training steps: about {duration_words(self.seconds)} on this machine, not "
-            f"counting validation. Measured with {STEPS} steps of {networks} on random images{smaller}.{cases}"
+            f"{left} left, with {self.steps:,} training steps: about {duration_words(self.seconds)} on this machine, "
+            f"not counting validation. Measured with {STEPS} steps of {networks} on random images{smaller}.{cases}"
         )
 
 
