@@ -171,9 +171,9 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:
 
 # What a killed process leaves
 
-WRITE = "import os, signal, sys\nfrom pathlib import Path\nfrom cxrcad import jobs\n"
-WRITE += "jobs.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-WRITE += "jobs.write_atomically(Path(sys.argv[1]), b'0' * 10)\n"
+WRITE = "import os, signal, sys\nfrom pathlib import Path\nfrom cxrcad import files\n"
+WRITE += "files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+WRITE += "files.write_atomically(Path(sys.argv[1]), b'0' * 10)\n"
 
 
 def test_a_killed_write_is_removed_when_the_folder_is_written_to_again(tmp_path: Path) -> None:

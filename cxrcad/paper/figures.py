@@ -38,7 +38,7 @@ from cxrcad.paper.case_selection import (
 )
 from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
-from cxrcad.paper.rows import PLACES, Pair, Row
+from cxrcad.paper.results import PLACES, CellResult, Pair
 from cxrcad.report.drawing.case_views import (
     BELOW_THRESHOLD,
     FALSE_POSITIVE,
@@ -81,7 +81,7 @@ class _Plan:
     shown: tuple[Scene | Lesion | Overlap, ...]
 
 
-def draw_item(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], path: Path) -> Drawn:
+def draw_item(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], path: Path) -> Drawn:
     """The text of a figure of cases, its picture written to `path`.
 
     Without a case to show there is no picture, and one of an earlier call is deleted. A case whose image or model
@@ -105,7 +105,7 @@ def draw_item(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], path: Path
     return Drawn(tuple(lines), {"picture": picture})
 
 
-def _planned(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) -> _Plan:
+def _planned(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], seed: int) -> _Plan:
     by_name = {row.cell.name: row for row in rows}
     if item.pictures == "overlaps":
         return _plan_overlaps(sides_of(rows[0], seed), seed)
@@ -123,9 +123,9 @@ def _planned(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) 
 def _plan_outside(scenes: Sequence[Scene], compared: Comparison | None, seed: int) -> _Plan:
     counts, shown = count_outside(scenes), most_outside(scenes, MOST)
     rule = (
-        f"Rule of the picture: of the {counted(counts.single_images, 'image')} with a false positive of the "
-        f"single-task network outside the lung fields, at most {MOST}, first where it has most beyond the multi-task "
-        "network's; ties by name."
+        f"Selection rule: of the {counted(counts.single_images, 'image')} with a false positive of the "
+        f"single-task network outside the lung fields, at most {MOST}, those in which the multi-task network has most "
+        "fewer first; ties by name."
     )
     head = ["drawn image", "fold", "nodules", "single: outside", "in lung", "hits", "multi: outside", "in lung", "hits"]
     body = [
@@ -164,7 +164,7 @@ def _outside_lines(counts: Outside, compared: Comparison | None, extent: str) ->
         one = compared.difference
         limits = "" if one.low is None or one.high is None else f" [{one.low:+.2f}, {one.high:+.2f}], paired bootstrap"
         p = "" if compared.p is None else f"; p {compared.p:.4f}"
-        lines.append(f"Multiple less single, an image: {one.value:+.2f}{limits}{p}.")
+        lines.append(f"Multiple less single, per image: {one.value:+.2f}{limits}{p}.")
     if counts.unplaced:
         what = counted(counts.unplaced, "false positive")
         lines.append(f"Not counted: {what} of either network in images without a lung mask.")
@@ -183,7 +183,7 @@ def _plan_found(scenes: Sequence[Scene], seed: int) -> _Plan:
     found = count_found(scenes)
     shown = surest(found.multi_only, MOST)
     rule = (
-        f"Rule of the picture: of the nodules that the multi-task network alone hits, at most {MOST}, its highest "
+        f"Selection rule: of the nodules that the multi-task network alone hits, at most {MOST}, its highest "
         "scores first; ties by name."
     )
     body = [_found_row(one, "multiple only", one in shown) for one in surest(found.multi_only, len(found.multi_only))]
@@ -238,7 +238,7 @@ def _lesion_document(lesion: Lesion, drawn: bool) -> dict[str, Any]:
 def _plan_overlaps(sides: Sequence[Side], seed: int) -> _Plan:
     found, unknown = overlaps(sides)
     shown = least_overlapping(found, MOST)
-    rule = f"Rule of the picture: of the hits, at most {MOST}, the lowest IoU with the true box first; ties by name."
+    rule = f"Selection rule: of the hits, at most {MOST}, the lowest IoU with the true box first; ties by name."
     values = [one.iou for one in found]
     lines = []
     numbers: dict[str, Any] = {"hits": len(values), "hits_on_nodules_of_unknown_size": unknown}
@@ -299,9 +299,9 @@ def _overlap_row(one: Overlap) -> list[str]:
 # Words
 
 
-def _extent(held: Sequence[Scene] | Sequence[Side], seed: int) -> str:
+def _extent(shown: Sequence[Scene] | Sequence[Side], seed: int) -> str:
     """What the counts hold: seed 0, folds 1, 3: 62 images."""
-    sides = [one.single if isinstance(one, Scene) else one for one in held]
+    sides = [one.single if isinstance(one, Scene) else one for one in shown]
     folds = list(dict.fromkeys(str(side.job.fold) for side in sides))
     name = "fold" if len(folds) == 1 else "folds"
     return f"seed {seed}, {name} {', '.join(folds) or 'none'}: {counted(len(sides), 'image')}"

@@ -17,7 +17,8 @@ from cxrcad.evaluation.records import FoldResult
 from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import SegmentedFold, score_segmentation
 from cxrcad.files import Progress, read_json, write_json
-from cxrcad.paper.cells import Item, chosen_cells, resolved, run_name
+from cxrcad.paper.cells import Item, chosen_cells, resolved
+from cxrcad.paper.runs import KeptRuns
 
 __all__ = [
     "DONE",
@@ -103,11 +104,12 @@ def plan(item: Item, config: ReproduceConfig) -> tuple[Job, ...]:
     """
     first = config.train.seed
     jobs: dict[str, Job] = {}
+    kept = KeptRuns(folder_of(config) / "runs")
     for seed in range(first, first + (config.repeats or item.times)):
         for fold in _folds(config.folds or item.folds):
             for cell in chosen_cells(item, config.cells):
                 own = resolved(cell, replace(config.train, seed=seed, fold=str(fold), resume=False, run=None))
-                run = folder_of(config) / "runs" / run_name(own)
+                run = kept.run_for(own)
                 job = Job((cell.name,), fold, seed, run, replace(own, run=run))
                 known = jobs.get(job.key)
                 jobs[job.key] = job if known is None else replace(known, cells=(*known.cells, cell.name))

@@ -10,7 +10,7 @@ from typing import Any
 from cxrcad.core import EvaluationError
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.paper.jobs import Job
-from cxrcad.paper.rows import Row
+from cxrcad.paper.results import CellResult
 from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, percent_axis, save, sheet
 from cxrcad.report.markdown import grid
 
@@ -29,7 +29,7 @@ class LearningCurve:
     high: tuple[float, ...]
 
 
-def learning_curves(rows: Sequence[Row]) -> tuple[LearningCurve, ...]:
+def learning_curves(rows: Sequence[CellResult]) -> tuple[LearningCurve, ...]:
     """A curve for each row that has a finished training. Raises EvaluationError for a damaged history.json."""
     curves = []
     for row in rows:

@@ -52,6 +52,7 @@ __all__ = [
     "learning_rate",
     "new_state",
     "predict",
+    "take_step",
     "total_steps",
     "train_fold",
 ]
@@ -188,7 +189,7 @@ def _run(
     with Stopping(keep) as stopping, closing(drawn_ahead(source.draw, state.step, total, backend.workers)) as batches:
         for batch in batches:
             with stopping.step():
-                loss = _step(state, batch, total, config, backend)
+                loss = take_step(state, batch, total, config, backend)
                 if not np.isfinite(loss):
                     raise TrainingError(
                         f"the loss is {loss} at step {state.step}; lower --learning-rate or --max-class-weight"
@@ -228,7 +229,8 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     return rate
 
 
-def _step(state: State, batch: Batch, total: int, config: TrainConfig, backend: Backend) -> float:
+def take_step(state: State, batch: Batch, total: int, config: TrainConfig, backend: Backend) -> float:
+    """Train the network on a batch, in place; the loss before that."""
     generator = torch.Generator(backend.device).manual_seed(int(batch.rng.integers(2**62)))
     images, masks = batch.images.to(backend.device), batch.masks.to(backend.device).float()
     if config.augment.augment:

@@ -148,7 +148,7 @@ def test_findings_are_called_effusion_and_another_lesion_is_refused(run, cxrcad,
         (
             ["reproduce", "table2"],
             2,
-            "--lesion effusion: table2 is of another lesion; leave it out, or reproduce effusion",
+            "--lesion effusion: table2 is about another lesion; leave the option out, or reproduce effusion",
         ),
         (["evaluate", "--seeds", "x", "--fold", 3], 2, "--seeds: is for nodules"),
         (

@@ -100,21 +100,61 @@ def test_finished_folds_are_not_trained_again(cxrcad, made, trained, tiny_data):
     assert "| b     | skips: U-net      | ours, fold 3 |" in shared.out
 
 
-def test_the_list_needs_no_torch_and_no_data(made):
+def test_a_list_of_finished_jobs_needs_no_torch_and_no_data(made):
     out, _ = made
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom cxrcad.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as ended:\n    assert not ended.code\n"
         "assert not {'torch', 'onnxruntime', 'matplotlib'} & set(sys.modules)"
     )
-    arguments = ["reproduce", "table2", "--list", *FLAGS, "--out", out]
+    arguments = ["reproduce", "table2", "--list", *FLAGS, "--cells", "u-net-single,u-net-multi", "--out", out]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)], cwd=out, env={},
         capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
     lines = done.stdout.splitlines()
-    assert [line[:8].strip() for line in lines[:-1]] == ["done", "not run", "done", "not run"]
-    assert lines[-1] == "4 jobs: 2 done, 0 failed, 2 not run"
+    assert [line[:8].strip() for line in lines[:-1]] == ["done", "done"]
+    assert lines[-1] == "2 jobs: 2 done, 0 failed, 0 not run"
+
+
+def test_the_list_says_how_long_the_jobs_take_that_are_left(cxrcad, made, tmp_path):
+    answer = cxrcad("reproduce", "table2", "--list", *FLAGS, "--out", made[0])
+    assert (answer.code, answer.err) == (0, "timing a few steps of each network\n")
+    lines = answer.out.splitlines()
+    assert [line[:8].strip() for line in lines[:-2]] == ["done", "not run", "done", "not run"]
+    assert lines[-2] == "4 jobs: 2 done, 0 failed, 2 not run"
+    assert lines[-1].startswith("2 jobs are left, with 4 training steps: about ")
+    assert "Measured with 2 steps of each of 2 networks on random images." in lines[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_is_given_where_the_time_is_not_known(cxrcad):
+    answer = cxrcad("reproduce", "effusion", "--list", *FLAGS)
+    assert answer.code == 0
+    assert answer.out.splitlines()[-1] == (
+        "How long training takes is not known: how many cases with effusion there are is not known; name them with "
+        "--data"
+    )
+
+
+def test_a_former_name_of_an_item_works_and_the_new_one_is_told(cxrcad):
+    answer = cxrcad("reproduce", "look-ablations", "--list")
+    assert answer.code == 2
+    assert answer.err == (
+        "look-ablations is now classifier-ablations\n"
+        "Error: classifier-ablations: needs --patch-classifier and --initial-weights; give them, or a recipe with "
+        "--config\n"
+    )
+
+
+def test_a_run_in_a_folder_of_any_name_is_used_again(cxrcad, kept, trained):
+    out, _, arguments = kept
+    run_of(out).rename(out / "runs" / "the first one")
+    assert (cxrcad(*arguments).code, trained) == (0, [])
+    ledger = json.loads((out / "jobs.json").read_text())
+    assert ledger["jobs"]["the first one/fold3"]["state"] == "done"
+    assert cxrcad(*arguments, "--ema", 0.5).code == 1
+    assert [one.ema for one in trained] == [0.5]
 
 
 def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained, tiny_data):
@@ -122,7 +162,7 @@ def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained,
     arguments = ["table2", *FLAGS, "--out", out]
     answer = cxrcad("reproduce", *arguments, "--data", tiny_data)
     assert answer.code == 1
-    assert answer.err.splitlines()[-1] == "2 of 4 jobs failed; the same command tries them again"
+    assert answer.err.splitlines()[-1] == "2 of 4 jobs failed; run the same command to try them again"
     assert [config.network.network for config in trained] == ["mo-segnet", "mo-segnet"]
     assert [config.network.tasks for config in trained] == ["single", "multi"]
     assert not trained[0].resume
@@ -130,9 +170,9 @@ def test_a_failed_job_is_recorded_and_the_others_are_done(cxrcad, made, trained,
     assert "(mo-segnet-multi): the loss is nan at step 1; lower --learning-rate\n" in answer.out
     assert [line.split("|")[4].strip() for line in answer.out.splitlines() if "| ours  " in line] == ["failed"] * 2
     listed = cxrcad("reproduce", *arguments, "--list").out.splitlines()
-    assert [line[:8].strip() for line in listed[:-1]] == ["done", "failed", "done", "failed"]
+    assert [line[:8].strip() for line in listed[:-2]] == ["done", "failed", "done", "failed"]
     assert listed[1].endswith("the loss is nan at step 1; lower --learning-rate")
-    assert listed[-1] == "4 jobs: 2 done, 2 failed, 0 not run"
+    assert listed[-2] == "4 jobs: 2 done, 2 failed, 0 not run"
 
 
 def test_nodules_from_formulas_are_no_file(cxrcad, trained, tiny_data):
@@ -168,7 +208,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(cxrcad, monkeypatch, ti
     monkeypatch.setattr("cxrcad.training.plan.train", stop)
     answer = cxrcad("reproduce", "table5", "--data", tiny_data, *FLAGS)
     assert (answer.code, answer.out) == (130, "")
-    assert "stopped; the same command goes on from what is kept" in answer.err
+    assert "stopped; run the same command to continue" in answer.err
     ledger = json.loads((tmp_path / "reproduction" / "jobs.json").read_text())
     assert [job["state"] for job in ledger["jobs"].values()] == ["not run"] * 3
 
@@ -229,7 +269,7 @@ def test_a_changed_case_is_named_and_its_trainings_are_not_used(cxrcad, kept, tr
     run = next(run for run in (out / "runs").iterdir() if named.startswith(str(run)))
     assert named == (
         f"{run}/content.json: made from other data than {data} holds: OXLN002 has another {what}; remove the folder "
-        f"{run} to train it anew, or name another folder with --out\n"
+        f"{run} to train it again, or name another folder with --out\n"
     )
     for run in (out / "runs").iterdir():
         shutil.rmtree(run)
@@ -268,7 +308,7 @@ def test_a_run_of_the_name_and_other_settings_is_not_used(cxrcad, kept, trained,
         assert (answer.code, answer.out, trained) == (2, "", [])
         assert answer.err.startswith(f"Error: {file}: {words}")
         assert answer.err.endswith(
-            f"; remove the folder {file.parent} to train it anew, or name another folder with --out\n"
+            f"; remove the folder {file.parent} to train it again, or name another folder with --out\n"
         )
 
 
@@ -295,12 +335,12 @@ def test_runs_that_do_not_keep_their_content_are_known_by_their_data_s_folder(cx
         (run / "content.json").unlink()
     again = cxrcad(*("reproduce", "table2", "--data", tiny_data, *FLAGS, "--cells", "u-net-single", "--out", out))
     assert (again.code, trained) == (0, [])
-    assert "trained before, and whether on these images and this truth is not kept: " in again.err
+    assert "trained before, and it is not known whether on these images and this truth: " in again.err
     assert str(run_of(out)) in again.err
     moved = cxrcad(*arguments)
     assert (moved.code, moved.out, trained) == (2, "", [])
     assert (
-        f"--out {out}: holds trainings on {tiny_data}, not on {data}, of which no more than the folder's name is kept"
+        f"--out {out}: holds trainings on {tiny_data}, not on {data}, and only the folder's name is known of their data"
         in moved.err
     )
 

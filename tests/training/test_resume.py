@@ -235,7 +235,7 @@ def test_changed_data_are_refused_by_the_run_and_by_its_checkpoint(stopped, what
         go_on(stopped)
 
 
-def test_changed_nodules_and_initial_models_are_refused_until_the_checkpoint_is_removed(stopped):
+def test_changed_nodules_and_initial_models_are_refused_until_the_checkpoint_is_removed(stopped, real_exporter):
     checkpoint = stopped / "run" / "fold1" / "checkpoint.safetensors"
     store = dict(np.load(stopped / "nodules.npz"))
     np.savez(stopped / "nodules.npz", **{**store, "diameters": store["diameters"] + 1})
@@ -289,7 +289,7 @@ def test_after_each_write_that_fails_it_goes_on_and_is_begun_again(
 
 def test_what_killed_writes_left_in_a_run_is_removed_when_it_goes_on(disc_data, tmp_path, pretended):
     run = tmp_path / "run"
-    script = "import os, signal, sys\nfrom pathlib import Path\nfrom cxrcad import jobs\n"
+    script = "import os, signal, sys\nfrom pathlib import Path\nfrom cxrcad import files\n"
     script += "files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
     script += "files.write_atomically(Path(sys.argv[1]), 'x')\n"
     for place in ("folds.json", "fold1/checkpoint.safetensors", "fold1/model/model.onnx"):

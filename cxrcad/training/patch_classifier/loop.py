@@ -39,7 +39,16 @@ from cxrcad.training.loop import CHECKPOINT, State, follow, keep_state, learning
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.signals import Stopping
 
-__all__ = ["RATES", "WEIGHTS", "averaged", "both_logits", "initial_models", "reached", "train_patch_classifier"]
+__all__ = [
+    "RATES",
+    "WEIGHTS",
+    "averaged",
+    "both_logits",
+    "initial_models",
+    "reached",
+    "take_step",
+    "train_patch_classifier",
+]
 
 Map = NDArray[np.float32]
 
@@ -209,7 +218,7 @@ def _run(
             with closing(drawn_ahead(patches.draw, state.step, last, backend.workers)) as drawn:
                 for places in drawn:
                     with stopping.step():
-                        loss = _step(state, places, network, total, config, backend)
+                        loss = take_step(state, places, network, total, config, backend)
                         if not np.isfinite(loss):
                             raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
                         state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
@@ -224,7 +233,10 @@ def _run(
                         state.save(folder / CHECKPOINT, hard=hard())
 
 
-def _step(state: State, places: Places, network: Ensemble, total: int, config: TrainConfig, backend: Backend) -> float:
+def take_step(
+    state: State, places: Places, network: Ensemble, total: int, config: TrainConfig, backend: Backend
+) -> float:
+    """Train the patch classifier on the patches at `places`, in place; the loss before that."""
     generator = torch.Generator(backend.device).manual_seed(int(places.rng.integers(2**62)))
     torch.manual_seed(int(places.rng.integers(2**62)))  # dropout
     images = cut(places, network.inputs, config, generator, backend.device)

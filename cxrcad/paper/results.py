@@ -12,19 +12,19 @@ from cxrcad.evaluation.statistics import Spread, spread
 from cxrcad.paper.cells import Cell, Item
 from cxrcad.paper.jobs import FAILED, Job, Record
 
-__all__ = ["CPM", "FIGURES", "PLACES", "Pair", "Pooled", "Row", "Scored", "pairs_of", "rows_of"]
+__all__ = ["CPM", "FIGURES", "PLACES", "CellResult", "Pair", "Pooled", "ScoredJob", "cell_results", "pairs_of"]
 
 FIGURES = ("F1", "recall", "precision")
 """The columns of the paper's tables, as `evaluation.figures` names them."""
 
 CPM = "CPM"
-"""Mean sensitivity at 1/8 to 8 false positives an image: it does not hang on the threshold, as F1 does."""
+"""Mean sensitivity at 1/8 to 8 false positives per image; unlike F1 it does not depend on the threshold."""
 
 PLACES = ("false positives in the lung fields", "false positives outside the lung fields")
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredJob:
     """A job with what became of it; `result` is None where it failed or has not run.
 
     A job whose lesion is measured by its area has `segmented` in its place.
@@ -46,25 +46,25 @@ class Pooled:
 
 
 @dataclass(frozen=True)
-class Row:
+class CellResult:
     """One cell: its jobs in order; mean and SD of each of `FIGURES` over the folds and seeds there; each seed pooled.
 
     `over_seeds` is the mean and SD of the pooled figures where several seeds hold the same folds.
     """
 
     cell: Cell
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredJob, ...]
     spreads: Mapping[str, Spread | None]
     pooled: tuple[Pooled, ...]
     over_seeds: Mapping[str, Spread | None]
 
     @property
-    def there(self) -> tuple[Scored, ...]:
+    def there(self) -> tuple[ScoredJob, ...]:
         """The jobs that have a result."""
         return tuple(one for one in self.scored if one.result is not None)
 
     @property
-    def failed(self) -> tuple[Scored, ...]:
+    def failed(self) -> tuple[ScoredJob, ...]:
         """The jobs that failed."""
         return tuple(one for one in self.scored if one.record.state == FAILED)
 
@@ -80,19 +80,21 @@ class Pair:
     figures: Mapping[str, Comparison]
 
 
-def rows_of(item: Item, scored: Sequence[Scored], resamples: int, bootstrap_seed: int) -> tuple[Row, ...]:
-    """A row for every cell of the item, in its order; a cell without a job has an empty one.
+def cell_results(
+    item: Item, scored: Sequence[ScoredJob], resamples: int, bootstrap_seed: int
+) -> tuple[CellResult, ...]:
+    """A result for every cell of the item, in its order; a cell without a job has an empty one.
 
     Raises EvaluationError where folds of a cell do not go together.
     """
     return tuple(_row(cell, _of(cell, scored), resamples, bootstrap_seed) for cell in item.cells)
 
 
-def _of(cell: Cell, scored: Sequence[Scored]) -> tuple[Scored, ...]:
+def _of(cell: Cell, scored: Sequence[ScoredJob]) -> tuple[ScoredJob, ...]:
     return tuple(one for one in scored if cell.name in one.job.cells)
 
 
-def _row(cell: Cell, scored: tuple[Scored, ...], resamples: int, bootstrap_seed: int) -> Row:
+def _row(cell: Cell, scored: tuple[ScoredJob, ...], resamples: int, bootstrap_seed: int) -> CellResult:
     counts = [one.result.operating for one in scored if one.result is not None]
     values: dict[str, list[float | None]] = {
         "F1": [one.f1 for one in counts],
@@ -104,7 +106,7 @@ def _row(cell: Cell, scored: tuple[Scored, ...], resamples: int, bootstrap_seed:
         for seed, results in _by_seed(scored).items()
     )
     alike = len(pooled) > 1 and len({one.folds for one in pooled}) == 1
-    return Row(
+    return CellResult(
         cell,
         scored,
         {name: spread(values[name]) for name in FIGURES} if counts else {},
@@ -113,7 +115,7 @@ def _row(cell: Cell, scored: tuple[Scored, ...], resamples: int, bootstrap_seed:
     )
 
 
-def _by_seed(scored: Sequence[Scored]) -> dict[int, dict[int, FoldResult]]:
+def _by_seed(scored: Sequence[ScoredJob]) -> dict[int, dict[int, FoldResult]]:
     """The results by seed, then by fold ascending."""
     found: dict[int, dict[int, FoldResult]] = {}
     for one in sorted(scored, key=lambda one: (one.job.seed, one.job.fold)):
@@ -122,7 +124,7 @@ def _by_seed(scored: Sequence[Scored]) -> dict[int, dict[int, FoldResult]]:
     return found
 
 
-def pairs_of(item: Item, rows: Sequence[Row], resamples: int, bootstrap_seed: int) -> tuple[Pair, ...]:
+def pairs_of(item: Item, rows: Sequence[CellResult], resamples: int, bootstrap_seed: int) -> tuple[Pair, ...]:
     """The item's paired comparisons on the folds that both cells hold: a seed each, then all that hold the same folds.
 
     Raises EvaluationError.
