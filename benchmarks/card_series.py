@@ -20,8 +20,8 @@ from typing import Any
 from cxrcad.datasets.folds import Split, make_folds, whole
 from cxrcad.datasets.jsrt import Dataset, read_jsrt
 from cxrcad.files import sha256_of, write_json
+from cxrcad.packaging.series import hashed, series_of_cases
 from cxrcad.synthesis.nodules import read_nodules
-from cxrcad.training.series import hashed, series_of_cases
 
 
 def trainings(training: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -19,9 +19,10 @@ import torch
 from cxrcad.config import TrainConfig, build
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.samples import load_samples
 from cxrcad.networks.registry import build_network
 from cxrcad.training.augment import augment
-from cxrcad.training.data import Batch, load_samples, make_source
+from cxrcad.training.data import Batch, make_source
 from cxrcad.training.losses import weighted_cross_entropy
 
 IMAGES = 12

@@ -24,6 +24,7 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case, Finding, ModelIdentity
 from cxrcad.datasets.folds import Split, load_folds
 from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.bootstrap import Comparison, compare
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import Detail, FoldResult, Terms
@@ -31,9 +32,8 @@ from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import load_bundle
 from cxrcad.networks.ensemble import Ensemble, nodule_logit
-from cxrcad.packaging.export import load_network
+from cxrcad.packaging.parity import load_network
 from cxrcad.report.markdown import grid
-from cxrcad.training.data import Sample, load_samples
 from cxrcad.training.patch_classifier.loop import WEIGHTS
 
 Map = NDArray[np.float32]

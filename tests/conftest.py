@@ -147,7 +147,7 @@ def _exporter_is_a_toy(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def real_exporter(toy_exporter: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's own export, for this test."""
-    monkeypatch.setattr("cxrcad.packaging.export.write_onnx", toy_exporter)
+    monkeypatch.setattr("cxrcad.packaging.fold.write_onnx", toy_exporter)
     monkeypatch.setattr("cxrcad.packaging.package.write_onnx", toy_exporter)
 
 
@@ -262,7 +262,7 @@ def tiny_run(tiny_data: Path, toy_exporter: object, tmp_path_factory: pytest.Tem
         "max-class-weight": 20, "min-class-weight": 1, "validate-epochs": 6,
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("cxrcad.packaging.export.write_onnx", toy_exporter)
+        patched.setattr("cxrcad.packaging.fold.write_onnx", toy_exporter)
         return run, _answer(main, ["train", *(part for name, value in flags.items() for part in (f"--{name}", value))])
 
 

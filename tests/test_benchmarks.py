@@ -20,14 +20,14 @@ from cxrcad.config import LossConfig, NetworkConfig, TrainConfig
 from cxrcad.core import Case, ModelIdentity, Nodule
 from cxrcad.datasets.folds import Split, make_folds
 from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.samples import Sample
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import Terms
 from cxrcad.files import sha256_of
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
-from cxrcad.training.data import Sample
+from cxrcad.packaging.series import hashed
 from cxrcad.training.patch_classifier.loop import reached
-from cxrcad.training.series import hashed
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64

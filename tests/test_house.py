@@ -51,7 +51,9 @@ IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
     **dict.fromkeys(("safetensors", "onnx", "onnxscript"), ({"training"}, NEEDS_TORCH | {"experiments"})),
     "click": ({"cli"}, {"cli"}),
     "rich": ({"cli"}, {"cli"}),
-    **dict.fromkeys(("SimpleITK", "matplotlib", "highdicom", "ray", "pydicom", "onnxruntime"), (set(), EVERYWHERE)),
+    **dict.fromkeys(
+        ("SimpleITK", "matplotlib", "highdicom", "jinja2", "ray", "pydicom", "onnxruntime"), (set(), EVERYWHERE)
+    ),
 }
 DISTRIBUTIONS = {"PIL": "pillow", "lightning": "lightning-fabric", "gdcm": "python-gdcm"}
 

@@ -15,7 +15,7 @@ import pytest
 
 from cxrcad.commands.info import _model_lines
 from cxrcad.config import ReproduceConfig, TrainConfig, to_dict
-from cxrcad.config.sources import layered
+from cxrcad.config.sources import resolve_config
 from cxrcad.core import Box, Case, CxrcadError, Finding, ModelIdentity, Nodule, Result
 from cxrcad.datasets.content import Content, read_content
 from cxrcad.datasets.folds import load_folds, make_folds, save_folds
@@ -126,20 +126,20 @@ def read_all_matches(path: Path, _: Path) -> None:
     from cxrcad.packaging.failures import failures
 
     result = read_matches(path.rename(path.with_name("matches-x.json")))
-    _ = result.operating, froc(result.matches), rematched(result, result.terms)
-    failures(path.parent, "m")
+    _ = result.operating, froc(result.matches), [rematched(one, result.terms.rule) for one in result.details]
+    failures([result], "m")
 
 
 def read_probes(path: Path, model: Path) -> None:
     from cxrcad.packaging.robustness_results import negative_figures, probe_figures
 
-    bundle = replace(load_bundle(model), sha256="0" * 64)
+    bundle = replace(load_bundle(model), sha256="0" * 64, folder=path.parent / "model")
     for name in ("robustness", "fingerprint"):
         shutil.copy(path, path.with_name(f"{name}.json"))
         (path.with_name("robustness.json")).unlink() if name == "fingerprint" else None
         document = json.loads(path.read_text())
         if isinstance(document, dict) and document.get("schema") == f"cxrcad/{name}/1":
-            probe_figures(path.parent, bundle, "m")
+            probe_figures(bundle, "m")
     negative_figures([path], bundle)
 
 
@@ -327,6 +327,6 @@ def test_any_value_of_a_setting_is_read_or_refused(value: str, tmp_path: Path, m
     )
     for name in names:
         (tmp_path / "cxrcad.toml").write_text(f"{name} = {value}\n")
-        sentence = refusal(lambda: layered(TrainConfig, {}, folder=tmp_path), f"{name} = {value[:20]}")
+        sentence = refusal(lambda: resolve_config(TrainConfig, {}, folder=tmp_path), f"{name} = {value[:20]}")
         assert sentence is None or "cxrcad.toml: " in sentence
     assert sentence is not None  # of the last, a whole number

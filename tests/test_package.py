@@ -40,7 +40,7 @@ def test_the_wheel_holds_the_code_its_data_and_the_models(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "cxrcad").rglob("*.py")}
-    kinds = ("*.json", "*.toml", "*.csv", "py.typed")
+    kinds = ("*.json", "*.toml", "*.csv", "templates/*", "py.typed")
     data = {str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "cxrcad").rglob(kind)}
     files = [path for path in (ROOT / "models").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     models = {str(Path("cxrcad_models") / path.relative_to(ROOT / "models")) for path in files}

@@ -11,6 +11,7 @@ from cxrcad.config import DetectConfig, PhantomConfig
 from cxrcad.core import Case, Result, UsageError, WriteError, counted
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.evaluation.records import nodule_words
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import detect_paths
 from cxrcad.interchange.boxes import to_document, write_boxes
@@ -20,7 +21,7 @@ from cxrcad.synthesis.phantom.dataset import write_phantoms
 
 __all__ = ["run_demo"]
 
-LEGEND = "Orange, solid: a finding with its score. Green, dashed: the true nodule."
+LEGEND = "Orange box: a finding with its score. Green dashed box: the true nodule."
 OBVIOUS = 5  # the subtlety of the demo's nodules: the packaged model is no better than its card says
 
 PARTS = {"scans", "boxes.json", "overlays", "report.html"}
@@ -49,10 +50,8 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
         matched = match_image(case, result.findings, HitRule())
         hits += len(matched.hits)
         text = _case_lines(case, result)
-        lines += [
-            *text,
-            f"    hits {len(matched.hits)}, missed {matched.misses}, false positives {len(matched.false_positives)}",
-        ]
+        counts = f"hits {len(matched.hits)}, missed {matched.misses}, false positives {len(matched.false_positives)}"
+        lines += [*text, f"    {counts}"]
         overlay = out / "overlays" / f"{case.name}.png"
         write_overlay(
             read_radiograph(case.image),
@@ -61,7 +60,8 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
             truth=case.nodules,
             threshold=detector.bundle.threshold,
         )
-        pictures.append(Picture(case.name, overlay, "; ".join(line.strip() for line in text[1:])))
+        truth = "; ".join(f"nodule of {nodule_words(nodule)}" for nodule in case.nodules) or "no nodule"
+        pictures.append(Picture(case.name, overlay, f"{truth}: {counts}."))
     total = sum(len(case.nodules) for case in scans)
     phantoms = counted(len(scans), "phantom")
     summary = f"{hits} of {counted(total, 'nodule')} found in {phantoms} with {detector.bundle.name}"

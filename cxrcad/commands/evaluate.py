@@ -73,7 +73,8 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     )
     if config.report:
         by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
-        made = Made.today(command_line(config))
+        newest = config.out is None and not (config.run or config.model or config.predictions)
+        made = Made.today(command_line(replace(config, run=scored[0].folder) if newest else config))
         drawn = config.scoring.resamples, config.scoring.bootstrap_seed
         page = write_evaluation_report(by_name, place / "report", *drawn, made, found, compared)
         note(f"written: {place / 'evaluation.txt'}, {place / 'evaluation.json'}, {page}")

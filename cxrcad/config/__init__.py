@@ -15,6 +15,7 @@ from cxrcad.config.parts import (
     IMAGE_SETS,
     LESIONS,
     NETWORKS,
+    NO_FOLD,
     PROTOCOLS,
     AugmentConfig,
     DataConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "MAX_DISTANCE_MM",
     "MIN_IOU",
     "NETWORKS",
+    "NO_FOLD",
     "PROTOCOLS",
     "AugmentConfig",
     "DataConfig",
@@ -80,7 +82,7 @@ class TrainConfig:
     fold: str | None = setting(
         None,
         "fold to hold out, 1-5, all in turn, or none: train on every case (default: 1; with --resume, the run's)",
-        choices=(*FOLD_CHOICES, "none"),
+        choices=(*FOLD_CHOICES, NO_FOLD),
         group=DATA,
     )
     threshold_from: Path | None = setting(

@@ -14,6 +14,7 @@ __all__ = [
     "IMAGE_SETS",
     "LESIONS",
     "NETWORKS",
+    "NO_FOLD",
     "PROTOCOLS",
     "AugmentConfig",
     "DataConfig",
@@ -77,6 +78,9 @@ class FindConfig:
 
 
 FOLD_CHOICES = ("1", "2", "3", "4", "5", "all")
+
+NO_FOLD = "none"
+"""The fold that holds nothing out: a training on every case."""
 
 IMAGE_SETS = ("positives", "in-lung", "all")
 

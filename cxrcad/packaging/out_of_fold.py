@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import ScoringConfig
+from cxrcad.config import NO_FOLD, ScoringConfig
 from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.records import terms_flags, terms_words
@@ -16,7 +16,6 @@ from cxrcad.inference.model import Bundle, load_bundle
 from cxrcad.packaging.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.packaging.failures import failures
 from cxrcad.packaging.robustness_results import robustness_figures
-from cxrcad.training.plan import NONE
 
 __all__ = ["out_of_fold"]
 
@@ -32,8 +31,8 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     UsageError for a model that held a fold out itself and for a run without folds or of another recipe,
     EvaluationError, ModelError.
     """
-    own = source.training_config.get("fold", NONE)
-    if own != NONE:
+    own = source.training_config.get("fold", NO_FOLD)
+    if own != NO_FOLD:
         raise UsageError(
             f"--out-of-fold {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
             "--out-of-fold out, or export a model of --fold none"

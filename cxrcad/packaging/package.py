@@ -23,9 +23,10 @@ from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.model import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, models_folder, write_card
 from cxrcad.packaging.checked import CheckedMatches, kept_matches, kept_segmentation
-from cxrcad.packaging.export import compare_runtimes, load_network, write_onnx
 from cxrcad.packaging.failures import failures
+from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.out_of_fold import out_of_fold
+from cxrcad.packaging.parity import compare_runtimes, load_network
 from cxrcad.packaging.robustness_results import negative_figures, robustness_figures
 from cxrcad.synthesis.phantom.dataset import write_phantoms
 

@@ -16,7 +16,7 @@ from cxrcad.evaluation.published import PAPER_ROWS, PaperRow
 __all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "fitted", "profile_file", "resolved", "run_name"]
 
 NOT_IN_NAME = (
-    *("data", "fold", "seed", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_steps"),
+    *("data", "fold", "seed", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_minutes"),
     "allow_unknown_series",
 )
 """Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""

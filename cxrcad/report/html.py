@@ -97,7 +97,6 @@ class Page:
 def write_page(path: Path, page: Page) -> None:
     """Write the page to `path`, with its pictures inside it. Raises WriteError."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
 
     numbers = count(1)
     templates = Environment(
@@ -110,7 +109,7 @@ def write_page(path: Path, page: Page) -> None:
     text = templates.get_template("page.html").render(
         page=page,
         base64=lambda picture: base64.b64encode(_content(picture)).decode(),
-        svg=lambda picture: Markup(_svg(picture, f"f{next(numbers)}-")),  # matplotlib's own, with escaped words
+        svg=lambda picture: _svg(picture, f"f{next(numbers)}-"),
     )
     write_atomically(path, re.sub(r"\n{2,}", "\n", text).lstrip())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,41 +13,23 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cxrcad.config import AugmentConfig, SynthesisConfig, TrainConfig
-from cxrcad.core import Case, TrainingError
-from cxrcad.datasets.images import read_case
+from cxrcad.core import TrainingError
 from cxrcad.datasets.jsrt import reader as jsrt
-from cxrcad.datasets.masks import lung_mask, truth_mask
+from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.faults import reason
-from cxrcad.imaging.preprocess import Geometry, to_grid
+from cxrcad.packaging.fold import Shown
+from cxrcad.packaging.series import hashed, series_of_cases
 from cxrcad.synthesis.foreign_objects import draw_foreign_objects
 from cxrcad.synthesis.insertion import Zones, insert_nodules, placement_zones
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.synthesis.projection import Projection, load_projections
-from cxrcad.training.series import hashed, series_of_cases
 from cxrcad.training.signals import ProcessLost, children_as_before, without_interrupts
 
-__all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
+__all__ = ["Batch", "Source", "drawn_ahead", "easiness", "make_source", "shown"]
 
 T = TypeVar("T")
 
 PROJECTIONS = 1500  # of CT nodules, or of those from formulas, that a training draws from
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One case on the model's grid: `image` uint8 (H, W); `nodules` and `lung` bool (H, W), `lung` None if unknown."""
-
-    case: Case
-    image: NDArray[np.uint8]
-    nodules: NDArray[np.bool_]
-    lung: NDArray[np.bool_] | None
-    geometry: Geometry
-    sha256: str
-
-    @property
-    def pixels(self) -> NDArray[np.float32]:
-        """The image as (H, W) float32, 0-1; a copy."""
-        return self.image.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,20 +43,6 @@ class Batch:
     masks: Tensor
     has_lung: Tensor
     rng: np.random.Generator
-
-
-def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> tuple[Sample, ...]:
-    """The cases' images and masks on the model's grid, in order. Raises ReadError or DataError with the file's name."""
-
-    def load(case: Case) -> Sample:
-        radiograph = read_case(case)
-        pixels, geometry = to_grid(radiograph, config.grid, multiple)
-        nodules = truth_mask(case, geometry, config.loss.truth)
-        image = np.rint(pixels * 255).astype(np.uint8)
-        return Sample(case, image, nodules, lung_mask(case, geometry), geometry, radiograph.source.sha256)
-
-    with ThreadPoolExecutor(2) as pool:
-        return tuple(pool.map(load, cases))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +92,11 @@ class Source:
             image, _ = draw_foreign_objects(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
+
+
+def shown(source: Source) -> Shown:
+    """What a card tells of the source: its images, and the CT series of the nodules that it may have drawn."""
+    return Shown(tuple(sample.sha256 for sample in source.samples), source.series)
 
 
 def easiness(config: SynthesisConfig, step: int) -> float:

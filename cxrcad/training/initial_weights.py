@@ -11,7 +11,7 @@ from cxrcad.datasets.folds import WHOLE, Split
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, models_folder, resolve_model
-from cxrcad.training.series import hashed, listed_series, series_of_cases, unknown_series
+from cxrcad.packaging.series import hashed, listed_series, series_of_cases, unknown_series
 
 __all__ = ["initial_model", "lasting_name"]
 

@@ -21,6 +21,7 @@ from cxrcad.core import Finding, TrainingError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import cases_to_train
+from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
@@ -32,10 +33,11 @@ from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import Bundle
 from cxrcad.networks.ensemble import segmentation_of
 from cxrcad.networks.registry import build_network
-from cxrcad.packaging.export import export_fold, load_network
+from cxrcad.packaging.fold import export_fold
+from cxrcad.packaging.parity import load_network
 from cxrcad.training.augment import augment
 from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, save_checkpoint, unusable
-from cxrcad.training.data import Batch, Sample, Source, drawn_ahead, load_samples, make_source
+from cxrcad.training.data import Batch, Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
@@ -140,7 +142,7 @@ def train_fold(
     progress.start(f"fold {split.fold}", total, state.step)
     _run(state, source, validation, total, config, backend, folder, progress)
     trained = state.average if config.ema else state.network
-    return export_fold(trained, config, source, validation, folder, state.history, state.seconds)
+    return export_fold(trained, config, shown(source), validation, folder, state.history, state.seconds)
 
 
 def _start_from(network: nn.Module, first: Bundle, name: str) -> None:

@@ -13,11 +13,12 @@ from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.runs import folds_of_run, score
 from cxrcad.files import Progress, read_json
 from cxrcad.inference.model import RUN_FOLDER, Bundle, load_bundle
+from cxrcad.packaging.fold import out_of_fold_words
 
-__all__ = ["held_out_words", "with_held_out"]
+__all__ = ["with_out_of_fold"]
 
 
-def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
+def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
     """`config` with the threshold of the best F1 on the pooled test cases of `config.threshold_from`'s finished folds.
 
     The lung threshold, and with a patch classifier the ensemble weight, are the means of the folds' ones. Each image is
@@ -51,7 +52,7 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     threshold, origin = config.find.threshold, None
     if threshold is None:
         threshold, origin = _threshold(config, run, progress), run
-        progress.note(f"threshold {threshold:.4g}: {held_out_words(run)}")
+        progress.note(f"threshold {threshold:.4g}: {out_of_fold_words(run)}")
     lung = config.find.lung_threshold
     if lung is None:
         lung = _mean([one.find.lung_threshold for one in bundles.values() if one.find.lung_threshold is not None])
@@ -108,10 +109,3 @@ def _share(path: Path) -> float:
 
 def _mean(values: list[float]) -> float | None:
     return round(sum(values) / len(values), 3) if values else None
-
-
-def held_out_words(run: Path) -> str:
-    """Where such a threshold comes from, for a card."""
-    folds = folds_of_run(run)
-    cases = f"the test cases of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
-    return f"best F1 on {cases} of {run.name}, each scored by its own fold's model"

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cxrcad import config as settings
-from cxrcad.config import LESIONS, PatchClassifierConfig, SynthesisConfig, TrainConfig
+from cxrcad.config import LESIONS, NO_FOLD, PatchClassifierConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.content import check_content, read_content, write_content
 from cxrcad.datasets.folds import WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
@@ -23,18 +23,15 @@ from cxrcad.training.device import check_device
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.loop import train_fold
 from cxrcad.training.losses import make_balance
-from cxrcad.training.out_of_fold import with_held_out
+from cxrcad.training.out_of_fold import with_out_of_fold
 from cxrcad.training.patch_classifier.loop import initial_models, train_patch_classifier
 
 __all__ = ["lesion_of", "train"]
 
 CONFIG = "config.toml"
 FIRST_FOLD = "1"
-NONE = "none"
-"""The fold that holds nothing out."""
-
 MAY_CHANGE = (
-    *("fold", "epochs", "max_steps", "checkpoint_steps", "validate_epochs"),
+    *("fold", "epochs", "max_steps", "checkpoint_minutes", "validate_epochs"),
     *("device", "threads", "workers", "precision", "runs", "run", "resume", "allow_unknown_series"),
 )
 """Settings that may be given anew with --resume; every other one would make it another training."""
@@ -62,15 +59,15 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
     for note in _unused(config):
         progress.note(note)
     asked = config
-    if config.fold == NONE:
-        config = with_held_out(config, progress)
+    if config.fold == NO_FOLD:
+        config = with_out_of_fold(config, progress)
     folds_file = folder / "folds.json"
     there = folds_file.is_file()
     if there:
         check_content(folder, dataset, "give the data that the run was begun with, or another --run")
     splits = load_folds(folds_file, dataset) if there else make_folds(dataset, config.data.fold_seed)
     chosen = [split for split in splits if config.fold in ("all", str(split.fold))]
-    if config.fold == NONE:
+    if config.fold == NO_FOLD:
         chosen = [whole(dataset)]
     for split in chosen:  # all of them before anything is written
         _check_starts(config, dataset, split, folder)
@@ -83,7 +80,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> Path:
         if config.resume and _finished(place):
             progress.note(f"fold {split.fold} is finished already")
             continue
-        kept = replace(asked, resume=False, run=None, fold=str(split.fold or NONE))
+        kept = replace(asked, resume=False, run=None, fold=str(split.fold or NO_FOLD))
         write_atomically(place / CONFIG, settings.to_toml(kept))
         (train_patch_classifier if config.network.patch_classifier else train_fold)(
             config, dataset, part, place, progress
@@ -109,7 +106,7 @@ def _check(config: TrainConfig) -> None:
             "--max-steps 0: trains nothing; it is for --patch-classifier with --classifier-weights, where only the "
             "ensemble weight is chosen"
         )
-    if config.threshold_from is not None and config.fold != NONE:
+    if config.threshold_from is not None and config.fold != NO_FOLD:
         raise UsageError(f"--threshold-from: is for --fold none, and the fold is {config.fold}; leave it out")
     make_balance(config.loss)
     try:
@@ -184,7 +181,7 @@ def _check_outlined(config: TrainConfig) -> None:
         "--truth": config.loss.truth != default.loss.truth,
         "--protocol": config.data.protocol != default.data.protocol,
         "--patch-classifier": config.network.patch_classifier != default.network.patch_classifier,
-        "--fold none": config.fold == NONE,
+        "--fold none": config.fold == NO_FOLD,
     }
     given = [flag for flag, changed in nodules.items() if changed]
     if given:
@@ -253,4 +250,4 @@ def _begun(config: TrainConfig) -> bool:
 
 
 def _folder_name(fold: str | None) -> str:
-    return WHOLE if fold == NONE else f"fold{fold or FIRST_FOLD}"
+    return WHOLE if fold == NO_FOLD else f"fold{fold or FIRST_FOLD}"

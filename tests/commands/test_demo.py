@@ -41,6 +41,10 @@ def test_the_demo_prints_boxes_beside_the_truth_and_writes_its_files(cxrcad, pac
     page = (tmp_path / "show" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "Phantoms are drawn, not real patients." in page
+    assert page.count("Research only, not for diagnosis.") == 2
+    assert "with <code>cxrcad demo --out show --cases 2 --seed 0</code>" in page
+    assert re.search(r"JPCLN001</strong><br>nodule of \d+ mm, subtlety 5[^:]*: hits [01], missed [01], false pos", page)
+    assert "JPCNN001</strong><br>no nodule: hits 0, missed 0, false positives " in page
     assert not re.search(r'src="(?!data:)|href=|<script', page)
     (tmp_path / "show" / "report.html").unlink()  # as if it had been stopped
     (tmp_path / "show" / "overlays" / "mine.png").write_text("mine")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cxrcad.core import Case, EvaluationError, ModelIdentity
-from cxrcad.evaluation.bootstrap import Interval, bootstrap, compare, compare_seeds, draw, froc_band
+from cxrcad.evaluation.bootstrap import Interval, _p, _swaps, bootstrap, compare, compare_seeds, draw, froc_band
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import Detail, FoldResult, Terms
@@ -194,3 +194,69 @@ def _chance(rng: np.random.Generator) -> FoldResult:
         hits = (Hit(float(rng.random()), 0, 1.0),) if index < 24 and rng.random() < 0.7 else ()
         matches.append(ImageMatch(str(index), int(index < 24), hits, fps))
     return FoldResult(TERMS, tuple(matches), (None,) * 40)
+
+
+def of_patients(result: FoldResult, patients: list[str]) -> FoldResult:
+    """The result with each image of that patient."""
+    cases = [
+        Case(match.case, Path(match.case), 10, 10, groups=(f"patient:{patient}",))
+        for match, patient in zip(result.matches, patients, strict=True)
+    ]
+    return replace(result, details=tuple(Detail(case, "", (), ()) for case in cases))
+
+
+def test_results_change_places_by_patient_and_not_image_by_image() -> None:
+    """Two patients of three images each, found by the first run alone.
+
+    Of the 4 ways to swap patients 2 are as far apart: p comes near 1/2. Of the 64 ways to swap images 2 would be: 1/32.
+    """
+    patients = ["A", "B", "A", "B", "A", "B"]
+    first, second = (of_patients(fold([found] * 6), patients) for found in (True, False))
+    found = compare([first], [second], 2000, 0)["recall"]
+    assert found.difference.value == 1.0
+    assert found.p == pytest.approx(0.5, abs=0.05)
+    stay = _swaps([first], 200, 0)
+    assert (stay[:, ::2] == stay[:, :1]).all()
+    assert (stay[:, 1::2] == stay[:, 1:2]).all()
+    assert not (stay[:, 0] == stay[:, 1]).all()
+
+
+def test_a_patient_with_a_nodule_in_any_image_is_drawn_with_the_positives() -> None:
+    """A has a nodule and then none, B one, C none: A and B are drawn from A and B, C alone."""
+    names = ["A", "A", "B", "C"]
+    matches = tuple(ImageMatch(f"{i}", int(i in (0, 2))) for i in range(4))
+    weights = draw([of_patients(FoldResult(TERMS, matches, (None,) * 4), names)], 200, 0)
+    assert set(weights[:, 0] + weights[:, 2]) == {2.0}
+    assert set(weights[:, 3]) == {1.0}
+
+
+def test_images_are_drawn_together_by_their_patient_and_by_no_other_group() -> None:
+    result = fold([True] * 4)
+    groups = [("series:1", "patient:7"), ("series:1",), ("series:2", "patient:7"), ("series:1",)]
+    cases = [Case(m.case, Path(m.case), 10, 10, groups=mine) for m, mine in zip(result.matches, groups, strict=True)]
+    weights = draw([replace(result, details=tuple(Detail(case, "", (), ()) for case in cases))], 200, 0)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert not (weights[:, 0] == weights[:, 1]).all()
+    assert not (weights[:, 1] == weights[:, 3]).all()
+
+
+def test_a_p_needs_nearly_all_permutations() -> None:
+    permuted = np.zeros(1000)
+    permuted[:25] = np.nan
+    assert _p(0.5, permuted) == 1 / 976
+    permuted[25] = np.nan
+    assert _p(0.5, permuted) is None
+
+
+def test_the_bootstrap_of_one_image_with_a_nodule_has_no_interval() -> None:
+    assert bootstrap([fold([True], 3)], 50, 0)["recall"] == Interval(1.0)
+
+
+def test_the_band_counts_false_positives_on_the_axis() -> None:
+    """Two nodules at 0.5, two normals with a false positive at 0.6: 1 an image of the axis, 1/2 of all images."""
+    matches = [ImageMatch(f"P{i}", 1, (Hit(0.5, 0, 1.0),)) for i in range(2)]
+    matches += [ImageMatch(f"N{i}", 0, (), (FalsePositive(0.6, True),)) for i in range(2)]
+    on_all = FoldResult(TERMS, tuple(matches), (None,) * 4)
+    on_normals = replace(on_all, terms=replace(TERMS, fp_axis="normals"))
+    assert froc_band([on_all], (0.5,), 50, 0) == ((1.0,), (1.0,))
+    assert froc_band([on_normals], (0.5, 1.0), 50, 0) == ((0.0, 1.0), (0.0, 1.0))

@@ -103,7 +103,10 @@ def test_a_missing_network_is_refused(tiny: Bundle) -> None:
         ({"grid": {"side": 7}}, r"side is 7; it takes a whole number at least 32"),
         ({"find": {"treshold": 0.5}}, r"there is no setting treshold; did you mean threshold"),
         ({"find": {"threshold": None}}, r"the model has no threshold"),
-        ({"find": {"threshold": "0.5"}}, r".*find: threshold is '0\.5', where a number is needed; export the model ag"),
+        (
+            {"find": {"threshold": "0.5"}},
+            r"threshold is '0\.5'; it takes a number at least 0, at most 1; export the model again",
+        ),
         ({"tasks": ["lung"]}, r"tasks is \[\"lung\"\], where a list of different tasks, nodule among them, is needed"),
         ({"tasks": "nodule"}, r"tasks is 'nodule', where a list of texts is needed; export the model again"),
         ({"multiple": "many"}, r"multiple is 'many', where what an image's sides are multiples of, a whole number fr"),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cxrcad.commands.reproduce import reproduce
-from cxrcad.config import FindConfig, ReproduceConfig, TrainConfig, build
+from cxrcad.config import FindConfig, ReproduceConfig, TrainConfig, build, to_toml
 from cxrcad.core import Box, Case, Finding, ModelIdentity, Nodule
 from cxrcad.datasets.folds import make_folds, save_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
@@ -286,6 +286,7 @@ def made(disc_data, make_toy, tmp_path_factory):
         single = job.cells == (SINGLE,)
         outputs = ("nodule",) if single else ("nodule", "lung")
         make_toy(job.folder / "model", outputs=outputs, threshold=0.5 if single else 0.9)
+        (job.folder / "config.toml").write_text(to_toml(job.config))
     return config
 
 
@@ -350,6 +351,7 @@ def test_a_cell_that_has_not_run_has_no_picture(disc_data, make_toy, tmp_path):
     dataset = read_jsrt(disc_data)
     save_folds(job.run / "folds.json", make_folds(dataset, 2020), dataset)
     make_toy(job.folder / "model")
+    (job.folder / "config.toml").write_text(to_toml(job.config))
     for name in ("figure6", "figure7"):
         (tmp_path / f"{name}.png").write_bytes(b"old")
         done = reproduce(name, config)

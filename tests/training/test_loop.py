@@ -18,12 +18,13 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.samples import load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.training import loop as trainer
-from cxrcad.training.data import drawn_ahead, load_samples, make_source
+from cxrcad.training.data import drawn_ahead, make_source
 from cxrcad.training.plan import train
 
 SMALL = {
@@ -110,7 +111,7 @@ def test_a_training_without_data_says_how_to_get_it_in_three_lines():
 
 
 def test_single_task_learned_balance_and_batches_train(tiny_data, tmp_path):
-    short = {"max_steps": 6, "batch": 2, "checkpoint_steps": 3}
+    short = {"max_steps": 6, "batch": 2, "checkpoint_minutes": 0}
     train(config(tiny_data, tmp_path / "single", tasks="single", network="u-net", **short))
     assert load_bundle(tmp_path / "single" / "fold1" / "model").tasks == ("nodule",)
     train(config(tiny_data, tmp_path / "learned", balance="learned", balance_start=0.9, ema=0.9, **short))
@@ -132,7 +133,7 @@ def weights(run: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_training_killed_inside_an_epoch_resumes_to_the_same_weights(tiny_data, tmp_path):
-    values = {**SMALL, "epochs": 3, "checkpoint_steps": 4, "ema": 0.9, "mirror": True, "validate_epochs": 1}
+    values = {**SMALL, "epochs": 3, "checkpoint_minutes": 0, "ema": 0.9, "mirror": True, "validate_epochs": 1}
     train(build(TrainConfig, {**values, "data": tiny_data, "run": tmp_path / "whole"}))
     run = tmp_path / "killed"
     script = (

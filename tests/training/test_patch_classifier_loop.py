@@ -22,7 +22,7 @@ SHARED = {
     "min_area_mm2": 30, "peak_distance_mm": 20,
 }  # fmt: skip
 LOOK = {"side": 64, "patch_classifier": True, "batch": 2, "patches": 12, "mining_rounds": 1, "max_steps": 6, "ema": 0.9,
-        "checkpoint_steps": 3, "simulate": "analytic", "simulate_count": 2}  # fmt: skip
+        "checkpoint_minutes": 0, "simulate": "analytic", "simulate_count": 2}  # fmt: skip
 
 
 def first_look(data: Path, run: Path, **values) -> Path:

@@ -9,11 +9,11 @@ import torch
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case
+from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.blocks import InputChannels
 from cxrcad.synthesis.insertion import Zones
 from cxrcad.synthesis.projection import Projection
-from cxrcad.training.data import Sample
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, cut, make_grounds, peaks
 
 SIDE = 160

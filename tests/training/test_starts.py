@@ -13,9 +13,10 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import ModelError, TrainingError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt import Dataset, read_jsrt
+from cxrcad.datasets.samples import load_samples
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import load_bundle
-from cxrcad.training.data import load_samples, make_source
+from cxrcad.training.data import make_source
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.plan import train
 

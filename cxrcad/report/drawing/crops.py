@@ -94,7 +94,7 @@ def write_crop(
     picture, placed = cut(radiograph, part, PICTURE_SIDE)
     draw = ImageDraw.Draw(picture)
     for box in truth:
-        dashed(draw, corners_of(placed(box, 2)), 2)
+        dashed(draw, corners_of(placed(box, 2)))
     if finding is not None:
         colour, thick = (REPORTED, 3) if finding.score >= threshold else (BELOW, 2)
         place = frame(draw, placed(finding.box_px, 4), colour, thick)

@@ -37,7 +37,7 @@ SMALLEST_SIDE = 768
 LARGEST_SIDE = 1024
 """The longer side of an overlay lies between these, pixels: text and lines are legible whatever the file's size."""
 
-TEXT_PART = 1 / 38
+TEXT_PART = 1 / 32
 """Height of the letters, of the overlay's longer side: legible where a page shows it at a third of its size."""
 
 UNKNOWN_RADIUS = 24.0

@@ -19,6 +19,7 @@ from cxrcad.core import Case, TrainingError, UsageError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import cases_to_train
+from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.files import Progress, write_json
@@ -27,9 +28,10 @@ from cxrcad.inference.candidates import find
 from cxrcad.inference.model import Bundle
 from cxrcad.networks.ensemble import Ensemble, nodule_logit, segmentation_of
 from cxrcad.networks.registry import build_network
-from cxrcad.packaging.export import export_fold, load_network
+from cxrcad.packaging.fold import export_fold
+from cxrcad.packaging.parity import load_network
 from cxrcad.training.checkpoint import CheckpointTimer
-from cxrcad.training.data import Sample, drawn_ahead, load_samples, make_source
+from cxrcad.training.data import drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.loop import CHECKPOINT, State, follow, keep_state, learning_rate, new_state, total_steps
@@ -100,7 +102,7 @@ def train_patch_classifier(
     }
     state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
     write_json(folder / "history.json", list(state.history))
-    return export_fold(network, config, source, validation, folder, state.history, state.seconds)
+    return export_fold(network, config, shown(source), validation, folder, state.history, state.seconds)
 
 
 def initial_models(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[Bundle, Bundle | None]:

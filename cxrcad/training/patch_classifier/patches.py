@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrcad.config import TrainConfig
+from cxrcad.datasets.samples import Sample
 from cxrcad.networks.blocks import InputChannels
 from cxrcad.synthesis.foreign_objects import draw_foreign_objects
 from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules
 from cxrcad.synthesis.projection import Projection
 from cxrcad.training.augment import expose
-from cxrcad.training.data import Sample, easiness
+from cxrcad.training.data import easiness
 
 __all__ = ["Ground", "PatchSource", "Places", "cut", "make_grounds", "peaks"]
 

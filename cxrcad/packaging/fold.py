@@ -1,30 +1,25 @@
-"""A trained network -> a packaged model: safetensors, ONNX, card; and torch compared with ONNX Runtime."""
+"""A trained fold -> its packaged model: weights, ONNX file, threshold and card."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from cxrcad import config as settings
 from cxrcad.config import LESIONS, FindConfig, TrainConfig
-from cxrcad.core import ModelError
 from cxrcad.datasets.images import read_case
+from cxrcad.datasets.samples import Sample
 from cxrcad.documents import as_name
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import write_atomically
@@ -33,12 +28,10 @@ from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, resolve_model, write_card
 from cxrcad.networks.blocks import tasks_of
-from cxrcad.networks.registry import build_network
-from cxrcad.training.data import Sample, Source
-from cxrcad.training.out_of_fold import held_out_words
-from cxrcad.training.series import listed_series, unknown_series
+from cxrcad.packaging.onnx_export import write_onnx
+from cxrcad.packaging.series import listed_series, unknown_series
 
-__all__ = ["compare_runtimes", "export_fold", "load_network", "write_onnx"]
+__all__ = ["Shown", "export_fold", "out_of_fold_words"]
 
 PATHS = (
     "data",
@@ -49,125 +42,28 @@ PATHS = (
     "runs",
     "threshold_from",
 )  # of these settings a card keeps the last part alone
-SMALLEST_HALVED = 1024  # weights; what is smaller (gains, offsets) takes no room
 LEVELS = tuple(step / 20 for step in range(19, 0, -1))  # thresholds that are tried where not each score can be
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 
 
-class _Probabilities(nn.Module):
-    """The network with its softmax: (B, 1, H, W) -> per task (B, H, W), the probability of channel 1."""
+@dataclass(frozen=True)
+class Shown:
+    """What a network saw or may have seen in training: SHA-256 of images, and of the UIDs of CT series."""
 
-    def __init__(self, network: nn.Module, tasks: tuple[str, ...]) -> None:
-        super().__init__()
-        self.network, self.tasks = network, tasks
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.network(image)
-        return tuple(outputs[task].softmax(dim=1)[:, 1] for task in self.tasks)
-
-
-def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
-    """Write `network` as ONNX, float32, inference mode: image (1, 1, height, width) -> a map a task (1, height, width).
-
-    Height and width are dynamic. Weights lie in the file; with `weights` fp16 as 16-bit floats, which are made 32-bit
-    ones when the file is opened. Raises ModelError where the export fails.
-    """
-    module = _Probabilities(network.cpu().float().eval(), tasks)
-    side = 8 * multiple
-    units = torch.export.Dim("rows", min=4, max=512), torch.export.Dim("cols", min=4, max=512)
-    shapes = {"image": {2: multiple * units[0], 3: multiple * units[1]}}
-    chatter = io.StringIO()
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.onnx.export(
-                module,
-                (torch.rand(1, 1, side, side + multiple),),
-                dynamo=True,
-                dynamic_shapes=shapes,
-                input_names=["image"],
-                output_names=list(tasks),
-                verbose=False,
-            )
-        except Exception as error:
-            if _interrupted(error):
-                raise KeyboardInterrupt from None
-            raise ModelError(f"{path}: the network cannot be written as ONNX ({str(error).splitlines()[0]})") from error
-    assert program is not None
-    model = program.model_proto
-    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
-        del part.metadata_props[:]  # torch keeps each operation's stack trace there, with this machine's paths
-        part.doc_string = ""
-    if weights == "fp16":
-        _halve_weights(model.graph)
-    write_atomically(path, model.SerializeToString())
-
-
-def _halve_weights(graph: Any) -> None:
-    """Keep the graph's larger float32 weights as float16, each with a cast back under its name."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for weight in graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size >= SMALLEST_HALVED:
-            casts.append(helper.make_node("Cast", [f"{weight.name}_fp16"], [weight.name], to=TensorProto.FLOAT))
-            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{weight.name}_fp16"))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether a Ctrl-C lies behind an error: torch's exporter makes another one of it."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def load_network(folder: Path) -> nn.Module:
-    """The torch network of a packaged model, from its card and weights, in inference mode. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    bundle = load_bundle(folder)
-    network = build_network(bundle.network, bundle.grid.side)
-    try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(
-            f"{folder / 'model.safetensors'}: weights do not fit ({reason}); export the run again"
-        ) from None
-    return network.eval()
-
-
-def compare_runtimes(folder: Path, images: Sequence[NDArray[np.float32]]) -> float:
-    """The largest difference in probability between torch and ONNX Runtime on `images` (H, W, on the model's grid)."""
-    network, detector = load_network(folder), Detector.open(load_bundle(folder), device="cpu")
-    worst = 0.0
-    for image in images:
-        served = detector.probabilities(image)
-        with torch.inference_mode():
-            outputs = network(torch.from_numpy(image)[None, None])
-        for task, logits in outputs.items():
-            worst = max(worst, float(np.abs(logits.softmax(1)[0, 1].numpy() - served[task]).max()))
-    return worst
+    images: tuple[str, ...]
+    series: frozenset[str]
 
 
 def export_fold(
     network: nn.Module,
     config: TrainConfig,
-    source: Source,
+    shown: Shown,
     validation: Sequence[Sample],
     folder: Path,
     history: Sequence[Mapping[str, Any]],
     seconds: float,
 ) -> Path:
-    """Write `folder`/model: weights, ONNX, card, which names what `source` may have shown the network.
+    """Write `folder`/model: weights, ONNX, card, which names what the network was `shown`.
 
     The validation set gives the threshold, through ONNX Runtime, unless one is given or comes from another run.
     """
@@ -186,7 +82,7 @@ def export_fold(
         "multiple": multiple,
         "grid": settings.to_dict(config.grid),
         "find": settings.to_dict(replace(found, threshold=0.5)),
-        "training": _training(config, source, history, seconds),
+        "training": _training(config, shown, history, seconds),
         "figures": {},
         "sources": [],
         "intended_use": INTENDED_USE,
@@ -198,8 +94,8 @@ def export_fold(
         best: float | None = None
         examined = _examined(load_bundle(trial), validation)
         if config.threshold_from is not None:
-            assert config.find.threshold is not None  # `training.heldout` put it there
-            threshold, card["threshold_from"] = config.find.threshold, held_out_words(config.threshold_from)
+            assert config.find.threshold is not None  # `training.out_of_fold` put it there
+            threshold, card["threshold_from"] = config.find.threshold, out_of_fold_words(config.threshold_from)
         elif config.find.threshold is None:
             threshold, best = _dice_threshold(examined) if outlined else _threshold(found, examined)
             card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
@@ -219,12 +115,12 @@ def export_fold(
 
 
 def _training(
-    config: TrainConfig, source: Source, history: Sequence[Mapping[str, Any]], seconds: float
+    config: TrainConfig, shown: Shown, history: Sequence[Mapping[str, Any]], seconds: float
 ) -> dict[str, Any]:
     """The card's part on the training; images and CT series of the models that it started from count as its own."""
     training: dict[str, Any] = {
-        "images": [sample.sha256 for sample in source.samples],
-        "series": sorted(source.series),
+        "images": list(shown.images),
+        "series": sorted(shown.series),
         "config": _without_folders(settings.to_dict(config)),
         "steps": history[-1]["step"] if history else 0,
         "minutes": round(seconds / 60, 1),
@@ -309,3 +205,10 @@ def _components_at(find_config: FindConfig, level: float, examined: Sequence[tup
         for sample, one in examined
     ]
     return score_at_threshold(matches, level)
+
+
+def out_of_fold_words(run: Path) -> str:
+    """Where such a threshold comes from, for a card."""
+    folds = folds_of_run(run)
+    cases = f"the test cases of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+    return f"best F1 on {cases} of {run.name}, each scored by its own fold's model"
