@@ -107,9 +107,7 @@ def _held_out(config: InsertionTestConfig, training_images: frozenset[str]) -> _
     return _HeldOut(cases, patients, series, trained_on)
 
 
-def _tested(
-    detector: Detector, held_out: _HeldOut | None, config: InsertionTestConfig, progress: Progress
-) -> _Tested:
+def _tested(detector: Detector, held_out: _HeldOut | None, config: InsertionTestConfig, progress: Progress) -> _Tested:
     """One place of each chosen radiograph scored."""
     assert config.backgrounds is not None
     found = read_backgrounds(config.backgrounds)

@@ -37,8 +37,8 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     """The table of perturbations, as Markdown; robustness.md, robustness.json and raw matches are written beside it.
 
     Files go to `config.out`, by default to the model's folder in `config.runs`, there to the fold's. Raises UsageError
-    for a perturbation that does not exist, ModelError, DataError, ReadError, WriteError, and EvaluationError where there
-    is no nodule to score.
+    for a perturbation that does not exist, ModelError, DataError, ReadError, WriteError, and EvaluationError where
+    there is no nodule to score.
     """
     progress = progress or Silent()
     chosen = perturbations_named(config.perturbations)
