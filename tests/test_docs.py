@@ -21,7 +21,7 @@ from cxrcad.config import (
     DetectConfig,
     EvaluateConfig,
     ExportConfig,
-    FingerprintConfig,
+    InsertionTestConfig,
     PhantomConfig,
     ReproduceConfig,
     RobustnessConfig,
@@ -43,12 +43,12 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONFIGS = {
     **{"detect": DetectConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
     **{"compare": EvaluateConfig, "reproduce": ReproduceConfig},
-    **{"robustness": RobustnessConfig, "fingerprint": FingerprintConfig, "insertion-test": FingerprintConfig},
+    **{"robustness": RobustnessConfig, "insertion-test": InsertionTestConfig},
     **{"export": ExportConfig, "phantom": PhantomConfig, "simulate": SimulateConfig},
 }
 
 # Names that the pages use already; until a command has one, its former name is checked. Empty when all are renamed.
-FORMER_COMMANDS = {"insertion-test": "fingerprint"}
+FORMER_COMMANDS: dict[str, str] = {}
 FORMER_FLAGS = {
     **{"--patch-classifier": "--look", "--half-side": "--halve", "--no-half-side": "--no-halve"},
     **{"--patch-side": "--patch", "--patches-per-image": "--patches", "--mining-rounds": "--minings"},

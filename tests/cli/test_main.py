@@ -223,7 +223,7 @@ def test_what_the_system_refuses_is_a_sentence_too(cxrcad, monkeypatch, error, c
     def fail(**arguments):
         raise error
 
-    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.models.describe_models", fail)
     answer = cxrcad("models")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.splitlines()[-1].startswith(sentence)
@@ -233,7 +233,7 @@ def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
     def fail(**arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.models.describe_models", fail)
     with pytest.raises(ZeroDivisionError):
         main(["models"])
 
