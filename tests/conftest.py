@@ -124,15 +124,15 @@ def toy_exporter() -> Iterator[Callable[..., None]]:
     and most tests of trainings and packages are about everything but the graph. Those that compare the graph with the
     network ask for `real_exporter`.
     """
-    from cxrcad.packaging import export, package
+    from cxrcad.packaging import fold, package
 
-    toys, real = _toys(), export.write_onnx
+    toys, real = _toys(), fold.write_onnx
 
     def write(network: Any, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
         toys.write_onnx(path, tasks)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(export, "write_onnx", write)
+        patched.setattr(fold, "write_onnx", write)
         patched.setattr(package, "write_onnx", write)
         yield real
 

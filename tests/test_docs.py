@@ -123,11 +123,11 @@ def test_a_command_that_is_named_is_one(page: str, line: str) -> None:
         return
     command = command_of(name)
     told = [present(argument, flags_of(command)) for argument in arguments]
-    values, _, _ = command.make_parser(click.Context(command)).parse_args(told)
+    values, _, _ = command.make_parser(click.Context(command, help_option_names=["-h", "--help"])).parse_args(told)
     known = {item.name: item for item in settings_of(CONFIGS[name])} if name in CONFIGS else {}
     for key, value in values.items():
         if key in known and isinstance(value, str):
-            known[key].parse(value, f"{page}: {line}")
+            known[key].parse(value, f"{page}: {line}", text=True)
 
 
 def test_flags_and_variables_that_are_named_exist() -> None:

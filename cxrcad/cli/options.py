@@ -11,7 +11,7 @@ import click
 
 from cxrcad.cli.progress import note
 from cxrcad.config import Setting, settings_of
-from cxrcad.config.sources import resolve_config
+from cxrcad.config.sources import given_names, resolve_config
 
 __all__ = ["Command", "with_settings"]
 
@@ -67,12 +67,15 @@ def with_settings(
     leave_out: Sequence[str] = (),
     recipe: Callable[[Any], Path] | None = None,
     also: Mapping[str, str] | None = None,
+    tell_given: bool = False,
 ) -> Callable[[Function], Function]:
     """A decorator that gives a command `--config` and an option for each setting, and calls it with the built config.
 
     Settings named in `leave_out` have no flag (they are still read from files and the environment). `recipe` names a
     settings file by the config itself; what stands there goes before the defaults only. `also` gives a
-    second flag to a setting, by its name. A setting's former flag still works, with a note that names the new one.
+    second flag to a setting, by its name. With `tell_given` the command is also called with `given`, the names of the
+    settings that a flag, the environment or --config gave. A setting's former flag still works, with a note that names
+    the new one.
     """
     chosen = [item for item in settings_of(config) if item.name not in leave_out]
 
@@ -83,6 +86,8 @@ def with_settings(
             built: Any = resolve_config(config, given, config_file, note=note)
             if recipe is not None:
                 built = resolve_config(config, given, config_file, recipe=recipe(built))
+            if tell_given:
+                values["given"] = given_names(config, given, config_file)
             return function(built, **values)
 
         wrapped: Function = call

@@ -12,8 +12,8 @@ __all__ = ["command"]
 
 
 @click.command("train", cls=Command)
-@with_settings(TrainConfig)
-def command(config: TrainConfig) -> None:
+@with_settings(TrainConfig, tell_given=True)
+def command(config: TrainConfig, given: frozenset[str]) -> None:
     """Train a network on a folder in JSRT's layout and package each fold in the run's folder.
 
     With --lesion effusion it learns pleural effusions, from a folder in the NIH layout with their outlines.
@@ -23,6 +23,6 @@ def command(config: TrainConfig) -> None:
     from cxrcad.commands.train import train_run
 
     with Bar("step") as bar:
-        trained = train_run(config, bar)
+        trained = train_run(config, bar, given)
     note(trained.sentence)
     click.echo(str(trained.run))

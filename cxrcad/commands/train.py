@@ -20,8 +20,8 @@ class Trained:
     sentence: str
 
 
-def train_run(config: TrainConfig, progress: Progress) -> Trained:
-    """Train the folds that `config` names. Raises what `training.plan.train` does.
+def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) -> Trained:
+    """Train the folds that `config` names; `given` names the settings that were given as flags. Raises what `training.plan.train` does.
 
     Raises TrainingError where a library of the extra `train` is not installed.
     """
@@ -33,7 +33,7 @@ def train_run(config: TrainConfig, progress: Progress) -> Trained:
             f"training needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
         ) from None
     try:
-        run = train(config, progress)
+        run = train(config, progress, given)
     except KeyboardInterrupt:
         again = f"cxrcad train --resume{f' --run {config.run}' if config.run else ''}"
         progress.note(f"stopped; `{again}` goes on from what is kept")

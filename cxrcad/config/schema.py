@@ -124,7 +124,7 @@ TAKEN: Mapping[type, tuple[type, ...]] = {
     bool: (bool,),
     int: (int, float),
     float: (int, float),
-    str: (str, int, float),  # fold = 3
+    str: (str, int, float, Path),  # fold = 3; a model by its folder
     Path: (str, Path),
 }
 """The types of a TOML or JSON value that a setting's type takes."""

@@ -20,7 +20,7 @@ from cxrcad.config.schema import (
 from cxrcad.core import UsageError
 from cxrcad.documents import toml_value
 
-__all__ = ["OTHER_VARIABLES", "PROJECT_FILE", "resolve_config"]
+__all__ = ["OTHER_VARIABLES", "PROJECT_FILE", "given_names", "resolve_config"]
 
 PROJECT_FILE = "cxrcad.toml"
 
@@ -57,6 +57,17 @@ def resolve_config(
     for name, value in flags.items():
         values[name] = known[name].parse(value, known[name].flag, text=True)
     return assemble(config, values)
+
+
+def given_names(config: type, flags: Mapping[str, Any], config_file: Path | None = None) -> frozenset[str]:
+    """The settings of `config` that `flags`, the environment or `config_file` give, whatever their value.
+
+    Not those of cxrcad.toml, which stands in a folder whatever is done there. Raises UsageError for the file.
+    """
+    silent = lambda _: None  # noqa: E731
+    named = _read_toml(config_file, silent) if config_file is not None else {}
+    given = {*flags, *named, *_environment(silent)}
+    return frozenset(item.name for item in settings_of(config) if item.name in given)
 
 
 def _everything() -> dict[str, Setting]:

@@ -78,7 +78,7 @@ def lung_mask(case: Case, geometry: Geometry) -> NDArray[np.bool_] | None:
         fields |= mask_to_grid(read_mask(path), geometry)
     if not fields.any():
         names = ", ".join(map(str, case.lung_masks))
-        raise DataError(f"{names}: no pixel of {case.name} is lung; draw the mask anew, or remove the file")
+        raise DataError(f"{names}: no pixel of the model's grid is lung; draw the lungs in it, or remove it")
     return fields
 
 

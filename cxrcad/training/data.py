@@ -137,9 +137,7 @@ def make_source(
                 ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
             )
     if projections or config.network.patch_classifier:
-        zones = tuple(
-            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung) for s in samples
-        )
+        zones = tuple(None if s.lung is None else placement_zones(s.pixels, s.lung) for s in samples)
     return Source(samples, zones, projections, config.augment, config.synthesis, config.batch, config.seed)
 
 

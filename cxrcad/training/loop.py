@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import cases_to_train
 from cxrcad.datasets.samples import Sample, load_samples
-from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
@@ -36,10 +36,11 @@ from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.packaging.parity import load_network
 from cxrcad.training.augment import augment
-from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, save_checkpoint, unusable
+from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, no_checkpoint, save_checkpoint
 from cxrcad.training.data import Batch, Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
+from cxrcad.training.inputs import check_inputs, inputs_of
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
 from cxrcad.training.signals import Stopping
 
@@ -56,25 +57,12 @@ __all__ = [
 ]
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What a checkpoint's record says of a training beside its weights."""
-
-    step: int
-    loss_sum: float
-    loss_steps: int
-    seconds: float
-    history: tuple[Mapping[str, Any], ...]
-
-
-COUNTED = tuple(field.name for field in fields(Counted))
+COUNTED = ("step", "loss_sum", "loss_steps", "seconds")
 
 
 @dataclass(eq=False)
 class State:
-    """All that a checkpoint must bring back; `history` has one entry a validation."""
+    """All that a checkpoint must bring back; `history` has one entry a validation, `inputs` is `inputs_of`'s."""
 
     network: nn.Module
     average: nn.Module
@@ -84,7 +72,8 @@ class State:
     loss_sum: float = 0.0
     loss_steps: int = 0
     seconds: float = 0.0
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds the weights of, by name."""
@@ -92,18 +81,28 @@ class State:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write all of it to `path`, and `more` (JSON) beside it. Raises WriteError."""
-        record = {key: getattr(self, key) for key in COUNTED}
+        record = {key: getattr(self, key) for key in (*COUNTED, "history", "inputs")}
         save_checkpoint(path, self.modules(), self.optimizer, {**record, **more})
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Take everything back from `path`; the record, with what else was written. Raises TrainingError."""
+        """Take everything back from `path`; the record, with what else was written.
+
+        Raises TrainingError, also where it was made from other `inputs`.
+        """
         record = load_checkpoint(path, self.modules(), self.optimizer)
-        try:
-            counted = made(Counted, {key: record[key] for key in COUNTED})
-        except MALFORMED as fault:
-            raise unusable(path, fault_words(fault)) from None
         for key in COUNTED:
-            setattr(self, key, getattr(counted, key))
+            value: Any = record.get(key)
+            kind = type(getattr(self, key))
+            if type(value) not in (int, kind) or not 0 <= value < math.inf:
+                raise no_checkpoint(path, f"{key} is {value!r:.60}, not a number from 0")
+            setattr(self, key, kind(value))
+        history = record.get("history")
+        if not isinstance(history, list) or not all(
+            isinstance(entry, dict) and type(entry.get("step")) is int for entry in history
+        ):
+            raise no_checkpoint(path, "history is no list of validations")
+        self.history = tuple(history)
+        check_inputs(path, record.get("inputs"), self.inputs)
         return record
 
 
@@ -130,6 +129,7 @@ def train_fold(
     source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, multiple)
+    state.inputs = inputs_of(config, [*chosen, *held])
     without = sum(sample.lung is None for sample in source.samples)
     if without and config.network.tasks == "multi":
         progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")

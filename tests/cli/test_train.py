@@ -29,7 +29,7 @@ def asked(monkeypatch):
     """The configs with which the library was called; nothing is trained."""
     configs = []
 
-    def train(config, progress):
+    def train(config, progress, given):
         configs.append(config)
         return Path("runs") / "pretended"
 

@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_network_is_refused(trained, tiny_data, tmp_path
     folder = tmp_path / "other" / "fold1"
     folder.mkdir(parents=True)
     (folder / "checkpoint.safetensors").write_bytes((run / "fold1" / "checkpoint.safetensors").read_bytes())
-    with pytest.raises(TrainingError, match=r"not a checkpoint of this training .*; train without --resume"):
+    with pytest.raises(TrainingError, match=r"not a checkpoint of this training .*; remove this file, and --resume"):
         train(config(tiny_data, tmp_path / "other", network="pspnet", resume=True))
     (folder / "checkpoint.safetensors").write_bytes(b"cut")
     with pytest.raises(TrainingError, match="not a checkpoint"):

@@ -30,10 +30,11 @@ from cxrcad.networks.ensemble import Ensemble, nodule_logit, segmentation_of
 from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.packaging.parity import load_network
-from cxrcad.training.checkpoint import CheckpointTimer
+from cxrcad.training.checkpoint import CheckpointTimer, no_checkpoint
 from cxrcad.training.data import drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
+from cxrcad.training.inputs import inputs_of
 from cxrcad.training.loop import CHECKPOINT, State, follow, keep_state, learning_rate, new_state, total_steps
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.signals import Stopping
@@ -76,6 +77,7 @@ def train_patch_classifier(
     source = make_source(load_samples(chosen, config, network.multiple), config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, network.multiple)
+    state.inputs = inputs_of(config, [*chosen, *held])
     patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, config)
     if not patches.grounds:
         raise TrainingError(
@@ -85,9 +87,7 @@ def train_patch_classifier(
     network.to(backend.device)
     state.average.to(backend.device)
     if config.resume and (folder / CHECKPOINT).is_file():
-        record = state.load(folder / CHECKPOINT)
-        for ground, hard in zip(patches.grounds, record["hard"], strict=True):
-            ground.hard = np.array(hard, dtype=np.float64).reshape(-1, 2)
+        _take_hard(patches.grounds, state.load(folder / CHECKPOINT).get("hard"), folder / CHECKPOINT)
         progress.note(f"fold {split.fold}: going on from step {state.step}")
     progress.start(f"fold {split.fold}, patch classifier", total, state.step)
     _run(state, network, patches, total, backend, folder, progress)
@@ -103,6 +103,22 @@ def train_patch_classifier(
     state.history = (*state.history, {**entry, "seconds": round(state.seconds, 1)})
     write_json(folder / "history.json", list(state.history))
     return export_fold(network, config, shown(source), validation, folder, state.history, state.seconds)
+
+
+def _take_hard(grounds: Sequence[Ground], kept: Any, path: Path) -> None:
+    """Give each image the hard negatives that the checkpoint `path` holds. Raises TrainingError for damaged ones."""
+    try:
+        places = [np.array(hard, dtype=np.float64).reshape(-1, 2) for hard in kept]
+        fitting = len(places) == len(grounds) and all(
+            ((place >= 0) & (place < ground.sample.image.shape)).all()
+            for place, ground in zip(places, grounds, strict=True)
+        )
+    except (TypeError, ValueError, OverflowError):
+        fitting = False
+    if not fitting:
+        raise no_checkpoint(path, f"its hard negatives are no places in {len(grounds)} images")
+    for ground, place in zip(grounds, places, strict=True):
+        ground.hard = place
 
 
 def initial_models(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[Bundle, Bundle | None]:
