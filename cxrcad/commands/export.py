@@ -11,9 +11,9 @@ __all__ = ["export"]
 
 
 def export(run: Path, out: Path, config: ExportConfig) -> str:
-    """Package a fold of `run` in `out`; one sentence. Raises what `packaging.package.export_run` does.
+    """Package a fold of `run` in `out`; one sentence.
 
-    Raises TrainingError where a library of the extra `train` is not installed.
+    Raises what `packaging.package.export_run` does, and TrainingError where a library of the extra `train` is missing.
     """
     try:
         from cxrcad.packaging.package import export_run

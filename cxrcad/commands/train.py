@@ -21,9 +21,9 @@ class Trained:
 
 
 def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) -> Trained:
-    """Train the folds that `config` names; `given` names the settings that were given as flags. Raises what `training.plan.train` does.
+    """Train the folds that `config` names; `given` has the names of the settings that were given.
 
-    Raises TrainingError where a library of the extra `train` is not installed.
+    Raises what `training.plan.train` does, and TrainingError where a library of the extra `train` is not installed.
     """
     try:
         from cxrcad.training.plan import lesion_of, train
