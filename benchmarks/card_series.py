@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.datasets.folds import Split, make_folds, whole
-from cxrcad.datasets.jsrt import Dataset, read_jsrt
+from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
 from cxrcad.files import sha256_of, write_json
 from cxrcad.packaging.series import hashed, series_of_cases
 from cxrcad.synthesis.nodules import read_nodules

@@ -22,10 +22,8 @@ def inputs_of(config: TrainConfig, cases: Sequence[Case]) -> dict[str, Any]:
 
     Raises DataError for a file that cannot be read, ModelError.
     """
-    simulate, second = (
-        config.synthesis.simulate,
-        config.classifier.classifier_weights if config.network.patch_classifier else None,
-    )
+    simulate = config.synthesis.simulate
+    classifier = config.classifier.classifier_weights if config.network.patch_classifier else None
     try:
         nodules = None if simulate in (None, ANALYTIC) else sha256_of(Path(str(simulate)))
     except OSError as error:
@@ -55,10 +53,6 @@ def check_inputs(path: Path, before: Any, now: Mapping[str, Any]) -> None:
         "simulate": "the CT nodules (--simulate)",
         "initial_weights": "the model of --initial-weights",
         "classifier_weights": "the model of --classifier-weights",
-    }
-        "simulate": "the CT nodules (--simulate)",
-        "init": "the model of --initial-weights",
-        "classifier_weights": "--classifier-weights's",
     }
     changed = [words for name, words in ways.items() if name in before and before[name] != now[name]]
     cases = before.get("cases")

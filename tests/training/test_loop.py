@@ -274,16 +274,16 @@ class Interrupted(Notes):
 
 
 @pytest.mark.parametrize("patch_classifier", [False, True])
-def test_a_training_that_is_stopped_keeps_its_last_step(tiny_data, tmp_path, look):
+def test_a_training_that_is_stopped_keeps_its_last_step(tiny_data, tmp_path, patch_classifier):
     values = {"max_steps": 6, "simulate": "analytic", "norm": "group"}
-    if look:
+    if patch_classifier:
         train(config(tiny_data, tmp_path / "first", **values))
         values |= {
             "patch_classifier": True,
             "half_side": False,
             "init": tmp_path / "first",
             "mining_rounds": 1,
-            "patches": 8,
+            "patches_per_image": 8,
         }
     train(config(tiny_data, tmp_path / "whole", **values))
     told = Interrupted()

@@ -87,15 +87,15 @@ def test_it_is_not_scored_on_cases_that_it_saw(tiny_data, every):
         score(build(EvaluateConfig, {"data": tiny_data, "run": every}))
 
 
-def test_a_second_look_takes_the_mean_of_the_folds_shares(tiny_data, folds, every, tmp_path):
+def test_a_second_look_takes_the_mean_of_the_folds_weights(tiny_data, folds, every, tmp_path):
     run = tmp_path / "looks"
     for fold, share in (("1", 0.25), ("2", 0.75)):
         trained(tiny_data, run, **LOOK, fold=fold, init=str(folds), ensemble_weight=share)
     one = trained(tiny_data, tmp_path / "one", **LOOK, fold="none", threshold_from=run, init=str(every / "fold0"))
     weights = load_file(one / "fold0" / "model" / "model.safetensors")
-    assert float(weights["share"]) == 0.5
+    assert float(weights["weight"]) == 0.5
     assert json.loads((one / "fold0" / "history.json").read_text())[-1]["share"] == 0.5
-    assert float(load_file(run / "fold1" / "model" / "model.safetensors")["share"]) == 0.25
+    assert float(load_file(run / "fold1" / "model" / "model.safetensors")["weight"]) == 0.25
 
 
 def test_a_given_threshold_is_kept_and_needs_no_run(tiny_data, folds, tmp_path):
@@ -122,11 +122,11 @@ def test_what_gives_no_threshold_is_refused(tiny_data, folds, every, tmp_path):
     ):
         with pytest.raises(TrainingError, match=rf"--threshold-from .*: {words}"):
             trained(tiny_data, run, **FIRST, fold="none", threshold_from=place)
-    with pytest.raises(TrainingError, match=r"fold 1 has look False, side 32, and this training look True, side 64;"):
+    with pytest.raises(TrainingError, match=r"fold 1 has patch_classifier False, side 32, and this training patch_c"):
         trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds / "fold1"))
     with pytest.raises(TrainingError, match=r"fold 1 has norm group, and this training norm table1; name a run of the"):
         trained(tiny_data, run, **{**FIRST, "norm": "table1"}, fold="none", threshold_from=folds)
-    with pytest.raises(UsageError, match=r"--ensemble-weight 0.4: the threshold comes from scores that the shares of"):
+    with pytest.raises(UsageError, match=r"--ensemble-weight 0.4: the threshold comes from scores that .* averaged"):
         trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds), ensemble_weight=0.4)
     with pytest.raises(UsageError, match=r"--threshold-from: is for --fold none, and the fold is 1"):
         trained(tiny_data, run, **FIRST, threshold_from=folds)

@@ -19,13 +19,13 @@ pytest.importorskip("torch")
 
 from safetensors.numpy import load_file, safe_open, save_file
 
-from cxrcad import jobs
+from cxrcad import files
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError, WriteError
-from cxrcad.datasets.jsrt import read_jsrt
+from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.samples import load_samples
 from cxrcad.networks.registry import build_network
-from cxrcad.training import crossval, resume
-from cxrcad.training.data import load_samples
+from cxrcad.training import plan, resume
 from cxrcad.training.locks import locked
 from cxrcad.training.loop import new_state
 from cxrcad.training.plan import train
@@ -46,7 +46,7 @@ def settings_of(run: Path, fold: int = 1) -> dict:
 def pretended(monkeypatch):
     """The folds that were to be trained, with their settings; nothing is trained."""
     folds = []
-    monkeypatch.setattr(crossval, "train_fold", lambda config, dataset, split, *_: folds.append((split.fold, config)))
+    monkeypatch.setattr(plan, "train_fold", lambda config, dataset, split, *_: folds.append((split.fold, config)))
     return folds
 
 
@@ -100,7 +100,7 @@ def test_the_folder_is_held_while_its_fold_is_trained(disc_data, tmp_path, monke
         with pytest.raises(TrainingError, match="fold1: is being trained by"):
             train(config(disc_data, tmp_path / "run", seed=5))
 
-    monkeypatch.setattr(crossval, "train_fold", second)
+    monkeypatch.setattr(plan, "train_fold", second)
     train(config(disc_data, tmp_path / "run"))
     assert settings_of(tmp_path / "run")["seed"] == 0
 
@@ -271,7 +271,7 @@ def test_after_each_write_that_fails_it_goes_on_and_is_begun_again(
         real(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr(jobs.os, "replace", failing)
+        patched.setattr(files.os, "replace", failing)
         with pytest.raises(WriteError, match="No space left"):
             train(config(disc_data, run, seed=7))
     assert writes == ["config.toml", "content.json", "folds.json"][:write]
@@ -290,8 +290,8 @@ def test_after_each_write_that_fails_it_goes_on_and_is_begun_again(
 def test_what_killed_writes_left_in_a_run_is_removed_when_it_goes_on(disc_data, tmp_path, pretended):
     run = tmp_path / "run"
     script = "import os, signal, sys\nfrom pathlib import Path\nfrom cxrcad import jobs\n"
-    script += "jobs.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-    script += "jobs.write_atomically(Path(sys.argv[1]), 'x')\n"
+    script += "files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    script += "files.write_atomically(Path(sys.argv[1]), 'x')\n"
     for place in ("folds.json", "fold1/checkpoint.safetensors", "fold1/model/model.onnx"):
         command = [sys.executable, "-c", script, str(run / place)]
         killed = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)

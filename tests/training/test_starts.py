@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import ModelError, TrainingError
 from cxrcad.datasets.folds import Split
-from cxrcad.datasets.jsrt import Dataset, read_jsrt
+from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
 from cxrcad.datasets.samples import load_samples
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import load_bundle
