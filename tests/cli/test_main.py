@@ -128,7 +128,9 @@ def side(cxrcad, monkeypatch):
     """`side(*flags)` -> the side that reached the training."""
     pytest.importorskip("torch")
     given = []
-    monkeypatch.setattr("cxrcad.training.plan.train", lambda config, bar, names: given.append(config.grid.side) or Path())
+    monkeypatch.setattr(
+        "cxrcad.training.plan.train", lambda config, bar, names: given.append(config.grid.side) or Path()
+    )
 
     def ask(*flags):
         assert cxrcad("train", *flags).code == 0

@@ -250,7 +250,7 @@ def test_a_p_needs_nearly_all_permutations() -> None:
 
 def test_one_image_with_a_nodule_has_no_bootstrap_interval_and_its_recall_has_wilsons() -> None:
     found = bootstrap([fold([True], 3)], 50, 0)
-    assert found["F1"] == Interval(1.0)
+    assert found["F1"] == Interval(2 / 3)
     assert found["recall"] == Interval(1.0, *wilson(1, 1))
 
 
