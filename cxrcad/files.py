@@ -22,6 +22,7 @@ __all__ = [
     "Silent",
     "check_folder",
     "check_out",
+    "check_results",
     "read_json",
     "remove_leftovers",
     "sha256_of",
@@ -67,7 +68,15 @@ def check_out(out: Path | None) -> None:
         check_folder(out, f"--out {out}")
 
 
-def check_folder(folder: Path, option: str) -> None:
+def check_results(folder: Path, out: Path | None) -> None:
+    """`check_folder` of where results go: --out if it is given, otherwise `folder`."""
+    if out is None:
+        check_folder(folder, str(folder), "name another folder with --out")
+    else:
+        check_out(out)
+
+
+def check_folder(folder: Path, option: str, remedy: str = "name another place") -> None:
     """Raise where nothing can be written into `folder`, which need not be there yet. UsageError, WriteError.
 
     What killed processes left half written in it is removed.
@@ -78,11 +87,11 @@ def check_folder(folder: Path, option: str) -> None:
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise UsageError(f"{option}: {place} is a file, not a folder; name another place")
+        raise UsageError(f"{option}: {place} is a file, not a folder; {remedy}")
     try:
         tempfile.TemporaryFile(dir=place).close()  # asking for permission is not enough: root has it in /proc
     except OSError:
-        raise WriteError(f"{option}: nothing can be written in {place}; name another place") from None
+        raise WriteError(f"{option}: nothing can be written in {place}; {remedy}") from None
     remove_leftovers(folder)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDS_TORCH = ("cxrcad.networks", "cxrcad.training")
+NEEDS_TORCH = ("cxrcad.networks", "cxrcad.training", "cxrcad.packaging")
 
 
 def modules(*, with_torch: bool) -> list[str]:
@@ -41,7 +41,7 @@ def loaded_by(names: list[str], folder: Path) -> set[str]:
     return set(answer(LOADED, folder, json.dumps(names)))
 
 
-def test_only_networks_and_training_import_torch(tmp_path: Path) -> None:
+def test_only_networks_training_and_packaging_import_torch(tmp_path: Path) -> None:
     loaded = loaded_by(modules(with_torch=False), tmp_path)
     assert not loaded & {"torch", "kornia", "lightning", "lightning_fabric", "onnx", "onnxscript", "safetensors"}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cxrcad.commands.info import _model_lines
+from cxrcad.commands.models import model_lines
 from cxrcad.config import ReproduceConfig, TrainConfig, to_dict
 from cxrcad.config.sources import resolve_config
 from cxrcad.core import Box, Case, CxrcadError, Finding, ModelIdentity, Nodule, Result
@@ -113,7 +113,7 @@ def read_card(path: Path, model: Path) -> None:
     shutil.copy(model / "model.onnx", folder)
     (folder / "card.json").write_text(json.dumps(document))
     bundle = load_bundle(folder)
-    _ = bundle.network, bundle.training_images, bundle.training_config, _model_lines(bundle)
+    _ = bundle.network, bundle.training_images, bundle.training_config, model_lines(bundle)
     try:
         from cxrcad.packaging.package import _check_card, card_text
     except ImportError:
@@ -131,7 +131,7 @@ def read_all_matches(path: Path, _: Path) -> None:
 
 
 def read_probes(path: Path, model: Path) -> None:
-    from cxrcad.packaging.robustness_results import negative_figures, probe_figures
+    from cxrcad.packaging.robustness_results import negative_figures, robustness_figures
 
     bundle = replace(load_bundle(model), sha256="0" * 64, folder=path.parent / "model")
     for name in ("robustness", "fingerprint"):
@@ -139,7 +139,7 @@ def read_probes(path: Path, model: Path) -> None:
         (path.with_name("robustness.json")).unlink() if name == "fingerprint" else None
         document = json.loads(path.read_text())
         if isinstance(document, dict) and document.get("schema") == f"cxrcad/{name}/1":
-            probe_figures(bundle, "m")
+            robustness_figures(bundle, "m")
     negative_figures([path], bundle)
 
 

@@ -21,6 +21,6 @@ def command(config: EvaluateConfig, first: str, second: str) -> None:
     Each is a run or a packaged model, or both are files of predictions (with --truth). Interval: paired bootstrap over
     images; p: permutation test.
     """
-    from cxrcad.commands.evaluate import report_comparison
+    from cxrcad.commands.compare import report_comparison
 
     click.echo(report_comparison(first, second, config, note), nl=False)

@@ -18,6 +18,6 @@ def command(config: EvaluateConfig) -> None:
 
     Scores the newest run that holds the fold unless --run or --model names another; --beside RUN draws a second curve.
     """
-    from cxrcad.commands.evaluate import report_froc
+    from cxrcad.commands.froc import report_froc
 
     click.echo(report_froc(config, note), nl=False)

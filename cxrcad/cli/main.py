@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import cxrcad
+from cxrcad.cli.progress import note
 from cxrcad.core import CxrcadError
 
 __all__ = ["COMMANDS", "GROUPS", "cli", "main"]
@@ -32,8 +33,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "evaluate": "F1, recall, precision and lung Dice of a run's test cases.",
         "froc": "Sensitivity against false positives per image: table, plot, JSON, CSV.",
         "compare": "Paired difference of two runs on the same images, with interval and p.",
-        "robustness": "What windows, noise, sizes, borders and devices change in a model's figures.",
-        "fingerprint": "Whether a model has learned the traces of inserting nodules.",
+        "robustness": "How windows, noise, sizes, borders and devices change a model's figures.",
+        "insertion-test": "Whether a model responds to insertion artefacts.",
     },
     "Research": {
         "reproduce": "Train and score what a table or figure of the paper compares.",
@@ -42,6 +43,9 @@ GROUPS: dict[str, dict[str, str]] = {
     },
 }
 COMMANDS: dict[str, str] = {name: words for group in GROUPS.values() for name, words in group.items()}
+
+FORMER = {"fingerprint": "insertion-test"}
+"""Commands by their former names, which still work."""
 
 
 class _Commands(click.Group):
@@ -53,7 +57,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cxrcad.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"cxrcad.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -64,6 +68,9 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in FORMER:
+            former, args = args[0], [FORMER[args[0]], *args[1:]]
+            note(f"cxrcad {former} is now cxrcad {args[0]}")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
             known = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"

@@ -9,7 +9,6 @@ import click
 from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar
 from cxrcad.config import SimulateConfig
-from cxrcad.core import counted
 
 __all__ = ["command"]
 
@@ -22,11 +21,8 @@ def command(config: SimulateConfig, out: Path) -> None:
 
     OUT must be new or empty. It can then be named with --data.
     """
-    from cxrcad.synthesis.dataset import write_simulated
+    from cxrcad.commands.simulate import simulate
 
     with Bar("radiograph") as bar:
-        made = write_simulated(out, config, bar)
-    what = f"{made.positives} with a nodule"
-    if config.background_patches:
-        what = f"{made.negative_insertions} with a negative insertion, none with a nodule"
-    click.echo(f"{made.folder}: {counted(made.cases, 'radiograph')}, {what}")
+        sentence = simulate(out, config, bar)
+    click.echo(sentence)

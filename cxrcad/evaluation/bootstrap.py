@@ -29,7 +29,7 @@ CONFIDENCE = (2.5, 97.5)
 """Percentiles of the resamples: a 95 % interval."""
 
 MOST_UNDEFINED = 0.025
-"""Share of resamples in which a figure may be undefined (a rate not reached) and still have an interval."""
+"""Fraction of resamples in which a figure may be undefined (a rate not reached) and still have an interval."""
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,14 @@ __all__ = [
     "bound_to",
     "has_discs",
     "model_changes",
+    "named",
     "read_kept",
     "used_again",
     "used_notes",
 ]
 
 NAMED = 3
-"""Images that a note names; all are counted."""
+"""Images that a sentence names; all are counted."""
 
 NEW = "new"
 """Why an image is done of which nothing was kept."""
@@ -124,7 +125,7 @@ def because(reasons: Mapping[str, Sequence[str]]) -> str:
         by_reason.setdefault(", ".join(words), []).append(name)
     if set(by_reason) <= {NEW}:
         return ""
-    return ": " + "; ".join(f"{reason} ({_named(names)})" for reason, names in by_reason.items())
+    return ": " + "; ".join(f"{reason} ({named(names)})" for reason, names in by_reason.items())
 
 
 def used_notes(again: Mapping[str, Again]) -> Iterator[str]:
@@ -168,6 +169,7 @@ def _matched(kept: KeptFile, detail: Detail, overlap: float | None, case: Case, 
     return Again(kept, how, rematched(now, rule), overlap, now)
 
 
-def _named(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """The first names, and how many more there are: "A, B, C and 2 more"."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

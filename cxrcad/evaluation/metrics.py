@@ -123,11 +123,11 @@ def tally(results: Sequence[FoldResult]) -> Tally:
 def figures(images: Tally, weights: Array) -> Figures:
     """Every figure for each row of `weights` (R, N), how often each image counts.
 
-    F1, recall, precision, false positives at the threshold (an image, in the lung fields and outside); sensitivities at
-    1/8 ... 8 false positives an image, CPM; image-level ROC AUC, JAFROC, NODE21 score, average precision; means over
-    images of lung Dice, IoU and HD95 and nodule Dice; mean distance of the reported hits from their nodules. A figure
-    that is undefined (a rate that the curve does not reach, CPM where it ends below 1/8, an AUC without normal images)
-    is NaN.
+    F1, recall, precision, false positives at the threshold (per image, in the lung fields and outside); sensitivities
+    at 1/8 ... 8 false positives per image, CPM; image-level ROC AUC, JAFROC, NODE21 score, average precision; means
+    over images of lung Dice, IoU and HD95 and nodule Dice; mean distance of the reported hits from their nodules. A
+    figure that is undefined (a rate that the curve does not reach, CPM where it ends below 1/8, an AUC without normal
+    images) is NaN.
     """
     parts = [_block(images, weights[start : start + BLOCK]) for start in range(0, len(weights), BLOCK)]
     return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}

@@ -20,12 +20,12 @@ from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms, to_document, write_matches
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.statistics import dice
-from cxrcad.files import check_out, read_json
+from cxrcad.files import check_out, check_results, read_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
 
-__all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
+__all__ = ["Scored", "check_places", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 
 CARD = "the model's card"
 
@@ -195,6 +195,7 @@ def _score_fold(
         note(f"fold {split.fold}: {line}")
     found = None
     if reasons:
+        check_places(place, config)
         detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
         note(f"fold {split.fold}: detecting in {counted(len(reasons), 'image')}{because(reasons)}")
         todo = [case for case in cases if case.name in reasons]
@@ -203,6 +204,15 @@ def _score_fold(
     if not files or files[0].path != path or to_document(files[0].result) != to_document(result):
         write_matches(path, result)
     return result
+
+
+def check_places(place: Path, config: EvaluateConfig) -> None:
+    """Raise before the work where nothing can be written to the fold's folder or, for all folds, to the one above.
+
+    Raises UsageError, WriteError.
+    """
+    for folder in (place, place.parent) if config.fold == "all" else (place,):
+        check_results(folder, config.out and folder)
 
 
 def _joined(

@@ -26,7 +26,8 @@ from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
 from cxrcad.evaluation.kept import NEW, because, model_changes
 from cxrcad.evaluation.metrics import Figures, image_auc
-from cxrcad.evaluation.runs import CARD, chosen_run, data_of_run, folds_to_score
+from cxrcad.evaluation.runs import CARD, check_places, chosen_run, data_of_run, folds_to_score
+from cxrcad.evaluation.scoring import of_every_case
 from cxrcad.evaluation.statistics import Spread, dice, spread
 from cxrcad.files import check_out, read_json, write_json
 from cxrcad.imaging.preprocess import Geometry
@@ -235,10 +236,12 @@ def _scored(
         note(f"fold {split.fold}: {counted(len(images), 'image')}, {place / KEPT} used again")
     providers = set(before.model.provider.split(", ")) if before is not None and images else set()
     if reasons:
+        check_places(place, config)
         detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
         note(f"fold {split.fold}: segmenting {counted(len(reasons), 'image')}{because(reasons)}")
         todo = [case for case in cases if case.name in reasons]
-        images |= {case.name: _segmented(case, detector.examine(read_case(case)), bundle.find) for case in todo}
+        new = of_every_case(todo, lambda case: _segmented(case, detector.examine(read_case(case)), bundle.find))
+        images |= {image.case: image for image in new}
         providers.add(detector.provider)
     ordered = tuple(images[case.name] for case in cases)
     result = replace(

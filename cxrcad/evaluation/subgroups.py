@@ -6,7 +6,7 @@ of images (age, sex, view) keep their images only, with the false positives in t
 
 Both are counted as the whole is: each image at its own fold's threshold, false positives over the images of the terms'
 axis. With the axis "normals" an image whose nodules are dropped is no normal one, so a stratum of nodules has the
-normals of the whole; a stratum of images without any normal one has no false positives an image (None), and so no rate
+normals of the whole; a stratum of images without any normal one has no false positives per image (None), and so no rate
 is reached.
 """
 
@@ -25,7 +25,7 @@ from cxrcad.evaluation.statistics import wilson
 __all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "strata"]
 
 STRATUM_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""False positives an image at which a stratum's sensitivity is given."""
+"""False positives per image at which a stratum's sensitivity is given."""
 
 SIZES_MM = ((0.0, 10.0), (10.0, 15.0), (15.0, 20.0), (20.0, 30.0), (30.0, float("inf")))
 AGES_YEARS = ((0, 50), (50, 65), (65, 200))

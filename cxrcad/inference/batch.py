@@ -35,11 +35,13 @@ def detect_paths(
     detector: Detector,
     *,
     min_score: float | None = None,
+    on_result: Callable[[Result, Radiograph], None] | None = None,
     on_done: Callable[[Result | Failure], None] | None = None,
 ) -> Detections:
     """Findings from `min_score` (the model's threshold when None) in each file; a bad file is a failure, not an end.
 
-    Files are done in order. `on_done` is called after each. `seconds` of a result: read is the file and its resampling,
+    Files are done in order. `on_result` is called with each result and the radiograph that it is of, then `on_done`
+    with each result or failure. Radiographs are not kept. `seconds` of a result: read is the file and its resampling,
     which overlap with the inference of the file before. Folders are failures here: see `expand_paths`.
     """
     least = detector.identity.threshold if min_score is None else min_score
@@ -49,6 +51,8 @@ def detect_paths(
         outcome = _detect_one(path, reading, detector, least)
         if isinstance(outcome, Result):
             results.append(outcome)
+            if on_result is not None:
+                on_result(outcome, reading.result()[0])
         else:
             failures.append(outcome)
         if on_done is not None:

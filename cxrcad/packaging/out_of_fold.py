@@ -15,7 +15,7 @@ from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
 from cxrcad.inference.model import Bundle, load_bundle
 from cxrcad.packaging.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.packaging.failures import failures
-from cxrcad.packaging.robustness_results import probe_figures
+from cxrcad.packaging.robustness_results import robustness_figures
 
 __all__ = ["out_of_fold"]
 
@@ -27,7 +27,7 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     """The figures of the folds of `run` for the card of `source`, and the failures of one of them.
 
     Each set of matches that all folds keep (matches-*.json) is pooled: every image is scored by the model of the fold
-    that held it out. Robustness, fingerprint and failures are those of the folds' models that have them. Raises
+    that held it out. Robustness, insertion artefacts and failures are those of the folds' models that have them. Raises
     UsageError for a model that held a fold out itself and for a run without folds or of another recipe,
     EvaluationError, ModelError.
     """
@@ -61,7 +61,7 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     failed = None
     for fold, bundle in bundles.items():
         words = f"fold {fold}'s model of {run.name}"
-        probed = probe_figures(bundle, f"{run.name}/fold{fold}")
+        probed = robustness_figures(bundle, f"{run.name}/fold{fold}")
         figures |= {f"{name}, {words}": value for name, value in probed.items()}
         if probed and failed is None:
             failed = failures([one.result for one in kept[fold].values()], f"{run.name}/fold{fold}")

@@ -27,7 +27,7 @@ from cxrcad.packaging.failures import failures
 from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.out_of_fold import out_of_fold
 from cxrcad.packaging.parity import compare_runtimes, load_network
-from cxrcad.packaging.robustness_results import negative_figures, probe_figures
+from cxrcad.packaging.robustness_results import negative_figures, robustness_figures
 from cxrcad.synthesis.phantom.dataset import write_phantoms
 
 __all__ = ["card_text", "export_run"]
@@ -58,7 +58,7 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
         **source.card.get("figures", {}),
         **_figures(kept, model),
         **_area_figures(source, model),
-        **probe_figures(source, model),
+        **robustness_figures(source, model),
         **negative_figures(_paths(config.without_nodules), source),
     }
     if config.out_of_fold is None:

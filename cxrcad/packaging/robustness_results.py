@@ -1,4 +1,4 @@
-"""What a card tells beside test cases: altered radiographs, traces of inserting, radiographs without nodules."""
+"""What a card tells beside test cases: perturbations, insertion artefacts, radiographs without nodules."""
 
 from __future__ import annotations
 
@@ -15,30 +15,36 @@ from cxrcad.inference.model import Bundle
 from cxrcad.packaging.checked import Kept, checked
 from cxrcad.synthesis.perturbations import PERTURBATIONS
 
-__all__ = ["negative_figures", "probe_figures"]
+__all__ = ["negative_figures", "robustness_figures"]
 
 TOLD = ("sensitivity at 1/2", "F1")
-"""The figures of an altered radiograph that a card holds; robustness.json has all."""
+"""The figures of a perturbation that a card holds; robustness.json has all."""
 
 
-def probe_figures(source: Bundle, model: str) -> dict[str, Any]:
-    """The results of `cxrcad robustness` and `cxrcad fingerprint` in the folder of the fold whose model `source` is.
+FILES = {"robustness": ("robustness.json",), "insertion-test": ("insertion_test.json", "fingerprint.json")}
+"""By command, the file that it writes, and the name that the file had before."""
+
+
+def robustness_figures(source: Bundle, model: str) -> dict[str, Any]:
+    """The results of `cxrcad robustness` and `cxrcad insertion-test` in the fold's folder whose model `source` is.
 
     `model` is the name under which it is packaged. Raises ModelError for a damaged file and for results of another
     model, EvaluationError for those of other data.
     """
     figures: dict[str, Any] = {}
-    for name, told in (("robustness", _robustness), ("fingerprint", _fingerprint)):
-        path = source.folder.parent / f"{name}.json"
-        if not path.is_file():
+    for command, told in (("robustness", _robustness), ("insertion-test", _insertion_test)):
+        there = [path for name in FILES[command] if (path := source.folder.parent / name).is_file()]
+        if not there:
             continue
+        path = there[0]
         try:
             document = read_json(path, ModelError)
             ((title, figure),) = told(document, model).items()
             again = told(document, str(source.folder))[title]["command"] + _seed_flag(source)
             kept = _kept(path, document, f"{again} --out {path.parent}")
         except MALFORMED as fault:
-            raise ModelError(f"{path}: not what cxrcad {name} writes ({fault_words(fault)}); run it again") from None
+            words = fault_words(fault)
+            raise ModelError(f"{path}: not what cxrcad {command} writes ({words}); run it again") from None
         figures[title] = {**figure, **checked(kept, source)}
     return figures
 
@@ -47,7 +53,7 @@ def _kept(path: Path, document: Mapping[str, Any], again: str) -> Kept:
     """What a document of figures says that it is of; the test cases of all folds are of none."""
     model, fold = document["model"], document["fold"]
     content = document.get("content")
-    names = document.get("images", ()) if content is None else content  # documents from before have names, at most
+    names = document.get("images", ()) if content is None else content  # earlier versions wrote names, or nothing
     return Kept(
         path=path,
         sha256=str(model["sha256"]),
@@ -66,7 +72,7 @@ def _seed_flag(source: Bundle) -> str:
 
 
 def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
-    """Findings an image in boxes.json files of radiographs that have no nodule, by the file's name.
+    """Findings per image in boxes.json files of radiographs that have no nodule, by the file's name.
 
     Raises UsageError for a file that is no boxes.json, or holds what another model found.
     """
@@ -81,7 +87,7 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
                 if "findings" in image
             ]
             digest, threshold = str(model["sha256"]), float(model["threshold"])
-            find = dict(document.get("find", {}))  # that of before says nothing of it
+            find = dict(document.get("find", {}))  # a file of an earlier version does not have it
             least = float(find.get("min_score", 0))
             seen = [image["path"] for image in images if image["sha256"] in source.training_images]
         except MALFORMED as fault:
@@ -134,7 +140,7 @@ def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {
         "altered radiographs": {
             "command": f"cxrcad robustness --model {model}{fold} --protocol {document['protocol']} --data DATA"
-            + _alterations(document)
+            + _perturbations(document)
             + _more(document),
             "images": len(document["images"]),
             **_seen(document["trained_on"]),
@@ -143,8 +149,8 @@ def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     }
 
 
-def _alterations(document: Mapping[str, Any]) -> str:
-    """The option that names the alterations, where they are not all."""
+def _perturbations(document: Mapping[str, Any]) -> str:
+    """The option that names the perturbations, where they are not all."""
     names = [one["name"] for one in document["alterations"] if one["name"] in PERTURBATIONS]
     return "" if set(names) == set(PERTURBATIONS) else f" --perturbations {','.join(names)}"
 
@@ -176,7 +182,7 @@ def _percent(value: float | None) -> str:
     return "not reached" if value is None else f"{100 * value:.1f}"
 
 
-def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
+def _insertion_test(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     means = {
         name: str(Interval(value["value"], value.get("low"), value.get("high")))
         for name, value in document["figures"].items()
@@ -185,7 +191,7 @@ def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     nodules = Path(document["nodules"]).name
     return {
         f"traces of inserting, {nodules}": {
-            "command": f"cxrcad fingerprint --model {model} --backgrounds BACKGROUNDS --nodules {nodules}"
+            "command": f"cxrcad insertion-test --model {model} --backgrounds BACKGROUNDS --nodules {nodules}"
             + (f" --fold {document['fold']} --data DATA" if document["fold"] else "")
             + _more(document),
             "radiographs": counted(len(document["radiographs"]), "radiograph"),

@@ -128,7 +128,9 @@ def side(cxrcad, monkeypatch):
     """`side(*flags)` -> the side that reached the training."""
     pytest.importorskip("torch")
     given = []
-    monkeypatch.setattr("cxrcad.training.plan.train", lambda config, bar: given.append(config.grid.side) or Path())
+    monkeypatch.setattr(
+        "cxrcad.training.plan.train", lambda config, bar, names: given.append(config.grid.side) or Path()
+    )
 
     def ask(*flags):
         assert cxrcad("train", *flags).code == 0
@@ -223,7 +225,7 @@ def test_what_the_system_refuses_is_a_sentence_too(cxrcad, monkeypatch, error, c
     def fail(**arguments):
         raise error
 
-    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.models.describe_models", fail)
     answer = cxrcad("models")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.splitlines()[-1].startswith(sentence)
@@ -233,7 +235,7 @@ def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
     def fail(**arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.models.describe_models", fail)
     with pytest.raises(ZeroDivisionError):
         main(["models"])
 

@@ -16,7 +16,7 @@ def toy(make_toy, tmp_path):
     return make_toy(tmp_path / "toy")
 
 
-def test_two_cases_under_some_alterations(cxrcad, toy, disc_data, tmp_path):
+def test_two_cases_under_some_perturbations(cxrcad, toy, disc_data, tmp_path):
     flags = ("--data", disc_data, "--fold", 3, "--perturbations", "border-black,inverted,pacemaker", "--resamples", 100)
     answer = cxrcad("robustness", "--model", "toy", *flags, "--out", "out", "--threads", 1)
     assert answer.code == 0, answer.err
@@ -25,7 +25,7 @@ def test_two_cases_under_some_alterations(cxrcad, toy, disc_data, tmp_path):
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in answer.out.splitlines() if line.startswith("| ")
     ]
-    assert rows[0] == ["alteration", "at 1/2", "difference", "at 1", "difference", "F1", "difference"]
+    assert rows[0] == ["perturbation", "at 1/2", "difference", "at 1", "difference", "F1", "difference"]
     assert [row[0] for row in rows[1:]] == [
         "as it is",
         "black border of 10 % of the sides added all round",
@@ -39,18 +39,25 @@ def test_two_cases_under_some_alterations(cxrcad, toy, disc_data, tmp_path):
     assert len(document["images"]) == 2
 
 
+def test_the_former_name_of_perturbations_still_works(cxrcad, toy, disc_data):
+    flags = ("--model", "toy", "--data", disc_data, "--limit", 1, "--resamples", 0, "--threads", 1)
+    former = cxrcad("robustness", *flags, "--alterations", "text")
+    assert (former.code, former.err.splitlines()[0]) == (0, "--alterations is now --perturbations")
+    assert former.out == cxrcad("robustness", *flags, "--perturbations", "text").out
+
+
 def test_help_shows_every_setting_but_what_is_looked_for(cxrcad):
-    answer = cxrcad("robustness", "--help")
+    answer = cxrcad("robustness", "--help-all")
     flags = {item.flag for item in settings_of(RobustnessConfig)} - {"--lesion"}
     assert all(f"{flag} " in answer.out for flag in flags)
     assert "--lesion TEXT" not in answer.out
     assert "--lesion nodule" not in answer.out
 
 
-def test_the_page_that_help_names_has_every_alteration():
-    page = (Path(__file__).parents[2] / "docs" / "EVALUATION.md").read_text(encoding="utf-8")
+def test_the_page_that_help_names_has_every_perturbation():
+    page = (Path(__file__).parents[2] / "docs" / "ROBUSTNESS.md").read_text(encoding="utf-8")
     assert [name for name in PERTURBATIONS if f"`{name}`" not in page] == []
-    assert f"With {len(PERTURBATIONS)} alterations" in page
+    assert f"With {len(PERTURBATIONS)} perturbations" in page
 
 
 @pytest.mark.parametrize(

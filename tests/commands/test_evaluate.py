@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from cxrcad.commands.evaluate import command_line, report_evaluation, report_froc
+from cxrcad.commands.evaluate import command_line, report_evaluation
+from cxrcad.commands.froc import report_froc
 from cxrcad.config import EvaluateConfig, build
 
 

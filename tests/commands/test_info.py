@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.commands.info import describe_models, describe_path
+from cxrcad.commands.info import describe_path
+from cxrcad.commands.models import describe_models
 from cxrcad.core import ModelError, ReadError
 
 

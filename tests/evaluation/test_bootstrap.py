@@ -248,15 +248,18 @@ def test_a_p_needs_nearly_all_permutations() -> None:
     assert _p(0.5, permuted) is None
 
 
-def test_the_bootstrap_of_one_image_with_a_nodule_has_no_interval() -> None:
-    assert bootstrap([fold([True], 3)], 50, 0)["recall"] == Interval(1.0)
+def test_one_image_with_a_nodule_has_no_bootstrap_interval_and_its_recall_has_wilsons() -> None:
+    found = bootstrap([fold([True], 3)], 50, 0)
+    assert found["F1"] == Interval(2 / 3)
+    assert found["recall"] == Interval(1.0, *wilson(1, 1))
 
 
 def test_the_band_counts_false_positives_on_the_axis() -> None:
-    """Two nodules at 0.5, two normals with a false positive at 0.6: 1 an image of the axis, 1/2 of all images."""
+    """Two nodules at 0.5, two normals with a false positive at 0.6: 1 per image of the axis, 1/2 of all images."""
     matches = [ImageMatch(f"P{i}", 1, (Hit(0.5, 0, 1.0),)) for i in range(2)]
     matches += [ImageMatch(f"N{i}", 0, (), (FalsePositive(0.6, True),)) for i in range(2)]
     on_all = FoldResult(TERMS, tuple(matches), (None,) * 4)
     on_normals = replace(on_all, terms=replace(TERMS, fp_axis="normals"))
-    assert froc_band([on_all], (0.5,), 50, 0) == ((1.0,), (1.0,))
-    assert froc_band([on_normals], (0.5, 1.0), 50, 0) == ((0.0, 1.0), (0.0, 1.0))
+    none, both = wilson(0, 2), wilson(2, 2)  # of two: no resample differs
+    assert froc_band([on_all], (0.5,), 50, 0) == ((both[0],), (both[1],))
+    assert froc_band([on_normals], (0.5, 1.0), 50, 0) == ((none[0], both[0]), (none[1], both[1]))

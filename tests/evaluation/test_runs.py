@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cxrcad.config import EvaluateConfig, build
-from cxrcad.core import DataError, EvaluationError, ModelError
+from cxrcad.core import DataError, EvaluationError, ModelError, ReadError, WriteError
 from cxrcad.evaluation.records import read_matches, to_document
 from cxrcad.evaluation.runs import find_run, folds_of_run, score
 from cxrcad.files import sha256_of
@@ -297,3 +299,38 @@ def test_what_the_model_was_trained_on_is_read_from_the_present_card(make_run, d
     assert score(config(run=run, fold="3"), said.append)[0].results[0].trained_on == (name,)
     assert said == [f"fold 3: 2 images, matches of {run / 'fold3' / 'matches-paper-center.json'} used again"]
     assert json.loads((run / "fold3" / "matches-paper-center.json").read_text())["trained_on"] == [name]
+
+
+def test_damaged_images_are_all_named(make_run, fold_names, disc_data, tmp_path):
+    run, data = make_run(tmp_path / "run"), tmp_path / "data"
+    shutil.copytree(disc_data, data)
+    names = fold_names(run, 3, "JPCLN")
+    for name in names:
+        path = data / "images" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ReadError, match=rf"^2 of 2 images cannot be read: {', '.join(names)}; the first: {data}/"):
+        score(config(run=run, fold="3", data=data))
+
+
+@pytest.mark.parametrize(("fold", "place"), [("3", "fold3"), ("all", "")])
+def test_a_place_that_takes_no_results_is_named_before_anything_is_detected(
+    make_run, tmp_path, monkeypatch, fold, place
+):
+    run = make_run(tmp_path / "run")
+    written = tempfile.TemporaryFile
+
+    def read_only(dir: Path):
+        if dir == run / place:
+            raise PermissionError
+        return written(dir=dir)
+
+    monkeypatch.setattr("cxrcad.files.tempfile.TemporaryFile", read_only)
+    said: list[str] = []
+    sentence = f"{run / place}: nothing can be written in {run / place}; name another folder with --out"
+    with pytest.raises(WriteError, match=f"^{re.escape(sentence)}$"):
+        score(config(run=run, fold=fold), said.append)
+    assert not any("detecting" in line for line in said)
+    (elsewhere,) = score(config(run=run, fold=fold, out=tmp_path / "out"))
+    assert elsewhere.folder == tmp_path / "out"
+    shutil.copy(next((tmp_path / "out").glob("fold3/matches-*.json")), run / "fold3")
+    assert score(config(run=run, fold=fold))[0].results == elsewhere.results  # what is kept needs no place

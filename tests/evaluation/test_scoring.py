@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +131,26 @@ def test_an_image_scored_twice_and_a_result_of_another_size_are_errors() -> None
         EvaluationError, match="A: the result is of an image with 100 x 100 pixels and the case has 50 x 100"
     ):
         evaluate_cases([replace(A, rows=50)], ANSWERS, TERMS)
+
+
+def test_images_that_cannot_be_read_are_all_counted_and_three_are_named() -> None:
+    def reading(*damaged: str) -> Callable[[Case], Detection]:
+        def detect(case: Case, /) -> Detection:
+            if case.name in damaged:
+                raise ReadError(f"{case.image}: damaged; copy it again")
+            return Detection(Result(str(case.image), "", 100, 100, None, None, ()))
+
+        return detect
+
+    cases, done = [case(name) for name in "ABCDEF"], []
+    with pytest.raises(ReadError, match=r"^B\.png: damaged; copy it again$"):
+        evaluate_cases(cases, reading("B"), TERMS, on_done=done.append)
+    assert done == ["A", "C", "D", "E", "F"]
+    with pytest.raises(
+        ReadError,
+        match=r"^4 of 6 images cannot be read: B, C, E and 1 more; the first: B\.png: damaged; copy it again$",
+    ):
+        evaluate_cases(cases, reading("B", "C", "E", "F"), TERMS)
 
 
 def fold(number: int, hits: list[float], misses: int, fps: list[float], **terms: object) -> FoldResult:

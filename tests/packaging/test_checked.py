@@ -11,20 +11,20 @@ import pytest
 
 pytest.importorskip("torch")
 
+from cxrcad.commands.robustness import measure_robustness
 from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build, to_toml
 from cxrcad.core import EvaluationError, ModelError
 from cxrcad.datasets.content import CONTENT_NAME, write_content
 from cxrcad.datasets.folds import make_folds, save_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.datasets.nih import read_effusions
-from cxrcad.evaluation.robustness import measure_robustness
 from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import score_segmentation
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import load_bundle
 from cxrcad.packaging.checked import kept_matches, kept_segmentation
 from cxrcad.packaging.out_of_fold import out_of_fold
-from cxrcad.packaging.robustness_results import probe_figures
+from cxrcad.packaging.robustness_results import robustness_figures
 from tests.evaluation.test_runs import another_network, remask, repaint, rewrite, settings
 
 KEPT = "matches-jsrt-247-center.json"
@@ -175,16 +175,16 @@ def test_robustness_is_of_the_run_s_data(run, disc_data, fold_names, tmp_path):
     data = shutil.copytree(disc_data, tmp_path / "data")
     own = {"model": run / "fold3", "fold": "3", "alterations": "inverted", "out": run / "fold3", "resamples": 0}
     measure_robustness(build(RobustnessConfig, {**own, "data": data}))
-    (told,) = probe_figures(model(run), "toy").values()
+    (told,) = robustness_figures(model(run), "toy").values()
     assert "not checked" not in told
     (case, *_) = fold_names(run, 3, "JPCLN")
     rewrite(data / "CLNDAT_EN.txt", case, x=900)
     measure_robustness(build(RobustnessConfig, {**own, "data": data}))
     again = rf"`cxrcad robustness --model {run}/fold3/model --fold 3 .* --data DATA .*--out {run}/fold3`, or remove"
     with pytest.raises(EvaluationError, match=rf"robustness\.json: {case} has another truth .*{again}"):
-        probe_figures(model(run), "toy")
+        robustness_figures(model(run), "toy")
     measure_robustness(build(RobustnessConfig, {**own, "data": disc_data}))
-    assert len(probe_figures(model(run), "toy")) == 1
+    assert len(robustness_figures(model(run), "toy")) == 1
 
 
 def test_a_segmentation_is_of_the_model_at_its_threshold_and_of_the_run_s_outlines(effusion_data, make_toy, tmp_path):

@@ -1,4 +1,4 @@
-"""What a card tells of altered radiographs, traces of inserting, and radiographs without nodules."""
+"""What a card tells of perturbations, insertion artefacts, and radiographs without nodules."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 
 from cxrcad.core import EvaluationError, ModelError, UsageError
 from cxrcad.datasets.content import CONTENT_NAME
-from cxrcad.packaging.robustness_results import negative_figures, probe_figures
+from cxrcad.packaging.robustness_results import negative_figures, robustness_figures
 
 SOURCE = SimpleNamespace(
     **{"sha256": "a" * 64, "threshold": 0.50004, "settings_sha256": "5" * 64, "training_images": frozenset({"seen"})},
-    **{"folder": Path("model"), "card": {}},
+    **{"folder": Path("model"), "training_config": {}, "card": {}},
 )
 ROBUSTNESS = {
     "model": {"sha256": "a" * 64, "threshold": 0.50004}, "fold": 3, "protocol": "paper", "images": ["A", "B"],
@@ -26,7 +26,7 @@ ROBUSTNESS = {
                                    "difference": {"value": -0.25, "low": -0.5, "high": 0.0}}}},
     ],
 }  # fmt: skip
-FINGERPRINT = {
+INSERTION_TEST = {
     "model": {"sha256": "a" * 64, "threshold": 0.50004}, "nodules": "/here/lidc.npz", "fold": "3",
     "held_out": "the test cases of fold 3 of /data",
     "figures": {"mean untouched": {"value": 0.25, "low": 0.125, "high": 0.5}, "AUC nodule": {"value": None}},
@@ -45,8 +45,8 @@ def write(folder: Path, **documents) -> Path:
     return folder
 
 
-def test_the_card_has_each_alteration_with_its_difference(tmp_path):
-    figures = probe_figures(within(write(tmp_path, robustness=ROBUSTNESS)), "open")
+def test_the_card_has_each_perturbation_with_its_difference(tmp_path):
+    figures = robustness_figures(within(write(tmp_path, robustness=ROBUSTNESS)), "open")
     assert figures == {
         "altered radiographs": {
             "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA "
@@ -59,8 +59,8 @@ def test_the_card_has_each_alteration_with_its_difference(tmp_path):
     }
 
 
-def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
-    (told,) = probe_figures(within(write(tmp_path, fingerprint=FINGERPRINT)), "open").values()
+def test_the_card_has_the_scores_of_background_patches_and_the_verdict(tmp_path):
+    (told,) = robustness_figures(within(write(tmp_path, insertion_test=INSERTION_TEST)), "open").values()
     assert told["command"].endswith(
         "--model open --backgrounds BACKGROUNDS --nodules lidc.npz --fold 3 --data DATA --limit 9 --seed 2"
     )
@@ -71,21 +71,32 @@ def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
     assert "AUC nodule" not in told
 
 
+def test_the_file_of_a_version_before_is_read_where_there_is_no_new_one(tmp_path):
+    place = within(write(tmp_path, fingerprint=INSERTION_TEST))
+    (old,) = robustness_figures(place, "open").values()
+    assert old["command"].startswith("cxrcad insertion-test --model open ")
+    write(tmp_path, insertion_test={**INSERTION_TEST, "sentence": "Beyond."}, fingerprint="{")
+    (new,) = robustness_figures(place, "open").values()
+    assert (old["verdict"], new["verdict"]) == ("Below the bound.", "Beyond.")
+
+
 def test_what_another_model_gave_is_refused_and_a_damaged_file_is_named(tmp_path):
     place, other = within(tmp_path), {"model": {"sha256": "b" * 64, "threshold": 0.50004}}
     again = rf"run `cxrcad robustness --model {place.folder} --fold 3 --protocol paper .* --out {tmp_path}`, or remove"
     write(tmp_path, robustness={**ROBUSTNESS, **other})
     with pytest.raises(ModelError, match=rf"robustness\.json: is of another model \(bbb.*{again}"):
-        probe_figures(place, "open")
+        robustness_figures(place, "open")
     write(tmp_path, robustness={**ROBUSTNESS, "settings_sha256": "4" * 64})
     with pytest.raises(ModelError, match=rf"robustness\.json: was made with other settings than .*{again}"):
-        probe_figures(place, "open")
+        robustness_figures(place, "open")
     write(tmp_path, robustness={"model": {"sha256": "a" * 64}})
     with pytest.raises(ModelError, match=r"robustness\.json: not what cxrcad robustness writes .* run it again"):
-        probe_figures(place, "open")
-    write(tmp_path, robustness=ROBUSTNESS, fingerprint={**FINGERPRINT, **other})
-    with pytest.raises(ModelError, match=r"fingerprint\.json: is of another model .*`cxrcad fingerprint --model "):
-        probe_figures(place, "open")
+        robustness_figures(place, "open")
+    write(tmp_path, robustness=ROBUSTNESS, insertion_test={**INSERTION_TEST, **other})
+    with pytest.raises(
+        ModelError, match=r"insertion_test\.json: is of another model .*`cxrcad insertion-test --model "
+    ):
+        robustness_figures(place, "open")
 
 
 def test_the_held_out_patients_are_of_the_run_s_test_cases(tmp_path):
@@ -95,16 +106,16 @@ def test_the_held_out_patients_are_of_the_run_s_test_cases(tmp_path):
     (tmp_path / "run" / CONTENT_NAME).write_text(json.dumps({"schema": "cxrcad/content/1", "cases": known}))
     folds = {"folds": [{"fold": 3, "test": ["a"]}]}
     (tmp_path / "run" / "folds.json").write_text(json.dumps(folds))
-    bound = {**FINGERPRINT, "settings_sha256": "5" * 64, "content": {"a": known["a"]}}
-    write(tmp_path / "run" / "fold3", fingerprint=bound)
-    assert "not checked" not in next(iter(probe_figures(place, "open").values()))
+    bound = {**INSERTION_TEST, "settings_sha256": "5" * 64, "content": {"a": known["a"]}}
+    write(tmp_path / "run" / "fold3", insertion_test=bound)
+    assert "not checked" not in next(iter(robustness_figures(place, "open").values()))
     for content, words in (
         ({"b": known["b"]}, "b is no test case of fold 3 in"),
         ({"a": {**known["a"], "image": "c" * 64}}, "a has another image than"),
     ):
-        write(tmp_path / "run" / "fold3", fingerprint={**bound, "content": content})
-        with pytest.raises(EvaluationError, match=rf"fingerprint\.json: {words} .*; with the data that the run was"):
-            probe_figures(place, "open")
+        write(tmp_path / "run" / "fold3", insertion_test={**bound, "content": content})
+        with pytest.raises(EvaluationError, match=rf"insertion_test\.json: {words} .*; with the data that the run was"):
+            robustness_figures(place, "open")
 
 
 def boxes(

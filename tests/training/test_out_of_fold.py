@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from cxrcad.commands.robustness import measure_robustness
 from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build
 from cxrcad.core import EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.froc import best_f1_threshold
-from cxrcad.evaluation.robustness import measure_robustness
 from cxrcad.evaluation.runs import score
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.model import load_bundle

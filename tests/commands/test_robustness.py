@@ -1,4 +1,4 @@
-"""Robustness: altered cases go the way of evaluated ones, and their truth moves with them."""
+"""Robustness: perturbed cases are handled like evaluated ones, and their truth moves with them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
+from cxrcad.commands.robustness import measure_robustness
 from cxrcad.config import EvaluateConfig, RobustnessConfig, build
 from cxrcad.core import DataError, EvaluationError, ModelError, UsageError
 from cxrcad.evaluation.bootstrap import compare
 from cxrcad.evaluation.records import read_matches
-from cxrcad.evaluation.robustness import measure_robustness
 from cxrcad.evaluation.runs import score
 from cxrcad.files import sha256_of
 
@@ -38,10 +38,17 @@ class Told:
 @pytest.fixture
 def measure(make_toy, disc_data, tmp_path):
     """`measure(**settings)` -> (text, document) of the toy model on fold 3's two positives."""
-    toy = make_toy(tmp_path / "toy")
+    toy = str(make_toy(tmp_path / "toy"))
 
     def run(progress=None, **values):
-        settings = {"model": toy, "data": disc_data, "fold": 3, "device": "cpu", "threads": 1, "out": tmp_path / "out"}
+        settings = {
+            "model": toy,
+            "data": disc_data,
+            "fold": "3",
+            "device": "cpu",
+            "threads": 1,
+            "out": tmp_path / "out",
+        }
         text = measure_robustness(build(RobustnessConfig, {"resamples": 50, **settings, **values}), progress)
         place = values.get("out", tmp_path / "out")
         return text, json.loads((place / "robustness.json").read_text())
@@ -55,7 +62,7 @@ def figures(document, name):
 
 
 def test_what_moves_the_pixels_moves_the_truth_and_the_toy_still_hits(measure, make_toy, tmp_path):
-    text, document = measure(alterations=MOVING, model=make_toy(tmp_path / "low", threshold=0.5))
+    text, document = measure(perturbations=MOVING, model=str(make_toy(tmp_path / "low", threshold=0.5)))
     for name in ("unaltered", *MOVING.split(",")):
         assert figures(document, name)["recall"]["altered"] == 1.0, name
         assert figures(document, name)["localisation error, mm"]["altered"] < 3, name  # half a pixel of the grid
@@ -63,9 +70,15 @@ def test_what_moves_the_pixels_moves_the_truth_and_the_toy_still_hits(measure, m
     assert "| rotated by 5 degrees clockwise" in text
 
 
-def test_the_unaltered_cases_are_scored_as_evaluate_scores_them(measure, disc_data, tmp_path):
-    measure(alterations="text")
-    settings = {"model": tmp_path / "toy", "data": disc_data, "fold": 3, "device": "cpu", "out": tmp_path / "evaluated"}
+def test_the_unperturbed_cases_are_scored_as_evaluate_scores_them(measure, disc_data, tmp_path):
+    measure(perturbations="text")
+    settings = {
+        "model": str(tmp_path / "toy"),
+        "data": disc_data,
+        "fold": "3",
+        "device": "cpu",
+        "out": tmp_path / "evaluated",
+    }
     (scored,) = score(build(EvaluateConfig, settings))
     mine = read_matches(tmp_path / "out" / "robustness" / "matches-unaltered.json")
     assert [match.hits for match in mine.matches] == [match.hits for match in scored.results[0].matches]
@@ -74,7 +87,7 @@ def test_the_unaltered_cases_are_scored_as_evaluate_scores_them(measure, disc_da
 
 
 def test_an_inverted_image_loses_the_disc_and_the_difference_says_so(measure, tmp_path):
-    text, document = measure(alterations="inverted,gamma-0.6")
+    text, document = measure(perturbations="inverted,gamma-0.6")
     found = figures(document, "inverted")
     assert found["recall"] == {
         "altered": 0.0,
@@ -92,38 +105,38 @@ def test_an_inverted_image_loses_the_disc_and_the_difference_says_so(measure, tm
 
 
 def test_the_spacing_that_the_file_tells_does_not_change_what_is_a_hit(measure):
-    _, document = measure(alterations="spacing-absent,spacing-small,spacing-large")
+    _, document = measure(perturbations="spacing-absent,spacing-small,spacing-large")
     for name in ("spacing-absent", "spacing-small", "spacing-large"):
         assert figures(document, name)["recall"]["altered"] == 1.0
         assert figures(document, name)["localisation error, mm"]["altered"] < 3
 
 
-def test_progress_counts_every_image_of_every_alteration(measure):
+def test_progress_counts_every_image_of_every_perturbation(measure):
     told = Told()
-    measure(told, alterations="text,inverted")
+    measure(told, perturbations="text,inverted")
     assert told.lines == [("robustness", 6, 0), 1, 2, 3, 4, 5, 6]
 
 
 def test_a_limit_spreads_over_the_cases_and_one_case_has_no_interval(measure):
-    text, document = measure(alterations="inverted", limit=1)
+    text, document = measure(perturbations="inverted", limit=1)
     assert len(document["images"]) == 1
     assert "Scored: fold 3: 1 image, 1 nodule (--limit 1), each as it is" in text
     assert figures(document, "inverted")["recall"]["difference"] == {"value": -1.0, "low": None, "high": None}
-    _, every = measure(alterations="text", fold="all", protocol="jsrt-247", limit=5)
+    _, every = measure(perturbations="text", fold="all", protocol="jsrt-247", limit=5)
     assert every["images"] == ["JPCLN001", "JPCLN004", "JPCLN007", "JPCLN010", "JPCNN003"]
     assert every["fold"] is None
 
 
 def test_the_protocol_decides_which_images_are_scored(measure):
-    text, document = measure(alterations="text", protocol="jsrt-247")
+    text, document = measure(perturbations="text", protocol="jsrt-247")
     assert [name[:5] for name in document["images"]] == ["JPCLN", "JPCLN", "JPCNN"]
     assert "protocol jsrt-247 (images with a nodule and normal images)" in text
-    _, paper = measure(alterations="text")
+    _, paper = measure(perturbations="text")
     assert [name[:5] for name in paper["images"]] == ["JPCLN", "JPCLN"]
 
 
-def test_by_default_all_alterations_go_to_the_models_folder_of_the_runs(make_toy, disc_data, tmp_path):
-    config = {"model": make_toy(tmp_path / "toy"), "data": disc_data, "fold": 3, "device": "cpu", "resamples": 0}
+def test_by_default_all_perturbations_go_to_the_models_folder_of_the_runs(make_toy, disc_data, tmp_path):
+    config = {"model": str(make_toy(tmp_path / "toy")), "data": disc_data, "fold": "3", "device": "cpu", "resamples": 0}
     text = measure_robustness(build(RobustnessConfig, {**config, "runs": tmp_path / "runs", "threads": 1}))
     place = tmp_path / "runs" / "toy" / "fold3"
     assert (place / "robustness.md").read_text() == text
@@ -133,18 +146,18 @@ def test_by_default_all_alterations_go_to_the_models_folder_of_the_runs(make_toy
 
 
 def test_images_that_the_model_was_trained_on_are_no_test(measure, make_toy, disc_data, tmp_path):
-    _, document = measure(alterations="text")
+    _, document = measure(perturbations="text")
     seen = sha256_of(disc_data / "images" / f"{document['images'][0]}.png")
-    toy = make_toy(tmp_path / "leak", training={"images": [seen]})
-    text, again = measure(alterations="text", model=toy)
+    toy = str(make_toy(tmp_path / "leak", training={"images": [seen]}))
+    text, again = measure(perturbations="text", model=toy)
     assert again["trained_on"] == [document["images"][0]]
     assert f"NOT A TEST: 1 of the images stand in the model's training list: {document['images'][0]}" in text
-    assert "NOT A TEST" not in measure(alterations="text")[0]
+    assert "NOT A TEST" not in measure(perturbations="text")[0]
 
 
 def test_chance_follows_from_the_seed(measure):
     def noisy(seed):
-        return figures(measure(alterations="noise-high", seed=seed)[1], "noise-high")["localisation error, mm"]
+        return figures(measure(perturbations="noise-high", seed=seed)[1], "noise-high")["localisation error, mm"]
 
     assert noisy(1) == noisy(1)
     assert noisy(1) != noisy(2)
@@ -152,7 +165,7 @@ def test_chance_follows_from_the_seed(measure):
 
 def test_what_cannot_be_measured_is_said(measure, disc_data, tmp_path):
     with pytest.raises(UsageError, match="there is no 'invert'; did you mean inverted"):
-        measure(alterations="invert")
+        measure(perturbations="invert")
     with pytest.raises(ModelError, match="no packaged model has this name"):
         measure(model="gone")
     with pytest.raises(DataError, match="no data folder is named"):
