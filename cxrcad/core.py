@@ -32,6 +32,7 @@ __all__ = [
     "UsageError",
     "WriteError",
     "counted",
+    "duration_words",
 ]
 
 
@@ -78,6 +79,18 @@ class WriteError(CxrcadError):
 def counted(number: int, noun: str) -> str:
     """`number` and `noun` in words for a reader: 1 image, 2 images. The plural is the noun with an s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration_words(seconds: float) -> str:
+    """A time as one reads it: 40 s, 12 min, 3 h 20 min, 4 days."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{round(seconds / 86400)} days"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxrcad.config import LESIONS
 from cxrcad.core import counted
-from cxrcad.inference.model import Bundle, packaged_models
+from cxrcad.inference.model import DEFAULT_MODEL, Bundle, packaged_models
 
 __all__ = ["describe_models", "model_lines"]
 
@@ -20,7 +20,8 @@ def describe_models(as_json: bool = False) -> str:
         return json.dumps([dict(bundle.card) for bundle in bundles], indent=1, ensure_ascii=False)
     if not bundles:
         return "no models are packaged here; `cxrcad export RUN --out DIR` makes one, `--model DIR` uses it"
-    return "\n\n".join("\n".join(model_lines(bundle)) for bundle in bundles)
+    ordered = sorted(bundles, key=lambda bundle: bundle.name != DEFAULT_MODEL)
+    return "\n\n".join("\n".join(model_lines(bundle)) for bundle in ordered)
 
 
 def model_lines(bundle: Bundle) -> list[str]:
@@ -31,7 +32,7 @@ def model_lines(bundle: Bundle) -> list[str]:
     steps = _steps(training)
     length = counted(steps, "step") if isinstance(steps, int) else "unknown steps"
     lines = [
-        bundle.name,
+        bundle.name + (", the default" if bundle.name == DEFAULT_MODEL else ""),
         f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}"
         + (", patch classifier" if network.get("patch_classifier") else ""),
         f"  grid         shorter side {bundle.grid.side} pixels"
@@ -45,9 +46,33 @@ def model_lines(bundle: Bundle) -> list[str]:
         f"  sha256       {bundle.sha256}",
         f"  folder       {bundle.folder} ({size:.1f} MB)",
     ]
+    lines[-2:-2] = _how_good(card.get("figures", {}))
     lines[1:1] = [] if bundle.lesion == LESIONS[0] else [f"  finds        {bundle.lesion}"]
     lines += [f"  use          {card['intended_use']}"] if "intended_use" in card else []
     return lines
+
+
+RATES = {"1/4": "0.25", "1/2": "0.5", "1": "1"}
+"""False positives per image at which a sensitivity is told, as two kinds of figures in a card name them."""
+
+
+def _how_good(figures: Mapping[str, Any]) -> list[str]:
+    """The card's figures on test cases, those on most images: sensitivities and F1, in two lines; none without."""
+    tested = {
+        name: one
+        for name, one in figures.items()
+        if isinstance(one, Mapping) and "test cases" in name and isinstance(one.get("images"), int)
+    }
+    if not tested:
+        return []
+    name, best = max(tested.items(), key=lambda item: item[1]["images"])
+    by_rate = best.get("sensitivity_at_fp_per_image") or {}
+    reached = [best.get(f"sensitivity at {rate}", by_rate.get(plain, "unknown")) for rate, plain in RATES.items()]
+    f1 = best.get("F1", best.get("f1", "unknown"))
+    return [
+        f"  sensitivity  {'; '.join(map(str, reached))} at {', '.join(RATES)} false positives per image; F1 {f1}",
+        f"  measured on  {counted(best['images'], 'image')}, {name}",
+    ]
 
 
 def _steps(training: Mapping[str, Any]) -> int | None:
@@ -55,7 +80,7 @@ def _steps(training: Mapping[str, Any]) -> int | None:
     own = training.get("steps")
     if not isinstance(own, int):
         return None
-    return own + sum(_steps_before(training, start) for start in ("init", "classifier_weights"))
+    return own + sum(_steps_before(training, start) for start in ("init", "second_init"))
 
 
 def _steps_before(training: Mapping[str, Any], start: str) -> int:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from cxrcad.config import LESIONS, TrainConfig
-from cxrcad.core import Case, DataError
+from cxrcad.core import Case, DataError, duration_words
 from cxrcad.datasets.folds import FOLDS, make_folds, with_part
 from cxrcad.datasets.read import cases_to_train, read_data
 from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.paper.jobs import Job
 
-__all__ = ["TimeLeft", "duration_words", "seconds_a_step", "steps_left", "time_left"]
+__all__ = ["TimeLeft", "seconds_a_step", "steps_left", "time_left"]
 
 BUDGET_S = 20.0
 """Seconds that the measurement may take, all networks together."""
@@ -179,15 +179,3 @@ def _random_sample(config: TrainConfig, multiple: int) -> Sample:
     nodule[side // 2 : side // 2 + 3, side // 2 : side // 2 + 3] = True
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return Sample(Case("random", Path("random"), side, side), image, nodule, lung, geometry, "")
-
-
-def duration_words(seconds: float) -> str:
-    """A time as one reads it: 40 s, 12 min, 3 h 20 min, 4 days."""
-    minutes = round(seconds / 60)
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{round(seconds / 86400)} days"

@@ -42,6 +42,7 @@ from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.inputs import check_inputs, inputs_of
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
+from cxrcad.training.pace import Pace
 from cxrcad.training.signals import Stopping
 
 __all__ = [
@@ -131,9 +132,7 @@ def train_fold(
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, multiple)
     state.inputs = inputs_of(config, [*chosen, *held])
-    without = sum(sample.lung is None for sample in source.samples)
-    if without and config.network.tasks == "multi":
-        progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")
+    _check_lungs(source, config, progress)
     total = total_steps(config, source)
     for module in (state.network, state.average, state.balance):
         module.to(backend.device)  # before the optimiser's state, which follows its weights
@@ -144,6 +143,19 @@ def train_fold(
     _run(state, source, validation, total, config, backend, folder, progress)
     trained = state.average if config.ema else state.network
     return export_fold(trained, config, shown(source), validation, folder, state.history, state.seconds)
+
+
+def _check_lungs(source: Source, config: TrainConfig, progress: Progress) -> None:
+    """Refuse to learn lungs from no mask at all, and tell how many cases have none. Raises TrainingError."""
+    without, cases = sum(sample.lung is None for sample in source.samples), len(source.samples)
+    if config.network.tasks != "multi" or not without:
+        return
+    if without == cases:
+        raise TrainingError(
+            f"none of the {cases} training cases has a lung mask, so the lung task of --tasks multi has nothing to "
+            "learn from; give --tasks single, or put masks beside the images (docs/DATA.md)"
+        )
+    progress.note(f"{without} of {cases} training cases have no lung mask: they add no lung loss")
 
 
 def _start_from(network: nn.Module, first: Bundle, name: str) -> None:
@@ -177,6 +189,7 @@ def _run(
 ) -> None:
     started, before = time.monotonic(), state.seconds
     every, timer = config.validate_epochs * source.steps_per_epoch, CheckpointTimer(config.checkpoint_minutes)
+    pace = Pace(total, progress)
 
     def due() -> bool:
         return state.step % every == 0 or state.step == total
@@ -198,6 +211,7 @@ def _run(
                 state.step += 1
             state.seconds = before + time.monotonic() - started
             progress.step(state.step, state.loss_sum / state.loss_steps)
+            pace.step(state.step)
             if due():
                 entry = _validate(state, source, validation, config, backend)
                 state.history = (*state.history, entry)

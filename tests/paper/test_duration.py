@@ -7,10 +7,10 @@ import json
 import pytest
 
 from cxrcad.config import ReproduceConfig, TrainConfig, build
-from cxrcad.core import DataError
+from cxrcad.core import DataError, duration_words
 from cxrcad.paper import duration
 from cxrcad.paper.cells import ITEMS
-from cxrcad.paper.duration import duration_words, seconds_a_step, steps_left, time_left
+from cxrcad.paper.duration import seconds_a_step, steps_left, time_left
 from cxrcad.paper.jobs import plan
 
 

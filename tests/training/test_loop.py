@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,14 @@ def test_a_case_without_a_lung_mask_is_counted(trained):
     said = [line for line in notes.lines if "no lung mask" in line]
     assert said, notes.lines
     assert all("1 of " in line for line in said)
+
+
+def test_lungs_are_not_learned_from_no_mask_at_all(tiny_data, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    shutil.rmtree(data / "scr")
+    with pytest.raises(TrainingError, match=r"none of the \d+ training cases has a lung mask, .*; give --tasks single"):
+        train(config(data, tmp_path / "run", max_steps=1))
+    train(config(data, tmp_path / "run2", max_steps=1, tasks="single"))
 
 
 def test_another_training_is_not_written_over_a_finished_one(trained, tiny_data):

@@ -36,6 +36,7 @@ from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.inputs import inputs_of
 from cxrcad.training.loop import CHECKPOINT, State, follow, keep_state, learning_rate, new_state, total_steps
+from cxrcad.training.pace import Pace
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.signals import Stopping
 
@@ -203,7 +204,7 @@ def _run(
     started, before = time.monotonic(), state.seconds
     turns = config.classifier.mining_rounds
     minings = sorted({round(total * (turn + 1) / (turns + 1)) for turn in range(turns)})
-    mined, timer = state.step, CheckpointTimer(config.checkpoint_minutes)
+    mined, timer, pace = state.step, CheckpointTimer(config.checkpoint_minutes), Pace(total, progress)
 
     def hard() -> list[Any]:
         return [ground.hard.round(1).tolist() for ground in patches.grounds]
@@ -229,6 +230,7 @@ def _run(
                         mined = state.step
                     state.seconds = before + time.monotonic() - started
                     progress.step(state.step, state.loss_sum / state.loss_steps)
+                    pace.step(state.step)
                     if timer.due() or state.step == total:
                         state.save(folder / CHECKPOINT, hard=hard())
 
