@@ -6,6 +6,8 @@ PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo py
 PIP_OPTIONS = --quiet --disable-pip-version-check --constraint constraints.txt
 PACKAGING = setup.cfg setup.py pyproject.toml constraints.txt
 export OMP_NUM_THREADS ?= 2
+# One process per core, of one thread each. A file stays in one process, so that what its tests share is made once.
+WORKERS = -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo docs test clean
 .DELETE_ON_ERROR:
@@ -19,7 +21,7 @@ docs: .venv/installed
 test: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q $(WORKERS)
 
 # Each environment is made once, and again when what it should hold has changed.
 .venv-demo/installed: $(PACKAGING)

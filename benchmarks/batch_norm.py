@@ -21,10 +21,10 @@ from torch import nn
 
 from cxrcad.config import LossConfig, PhantomConfig, TrainConfig, build
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.statistics import dice
-from cxrcad.packaging.export import load_network
+from cxrcad.packaging.parity import load_network
 from cxrcad.synthesis.phantom.dataset import write_phantoms
-from cxrcad.training.data import Sample, load_samples
 from cxrcad.training.losses import weighted_cross_entropy
 from cxrcad.training.plan import train
 

@@ -32,14 +32,14 @@ from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.report.markdown import grid
-from cxrcad.synthesis.perturbations import Alteration, alterations_named
+from cxrcad.synthesis.perturbations import Perturbation, perturbations_named
 from cxrcad.training.loop import train_fold
 
 TUNE_STEPS = 500
 SHOWN = ("sensitivity at 1/2", "sensitivity at 1", "sensitivity at 2", "CPM", "image AUC", "F1")
 
 
-def write_site(dataset: Dataset, alterations: Sequence[Alteration], out: Path) -> Dataset:
+def write_site(dataset: Dataset, alterations: Sequence[Perturbation], out: Path) -> Dataset:
     """A copy of the data set with every image altered, in `out`; one that lies there finished is taken."""
     finished = out / "finished"
     if not finished.is_file():
@@ -138,11 +138,13 @@ def main() -> None:
         TrainConfig, {**values, "simulate": str(given.simulate), "threads": given.threads}, str(given.config)
     )
     dataset = read_jsrt(given.data, protocol="jsrt-247")
-    site = write_site(dataset, alterations_named(given.alter), given.out / "site")
+    site = write_site(dataset, perturbations_named(given.alter), given.out / "site")
     splits = make_folds(dataset, recipe.data.fold_seed)
     first, own = first_split(splits, dataset), site_split(splits, dataset, given.share)
     assert recipe.max_steps is not None, "the recipe gives no max_steps"
-    scratch = replace(recipe, augment=replace(recipe.augment, simulate_easy=1.0))  # a short training has no easy phase
+    scratch = replace(
+        recipe, augment=replace(recipe.synthesis, simulate_easy=1.0)
+    )  # a short training has no easy phase
     with Bar("step") as bar:
         model = trained(recipe, dataset, first, given.out / "first", bar)
         plan = {

@@ -19,9 +19,10 @@ import torch
 from cxrcad.config import TrainConfig, build
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.samples import load_samples
 from cxrcad.networks.registry import build_network
 from cxrcad.training.augment import augment
-from cxrcad.training.data import Batch, load_samples, make_source
+from cxrcad.training.data import Batch, make_source
 from cxrcad.training.losses import weighted_cross_entropy
 
 IMAGES = 12
@@ -79,7 +80,7 @@ def main() -> None:
     inserted = seconds(inserting.draw, given.repeats)
     step = seconds(lambda number: learn(drawn(number), number), given.repeats)
     name = config.network.network
-    print(f"{name}, side {config.grid.side}, {given.threads} threads, up to {config.augment.simulate_count} nodules")
+    print(f"{name}, side {config.grid.side}, {given.threads} threads, up to {config.synthesis.simulate_count} nodules")
     print(f"a step without inserting   {1000 * step:7.1f} ms")
     print(
         f"inserting, more            {1000 * (inserted - without):7.1f} ms   {(inserted - without) / step:6.1%} of it"

@@ -1,6 +1,6 @@
-"""What a run of two-look models gives when its two maps are joined otherwise, without any training.
+"""What a run of ensembles gives when its two maps are joined otherwise, without any training.
 
-The second look's share, the image mirrored and both maps averaged, the map lowered outside the lungs or by the image's
+The ensemble weight, the image mirrored and both maps averaged, the map lowered outside the lungs or by the image's
 own level, both maps smoothed, and averaged with those of other runs: each on the validation cases of every finished
 fold, averaged over folds, and on its test cases, pooled. CPM of these is compared, paired, with the maps' as they are.
 
@@ -24,17 +24,17 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case, Finding, ModelIdentity
 from cxrcad.datasets.folds import Split, load_folds
 from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.bootstrap import Comparison, compare
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import Detail, FoldResult, Terms
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import load_bundle
-from cxrcad.networks.ensemble import TwoLooks, nodule_logit
-from cxrcad.packaging.export import load_network
+from cxrcad.networks.ensemble import Ensemble, nodule_logit
+from cxrcad.packaging.parity import load_network
 from cxrcad.report.markdown import grid
-from cxrcad.training.data import Sample, load_samples
-from cxrcad.training.patch_classifier.loop import SHARES
+from cxrcad.training.patch_classifier.loop import WEIGHTS
 
 Map = NDArray[np.float32]
 
@@ -47,10 +47,10 @@ SMOOTH_MM = 1.0
 
 
 @torch.inference_mode()
-def looked(network: TwoLooks, pixels: Map) -> tuple[Map, Map, Map]:
-    """Logits (H, W) of one grid image (H, W), 0-1: a nodule's by the first look and by the second, the lungs'."""
+def looked(network: Ensemble, pixels: Map) -> tuple[Map, Map, Map]:
+    """Logits (H, W) of one grid image (H, W), 0-1: a nodule's by either network, and the lungs'."""
     x = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
-    outputs, second = network.first_look(x), network.second_look(x)
+    outputs, second = network.segment(x), network.classify(x)
     lung = outputs["lung"][:, 1:] - outputs["lung"][:, :1]
     first, second, lung = (one[0, 0].numpy() for one in (nodule_logit(outputs), second, lung))
     return first, second, lung
@@ -68,9 +68,9 @@ def less_level(logit: Map, lung: Map) -> Map:
     return np.asarray(logit - LEVEL_SHARE * np.percentile(inside, LEVEL), np.float32) if inside.size else logit
 
 
-def variants(network: TwoLooks, others: Mapping[str, TwoLooks], sample: Sample) -> dict[str, Map]:
+def variants(network: Ensemble, others: Mapping[str, Ensemble], sample: Sample) -> dict[str, Map]:
     """The nodule's logit in every way, by its name."""
-    share, spacing = float(network.share), sample.geometry.grid_spacing_mm or (1.0, 1.0)
+    share, spacing = float(network.weight), sample.geometry.grid_spacing_mm or (1.0, 1.0)
     first, second, lung = looked(network, sample.pixels)
     again = [one[:, ::-1] for one in looked(network, sample.pixels[:, ::-1])]
 
@@ -83,22 +83,22 @@ def variants(network: TwoLooks, others: Mapping[str, TwoLooks], sample: Sample) 
     plain = joined(first, second)
     found = {
         AS_IT_IS: plain,
-        **{f"share {by:g} everywhere": joined(first, second, by) for by in SHARES},
+        **{f"share {by:g} everywhere": joined(first, second, by) for by in WEIGHTS},
         "averaged with the mirrored image": (plain + joined(again[0], again[1])) / 2,
         "lowered outside the lungs": lowered_outside(plain, lung, spacing),
         "less the image's own level": less_level(plain, lung),
-        "both looks smoothed": joined(smooth(first), smooth(second)),
+        "both smoothed": joined(smooth(first), smooth(second)),
     }
     for name, other in others.items():
         one, two, _ = looked(other, sample.pixels)
-        found[f"averaged with {name}"] = (plain + joined(one, two, float(other.share))) / 2
+        found[f"averaged with {name}"] = (plain + joined(one, two, float(other.weight))) / 2
     return found
 
 
-def two_looks(run: Path, fold: int) -> TwoLooks:
+def ensemble(run: Path, fold: int) -> Ensemble:
     """The fold's network."""
     network = load_network(run / f"fold{fold}" / "model")
-    assert isinstance(network, TwoLooks), f"{run}, fold {fold}: has one look"
+    assert isinstance(network, Ensemble), f"{run}, fold {fold}: is no ensemble"
     return network
 
 
@@ -118,8 +118,8 @@ def scored(
     run: Path, also: Sequence[Path], dataset: Dataset, split: Split, bar: Bar
 ) -> dict[tuple[str, str], FoldResult]:
     """One fold's matches by part and variant."""
-    bundle, network = load_bundle(run / f"fold{split.fold}" / "model"), two_looks(run, split.fold)
-    others = {other.name: two_looks(other, split.fold) for other in also}
+    bundle, network = load_bundle(run / f"fold{split.fold}" / "model"), ensemble(run, split.fold)
+    others = {other.name: ensemble(other, split.fold) for other in also}
     config = build(TrainConfig, {**bundle.card["grid"], **bundle.card["find"]})
     model = ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, "torch")
     terms = Terms(str(dataset.folder), dataset.protocol, HitRule(), model, run.name, "multi", "", split.fold)

@@ -34,7 +34,8 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.imaging.preprocess import Geometry, to_grid
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import Bundle, load_bundle
-from cxrcad.packaging.export import load_network, write_onnx
+from cxrcad.packaging.onnx_export import write_onnx
+from cxrcad.packaging.parity import load_network
 from cxrcad.report.markdown import grid
 from cxrcad.training.patch_classifier.loop import RATES
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import logging
 import os
+import re
+import socket
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
 from cxrcad.core import CxrcadError, UsageError, WriteError
+from cxrcad.documents import json_value
 
 __all__ = [
     "Progress",
     "Silent",
     "check_folder",
     "check_out",
+    "check_results",
     "read_json",
+    "remove_leftovers",
     "sha256_of",
     "write_atomically",
     "write_json",
@@ -62,19 +68,60 @@ def check_out(out: Path | None) -> None:
         check_folder(out, f"--out {out}")
 
 
-def check_folder(folder: Path, option: str) -> None:
-    """Raise where nothing can be written into `folder`, which need not be there yet. UsageError, WriteError."""
+def check_results(folder: Path, out: Path | None) -> None:
+    """`check_folder` of where results go: --out if it is given, otherwise `folder`."""
+    if out is None:
+        check_folder(folder, str(folder), "name another folder with --out")
+    else:
+        check_out(out)
+
+
+def check_folder(folder: Path, option: str, remedy: str = "name another place") -> None:
+    """Raise where nothing can be written into `folder`, which need not be there yet. UsageError, WriteError.
+
+    What killed processes left half written in it is removed.
+    """
     if str(folder) == "-":
         raise UsageError(f"{option}: standard output takes no files; name a folder")
     place = folder
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        raise UsageError(f"{option}: {place} is a file, not a folder; name another place")
+        raise UsageError(f"{option}: {place} is a file, not a folder; {remedy}")
     try:
         tempfile.TemporaryFile(dir=place).close()  # asking for permission is not enough: root has it in /proc
     except OSError:
-        raise WriteError(f"{option}: nothing can be written in {place}; name another place") from None
+        raise WriteError(f"{option}: nothing can be written in {place}; {remedy}") from None
+    remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from `folder` the temporary files of `write_atomically` whose process, of this machine, is gone."""
+    if os.name != "posix":  # elsewhere no signal asks whether a process is there
+        return
+    for path in folder.glob(".*.tmp"):
+        found = LEFTOVER.fullmatch(path.name)
+        if found and found["host"] == _host() and not _is_running(int(found["process"])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+LEFTOVER = re.compile(r"\..+@(?P<host>[^@]*)@(?P<process>[0-9]{1,9})@[a-z0-9_]+\.tmp", re.DOTALL)
+"""The name of a temporary file: that of the file that is written, the machine, the process, and letters of chance."""
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:64]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -90,7 +137,8 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             path.write_bytes(content)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        prefix = f".{path.name}@{_host()}@{os.getpid()}@"
+        handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -113,14 +161,17 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def read_json(path: Path, error: type[CxrcadError]) -> Any:
-    """The content of a JSON file; a missing or damaged one raises `error` with one sentence."""
+    """The content of a JSON file; a missing or damaged one raises `error` with one sentence.
+
+    Damaged is, too, what no document of ours can hold: see `documents.json_value`.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_value(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise error(f"{path}: there is no such file; check the path") from None
     except OSError as fault:
         raise error(f"{path}: cannot be read ({fault.strerror}); check the path and its permissions") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as fault:
+    except ValueError as fault:
         raise error(f"{path}: not JSON ({fault}); make the file again") from None
 
 

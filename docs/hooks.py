@@ -43,7 +43,7 @@ def commands() -> str:
 
 
 def _command(name: str) -> str:
-    command: click.Command = importlib.import_module(f"cxrcad.cli.{name}").command
+    command: click.Command = importlib.import_module(f"cxrcad.cli.{name.replace('-', '_')}").command
     usage = " ".join(command.collect_usage_pieces(click.Context(command)))
     told = (command.help or "").split("\f")[0]
     paragraphs = (" ".join(part.split()) for part in told.split("\n\n"))

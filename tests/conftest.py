@@ -7,7 +7,9 @@ import importlib.util
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -115,6 +117,53 @@ def _toys() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def toy_exporter() -> Iterator[Callable[..., None]]:
+    """Trainings write the toy graph as their ONNX file; gives the real `write_onnx`.
+
+    torch takes some seconds to export even the smallest network, which is most of what a training of a few steps takes,
+    and most tests of trainings and packages are about everything but the graph. Those that compare the graph with the
+    network ask for `real_exporter`.
+    """
+    from cxrcad.packaging import fold, package
+
+    toys, real = _toys(), fold.write_onnx
+
+    def write(network: Any, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
+        toys.write_onnx(path, tasks)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fold, "write_onnx", write)
+        patched.setattr(package, "write_onnx", write)
+        yield real
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exporter_is_a_toy(request: pytest.FixtureRequest) -> None:
+    """Makes it so for every test, where one of them imports torch: else none trains, and torch stays out."""
+    if "torch" in sys.modules:
+        request.getfixturevalue("toy_exporter")
+
+
+@pytest.fixture
+def real_exporter(toy_exporter: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's own export, for this test."""
+    monkeypatch.setattr("cxrcad.packaging.fold.write_onnx", toy_exporter)
+    monkeypatch.setattr("cxrcad.packaging.package.write_onnx", toy_exporter)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM as in a terminal, here and in processes started meanwhile: `nohup ... &` ignores SIGINT."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
 def make_toy() -> Callable[..., Path]:
     """`make_toy(folder, outputs=..., **card)` -> the folder of a packaged model: nodules are what is bright."""
     from cxrcad.config import FindConfig, GridConfig
@@ -201,8 +250,8 @@ def _answer(main: Callable[..., None], arguments: Sequence[object]) -> Answer:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """A run that `cxrcad train` made in seconds (fold 3, u-net with both tasks), and what the command said."""
+def tiny_run(tiny_data: Path, toy_exporter: object, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    """A run that `cxrcad train` made in seconds (fold 3, u-net, both tasks; torch's own ONNX), and what it said."""
     pytest.importorskip("torch")
     from cxrcad.cli.main import main
 
@@ -212,7 +261,9 @@ def tiny_run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         "epochs": 12, "precision": "fp32", "threads": 1, "device": "cpu", "min-area-mm2": 30, "peak-distance-mm": 20,
         "max-class-weight": 20, "min-class-weight": 1, "validate-epochs": 6,
     }  # fmt: skip
-    return run, _answer(main, ["train", *(part for name, value in flags.items() for part in (f"--{name}", value))])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("cxrcad.packaging.fold.write_onnx", toy_exporter)
+        return run, _answer(main, ["train", *(part for name, value in flags.items() for part in (f"--{name}", value))])
 
 
 BALLS_MM = (16, 12, 5)

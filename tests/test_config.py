@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from cxrcad.config import (
     Setting,
     TrainConfig,
     build,
+    part,
+    setting,
     settings_of,
     to_dict,
     to_toml,
 )
-from cxrcad.config.sources import OTHER_VARIABLES, layered
+from cxrcad.config.sources import OTHER_VARIABLES, resolve_config
 from cxrcad.core import UsageError
 
 # A name that two commands share stands for one thing, but its help speaks of the command: what else may differ is here.
@@ -103,7 +106,7 @@ def test_a_setting_has_one_spelling_everywhere() -> None:
 
 def test_each_layer_overrides_the_one_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def epochs(**flags: Any) -> int:
-        return layered(TrainConfig, flags, config_file, tmp_path).epochs
+        return resolve_config(TrainConfig, flags, config_file, tmp_path).epochs
 
     config_file = None
     assert epochs() == 100
@@ -115,36 +118,36 @@ def test_each_layer_overrides_the_one_below(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("CXRCAD_EPOCHS", "13")
     assert epochs() == 13
     assert epochs(epochs=14) == 14
-    assert layered(TrainConfig, {}, config_file, tmp_path).batch == 2
+    assert resolve_config(TrainConfig, {}, config_file, tmp_path).batch == 2
 
 
 def test_the_working_folder_holds_the_project_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cxrcad.toml").write_text('device = "cpu"\n')
     monkeypatch.chdir(tmp_path)
-    assert layered(DetectConfig, {}).device == "cpu"
+    assert resolve_config(DetectConfig, {}).device == "cpu"
 
 
 def test_sections_only_group(tmp_path: Path) -> None:
     (tmp_path / "cxrcad.toml").write_text('[anything]\nside = 512\n[data]\ndata = "jsrt"\nprotocol = "jsrt-140"\n')
-    config = layered(TrainConfig, {}, None, tmp_path)
+    config = resolve_config(TrainConfig, {}, None, tmp_path)
     assert config.grid.side == 512
     assert config.data == DataConfig(data=Path("jsrt"), protocol="jsrt-140")
 
 
 def test_a_file_may_hold_settings_of_other_commands(tmp_path: Path) -> None:
     (tmp_path / "cxrcad.toml").write_text("epochs = 3\nmin_score = 0.25\n")
-    assert layered(DetectConfig, {}, None, tmp_path) == DetectConfig(min_score=0.25)
+    assert resolve_config(DetectConfig, {}, None, tmp_path) == DetectConfig(min_score=0.25)
 
 
 def test_an_empty_environment_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXRCAD_DATA", "")
-    assert layered(EvaluateConfig, {}, None, tmp_path).data.data is None
+    assert resolve_config(EvaluateConfig, {}, None, tmp_path).data.data is None
 
 
 def test_text_from_the_environment_becomes_the_settings_type(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, text in {"DATA": "/d", "SIDE": "512", "GROW": "0.4", "ASPP": "no", "BALANCE": "learned"}.items():
         monkeypatch.setenv(f"CXRCAD_{name}", text)
-    config = layered(TrainConfig, {}, None, tmp_path)
+    config = resolve_config(TrainConfig, {}, None, tmp_path)
     assert (config.data.data, config.grid.side, config.find.grow) == (Path("/d"), 512, 0.4)
     assert (config.network.aspp, config.loss.balance) == (False, "learned")
 
@@ -156,7 +159,7 @@ def test_the_environment_may_hold_settings_of_other_commands_and_what_is_no_sett
     for variable in ("CXRCAD_EPOCHS", *OTHER_VARIABLES, "CXRCADE", "NOT_CXRCAD_SIDE"):
         monkeypatch.setenv(variable, "3")
     monkeypatch.setenv("CXRCAD_THRESHHOLD", "")
-    assert layered(DetectConfig, {}, None, tmp_path) == DetectConfig()
+    assert resolve_config(DetectConfig, {}, None, tmp_path) == DetectConfig()
 
 
 # Faults
@@ -177,7 +180,7 @@ def test_a_variable_that_is_no_setting_of_any_command_is_met_with_the_nearest(
 ) -> None:
     monkeypatch.setenv(variable, "0.3")
     with pytest.raises(UsageError) as error:
-        layered(DetectConfig, {"threshold": 0.5}, None, tmp_path)
+        resolve_config(DetectConfig, {"threshold": 0.5}, None, tmp_path)
     assert str(error.value) == f"environment variable {variable}: {sentence}"
 
 
@@ -185,7 +188,7 @@ def test_an_unknown_name_is_met_with_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("epoch = 3\n")
     with pytest.raises(UsageError) as error:
-        layered(TrainConfig, {}, path, tmp_path)
+        resolve_config(TrainConfig, {}, path, tmp_path)
     assert str(error.value) == f"{path}: there is no setting epoch; did you mean epochs?"
     with pytest.raises(UsageError, match="no setting min-scor; did you mean min_score"):
         build(DetectConfig, {"min-scor": 1})
@@ -224,13 +227,13 @@ def test_a_value_that_cannot_be_right_is_met_with_what_can(kind: type, name: str
 
 def test_the_fault_names_the_layer_that_it_came_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"^--min-score: min_score is 2; it takes"):
-        layered(DetectConfig, {"min_score": 2}, None, tmp_path)
+        resolve_config(DetectConfig, {"min_score": 2}, None, tmp_path)
     monkeypatch.setenv("CXRCAD_DEVICE", "tpu")
     with pytest.raises(UsageError, match=r"^environment variable CXRCAD_DEVICE: device is 'tpu'; choose from"):
-        layered(DetectConfig, {}, None, tmp_path)
+        resolve_config(DetectConfig, {}, None, tmp_path)
     (tmp_path / "cxrcad.toml").write_text("grow = 7\n")
     with pytest.raises(UsageError, match=r"cxrcad\.toml: grow is 7; it takes a number at least 0\.05, at most 0\.95"):
-        layered(DetectConfig, {}, None, tmp_path)
+        resolve_config(DetectConfig, {}, None, tmp_path)
 
 
 def test_bounds_and_choices_themselves_are_allowed() -> None:
@@ -250,7 +253,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes, fault: str) -> 
     path = tmp_path / "c.toml"
     path.write_bytes(content)
     with pytest.raises(UsageError, match=fault) as error:
-        layered(TrainConfig, {}, path, tmp_path)
+        resolve_config(TrainConfig, {}, path, tmp_path)
     assert str(error.value).startswith(f"{path}: ")
 
 
@@ -258,14 +261,14 @@ def test_a_setting_that_stands_in_a_file_twice_is_refused(tmp_path: Path) -> Non
     path = tmp_path / "c.toml"
     path.write_text("min_score = 0.1\n[find]\nmin_score = 0.2\n")
     with pytest.raises(UsageError, match=r"c\.toml: min_score stands in it twice; tables only group settings"):
-        layered(DetectConfig, {}, path, tmp_path)
+        resolve_config(DetectConfig, {}, path, tmp_path)
 
 
 def test_a_missing_config_file_is_named_and_a_folder_is_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"gone\.toml: there is no such settings file"):
-        layered(TrainConfig, {}, tmp_path / "gone.toml", tmp_path)
+        resolve_config(TrainConfig, {}, tmp_path / "gone.toml", tmp_path)
     with pytest.raises(UsageError, match="not readable as TOML"):
-        layered(TrainConfig, {}, tmp_path, tmp_path)
+        resolve_config(TrainConfig, {}, tmp_path, tmp_path)
 
 
 # Saving
@@ -304,20 +307,102 @@ def test_the_saved_config_is_a_config_file(tmp_path: Path) -> None:
     config = build(TrainConfig, {"side": 512, "data": "/über/\U0001f4c1", "skips": False, "learning_rate": 1e-5})
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config), encoding="utf-8")
-    assert layered(TrainConfig, {}, path, tmp_path) == config
+    assert resolve_config(TrainConfig, {}, path, tmp_path) == config
 
 
 def test_to_dict_holds_plain_values_by_name() -> None:
     assert to_dict(PhantomConfig()) == {name: getattr(PhantomConfig(), name) for name in to_dict(PhantomConfig())}
     defaults = {"name": None, "fold": "all", "data": None, "compare": 3, "sources": None, "overwrite": False}
-    assert to_dict(ExportConfig()) == {**defaults, "held_out": None, "without_nodules": None, "weights": "fp32"}
+    assert to_dict(ExportConfig()) == {**defaults, "out_of_fold": None, "without_nodules": None, "weights": "fp32"}
     assert to_dict(EvaluateConfig())["runs"] == "runs"
     assert to_dict(dataclasses.replace(TrainConfig(), network=NetworkConfig(norm="group")))["norm"] == "group"
 
 
 @pytest.mark.parametrize("recipe", sorted((Path(__file__).parents[1] / "docs" / "recipes").glob("*.toml")), ids=str)
 def test_a_recipe_of_the_docs_is_a_config_file(recipe: Path, tmp_path: Path) -> None:
-    config = layered(TrainConfig, {}, recipe, tmp_path)
+    config = resolve_config(TrainConfig, {}, recipe, tmp_path)
     assert str(config.grid.side) in recipe.stem
-    assert config.network.look is ("classifier" in recipe.stem)
+    assert config.network.patch_classifier is ("classifier" in recipe.stem)
     assert config != TrainConfig()
+
+
+# Former names, removed settings, groups
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    width: int = setting(3, "width, pixels", low=1, was="breadth", advanced=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    inner: Inner = part(Inner, "Shape")
+    loud: bool = setting(False, "say more", group="Output")
+
+
+@pytest.fixture
+def renamed(monkeypatch: pytest.MonkeyPatch) -> type:
+    """A config whose setting `width` was called `breadth`, and from which `depth` was removed."""
+    monkeypatch.setattr("cxrcad.config.sources.ALL_CONFIGS", (Outer,))
+    monkeypatch.setattr("cxrcad.config.schema.REMOVED", {"depth": 0.0})
+    return Outer
+
+
+def test_settings_know_their_group() -> None:
+    assert [(item.name, item.group, item.advanced) for item in settings_of(Outer)] == [
+        ("width", "Shape", True),
+        ("loud", "Output", False),
+    ]
+
+
+def test_a_former_name_is_read_everywhere_and_said_once(
+    renamed: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build(renamed, {"breadth": 4}) == Outer(Inner(4))
+    said: list[str] = []
+    file = tmp_path / "cxrcad.toml"
+    file.write_text("breadth = 5\n")
+    assert resolve_config(renamed, {}, None, tmp_path, note=said.append) == Outer(Inner(5))
+    monkeypatch.setenv("CXRCAD_BREADTH", "6")
+    assert resolve_config(renamed, {}, None, tmp_path, note=said.append) == Outer(Inner(6))
+    assert said == [
+        f"{file}: breadth is now width",
+        f"{file}: breadth is now width",
+        "CXRCAD_BREADTH is now CXRCAD_WIDTH",
+    ]
+    monkeypatch.setenv("CXRCAD_WIDTH", "7")
+    assert resolve_config(renamed, {}, None, tmp_path) == Outer(Inner(7))
+
+
+def test_both_names_of_a_setting_at_once_are_refused(renamed: type, tmp_path: Path) -> None:
+    (tmp_path / "cxrcad.toml").write_text("breadth = 5\nwidth = 6\n")
+    with pytest.raises(UsageError, match=r"width stands in it twice \(it was called breadth\); leave one out"):
+        resolve_config(renamed, {}, None, tmp_path)
+
+
+def test_a_removed_setting_is_read_where_it_did_nothing_and_refused_where_it_did(renamed: type) -> None:
+    assert build(renamed, {"depth": 0.0}) == Outer()
+    with pytest.raises(UsageError, match="the setting depth is gone"):
+        build(renamed, {"depth": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("side = true", "side is True; it takes a whole number"),
+        ('side = "512"', "side is '512'; it takes a whole number"),
+        ('threshold = "0.3"', "threshold is '0.3'; it takes a number"),
+        ('augment = "yes"', "augment is 'yes'; write true or false"),
+        ("augment = 1", "augment is 1; write true or false"),
+        ("runs = 3", "runs is 3; it takes a path"),
+    ],
+)
+def test_a_file_s_value_has_the_setting_s_type(tmp_path: Path, content: str, sentence: str) -> None:
+    (tmp_path / "cxrcad.toml").write_text(content + "\n")
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        resolve_config(TrainConfig, {}, None, tmp_path)
+
+
+def test_a_fold_may_be_written_as_a_number(tmp_path: Path) -> None:
+    (tmp_path / "cxrcad.toml").write_text("fold = 3\n")
+    assert resolve_config(TrainConfig, {}, None, tmp_path).fold == "3"

@@ -21,7 +21,7 @@ from cxrcad.config import (
     DetectConfig,
     EvaluateConfig,
     ExportConfig,
-    FingerprintConfig,
+    InsertionTestConfig,
     PhantomConfig,
     ReproduceConfig,
     RobustnessConfig,
@@ -43,12 +43,12 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CONFIGS = {
     **{"detect": DetectConfig, "train": TrainConfig, "evaluate": EvaluateConfig, "froc": EvaluateConfig},
     **{"compare": EvaluateConfig, "reproduce": ReproduceConfig},
-    **{"robustness": RobustnessConfig, "fingerprint": FingerprintConfig, "insertion-test": FingerprintConfig},
+    **{"robustness": RobustnessConfig, "insertion-test": InsertionTestConfig},
     **{"export": ExportConfig, "phantom": PhantomConfig, "simulate": SimulateConfig},
 }
 
 # Names that the pages use already; until a command has one, its former name is checked. Empty when all are renamed.
-FORMER_COMMANDS = {"insertion-test": "fingerprint"}
+FORMER_COMMANDS: dict[str, str] = {}
 FORMER_FLAGS = {
     **{"--patch-classifier": "--look", "--half-side": "--halve", "--no-half-side": "--no-halve"},
     **{"--patch-side": "--patch", "--patches-per-image": "--patches", "--mining-rounds": "--minings"},
@@ -123,11 +123,11 @@ def test_a_command_that_is_named_is_one(page: str, line: str) -> None:
         return
     command = command_of(name)
     told = [present(argument, flags_of(command)) for argument in arguments]
-    values, _, _ = command.make_parser(click.Context(command)).parse_args(told)
+    values, _, _ = command.make_parser(click.Context(command, help_option_names=["-h", "--help"])).parse_args(told)
     known = {item.name: item for item in settings_of(CONFIGS[name])} if name in CONFIGS else {}
     for key, value in values.items():
         if key in known and isinstance(value, str):
-            known[key].parse(value, f"{page}: {line}")
+            known[key].parse(value, f"{page}: {line}", text=True)
 
 
 def test_flags_and_variables_that_are_named_exist() -> None:

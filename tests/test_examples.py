@@ -50,7 +50,7 @@ def run(make_toy, tmp_path):
         return subprocess.run(
             [*start, str(EXAMPLES / name), *map(str, arguments)],
             cwd=tmp_path, env={**own, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
 
     return call

@@ -5,7 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import signal
+import socket
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -162,3 +167,25 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+# What a killed process leaves
+
+WRITE = "import os, signal, sys\nfrom pathlib import Path\nfrom cxrcad import files\n"
+WRITE += "files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+WRITE += "files.write_atomically(Path(sys.argv[1]), b'0' * 10)\n"
+
+
+def test_a_killed_write_is_removed_when_the_folder_is_written_to_again(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", WRITE, str(tmp_path / "model.onnx")]
+    killed = subprocess.run(script, cwd=Path(__file__).parents[1], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert re.fullmatch(rf"\.model\.onnx@{re.escape(socket.gethostname())}@\d+@\w+\.tmp", left.name)
+    running = left.with_name(re.sub(r"@\d+@", f"@{os.getpid()}@", left.name))
+    elsewhere = left.with_name(left.name.replace(f"@{socket.gethostname()}@", "@another-host@"))
+    foreign = tmp_path / ".notes.tmp"
+    for path in (running, elsewhere, foreign):
+        path.touch()
+    check_out(tmp_path)
+    assert set(tmp_path.iterdir()) == {running, elsewhere, foreign}

@@ -17,40 +17,42 @@ from cxrcad.config.sources import OTHER_VARIABLES
 ROOT = Path(__file__).resolve().parent.parent
 
 # A unit is a folder of cxrcad/, or a module directly in it. Imports go to a lower number, or stay in the unit.
-LAYERS = {
-    "__main__": 8,  # python -m cxrcad
-    "cli": 7,
-    "experiments": 6,
-    "serving": 6,
+LAYERS: dict[str, float] = {
+    "__main__": 9,  # python -m cxrcad
+    "cli": 8,
+    "commands": 7,
+    "paper": 6,
     "training": 5,
     "report": 5,
+    "packaging": 4.5,  # training packages each fold that it finishes
     "evaluation": 4,
     "inference": 3,
     "networks": 3,
-    "datasets": 2,
+    "synthesis": 2,
+    "interchange": 2,
+    "datasets": 1.5,  # synthesis and interchange make data sets
     "imaging": 1,
-    "jobs": 1,
     "core": 0,
+    "documents": 0,
+    "files": 0,
     "config": 0,
-    "settings": 0,
-    "layers": 0,
     "__init__": -1,  # the version
 }
-BESIDE = {("config", "core"), ("config", "settings"), ("settings", "core")} | {
-    ("layers", name) for name in ("config", "core", "settings")
-}  # on one layer
+BESIDE = {("config", "core"), ("config", "documents"), ("files", "core"), ("files", "documents")}  # on one layer
 ONLY_CORE = {"networks"}  # torch, the nouns and the settings only
-NEEDS_TORCH = {"networks", "training"}
-MAY_NEED_TORCH = {"networks", "training", "experiments", "cli"}  # the last two, inside functions
+NEEDS_TORCH = {"networks", "training", "packaging"}
+MAY_NEED_TORCH = NEEDS_TORCH | {"commands", "paper"}  # the last two, inside functions
 
 # Who may import what: {top-level module: (units where anywhere, units where inside functions)}; others are for all.
 EVERYWHERE = set(LAYERS)
 IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
-    **dict.fromkeys(("torch", "kornia", "lightning", "lightning_fabric"), (NEEDS_TORCH, NEEDS_TORCH | {"experiments"})),
-    **dict.fromkeys(("safetensors", "onnx", "onnxscript"), ({"training"}, NEEDS_TORCH | {"experiments"})),
+    **dict.fromkeys(("torch", "kornia", "lightning", "lightning_fabric"), (NEEDS_TORCH, MAY_NEED_TORCH)),
+    **dict.fromkeys(("safetensors", "onnx", "onnxscript"), ({"training", "packaging"}, MAY_NEED_TORCH)),
     "click": ({"cli"}, {"cli"}),
     "rich": ({"cli"}, {"cli"}),
-    **dict.fromkeys(("SimpleITK", "matplotlib", "highdicom", "ray", "pydicom", "onnxruntime"), (set(), EVERYWHERE)),
+    **dict.fromkeys(
+        ("SimpleITK", "matplotlib", "highdicom", "jinja2", "ray", "pydicom", "onnxruntime"), (set(), EVERYWHERE)
+    ),
 }
 DISTRIBUTIONS = {"PIL": "pillow", "lightning": "lightning-fabric", "gdcm": "python-gdcm"}
 

@@ -1,12 +1,14 @@
 """The models that ship: complete cards, weights that fit, and obvious nodules of phantoms found."""
 
 import json
+from hashlib import sha256
 
 import pytest
 
 from cxrcad.core import Radiograph, Source
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, packaged_models, resolve_model
+from cxrcad.synthesis.nodules import read_nodules
 from cxrcad.synthesis.phantom.dataset import phantom_image
 
 BUNDLES = packaged_models()
@@ -40,9 +42,30 @@ def test_a_card_names_data_use_figures_and_the_images_of_its_training(bundle):
     assert "ot a medical device" in readme
 
 
+LEFT_OUT = {
+    "deeplabv3plus-open": (0, sha256(b"").hexdigest()),
+    "mo-segnet-open": (49, "9fe74db28acba811a87c5cef1269c79a611af32fc618f2c466c9399b9ab5b5d2"),
+}
+"""Of the CT series in lidc-nodules.npz, how many the model was not shown, and a SHA-256 of theirs (sorted, joined).
+
+Fold 3 of open-jsrt holds 49 out, in validation and test cases; benchmarks/card_series.py finds them.
+"""
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_a_card_lists_every_ct_series_but_those_that_its_fold_held_out(bundle, open_data):
+    stock = read_nodules(open_data / "lidc-nodules.npz", count=1, seed=0)
+    known = {sha256(stock.series_uid[index].encode()).hexdigest() for index in stock.usable()}
+    listed = bundle.card["training"]["series"]
+    assert listed == sorted(known & set(listed))
+    left = sorted(known - set(listed))
+    assert (len(left), sha256("".join(left).encode()).hexdigest()) == LEFT_OUT[bundle.name]
+    assert "series_unknown" not in bundle.card["training"]
+
+
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 def test_weights_give_what_the_onnx_file_gives(bundle):
-    from cxrcad.packaging.export import compare_runtimes
+    from cxrcad.packaging.parity import compare_runtimes
 
     image = phantom_image(4, 512, subtlety=3).pixels
     assert compare_runtimes(bundle.folder, [image]) < LOST[bundle.card["parity"].get("weights", "fp32")]

@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (sources / "README.md").write_text("# cxrcad\n")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-c", BUILD, str(folder)]
-    done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=sources, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return next(folder.glob("*.whl"))
 
@@ -40,7 +40,7 @@ def test_the_wheel_holds_the_code_its_data_and_the_models(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     code = {str(path.relative_to(ROOT)) for path in (ROOT / "cxrcad").rglob("*.py")}
-    kinds = ("*.json", "*.toml", "*.csv", "py.typed")
+    kinds = ("*.json", "*.toml", "*.csv", "templates/*", "py.typed")
     data = {str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "cxrcad").rglob(kind)}
     files = [path for path in (ROOT / "models").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     models = {str(Path("cxrcad_models") / path.relative_to(ROOT / "models")) for path in files}
@@ -70,7 +70,7 @@ print(models.joinpath("one", "deep", "weights.bin").read_bytes().hex())
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-c", script]
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(tmp_path / "site" / "cxrcad" / "__init__.py"), "010203"]
@@ -83,7 +83,7 @@ def test_ci_runs_make_test() -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     recipe = subprocess.run(
-        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
     for step in ("ruff check .", "mypy", "pytest -q"):
         assert step in recipe.stdout

@@ -21,7 +21,7 @@ from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.inference.model import write_card
 from cxrcad.interchange.boxes import json_schema, read_boxes
 from cxrcad.synthesis.phantom.dataset import write_phantoms
-from cxrcad.synthesis.projections import load_projections
+from cxrcad.synthesis.projection import load_projections
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import note
 from cxrcad.config import EvaluateConfig
 
 __all__ = ["command"]
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("first")
 @click.argument("second")
 @with_settings(EvaluateConfig, leave_out=("run", "beside", "model", "predictions", "report", "seeds"))
@@ -21,6 +21,6 @@ def command(config: EvaluateConfig, first: str, second: str) -> None:
     Each is a run or a packaged model, or both are files of predictions (with --truth). Interval: paired bootstrap over
     images; p: permutation test.
     """
-    from cxrcad.commands.evaluate import report_comparison
+    from cxrcad.commands.compare import report_comparison
 
     click.echo(report_comparison(first, second, config, note), nl=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
 from cxrcad.core import UsageError, WriteError
@@ -23,7 +23,7 @@ def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
     return Path(value)
 
 
-@click.command("detect")
+@click.command("detect", cls=Command)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--out",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import note
 from cxrcad.config import EvaluateConfig
 
 __all__ = ["command"]
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command)
 @with_settings(EvaluateConfig)
 def command(config: EvaluateConfig) -> None:
     """F1, recall and precision of a run's test cases, as the paper's Table 2, with lung Dice and threshold.

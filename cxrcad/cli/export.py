@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.config import ExportConfig
-from cxrcad.core import TrainingError
 
 __all__ = ["command"]
 
 
-@click.command("export")
+@click.command("export", cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the packaged model."
@@ -24,11 +23,6 @@ def command(config: ExportConfig, run: Path, out: Path) -> None:
 
     RUN may also be a packaged model, by its folder or name.
     """
-    try:
-        from cxrcad.packaging.package import export_run
-    except ImportError as error:
-        missing = error.name or str(error)
-        raise TrainingError(
-            f"export needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
-        ) from None
-    click.echo(export_run(run, out, config))
+    from cxrcad.commands.export import export
+
+    click.echo(export(run, out, config))

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from cxrcad.cli.progress import note
-from cxrcad.core import CxrcadError
 
 __all__ = ["command"]
 
@@ -20,16 +19,9 @@ def command(paths: tuple[Path, ...], as_json: bool) -> None:
 
     A folder of radiographs is none of these: name its files. Exit code 1 when some failed; the others are told.
     """
-    from cxrcad.commands.info import describe_path
+    from cxrcad.commands.info import describe_paths
 
-    failed = 0
-    for place, path in enumerate(paths):
-        try:
-            click.echo(("\n" if place and not as_json else "") + describe_path(path, as_json=as_json))
-        except CxrcadError as error:
-            if len(paths) == 1:
-                raise
-            note(f"failed: {error}")
-            failed += 1
-    if failed:
+    described = describe_paths(paths, as_json, note)
+    click.echo(described.text, nl=False)
+    if described.failed:
         raise click.exceptions.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import signal
@@ -12,26 +13,39 @@ from typing import Any
 import click
 
 import cxrcad
+from cxrcad.cli.progress import note
 from cxrcad.core import CxrcadError
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "GROUPS", "cli", "main"]
 
-COMMANDS: dict[str, str] = {
-    "detect": "Find nodules in radiographs: boxes.json.",
-    "train": "Train a network on a data folder, one fold or all.",
-    "evaluate": "F1, recall, precision and lung Dice of a run's test cases.",
-    "compare": "Paired difference of two runs on the same images, with interval and p.",
-    "froc": "Sensitivity against false positives an image: table, plot, JSON, CSV.",
-    "robustness": "What windows, noise, sizes, borders and devices change in a model's figures.",
-    "fingerprint": "Whether a model has learned the traces of inserting nodules.",
-    "reproduce": "Train and score what a table or figure of the paper compares.",
-    "export": "Package a trained fold as a model: weights, ONNX, card.",
-    "phantom": "Write synthetic radiographs with nodules in JSRT's layout.",
-    "simulate": "Project nodules into radiographs, in JSRT's layout.",
-    "models": "List the packaged models.",
-    "info": "Say what a radiograph, a model or a run is.",
-    "demo": "Make phantom scans, find their nodules, write a report.",
+GROUPS: dict[str, dict[str, str]] = {
+    "Use": {
+        "detect": "Find nodules in radiographs: boxes.json.",
+        "models": "List the packaged models.",
+        "info": "Say what a radiograph, a model or a run is.",
+        "demo": "Make phantom scans, find their nodules, write a report.",
+    },
+    "Train": {
+        "train": "Train a network on a data folder, one fold or all.",
+        "export": "Package a trained fold as a model: weights, ONNX, card.",
+    },
+    "Evaluate": {
+        "evaluate": "F1, recall, precision and lung Dice of a run's test cases.",
+        "froc": "Sensitivity against false positives per image: table, plot, JSON, CSV.",
+        "compare": "Paired difference of two runs on the same images, with interval and p.",
+        "robustness": "How windows, noise, sizes, borders and devices change a model's figures.",
+        "insertion-test": "Whether a model responds to insertion artefacts.",
+    },
+    "Research": {
+        "reproduce": "Train and score what a table or figure of the paper compares.",
+        "simulate": "Project nodules into radiographs, in JSRT's layout.",
+        "phantom": "Write synthetic radiographs with nodules in JSRT's layout.",
+    },
 }
+COMMANDS: dict[str, str] = {name: words for group in GROUPS.values() for name, words in group.items()}
+
+FORMER = {"fingerprint": "insertion-test"}
+"""Commands by their former names, which still work."""
 
 
 class _Commands(click.Group):
@@ -43,18 +57,24 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cxrcad.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"cxrcad.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in FORMER:
+            former, args = args[0], [FORMER[args[0]], *args[1:]]
+            note(f"cxrcad {former} is now cxrcad {args[0]}")
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]!r}; the commands are {', '.join(COMMANDS)}")
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            known = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command {args[0]!r}; {known}")
         return super().resolve_command(ctx, args)
 
 

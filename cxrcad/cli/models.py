@@ -11,6 +11,6 @@ __all__ = ["command"]
 @click.option("--json", "as_json", is_flag=True, help="The cards as JSON.")
 def command(as_json: bool) -> None:
     """List the packaged models: name, side, threshold, size, SHA-256, and what they were trained on."""
-    from cxrcad.commands.info import describe_models
+    from cxrcad.commands.models import describe_models
 
     click.echo(describe_models(as_json=as_json))

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import with_settings
+from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar
 from cxrcad.config import SimulateConfig
-from cxrcad.core import counted
 
 __all__ = ["command"]
 
 
-@click.command("simulate")
+@click.command("simulate", cls=Command)
 @click.argument("out", type=click.Path(path_type=Path))
 @with_settings(SimulateConfig, also={"positives": "--cases", "negatives": "--normals"})
 def command(config: SimulateConfig, out: Path) -> None:
@@ -22,9 +21,8 @@ def command(config: SimulateConfig, out: Path) -> None:
 
     OUT must be new or empty. It can then be named with --data.
     """
-    from cxrcad.synthesis.dataset import write_simulated
+    from cxrcad.commands.simulate import simulate
 
     with Bar("radiograph") as bar:
-        made = write_simulated(out, config, bar)
-    what = f"{made.positives} with a nodule" if not config.sham else f"{made.shams} with a sham, none with a nodule"
-    click.echo(f"{made.folder}: {counted(made.cases, 'radiograph')}, {what}")
+        sentence = simulate(out, config, bar)
+    click.echo(sentence)

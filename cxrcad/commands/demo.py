@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from cxrcad.commands.detect import open_detector
 from cxrcad.config import DetectConfig, PhantomConfig
-from cxrcad.core import Case, Result, UsageError, counted
+from cxrcad.core import Case, Result, UsageError, WriteError, counted
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.evaluation.records import nodule_words
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import detect_paths
 from cxrcad.interchange.boxes import to_document, write_boxes
 from cxrcad.report.drawing.overlay import write_overlay
-from cxrcad.report.html import Picture, write_page
+from cxrcad.report.html import Made, Page, Picture, write_page
 from cxrcad.synthesis.phantom.dataset import write_phantoms
 
 __all__ = ["run_demo"]
 
-LEGEND = "Orange, solid: a finding with its score. Green, dashed: the true nodule."
+LEGEND = "Orange box: a finding with its score. Green dashed box: the true nodule."
 OBVIOUS = 5  # the subtlety of the demo's nodules: the packaged model is no better than its card says
 
 PARTS = {"scans", "boxes.json", "overlays", "report.html"}
@@ -32,6 +34,7 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     """
     _check_out(out)
     detector = open_detector(DetectConfig())
+    _remove_earlier(out)
     note(f"writing {counted(cases, 'phantom scan')} as DICOM")
     write_phantoms(out / "scans", PhantomConfig(cases=cases, seed=seed, subtlety=OBVIOUS, format="dcm"))
     scans = read_jsrt(out / "scans").cases
@@ -47,10 +50,8 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
         matched = match_image(case, result.findings, HitRule())
         hits += len(matched.hits)
         text = _case_lines(case, result)
-        lines += [
-            *text,
-            f"    hits {len(matched.hits)}, missed {matched.misses}, false positives {len(matched.false_positives)}",
-        ]
+        counts = f"hits {len(matched.hits)}, missed {matched.misses}, false positives {len(matched.false_positives)}"
+        lines += [*text, f"    {counts}"]
         overlay = out / "overlays" / f"{case.name}.png"
         write_overlay(
             read_radiograph(case.image),
@@ -59,12 +60,16 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
             truth=case.nodules,
             threshold=detector.bundle.threshold,
         )
-        pictures.append(Picture(case.name, overlay, "; ".join(line.strip() for line in text[1:])))
+        truth = "; ".join(f"nodule of {nodule_words(nodule)}" for nodule in case.nodules) or "no nodule"
+        pictures.append(Picture(case.name, overlay, f"{truth}: {counts}."))
     total = sum(len(case.nodules) for case in scans)
     phantoms = counted(len(scans), "phantom")
     summary = f"{hits} of {counted(total, 'nodule')} found in {phantoms} with {detector.bundle.name}"
     drawn = "Phantoms are drawn, not real patients. Their nodules are of the obvious kind (subtlety 5)."
-    write_page(out / "report.html", "cxrcad demo", [f"{summary}.", drawn, LEGEND], pictures)
+    made = Made.today(shlex.join(["cxrcad", "demo", "--out", str(out), "--cases", str(cases), "--seed", str(seed)]))
+    lead, words = (f"{summary}.",), (drawn, LEGEND)
+    page = Page("cxrcad demo", made, lead, paragraphs=words, pictures=tuple(pictures))
+    write_page(out / "report.html", page)
     places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"
     return "\n".join([*lines, "", summary, places])
 
@@ -76,6 +81,15 @@ def _check_out(out: Path) -> None:
     held = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if held - PARTS:
         raise UsageError(f"--out {out}: holds other files; name a new folder")
+
+
+def _remove_earlier(out: Path) -> None:
+    """Remove what an earlier demo found: it was found in other scans than will lie beside it. Raises WriteError."""
+    try:
+        for path in (out / "boxes.json", out / "report.html", *(out / "overlays").glob("JPC[LN]N*.png")):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(f"{error.filename}: cannot be removed ({error.strerror}); name a new folder") from None
 
 
 def _case_lines(case: Case, result: Result) -> list[str]:

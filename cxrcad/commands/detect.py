@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import DetectConfig, to_dict
-from cxrcad.core import CxrcadError, Failure, Result, UsageError, WriteError, counted
+from cxrcad.core import Failure, Radiograph, Result, UsageError, WriteError, counted
 from cxrcad.files import Progress, check_folder
-from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import resolve_model
@@ -40,12 +39,6 @@ class _Done:
     @property
     def count(self) -> int:
         return len(self.results) + len(self.failures)
-
-    def add(self, outcome: Result | Failure) -> None:
-        if isinstance(outcome, Result):
-            self.results.append(outcome)
-        else:
-            self.failures.append(outcome)
 
 
 def open_detector(config: DetectConfig) -> Detector:
@@ -80,17 +73,22 @@ def detect_to_file(
     started, done = time.monotonic(), _Done()
     find = {**to_dict(detector.bundle.find), "min_score": round(least, SCORE_DECIMALS)}
     del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
+    find["settings_sha256"] = detector.bundle.settings_sha256
+
+    def on_result(result: Result, radiograph: Radiograph) -> None:
+        done.results.append(result)
+        if result.path in overlays:
+            threshold = detector.bundle.threshold
+            write_overlay(radiograph, result.findings, overlays[result.path], threshold=threshold)
 
     def on_done(outcome: Result | Failure) -> None:
-        done.add(outcome)
         if isinstance(outcome, Failure):
+            done.failures.append(outcome)
             progress.note(f"failed: {outcome.error}")
-        elif outcome.path in overlays:
-            _draw(outcome, overlays[outcome.path], detector.bundle.threshold)
         progress.step(done.count)
 
     try:
-        found = detect_paths(files, detector, min_score=least, on_done=on_done)
+        found = detect_paths(files, detector, min_score=least, on_result=on_result, on_done=on_done)
     except (KeyboardInterrupt, WriteError):
         if done.count:
             _write(to_document(detector.identity, done.results, done.failures, find), out)
@@ -136,15 +134,6 @@ def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
 
 def _real(path: Path) -> str:
     return os.path.realpath(path)
-
-
-def _draw(result: Result, path: Path, threshold: float) -> None:
-    try:
-        write_overlay(read_radiograph(Path(result.path)), result.findings, path, threshold=threshold)
-    except WriteError:
-        raise
-    except CxrcadError as error:
-        raise WriteError(f"{path}: no overlay, because the file changed while it was read ({error})") from None
 
 
 def _sentence(found: Detections, seconds: float, out: Path | Callable[[str], object]) -> str:

@@ -1,30 +1,46 @@
-"""What a packaged model, a run or a radiograph is, in lines for a reader or as JSON."""
+"""`cxrcad info`: what a radiograph, a model or a run is, in lines for a reader or as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS
-from cxrcad.core import counted
+from cxrcad.commands.models import model_lines
+from cxrcad.core import CxrcadError
 from cxrcad.datasets.folds import WHOLE
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.imaging.read import read_radiograph
-from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, packaged_models, resolve_model
+from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, packaged_models, resolve_model
 
-__all__ = ["describe_models", "describe_path"]
+__all__ = ["Description", "describe_path", "describe_paths"]
 
 
-def describe_models(as_json: bool = False) -> str:
-    """The packaged models, a line each (or their cards as JSON). Raises ModelError for a damaged one."""
-    bundles = packaged_models()
-    if as_json:
-        return json.dumps([dict(bundle.card) for bundle in bundles], indent=1, ensure_ascii=False)
-    if not bundles:
-        return "no models are packaged here; `cxrcad export RUN --out DIR` makes one, `--model DIR` uses it"
-    return "\n\n".join("\n".join(_model_lines(bundle)) for bundle in bundles)
+@dataclass(frozen=True)
+class Description:
+    """What several paths are, as a text, and how many could not be described."""
+
+    text: str
+    failed: int
+
+
+def describe_paths(paths: Sequence[Path], as_json: bool, note: Callable[[str], None]) -> Description:
+    """`describe_path` of each, with an empty line between them; `note` is told of those that fail.
+
+    Raises ReadError or ModelError where a single path fails.
+    """
+    text, failed = "", 0
+    for place, path in enumerate(paths):
+        try:
+            text += ("\n" if place and not as_json else "") + describe_path(path, as_json) + "\n"
+        except CxrcadError as error:
+            if len(paths) == 1:
+                raise
+            note(f"failed: {error}")
+            failed += 1
+    return Description(text, failed)
 
 
 def describe_path(path: Path, as_json: bool = False) -> str:
@@ -44,7 +60,7 @@ def describe_path(path: Path, as_json: bool = False) -> str:
     if packaged or path.is_dir():
         bundle = resolve_model(str(path))
         card = json.dumps(dict(bundle.card), indent=1, ensure_ascii=False)
-        return card if as_json else "\n".join(_model_lines(bundle))
+        return card if as_json else "\n".join(model_lines(bundle))
     if not path.exists() and str(path) == path.stem:
         resolve_model(str(path))  # a mistyped name: says which models there are
     facts = _radiograph_facts(path)
@@ -69,41 +85,6 @@ def _radiograph_facts(path: Path) -> dict[str, Any]:
         "uids": dict(source.uids),
         "notes": list(source.notes),
     }
-
-
-def _model_lines(bundle: Bundle) -> list[str]:
-    card = bundle.card
-    network, training = card.get("network", {}), card.get("training", {})
-    size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6
-    steps = _steps(training)
-    length = counted(steps, "step") if isinstance(steps, int) else "unknown steps"
-    lines = [
-        bundle.name,
-        f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}"
-        + (", second look" if network.get("look") else ""),
-        f"  grid         shorter side {bundle.grid.side} pixels"
-        + (f", first look {bundle.grid.side // 2}" if network.get("look") and network.get("halve", True) else ""),
-        f"  threshold    {bundle.threshold:.4g}",
-        f"  trained on   {counted(len(bundle.training_images), 'image')}, {length}",
-        f"  sha256       {bundle.sha256}",
-        f"  folder       {bundle.folder} ({size:.1f} MB)",
-    ]
-    lines[1:1] = [] if bundle.lesion == LESIONS[0] else [f"  finds        {bundle.lesion}"]
-    lines += [f"  use          {card['intended_use']}"] if "intended_use" in card else []
-    return lines
-
-
-def _steps(training: Mapping[str, Any]) -> int | None:
-    """The steps of a training and of those that its weights come from; of a second look its own ones alone."""
-    own = training.get("steps")
-    if not isinstance(own, int):
-        return None
-    return own + sum(_steps_before(training, start) for start in ("init", "second_init"))
-
-
-def _steps_before(training: Mapping[str, Any], start: str) -> int:
-    before = training.get(start)
-    return int(before.get("steps") or 0) + _steps_before(before, start) if before else 0
 
 
 def _shown(value: Any) -> str:

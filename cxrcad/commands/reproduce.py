@@ -1,4 +1,4 @@
-"""`cxrcad reproduce` as library calls: an item's jobs listed; or done, scored, and put beside the paper's figures."""
+"""`cxrcad reproduce` as library calls: list an item's jobs, or run them and compare with the paper's figures."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from cxrcad.config import (
     settings_of,
     to_dict,
 )
-from cxrcad.core import DataError, TrainingError, UsageError, counted
+from cxrcad.core import CxrcadError, DataError, TrainingError, UsageError, counted
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import IMAGE_WORDS
 from cxrcad.files import Progress, Silent, write_atomically, write_json
 from cxrcad.paper.cells import ITEMS, Item, chosen_cells, fitted, profile_file, resolved
+from cxrcad.paper.duration import time_left
 from cxrcad.paper.effusion import AREA_RULE, write_effusions
 from cxrcad.paper.figures import draw_item
 from cxrcad.paper.jobs import (
@@ -46,7 +47,8 @@ from cxrcad.paper.jobs import (
 )
 from cxrcad.paper.layout import Setup, document, text
 from cxrcad.paper.learning import learning_curves, learning_text, plot_learning
-from cxrcad.paper.rows import Scored, pairs_of, rows_of
+from cxrcad.paper.results import ScoredJob, cell_results, pairs_of
+from cxrcad.paper.runs import check_data, check_settings
 from cxrcad.synthesis.nodules import ANALYTIC
 
 __all__ = ["Reproduction", "list_jobs", "reproduce"]
@@ -66,28 +68,48 @@ class Reproduction:
     failed: int
 
 
-def list_jobs(item: str, config: ReproduceConfig) -> str:
-    """A line a job with its state, in the order in which they run. Raises UsageError."""
+def list_jobs(item: str, config: ReproduceConfig, progress: Progress | None = None) -> str:
+    """A line for each job with its state, in the order in which they run; then how long those left take here.
+
+    Raises UsageError.
+    """
+    progress = progress or Silent()
     config = _absolute(config)
     chosen = _checked(item, config)
     check_results(config)
     jobs = plan(chosen, config)
+    check_settings({job.run: job.config for job in jobs})
     records = read_records(folder_of(config), jobs)
-    lines = []
+    lines, width = [], max(len(job.key) for job in jobs)
     for job in jobs:
         record = records[job.key]
         note = f"  {record.error}" if record.state == FAILED else ""
-        lines.append(f"{record.state:<8} {job.key:<24} seed {job.seed}  {', '.join(job.cells)}{note}")
+        lines.append(f"{record.state:<8} {job.key:<{width}}  seed {job.seed}  {', '.join(job.cells)}{note}")
     counts = {state: sum(one.state == state for one in records.values()) for state in (DONE, FAILED, NOT_RUN)}
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
-    return "\n".join([*lines, f"{counted(len(jobs), 'job')}: {total}"]) + "\n"
+    lines.append(f"{counted(len(jobs), 'job')}: {total}")
+    left = [job for job in jobs if not job.finished]
+    if left:
+        progress.note("timing a few steps of each network")
+        lines.append(_time_left(left))
+    return "\n".join(lines) + "\n"
+
+
+def _time_left(jobs: Sequence[Job]) -> str:
+    """How long the jobs train here, or why that is not known, as a sentence."""
+    try:
+        _check_torch()
+        return str(time_left(jobs))
+    except (CxrcadError, RuntimeError) as error:  # torch's out-of-memory
+        return f"How long training takes is not known: {str(error).partition(chr(10))[0]}"
 
 
 def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = None) -> Reproduction:
-    """The item's page when all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
+    """The item's page once all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
 
-    Finished folds are left alone, begun ones go on; finished ones of cells that were not asked for are in the page too.
-    The files are written after every round of a fold, so that they hold what is there when the work is stopped.
+    Finished folds are used again and begun ones go on, if they are of this data and these settings (`paper.runs`);
+    finished ones of cells that were not asked for are in the page too.
+    The files are written after every round of a fold, so that they hold what is there if the work is stopped.
     Raises DataError, UsageError, TrainingError, WriteError; a fault of one job is in its record and in the page.
     """
     progress = progress or Silent()
@@ -97,7 +119,9 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     chosen = _checked(item, config)
     check_results(config)
     jobs = _wanted(chosen, config)
-    read_data(resolved(chosen.cells[0], config.train).data)
+    runs = {job.run: job.config for job in jobs}
+    check_settings(runs)
+    check_data(runs, read_data(resolved(chosen.cells[0], config.train).data), progress.note)
     if not all(job.finished for job in jobs):
         _check_torch()
     for sentence in _not_used(chosen, config):
@@ -105,7 +129,7 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     out = folder_of(config)
     records = read_records(out, jobs)
     write_records(out, jobs, records)
-    scored = {job.key: Scored(job, records[job.key]) for job in jobs}
+    scored = {job.key: ScoredJob(job, records[job.key]) for job in jobs}
     page = ""
     parts = rounds(jobs)
     for part in parts:
@@ -120,22 +144,22 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
 
 
 def _wanted(item: Item, config: ReproduceConfig) -> tuple[Job, ...]:
-    """The jobs that are asked for, and those of the item's other cells that are finished."""
+    """The jobs that were asked for, and the finished ones of the item's other cells."""
     names = {cell.name for cell in chosen_cells(item, config.cells)}
     every = plan(item, replace(config, cells=None))
     return tuple(job for job in every if names & set(job.cells) or job.finished)
 
 
-def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> Scored:
+def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> ScoredJob:
     trained = "; trained before" if job.finished else ""
     place = f"job {keys.index(job.key) + 1} of {len(keys)}"
     progress.note(f"{place}: {', '.join(job.cells)}, fold {job.fold}, seed {job.seed}{trained}")
     if job.config.data.lesion == LESIONS[0]:
         record, result = do(job, before, progress, matched_fold)
-        done = Scored(job, record, result)
+        done = ScoredJob(job, record, result)
     else:
         record, segmented = do(job, before, progress, segmented_fold)
-        done = Scored(job, record, segmented=segmented)
+        done = ScoredJob(job, record, segmented=segmented)
     if record.error is not None:
         progress.note(f"failed: {record.error}")
     return done
@@ -143,19 +167,21 @@ def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> 
 
 def _absolute(config: ReproduceConfig) -> ReproduceConfig:
     """The config with absolute paths: a training is the same one whatever the working folder."""
-    data, augment = config.train.data, config.train.augment
+    data, synthesis = config.train.data, config.train.synthesis
     data = replace(data, data=None if data.data is None else data.data.resolve())
-    if augment.simulate not in (None, ANALYTIC):
-        augment = replace(augment, simulate=augment.simulate.resolve())
-    return replace(config, train=replace(config.train, data=data, augment=augment))
+    if synthesis.simulate not in (None, ANALYTIC):
+        synthesis = replace(synthesis, simulate=synthesis.simulate.resolve())
+    return replace(config, train=replace(config.train, data=data, synthesis=synthesis))
 
 
 def _checked(name: str, config: ReproduceConfig) -> Item:
-    """The item, fit for these settings. Raises UsageError where they are none for it."""
+    """The item with the cells that fit these settings. Raises UsageError where the settings do not fit the item."""
     item, lesion = ITEMS[name], config.train.data.lesion
     if lesion not in (LESIONS[0], item.lesion):
         fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
-        raise UsageError(f"--lesion {lesion}: {item.name} is of another lesion; leave it out, or reproduce {fitting}")
+        raise UsageError(
+            f"--lesion {lesion}: {item.name} is about another lesion; leave the option out, or reproduce {fitting}"
+        )
     return fitted(item, config.train)
 
 
@@ -166,25 +192,25 @@ def _check_torch() -> None:
 
 
 def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
-    """A sentence for each setting that was given and that every cell sets itself."""
+    """A sentence for each given setting that every cell sets itself, and for the cells that were left out."""
     shared, default = to_dict(config.train), to_dict(TrainConfig())
     names = set.intersection(*(set(cell.overrides) for cell in item.cells)) - {"lesion"}
     given = sorted(name for name in names if shared[name] != default[name])
     sentences = [f"{name} {shared[name]} is not used: the cells of {item.name} set it themselves" for name in given]
     left = [cell.name for cell in ITEMS[item.name].cells if cell not in item.cells]
     if left:
-        sentences.append(f"left out: {', '.join(left)} change nothing of these settings")
+        sentences.append(f"left out: {', '.join(left)} change nothing in these settings")
     return sentences
 
 
-def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) -> str:
+def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, ScoredJob]) -> str:
     """Write the item's files of what is there; the page."""
     out = folder_of(config)
     scoring = ScoringConfig()
     if item.lesion != LESIONS[0]:
         setup = _setup(item, config, scoring.resamples)
         return write_effusions(item, tuple(scored.values()), setup, out, scoring.bootstrap_seed)
-    rows = rows_of(item, tuple(scored.values()), scoring.resamples, scoring.bootstrap_seed)
+    rows = cell_results(item, tuple(scored.values()), scoring.resamples, scoring.bootstrap_seed)
     pairs = pairs_of(item, rows, scoring.resamples, scoring.bootstrap_seed)
     names = [row.cell.name for row in rows if row.scored]
     cells = None if len(names) == len(rows) else ",".join(names)
@@ -194,6 +220,8 @@ def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, Scored]) ->
     if item.curves:
         curves = learning_curves(rows)
         pictures = [out / f"{item.name}.png", out / f"{item.name}.svg"]
+        for picture in () if curves else pictures:
+            picture.unlink(missing_ok=True)  # it shows an earlier call's trainings
         if curves:
             caption = f"Lines: mean over the trainings; shaded: their range. {setup.protocol[0]}"
             plot_learning(curves, item.columns[0].lower(), pictures, f"{caption} Profile {setup.profile}.")
@@ -214,7 +242,7 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
     shared = to_dict(train)
     first, repeats = train.seed, config.repeats or item.times
     folds = config.folds or item.folds
-    held = f"fold{'' if folds in '12345' else 's'} {folds}"
+    of_folds = f"fold{'' if folds in '12345' else 's'} {folds}"
     seeds = f"seed {first}" if repeats == 1 else f"seeds {first}-{first + repeats - 1}"
     counted_so = f"protocol {protocol.name} ({IMAGE_WORDS[protocol.images]})"
     how, rule, best = (counted_so, protocol.rule.describe(), "F1")
@@ -222,7 +250,7 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
         how, rule, best = (f"lesion {item.lesion}", AREA_RULE, "mean Dice")
     return Setup(
         protocol=(
-            f"Data {train.data.data}, {how}; {held} of five (fold seed {train.data.fold_seed}), {seeds}.",
+            f"Data {train.data.data}, {how}; {of_folds} of five (fold seed {train.data.fold_seed}), {seeds}.",
             rule,
             f"Each fold's test cases are scored once, at the threshold with the best {best} on its validation cases.",
         ),

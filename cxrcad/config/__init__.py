@@ -1,8 +1,8 @@
 """Every setting, once: frozen dataclasses with default, unit and help.
 
 A setting is a leaf field. Its name is the same everywhere: `--min-score`, `CXRCAD_MIN_SCORE`, `min_score = 0.1` in a
-TOML file (at the top or in any section: sections only group). `cxrcad.config.sources` loads them in their order. `parts` holds
-what several commands share; the commands' own stand here.
+TOML file (at the top or in any section: sections only group). `sources` loads them in their order. `parts` holds what
+several commands share; the commands' own stand here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from cxrcad.config.parts import (
     FOLD_CHOICES,
     IMAGE_SETS,
     LESIONS,
+    NETWORKS,
+    NO_FOLD,
     PROTOCOLS,
     AugmentConfig,
     DataConfig,
@@ -22,10 +24,11 @@ from cxrcad.config.parts import (
     GridConfig,
     LossConfig,
     NetworkConfig,
+    PatchClassifierConfig,
     ScoringConfig,
-    SecondLookConfig,
+    SynthesisConfig,
 )
-from cxrcad.config.schema import Setting, build, part, setting, settings_of, to_dict, to_toml
+from cxrcad.config.schema import Setting, build, part, renamed, setting, settings_of, to_dict, to_toml
 
 __all__ = [
     "ALL_CONFIGS",
@@ -34,6 +37,8 @@ __all__ = [
     "LESIONS",
     "MAX_DISTANCE_MM",
     "MIN_IOU",
+    "NETWORKS",
+    "NO_FOLD",
     "PROTOCOLS",
     "AugmentConfig",
     "DataConfig",
@@ -42,69 +47,115 @@ __all__ = [
     "ExportConfig",
     "FindChanges",
     "FindConfig",
-    "FingerprintConfig",
     "GridConfig",
+    "InsertionTestConfig",
     "LossConfig",
     "NetworkConfig",
+    "PatchClassifierConfig",
     "PhantomConfig",
     "ReproduceConfig",
     "RobustnessConfig",
     "ScoringConfig",
-    "SecondLookConfig",
     "Setting",
     "SimulateConfig",
+    "SynthesisConfig",
     "TrainConfig",
     "build",
+    "part",
+    "renamed",
+    "setting",
     "settings_of",
     "to_dict",
     "to_toml",
 ]
 
 
+DATA, NETWORK, SCHEDULE, MACHINE, OUTPUT = "Data", "Network", "Schedule", "Machine", "Output"
+"""Headings of `cxrcad train --help`, beside those of its parts."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """`cxrcad train`: everything that decides the weights."""
 
-    data: DataConfig = part(DataConfig)
-    grid: GridConfig = part(GridConfig)
-    network: NetworkConfig = part(NetworkConfig)
-    loss: LossConfig = part(LossConfig)
-    augment: AugmentConfig = part(AugmentConfig)
-    find: FindConfig = part(FindConfig)
-    second: SecondLookConfig = part(SecondLookConfig)
+    data: DataConfig = part(DataConfig, DATA)
     fold: str | None = setting(
         None,
         "fold to hold out, 1-5, all in turn, or none: train on every case (default: 1; with --resume, the run's)",
-        choices=(*FOLD_CHOICES, "none"),
+        choices=(*FOLD_CHOICES, NO_FOLD),
+        group=DATA,
     )
     threshold_from: Path | None = setting(
-        None, "run of the same recipe whose held-out scores give the threshold (and --second-share) of --fold none"
+        None,
+        "run of the same recipe whose out-of-fold scores give the threshold (and --ensemble-weight) of --fold none",
+        group=DATA,
     )
-    train_share: float = setting(1.0, "part of the training cases that is used, patients kept whole", low=0.01, high=1)
-    normals: bool = setting(False, "train and validate on the folds' normals too (the paper: positives only)")
-    epochs: int = setting(100, "passes over the training cases", low=1)
-    max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=0)
-    batch: int = setting(1, "images a step (the paper: 1)", low=1)
-    learning_rate: float = setting(1e-3, "Adam's initial learning rate", low=0)
-    schedule: str = setting("constant", "learning rate over the steps", choices=("constant", "cosine"))
-    warmup_steps: int = setting(0, "steps over which the learning rate rises", low=0)
-    ema: float = setting(0.0, "decay of the moving average of the weights that is kept; 0 for none", low=0, high=0.9999)
-    init: str | None = setting(None, "model, or run (each fold its own), whose weights are the first (default: random)")
-    seed: int = setting(0, "seed of weights, order and augmentation", low=0)
-    device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    precision: str = setting("auto", "auto: bf16 autocast where it pays", choices=("auto", "fp32", "bf16"))
-    threads: int | None = setting(None, "CPU threads (default: torch's)", low=1)
+    train_fraction: float = setting(
+        1.0,
+        "fraction of the training cases that is used, patients kept whole",
+        low=0.01,
+        high=1,
+        group=DATA,
+        was="train_share",
+        advanced=True,
+    )
+    normals: bool = setting(
+        False, "train and validate on the folds' normals too (the paper: positives only)", group=DATA
+    )
+    grid: GridConfig = part(GridConfig, DATA)
+    network: NetworkConfig = part(NetworkConfig, NETWORK)
+    initial_weights: str | None = setting(
+        None,
+        "model, or run (each fold takes its own), whose weights the training starts from (default: random)",
+        group=NETWORK,
+        was="init",
+    )
+    allow_unknown_series: bool = setting(
+        False,
+        "start from a model whose card does not list the CT series of its nodules; the new card says so",
+        group=NETWORK,
+        advanced=True,
+    )
+    classifier: PatchClassifierConfig = part(PatchClassifierConfig, NETWORK)
+    loss: LossConfig = part(LossConfig, "Loss")
+    augment: AugmentConfig = part(AugmentConfig, "Augmentation")
+    synthesis: SynthesisConfig = part(SynthesisConfig, "Synthesis")
+    epochs: int = setting(100, "passes over the training cases", low=1, group=SCHEDULE)
+    max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=0, group=SCHEDULE)
+    batch: int = setting(1, "images a step (the paper: 1)", low=1, group=SCHEDULE)
+    learning_rate: float = setting(1e-3, "Adam's initial learning rate", low=0, group=SCHEDULE)
+    schedule: str = setting("constant", "learning rate over the steps", choices=("constant", "cosine"), group=SCHEDULE)
+    warmup_steps: int = setting(0, "steps over which the learning rate rises", low=0, group=SCHEDULE, advanced=True)
+    ema: float = setting(
+        0.0,
+        "decay of the moving average of the weights that is kept; 0 for none",
+        low=0,
+        high=0.9999,
+        group=SCHEDULE,
+    )
+    seed: int = setting(0, "seed of weights, order and augmentation", low=0, group=SCHEDULE)
+    validate_epochs: int = setting(10, "epochs between validations", low=1, group=SCHEDULE, advanced=True)
+    device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"), group=MACHINE)
+    precision: str = setting(
+        "auto", "auto: bf16 autocast where it pays", choices=("auto", "fp32", "bf16"), group=MACHINE
+    )
+    threads: int | None = setting(None, "CPU threads (default: torch's)", low=1, group=MACHINE)
     workers: int | None = setting(
         None,
         "processes that draw training images ahead of the steps (default: none; with CUDA one a core, at most 4)",
         low=0,
         high=64,
+        group=MACHINE,
     )
-    runs: Path = setting(Path("runs"), "folder of the runs")
-    run: Path | None = setting(None, "the run's folder (default: a new one in the folder of the runs)")
-    resume: bool = setting(False, "go on from the last checkpoint of --run, else of the newest run, with its settings")
-    checkpoint_steps: int = setting(200, "steps between checkpoints", low=1)
-    validate_epochs: int = setting(10, "epochs between validations", low=1)
+    find: FindConfig = part(FindConfig, "Findings")
+    runs: Path = setting(Path("runs"), "folder of the runs", group=OUTPUT)
+    run: Path | None = setting(None, "the run's folder (default: a new one in the folder of the runs)", group=OUTPUT)
+    resume: bool = setting(
+        False,
+        "go on from the last checkpoint of --run, else of the newest run, with its settings",
+        group=OUTPUT,
+    )
+    checkpoint_minutes: float = setting(5.0, "minutes between checkpoints", low=0, group=OUTPUT, advanced=True)
 
 
 @dataclass(frozen=True)
@@ -216,10 +267,12 @@ class ExportConfig:
     )
     sources: Path | None = setting(None, "text file whose lines go into the card: whose data, under which terms")
     without_nodules: str | None = setting(
-        None, "boxes.json of radiographs without a nodule, comma-separated: findings an image go into the card"
+        None, "boxes.json of radiographs without a nodule, comma-separated: findings per image go into the card"
     )
-    held_out: Path | None = setting(
-        None, "run of the same recipe that held its folds out: its figures go into the card (model of --fold none)"
+    out_of_fold: Path | None = setting(
+        None,
+        "run of the same recipe whose out-of-fold figures go into the card of a model of --fold none",
+        was="held_out",
     )
     overwrite: bool = setting(False, "replace the packaged model that the folder already holds")
 
@@ -262,7 +315,9 @@ class SimulateConfig:
     seed: int | None = setting(None, "seed (default: the preset's, 2000; else 0)", low=0)
     format: str = setting("png", "file format of the images", choices=("img", "dcm", "png"))
     limit: int | None = setting(None, LIMIT, low=2)
-    sham: bool = setting(False, "insert pieces of background instead of nodules: shams.csv, and no nodule")
+    background_patches: bool = setting(
+        False, "insert background patches instead of nodules: shams.csv, and no nodule", was="sham"
+    )
 
 
 @dataclass(frozen=True)
@@ -272,7 +327,9 @@ class RobustnessConfig:
     data: DataConfig = part(DataConfig)
     model: str | None = setting(None, MODEL)
     fold: str = setting("all", "fold whose test cases are scored, 1-5, or all", choices=FOLD_CHOICES)
-    alterations: str | None = setting(None, "alterations, comma-separated (default: all; docs/EVALUATION.md has them)")
+    perturbations: str | None = setting(
+        None, "perturbations, comma-separated (default: all; docs/ROBUSTNESS.md has them)", was="alterations"
+    )
     limit: int | None = setting(None, LIMIT, low=1)
     seed: int = setting(0, "seed of the noise and of where things are drawn", low=0)
     runs: Path = setting(Path("runs"), "folder of the runs")
@@ -281,8 +338,8 @@ class RobustnessConfig:
 
 
 @dataclass(frozen=True)
-class FingerprintConfig:
-    """`cxrcad fingerprint`."""
+class InsertionTestConfig:
+    """`cxrcad insertion-test`."""
 
     data: DataConfig = part(DataConfig)
     model: str | None = setting(None, MODEL)
@@ -297,7 +354,9 @@ class FingerprintConfig:
     )
     limit: int | None = setting(None, LIMIT, low=1)
     seed: int = setting(0, "seed of which radiographs, nodules and places are taken", low=0)
-    bound: float = setting(0.05, "change of the mean score by a sham that is small enough, score 0-1", low=0, high=1)
+    bound: float = setting(
+        0.05, "change of the mean score by a background patch that is small enough, score 0-1", low=0, high=1
+    )
     runs: Path = setting(Path("runs"), "folder of the runs")
     out: Path | None = setting(None, "folder of the results (default: runs/NAME for a model, there the fold's)")
     scoring: ScoringConfig = part(ScoringConfig)
@@ -305,5 +364,5 @@ class FingerprintConfig:
 
 ALL_CONFIGS: tuple[type, ...] = (
     *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig, SimulateConfig),
-    *(RobustnessConfig, FingerprintConfig),
+    *(RobustnessConfig, InsertionTestConfig),
 )

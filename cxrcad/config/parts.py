@@ -13,6 +13,8 @@ __all__ = [
     "FOLD_CHOICES",
     "IMAGE_SETS",
     "LESIONS",
+    "NETWORKS",
+    "NO_FOLD",
     "PROTOCOLS",
     "AugmentConfig",
     "DataConfig",
@@ -21,8 +23,9 @@ __all__ = [
     "GridConfig",
     "LossConfig",
     "NetworkConfig",
+    "PatchClassifierConfig",
     "ScoringConfig",
-    "SecondLookConfig",
+    "SynthesisConfig",
 ]
 
 
@@ -33,8 +36,8 @@ class GridConfig:
     side: int = setting(
         1024, "length of the shorter side on the model's grid, pixels (the paper: 1024)", low=32, high=4096
     )
-    low_percentile: float = setting(0.5, "percentile of the pixels that becomes 0", low=0, high=49)
-    high_percentile: float = setting(99.5, "percentile of the pixels that becomes 1", low=51, high=100)
+    low_percentile: float = setting(0.5, "percentile of the pixels that becomes 0", low=0, high=49, advanced=True)
+    high_percentile: float = setting(99.5, "percentile of the pixels that becomes 1", low=51, high=100, advanced=True)
 
 
 METHODS = ("peaks", "components")
@@ -48,20 +51,36 @@ class FindConfig:
         None, "score from which a finding is reported, 0-1 (default: the model's own)", low=0, high=1
     )
     lung_threshold: float | None = setting(
-        None, "probability from which a pixel is lung (default: the best Dice on the validation cases)", low=0, high=1
+        None,
+        "probability from which a pixel is lung (default: the best Dice on the validation cases)",
+        low=0,
+        high=1,
+        advanced=True,
     )
     method: str = setting(
         "peaks",
-        "how candidates are cut from the map: peaks grown to a part of their height, or the paper's components",
+        "how candidates are cut from the map: peaks grown to a fraction of their height, or the paper's components",
         choices=METHODS,
+        advanced=True,
     )
-    grow: float = setting(0.5, "part of its peak down to which a candidate grows (method peaks)", low=0.05, high=0.95)
-    peak_distance_mm: float = setting(8.0, "least distance between two peaks, mm", low=0)
-    min_area_mm2: float = setting(12.0, "smallest finding, mm2 (JSRT's smallest nodule, 5 mm, has 20)", low=0)
-    max_findings: int = setting(50, "most candidates kept in one image", low=1)
+    grow: float = setting(
+        0.5,
+        "fraction of its peak down to which a candidate grows (method peaks)",
+        low=0.05,
+        high=0.95,
+        advanced=True,
+    )
+    peak_distance_mm: float = setting(8.0, "least distance between two peaks, mm", low=0, advanced=True)
+    min_area_mm2: float = setting(
+        12.0, "smallest finding, mm2 (JSRT's smallest nodule, 5 mm, has 20)", low=0, advanced=True
+    )
+    max_findings: int = setting(50, "most candidates kept in one image", low=1, advanced=True)
 
 
 FOLD_CHOICES = ("1", "2", "3", "4", "5", "all")
+
+NO_FOLD = "none"
+"""The fold that holds nothing out: a training on every case."""
 
 IMAGE_SETS = ("positives", "in-lung", "all")
 
@@ -97,33 +116,44 @@ class DataConfig:
         "normals), node21, luna16, distance-22mm, distance-25mm, jafroc; docs/EVALUATION.md has the table",
         choices=tuple(PROTOCOLS),
     )
-    fold_seed: int = setting(2020, "seed of the five folds", low=0)
+    fold_seed: int = setting(2020, "seed of the five folds", low=0, advanced=True)
+
+
+NETWORKS: Mapping[str, str] = {
+    "mo-segnet": "mosegnet",
+    "u-net": "unet",
+    "deeplabv3plus": "deeplabv3plus",
+    "pspnet": "pspnet",
+}
+"""The networks, each with its module in `cxrcad.networks`, which has a function `build`."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Which network, and its variant."""
 
-    network: str = setting("mo-segnet", "network", choices=("mo-segnet", "u-net", "deeplabv3plus", "pspnet"))
+    network: str = setting("mo-segnet", "network", choices=tuple(NETWORKS))
     tasks: str = setting("multi", "tasks: multi (nodules and lungs) or single (nodules)", choices=("multi", "single"))
     norm: str = setting(
         "table1", "norm: the table's mix, group or batch throughout", choices=("table1", "group", "batch")
     )
-    groups: int = setting(8, "groups of a group norm", low=1, high=16)
+    groups: int = setting(8, "groups of a group norm", low=1, high=16, advanced=True)
     width: int = setting(64, "channels of a residual encoder's first stage (deeplabv3plus, pspnet)", low=16, high=128)
-    channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob, broad (the paper: raw)")
+    channels: str = setting("raw", "input channels, comma-separated, of raw, local, blob (the paper: raw)")
     aspp: bool = setting(True, "atrous spatial pyramid pooling between encoder and decoder (Figure 3)")
     skips: bool = setting(True, "skip connections from encoder to decoder (Figure 3)")
-    image_head: bool = setting(
-        False,
-        "a head that says whether the image has a nodule; its logit is added to every pixel's (deeplabv3plus)",
+    patch_classifier: bool = setting(
+        False, "train a patch classifier beside the segmentation network of --initial-weights", was="look"
     )
-    look: bool = setting(False, "a second look beside the network: every place judged as the middle of a patch")
-    halve: bool = setting(True, "with --look, the network works at half the side")
-    patch: int = setting(
+    half_side: bool = setting(
+        True, "with --patch-classifier, the segmentation network works at half the side", was="halve", advanced=True
+    )
+    patch_side: int = setting(
         69,
-        "side of the patch that the second look judges, pixels: 69, nine layers; or 97, twelve",
+        "side of the patches that the classifier judges, pixels: 69, nine layers; or 97, twelve",
         choices=("69", "97"),
+        was="patch",
+        advanced=True,
     )
 
 
@@ -132,76 +162,113 @@ class LossConfig:
     """Equations 1 and 2."""
 
     balance: str = setting("0.99", "lambda of equation 2, 0-1, or learned (Kendall 2018)")
-    balance_start: float = setting(0.99, "lambda from which a learned balance starts", low=0.01, high=0.99)
-    min_class_weight: float = setting(0.0, "least class weight of equation 1", low=0)
-    max_class_weight: float = setting(1000.0, "largest class weight of equation 1", low=1)
-    focal: float = setting(0.0, "exponent of a focal loss on nodules (Lin 2017); 0 is equation 1", low=0, high=5)
-    tversky: float = setting(0.0, "weight of a Tversky loss on nodules beside equation 1 (Salehi 2017)", low=0, high=10)
-    image_level: float = setting(
-        0.0,
-        "weight of a loss on whether the image has a nodule at all, by its highest pixels, or --image-head",
-        low=0,
-        high=10,
+    balance_start: float = setting(
+        0.99, "lambda from which a learned balance starts", low=0.01, high=0.99, advanced=True
     )
-    truth: str = setting("disc", "nodule mask: a disc of the nodule's size, or its box", choices=("disc", "box"))
+    min_class_weight: float = setting(0.0, "least class weight of equation 1", low=0, advanced=True)
+    max_class_weight: float = setting(1000.0, "largest class weight of equation 1", low=1, advanced=True)
+    focal: float = setting(0.0, "exponent of a focal loss on nodules (Lin 2017); 0 is equation 1", low=0, high=5)
+    truth: str = setting(
+        "disc", "nodule mask: a disc of the nodule's size, or its box", choices=("disc", "box"), advanced=True
+    )
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes to a training image and its masks; nodules and hardware are drawn in before, augmented or not."""
+    """Random changes to a training image and its masks; nodules and foreign objects are drawn in before."""
 
     augment: bool = setting(True, "augment training images")
-    translate: float = setting(0.05, "largest shift, part of the side", low=0, high=0.5)
-    rotate_degrees: float = setting(7.0, "largest rotation, degrees", low=0, high=90)
-    zoom: float = setting(0.1, "largest crop or margin, part of the side", low=0, high=0.5)
-    elastic: float = setting(
-        0.0, "largest standard deviation of a smooth warp of an image, part of the side", low=0, high=0.05
-    )
+    translate: float = setting(0.05, "largest shift, fraction of the side", low=0, high=0.5, advanced=True)
+    rotate_degrees: float = setting(7.0, "largest rotation, degrees", low=0, high=90, advanced=True)
+    zoom: float = setting(0.1, "largest crop or margin, fraction of the side", low=0, high=0.5, advanced=True)
     mirror: bool = setting(False, "mirror left and right in half of the images")
-    brightness: float = setting(0.15, "largest change of brightness and contrast, part of the range", low=0, high=1)
-    gamma: float = setting(0.0, "largest change of log2(gamma)", low=0, high=2)
+    brightness: float = setting(
+        0.15, "largest change of brightness and contrast, fraction of the range", low=0, high=1, advanced=True
+    )
+    gamma: float = setting(0.0, "largest change of log2(gamma)", low=0, high=2, advanced=True)
     gaussian_noise: float = setting(
-        0.02, "largest standard deviation of the Gaussian noise, part of the range", low=0, high=0.5
+        0.02,
+        "largest standard deviation of the Gaussian noise, fraction of the range",
+        low=0,
+        high=0.5,
+        advanced=True,
     )
     blur: float = setting(
-        0.0, "largest standard deviation of a Gaussian blur of half of the images, pixels", low=0, high=10
+        0.0,
+        "largest standard deviation of a Gaussian blur of half of the images, pixels",
+        low=0,
+        high=10,
+        advanced=True,
     )
-    poisson_counts: float = setting(500.0, "fewest counts at full brightness of the Poisson noise; 0 for none", low=0)
+    poisson_counts: float = setting(
+        500.0, "fewest counts at full brightness of the Poisson noise; 0 for none", low=0, advanced=True
+    )
     hardware: float = setting(
-        0.0, "part of the images with electrodes, rings and letters drawn over them, that are no nodules", low=0, high=1
+        0.0,
+        "fraction of the images with electrodes, rings and letters drawn over them, that are no nodules",
+        low=0,
+        high=1,
     )
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """Nodules projected into training images as they are drawn."""
+
     simulate: Path | None = setting(
         None, "CT nodules (.npz), or analytic, to project into training images as they are drawn"
     )
     simulate_count: int = setting(3, "most nodules projected into one image", low=0, high=10)
-    simulate_share: float = setting(1.0, "part of a first look's images into which any are projected", low=0, high=1)
-    simulate_outside: float = setting(
-        14 / 154,
-        "part of them behind heart and hila or below the domes, as 14 of JSRT's 154",
-        low=0,
-        high=1,
+    simulate_easy: float = setting(
+        2.5, "contrast factor of projected nodules at the first step, falling to 1", low=1, advanced=True
     )
-    simulate_shams: int = setting(
-        0, "most pieces of background inserted into one image like nodules, that are none", low=0, high=10
-    )
-    simulate_easy: float = setting(2.5, "contrast factor of projected nodules at the first step, falling to 1", low=1)
-    simulate_easy_steps: int = setting(2000, "steps over which that factor falls", low=1)
+    simulate_easy_steps: int = setting(2000, "steps over which that factor falls", low=1, advanced=True)
 
 
 @dataclass(frozen=True)
-class SecondLookConfig:
-    """What the second look (--look) is trained on."""
+class PatchClassifierConfig:
+    """What the patch classifier (--patch-classifier) is trained on, and how it joins the segmentation network."""
 
-    patches: int = setting(32, "patches cut from each image that is drawn", low=8, high=256)
-    analytic_share: float = setting(0.0, "part of the projected nodules that come from formulas", low=0, high=0.9)
-    shams: int = setting(2, "pieces of background inserted into each image, that are no nodules", low=0, high=10)
-    second_init: str | None = setting(
-        None, "two-look model, or run, whose second look is the start of this one (default: random weights)"
+    patches_per_image: int = setting(
+        32, "patches cut from each image that is drawn", low=8, high=256, was="patches", advanced=True
     )
-    second_share: float | None = setting(
-        None, "second look's weight in the nodule's logit (default: the best on the validation cases)", low=0, high=1
+    analytic_fraction: float = setting(
+        0.0,
+        "fraction of the projected nodules that come from formulas",
+        low=0,
+        high=0.9,
+        was="analytic_share",
+        advanced=True,
     )
-    minings: int = setting(4, "times that look-alikes are searched for anew in the training images", low=0, high=50)
+    negative_insertions: int = setting(
+        2,
+        "background patches inserted into each image like nodules, that are none",
+        low=0,
+        high=10,
+        was="shams",
+        advanced=True,
+    )
+    mining_rounds: int = setting(
+        4,
+        "hard-negative mining rounds: searches of the training images for what looks like a nodule",
+        low=0,
+        high=50,
+        was="minings",
+        advanced=True,
+    )
+    classifier_weights: str | None = setting(
+        None,
+        "initial weights of the patch classifier: an ensemble, or a run of them (default: random)",
+        was="second_init",
+    )
+    ensemble_weight: float | None = setting(
+        None,
+        "patch classifier's weight in the nodule's logit (default: the best on the validation cases)",
+        low=0,
+        high=1,
+        was="second_share",
+        advanced=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -213,7 +280,7 @@ class FindChanges:
     )
     method: str | None = setting(None, "how candidates are cut from the map (default: the model's)", choices=METHODS)
     grow: float | None = setting(
-        None, "part of its peak down to which a candidate grows (default: the model's)", low=0.05, high=0.95
+        None, "fraction of its peak down to which a candidate grows (default: the model's)", low=0.05, high=0.95
     )
     peak_distance_mm: float | None = setting(None, "least distance between two peaks, mm (default: the model's)", low=0)
     min_area_mm2: float | None = setting(None, "smallest finding, mm2 (default: the model's)", low=0)

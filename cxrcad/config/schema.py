@@ -18,7 +18,21 @@ from typing import Any, TypeVar
 
 from cxrcad.core import UsageError
 
-__all__ = ["Setting", "assemble", "build", "part", "setting", "settings_of", "to_dict", "to_toml", "unknown_setting"]
+__all__ = [
+    "REMOVED",
+    "Setting",
+    "assemble",
+    "build",
+    "former_names",
+    "part",
+    "present_names",
+    "renamed",
+    "setting",
+    "settings_of",
+    "to_dict",
+    "to_toml",
+    "unknown_setting",
+]
 
 ENVIRONMENT_PREFIX = "CXRCAD_"
 
@@ -32,19 +46,21 @@ def setting(
     choices: tuple[str, ...] = (),
     low: float | None = None,
     high: float | None = None,
-    flag: str = "",
+    **more: Any,
 ) -> Any:
     """A leaf field of a config: `help` is one phrase with the unit; `choices` or `low`..`high` bound the value.
 
-    `flag` is the command-line spelling where it is not the name's: a name means one thing in every command.
+    `more` may hold: `flag`, the command-line spelling where it is not the name's (a name means one thing in every
+    command); `group`, its heading in the command's help; `advanced`, True where the help does not list it (the flag
+    works all the same, and the reference has it); `was`, the name that it had before, which is still read.
     """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "spelling": flag, "setting": True}
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "setting": True, **more}
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def part(kind: type[T]) -> T:
-    """A field that holds another config."""
-    return dataclasses.field(default_factory=kind)
+def part(kind: type[T], group: str = "") -> T:
+    """A field that holds another config; `group` heads those of its settings that name no group themselves."""
+    return dataclasses.field(default_factory=kind, metadata={"group": group})
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,10 @@ class Setting:
     choices: tuple[str, ...]
     low: float | None
     high: float | None
-    spelling: str = ""
+    spelling: str = ""  # of the flag, where it is not the name's
+    group: str = ""
+    advanced: bool = False
+    was: str = ""
 
     @property
     def flag(self) -> str:
@@ -72,9 +91,12 @@ class Setting:
         """The environment variable."""
         return ENVIRONMENT_PREFIX + self.name.upper()
 
-    def parse(self, value: Any, origin: str) -> Any:
-        """`value` (text or a TOML value) as this setting's type; UsageError names `origin` and what is allowed."""
-        result = None if value is None else _converted(value, self.type)
+    def parse(self, value: Any, origin: str, *, text: bool = False) -> Any:
+        """`value` as this setting's type; `text` where it is one whatever it means (a flag, the environment).
+
+        UsageError names `origin` and what is allowed.
+        """
+        result = None if value is None else _converted(value, self.type, text)
         if result is None:
             bad = value is not None or not self.optional
         elif self.choices:
@@ -98,11 +120,29 @@ class Setting:
         return " ".join(["it takes", kind, *([", ".join(bounds)] if bounds else [])])
 
 
-def _converted(value: Any, kind: type) -> Any:
-    """`value` as a `kind`, or None where it is none: 1.5 is no whole number, nan no number, a list no text."""
-    if kind is bool:
+TAKEN: Mapping[type, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int, float),
+    float: (int, float),
+    str: (str, int, float, Path),  # fold = 3; a model by its folder
+    Path: (str, Path),
+}
+"""The types of a TOML or JSON value that a setting's type takes."""
+
+
+def _converted(value: Any, kind: type, text: bool) -> Any:
+    """`value` as a `kind`, or None where it is none: 1.5 is no whole number, nan no number, "1" no number but in text.
+
+    A path and a name hold no NUL.
+    """
+    if kind is bool and text:
         return value if isinstance(value, bool) else _WORDS.get(str(value).lower())
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, Path)):
+    taken = (*TAKEN[kind], str) if text else TAKEN[kind]
+    if not isinstance(value, taken) or (isinstance(value, bool) and kind is not bool):
+        return None
+    if isinstance(value, str) and "\0" in value:
+        return None
+    if isinstance(value, str) and "\0" in value:  # no path and no name holds one
         return None
     if kind is int and isinstance(value, float) and not value.is_integer():
         return None
@@ -116,31 +156,72 @@ def _converted(value: Any, kind: type) -> Any:
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-def settings_of(config: type, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+def settings_of(config: type, path: tuple[str, ...] = (), group: str = "") -> Iterator[Setting]:
     """Every leaf field of a config class, depth first, in the order in which they are written."""
     hints = typing.get_type_hints(config)
     for item in dataclasses.fields(config):
-        kind = hints[item.name]
-        if not item.metadata.get("setting"):
-            yield from settings_of(kind, (*path, item.name))
+        kind, told = hints[item.name], dict(item.metadata)
+        if not told.pop("setting", False):
+            yield from settings_of(kind, (*path, item.name), told.get("group", "") or group)
             continue
         options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
         plain = next(option for option in options if option is not type(None))
-        told = {key: item.metadata[key] for key in ("help", "choices", "low", "high", "spelling")}
+        told = {"group": group, "spelling": told.pop("flag", ""), **told}
         yield Setting(item.name, (*path, item.name), plain, type(None) in options, item.default, **told)
 
 
+ANY = object()
+REMOVED: Mapping[str, Any] = {
+    "image_head": False,
+    "tversky": 0.0,
+    "image_level": 0.0,
+    "elastic": 0.0,
+    "simulate_share": 1.0,
+    "simulate_outside": 14 / 154,
+    "simulate_shams": 0,
+    "checkpoint_steps": ANY,
+}
+"""Settings that left the product, with the value that did nothing; ANY where none changed a result."""
+
+
+def former_names(values: Mapping[str, Any], known: Mapping[str, Setting]) -> dict[str, str]:
+    """The names in `values` that settings had before, each with the present one."""
+    return {item.was: name for name, item in known.items() if item.was and item.was in values}
+
+
+def present_names(values: Mapping[str, Any], known: Mapping[str, Setting], origin: str) -> dict[str, Any]:
+    """`values` under the names that `known` settings have now; what a removed setting left undone is left out.
+
+    UsageError for a name that is none, for one setting under two names, and for a removed one that did something.
+    """
+    was = former_names(values, known)
+    found: dict[str, Any] = {}
+    for old, value in values.items():
+        name = was.get(old, old)
+        if name not in known:
+            if old in REMOVED and REMOVED[old] in (value, ANY):
+                continue
+            raise UsageError(unknown_setting(old, origin, known))
+        if name in found:
+            raise UsageError(f"{origin}: {name} stands in it twice (it was called {known[name].was}); leave one out")
+        found[name] = value
+    return found
+
+
+def renamed(values: Mapping[str, Any], config: type) -> dict[str, Any]:
+    """`values` with each former name of a setting of `config` replaced by the present one; the rest as it is."""
+    was = {item.was: item.name for item in settings_of(config) if item.was}
+    return {was.get(name, name): value for name, value in values.items()}
+
+
 def build(config: type[T], values: Mapping[str, Any], origin: str = "settings") -> T:
-    """A `config` from leaf values by name; what is not named keeps its default.
+    """A `config` from leaf values by name, present or former; what is not named keeps its default.
 
     UsageError for a name or value that is off.
     """
     known = {item.name: item for item in settings_of(config)}
-    for name in values:
-        if name not in known:
-            raise UsageError(unknown_setting(name, origin, known))
-    parsed = {name: known[name].parse(value, origin) for name, value in values.items()}
-    return assemble(config, parsed)
+    present = present_names(values, known, origin)
+    return assemble(config, {name: known[name].parse(value, origin) for name, value in present.items()})
 
 
 def assemble(config: type[T], values: Mapping[str, Any]) -> T:
@@ -157,6 +238,8 @@ def assemble(config: type[T], values: Mapping[str, Any]) -> T:
 
 def unknown_setting(name: str, origin: str, known: Mapping[str, Setting]) -> str:
     """The sentence that `origin` names a setting that does not exist, with the nearest one of `known`."""
+    if name in REMOVED:
+        return f"{origin}: the setting {name} is gone, because it did not pay (docs/RECIPE.md); leave it out"
     near = difflib.get_close_matches(name.replace("-", "_"), known, 1, 0.5)
     return f"{origin}: there is no setting {name}" + (
         f"; did you mean {near[0]}?" if near else "; `cxrcad COMMAND --help` lists them"

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cxrcad.config import ALL_CONFIGS
-from cxrcad.config.schema import ENVIRONMENT_PREFIX, Setting, assemble, settings_of, unknown_setting
+from cxrcad.config.schema import (
+    ENVIRONMENT_PREFIX,
+    Setting,
+    assemble,
+    former_names,
+    present_names,
+    settings_of,
+    unknown_setting,
+)
 from cxrcad.core import UsageError
+from cxrcad.documents import toml_value
 
-__all__ = ["OTHER_VARIABLES", "PROJECT_FILE", "layered"]
+__all__ = ["OTHER_VARIABLES", "PROJECT_FILE", "given_names", "resolve_config"]
 
 PROJECT_FILE = "cxrcad.toml"
 
@@ -22,67 +30,95 @@ OTHER_VARIABLES = ("CXRCAD_OPEN_DATA",)
 T = TypeVar("T")
 
 
-def layered(
+def resolve_config(
     config: type[T],
     flags: Mapping[str, Any],
     config_file: Path | None = None,
     folder: Path | None = None,
     recipe: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> T:
-    """A `config` from all layers: default < `recipe` < `folder`/cxrcad.toml < `config_file` < environment < `flags`.
+    """A `config` from all sources: default < `recipe` < `folder`/cxrcad.toml < `config_file` < environment < `flags`.
 
     `flags` holds only those that were given; `recipe` is a settings file that lies below all others.
     A key of a file and a variable of the environment may belong to any command; one that belongs to none is a
-    UsageError with the nearest name.
+    UsageError with the nearest name. `note` is told of each setting that is given under a former name.
     """
-    _check_environment()
     known = {item.name: item for item in settings_of(config)}
     project = (folder or Path.cwd()) / PROJECT_FILE
     values: dict[str, Any] = {}
     for path in filter(None, (recipe, project if project.is_file() else None, config_file)):
-        for name, value in _read_toml(path).items():
+        for name, value in _read_toml(path, note).items():
             if name in known:
                 values[name] = known[name].parse(value, str(path))
-    for name, item in known.items():
-        if os.environ.get(item.variable):
-            values[name] = item.parse(os.environ[item.variable], f"environment variable {item.variable}")
+    for name, (variable, text) in _environment(note).items():
+        if name in known:
+            values[name] = known[name].parse(text, f"environment variable {variable}", text=True)
     for name, value in flags.items():
-        values[name] = known[name].parse(value, known[name].flag)
+        values[name] = known[name].parse(value, known[name].flag, text=True)
     return assemble(config, values)
 
 
+def given_names(config: type, flags: Mapping[str, Any], config_file: Path | None = None) -> frozenset[str]:
+    """The settings of `config` that `flags`, the environment or `config_file` give, whatever their value.
+
+    Not those of cxrcad.toml, which stands in a folder whatever is done there. Raises UsageError for the file.
+    """
+    silent = lambda _: None  # noqa: E731
+    named = _read_toml(config_file, silent) if config_file is not None else {}
+    given = {*flags, *named, *_environment(silent)}
+    return frozenset(item.name for item in settings_of(config) if item.name in given)
+
+
 def _everything() -> dict[str, Setting]:
-    """The settings of all commands by name."""
-    return {item.name: item for kind in ALL_CONFIGS for item in settings_of(kind)}
+    """The settings of all commands by name; the one that was renamed, where commands differ in that."""
+    found: dict[str, Setting] = {}
+    for kind in ALL_CONFIGS:
+        for item in settings_of(kind):
+            if item.name not in found or item.was:
+                found[item.name] = item
+    return found
 
 
-def _check_environment() -> None:
-    """Raise UsageError for a variable that has our prefix and a value, and is no setting of any command."""
+def _environment(note: Callable[[str], None]) -> dict[str, tuple[str, str]]:
+    """Variable and text of each setting of any command that the environment holds, by the setting's present name.
+
+    Raises UsageError for a variable that has our prefix and a value, and is no setting of any command.
+    """
     everything = _everything()
-    allowed = {*OTHER_VARIABLES, *(item.variable for item in everything.values())}
-    for variable, value in sorted(os.environ.items()):
-        if not value or not variable.startswith(ENVIRONMENT_PREFIX) or variable in allowed:
+    former = {item.was: name for name, item in everything.items() if item.was}
+    found: dict[str, tuple[str, str]] = {}
+    for variable, text in sorted(os.environ.items()):
+        if not text or not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
             continue
         name, origin = variable.removeprefix(ENVIRONMENT_PREFIX).lower(), f"environment variable {variable}"
-        if name in everything:
-            raise UsageError(f"{origin}: the variable of the setting {name} is {everything[name].variable}; rename it")
-        raise UsageError(unknown_setting(name, origin, everything))
+        if name not in everything and name not in former:
+            raise UsageError(unknown_setting(name, origin, everything))
+        present = former.get(name, name)
+        expected = ENVIRONMENT_PREFIX + name.upper()
+        if variable != expected:
+            raise UsageError(f"{origin}: the variable of the setting {name} is {expected}; rename it")
+        if present != name:
+            note(f"{variable} is now {everything[present].variable}")
+        if present == name or present not in found:
+            found[present] = variable, text
+    return found
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path, note: Callable[[str], None]) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = toml_value(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such settings file; check --config") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not readable as TOML ({error}); correct it or leave it out") from None
     everything = _everything()
     leaves: dict[str, Any] = {}
     for name, value in content.items():
         for key, leaf in value.items() if isinstance(value, dict) else [(name, value)]:
-            if key not in everything:
-                raise UsageError(unknown_setting(key, str(path), everything))
             if key in leaves:
                 raise UsageError(f"{path}: {key} stands in it twice; tables only group settings, so leave one out")
             leaves[key] = leaf
-    return leaves
+    for key, now in former_names(leaves, everything).items():
+        note(f"{path}: {key} is now {now}")
+    return present_names(leaves, everything, str(path))

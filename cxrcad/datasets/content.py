@@ -8,14 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from cxrcad.core import Case, DataError
+from cxrcad.core import Case, DataError, counted
 from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, sha256_of, write_json
 
-__all__ = ["CONTENT_NAME", "Content", "content_of", "differences", "read_content", "truth_sha256", "write_content"]
+__all__ = [
+    "CONTENT_NAME",
+    "Content",
+    "check_content",
+    "content_of",
+    "differences",
+    "masks_sha256",
+    "read_content",
+    "truth_sha256",
+    "write_content",
+]
 
 SCHEMA = "cxrcad/content/1"
 CONTENT_NAME = "content.json"
@@ -33,19 +44,31 @@ class Content:
 
 def content_of(case: Case) -> Content:
     """The content of a case as it is now on disk. Raises DataError for a file that cannot be read."""
+    return Content(_file_sha256(case.image), truth_sha256(case), masks_sha256(case))
+
+
+def masks_sha256(case: Case) -> str:
+    """SHA-256 of the case's lung mask files together, "" where it has none. Raises DataError."""
+    masks = "".join(_file_sha256(mask) for mask in case.lung_masks)
+    return hashlib.sha256(masks.encode()).hexdigest() if masks else ""
+
+
+def _file_sha256(path: Path) -> str:
     try:
-        masks = hashlib.sha256("".join(sha256_of(mask) for mask in case.lung_masks).encode()).hexdigest()
-        return Content(sha256_of(case.image), truth_sha256(case), masks if case.lung_masks else "")
+        return sha256_of(path)
     except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); copy the data set again") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}); copy the data set again") from None
 
 
 def truth_sha256(case: Case) -> str:
-    """SHA-256 of where the case's lesions are and of what size: nodules, outlines, the image's size and spacing."""
+    """SHA-256 of where the case's lesions are and of what size: nodules, outlines, the image's size and spacing.
+
+    Whether a nodule lies in a lung is left out: some protocols look it up in the lung masks and others do not.
+    """
     truth = {
         "size": [case.rows, case.cols],
         "spacing_mm": None if case.spacing_mm is None else [float(value) for value in case.spacing_mm],
-        "nodules": [asdict(nodule) for nodule in case.nodules],
+        "nodules": [asdict(replace(nodule, in_lung=None)) for nodule in case.nodules],
         "polygons": case.polygons,
     }
     return hashlib.sha256(json.dumps(truth, sort_keys=True).encode()).hexdigest()
@@ -75,8 +98,31 @@ def read_content(folder: Path) -> Mapping[str, Content] | None:
     try:
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']!r}, not {SCHEMA!r}")
-        return {
-            name: Content(**{key: str(value) for key, value in one.items()}) for name, one in document["cases"].items()
-        }
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: damaged ({error}); train in a new run folder") from None
+        return {name: made(Content, one) for name, one in document["cases"].items()}
+    except MALFORMED as fault:
+        raise DataError(f"{path}: damaged ({fault_words(fault)}); train in a new run folder") from None
+
+
+def check_content(folder: Path, dataset: Dataset, way_out: str) -> bool:
+    """Whether a run's folder keeps what it was made from, which then is what the data set holds, wherever it lies.
+
+    DataError, ending in `way_out`, names the first case that differs.
+    """
+    kept = read_content(folder)
+    if kept is None:
+        return False
+    cases, odd = dataset.by_name, {}
+    for name in sorted(kept.keys() | cases.keys()):
+        if name not in cases:
+            odd[name] = "is not in it"
+        elif name not in kept:
+            odd[name] = "was not in it"
+        elif (now := content_of(cases[name])) != kept[name]:
+            odd[name] = f"has another {' and '.join(differences(kept[name], now))}"
+    if odd:
+        name, what = next(iter(odd.items()))
+        more = f", and {counted(len(odd) - 1, 'more case')} differ" if len(odd) > 1 else ""
+        raise DataError(
+            f"{folder / CONTENT_NAME}: made from other data than {dataset.folder} holds: {name} {what}{more}; {way_out}"
+        )
+    return True

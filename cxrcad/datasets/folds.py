@@ -16,6 +16,7 @@ from typing import Any
 
 from cxrcad.core import Case, DataError
 from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, write_json
 
 __all__ = ["FOLDS", "WHOLE", "Split", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
@@ -189,11 +190,9 @@ def _names(units: Sequence[_Unit]) -> tuple[str, ...]:
 
 def _parsed(path: Path, document: Mapping[str, Any]) -> tuple[Split, ...]:
     try:
-        splits = tuple(
-            Split(int(fold["fold"]), *(tuple(map(str, fold[part])) for part in PARTS)) for fold in document["folds"]
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: a fold lacks or garbles {error}; remove the file to have new folds made") from None
+        splits = tuple(made(Split, {key: fold[key] for key in ("fold", *PARTS)}) for fold in document["folds"])
+    except MALFORMED as fault:
+        raise DataError(f"{path}: damaged ({fault_words(fault)}); remove the file to have new folds made") from None
     numbers = [split.fold for split in splits]
     if numbers != list(range(1, FOLDS + 1)):
         raise DataError(f"{path}: holds the folds {numbers}, not 1 to {FOLDS}; remove it to have new folds made")

@@ -68,7 +68,7 @@ def truth_mask(case: Case, geometry: Geometry, truth: str) -> NDArray[np.bool_]:
 def lung_mask(case: Case, geometry: Geometry) -> NDArray[np.bool_] | None:
     """The case's lung fields on the model's grid, (grid_rows, grid_cols), or None where it has no masks.
 
-    Raises ReadError for a damaged mask, DataError for a geometry of another image.
+    Raises ReadError for a damaged mask, DataError for an empty one and for a geometry of another image.
     """
     if not case.lung_masks:
         return None
@@ -76,6 +76,9 @@ def lung_mask(case: Case, geometry: Geometry) -> NDArray[np.bool_] | None:
     fields = np.zeros((geometry.grid_rows, geometry.grid_cols), dtype=np.bool_)
     for path in case.lung_masks:
         fields |= mask_to_grid(read_mask(path), geometry)
+    if not fields.any():
+        names = ", ".join(map(str, case.lung_masks))
+        raise DataError(f"{names}: no pixel of the model's grid is lung; draw the lungs in it, or remove it")
     return fields
 
 

@@ -12,16 +12,40 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cxrcad.core import Case, DataError
+from cxrcad.datasets.fields import (
+    SPACING_MM,
+    Entry,
+    Table,
+    check_files_once,
+    named,
+    parse_json,
+    parse_table,
+    read_text,
+    shown,
+)
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.imaging.read import image_size
-from cxrcad.interchange.fields import SPACING_MM, Entry, named, parse_json, parse_table, read_text, shown
-from cxrcad.synthesis.backgrounds import METADATA, SEXES, USABLE_MASKS
 
-__all__ = ["EFFUSION", "OUTLINES", "how_to_get_effusions", "read_effusions"]
+__all__ = [
+    "EFFUSION",
+    "METADATA",
+    "OUTLINES",
+    "SEXES",
+    "check_images",
+    "how_to_get_effusions",
+    "lung_masks",
+    "read_effusions",
+    "read_metadata",
+]
 
 EFFUSION = "effusion"
 NORMAL = "normal"
+METADATA = "metadata.csv"
 OUTLINES = "effusion.json"
+USABLE_MASKS = ("good", "fair")
+"""What METADATA's column lung_mask may say of a mask that is used."""
+
+SEXES = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
 COLUMNS = ("file", "role", "patient")
 
 OUTLINE_SIDE = 1024
@@ -45,17 +69,41 @@ def read_effusions(folder: Path) -> Dataset:
     for path in (folder, table, outlines):
         if not path.exists():
             _refuse_folder(folder, path)
-    content = parse_table(table, read_text(table, DataError), DataError)
-    missing = [name for name in COLUMNS if name not in content.columns]
-    if missing:
-        raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(COLUMNS)}")
-    rows = {row.text("file"): row for row in content.rows if row.fields["role"] in (EFFUSION, NORMAL)}
+    content = read_metadata(table, COLUMNS)
+    rows = {row.inside("file"): row for row in content.rows if row.fields["role"] in (EFFUSION, NORMAL)}
     polygons = _read_outlines(outlines)
-    _check_rows([row.text("file") for row in content.rows], rows, polygons, folder)
+    _check_rows(rows, polygons, folder)
     cases = sorted((_case(row, polygons, folder) for row in rows.values()), key=lambda case: case.name)
     if len({case.name for case in cases}) < len(cases):
         raise DataError(f"{table}: two files have one name apart from their endings; rename one of them")
     return Dataset(folder, "paper", tuple(cases), tuple(_notes(cases)), EFFUSION)
+
+
+def read_metadata(table: Path, columns: Sequence[str]) -> Table:
+    """The table of a folder in the NIH layout. Raises DataError where it is damaged or lacks one of `columns`."""
+    content = parse_table(table, read_text(table, DataError), DataError)
+    missing = [name for name in columns if name not in content.columns]
+    if missing:
+        raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(columns)}")
+    check_files_once(content.rows)
+    return content
+
+
+def lung_masks(row: Entry, folder: Path) -> tuple[Path, ...]:
+    """The radiograph's mask in lungs/; none where there is no file, or the table calls it unusable."""
+    mask = folder / "lungs" / row.inside("file")
+    usable = row.fields.get("lung_mask", USABLE_MASKS[0]) in USABLE_MASKS
+    return (mask,) if usable and mask.is_file() else ()
+
+
+def check_images(folder: Path, images: Sequence[Path]) -> None:
+    """Raise DataError unless all of `images` are there."""
+    missing = [image.name for image in images if not image.is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(images)} images are missing: {named(missing)}; copy them there "
+            "(docs/DATA.md says from where)"
+        )
 
 
 def how_to_get_effusions() -> str:
@@ -78,20 +126,27 @@ def _read_outlines(path: Path) -> dict[str, tuple[Polygon, ...]]:
     """The outlines by file name, corners (x, y) on the 1024 grid."""
     document = parse_json(path, read_text(path, DataError), DataError)
     if not isinstance(document, dict):
-        raise DataError(f"{path}: it holds {shown(document)}, where an object of lists by file name is needed")
+        raise DataError(
+            f"{path}: it holds {shown(document)}, where an object of lists by file name is needed; write it anew"
+        )
     return {name: tuple(_outlines_of(path, name, entries)) for name, entries in document.items()}
 
 
 def _outlines_of(path: Path, name: str, entries: Any) -> Iterable[Polygon]:
     if not isinstance(entries, list) or not entries:
         _refuse(path, name, f"it is {shown(entries)}, where a list of outlines is needed")
+    places: dict[Polygon, int] = {}
     for number, entry in enumerate(entries, start=1):
         corners = entry.get("polygon") if isinstance(entry, dict) else None
         if not isinstance(corners, list):
             _refuse(path, name, f"outline {number} has no polygon, a list of corners [x, y]")
         if len(corners) < FEWEST_CORNERS:
             _refuse(path, name, f"outline {number} has {len(corners)} corners, where {FEWEST_CORNERS} are needed")
-        yield tuple(_corner(path, f"{name}, outline {number}", corner) for corner in corners)
+        polygon = tuple(_corner(path, f"{name}, outline {number}", corner) for corner in corners)
+        first = places.setdefault(polygon, number)
+        if first != number:
+            _refuse(path, name, f"outline {number} is outline {first} again, where each is needed once")
+        yield polygon
 
 
 def _corner(path: Path, place: str, corner: Any) -> tuple[float, float]:
@@ -106,11 +161,8 @@ def _refuse(path: Path, place: str, fault: str) -> NoReturn:
     raise DataError(f"{path}, {place}: {fault}; correct the entry")
 
 
-def _check_rows(files: Sequence[str], rows: Mapping[str, Entry], polygons: Mapping[str, Any], folder: Path) -> None:
+def _check_rows(rows: Mapping[str, Entry], polygons: Mapping[str, Any], folder: Path) -> None:
     """Raise DataError unless each effusion has an outline, each outline an effusion, and each file an image."""
-    twice = sorted({file for file in files if files.count(file) > 1})
-    if twice:
-        raise DataError(f"{folder / METADATA}: {named(twice)} stand in two rows; remove one of them")
     effusions = {file for file, row in rows.items() if row.fields["role"] == EFFUSION}
     if not effusions:
         raise DataError(f"{folder / METADATA}: no radiograph of role {EFFUSION} in it; name a folder that has some")
@@ -124,20 +176,13 @@ def _check_rows(files: Sequence[str], rows: Mapping[str, Entry], polygons: Mappi
         raise DataError(
             f"{folder / OUTLINES}: {named(strange)} are not of role {EFFUSION} in {METADATA}; correct one of the two"
         )
-    lost = [file for file in rows if not (folder / file).is_file()]
-    if lost:
-        raise DataError(
-            f"{folder}: {len(lost)} of {len(rows)} images are missing: {named(lost)}; copy them there (docs/DATA.md "
-            "says from where)"
-        )
+    check_images(folder, [folder / file for file in rows])
 
 
 def _case(row: Entry, polygons: Mapping[str, Sequence[Polygon]], folder: Path) -> Case:
     file = row.text("file")
     rows, cols = image_size(folder / file)
     scale = cols / OUTLINE_SIDE, rows / OUTLINE_SIDE
-    mask = folder / "lungs" / file
-    drawn = row.fields.get("lung_mask", USABLE_MASKS[0]) in USABLE_MASKS and mask.is_file()
     age = re.match(r"\d{1,3}", row.fields.get("age", ""))
     return Case(
         name=Path(file).stem,
@@ -145,7 +190,7 @@ def _case(row: Entry, polygons: Mapping[str, Sequence[Polygon]], folder: Path) -
         rows=rows,
         cols=cols,
         spacing_mm=_spacing_mm(row),
-        lung_masks=(mask,) if drawn else (),
+        lung_masks=lung_masks(row, folder),
         age_years=int(age.group()) if age else None,
         sex=SEXES.get(row.fields.get("sex", "").lower()),
         view=row.fields.get("view") or None,

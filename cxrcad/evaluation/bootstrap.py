@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap over images, and the paired comparison of two runs on the same images."""
+"""95 % confidence intervals from a bootstrap over images, and the paired comparison of two runs on the same images."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.metrics import Figures, Tally, curve_of, figures, reached, tally
 from cxrcad.evaluation.records import FoldResult, check_alike
+from cxrcad.evaluation.statistics import wilson
 
 __all__ = [
     "Comparison",
@@ -28,12 +29,12 @@ CONFIDENCE = (2.5, 97.5)
 """Percentiles of the resamples: a 95 % interval."""
 
 MOST_UNDEFINED = 0.025
-"""Share of resamples in which a figure may be undefined (a rate not reached) and still have an interval."""
+"""Fraction of resamples in which a figure may be undefined (a rate not reached) and still have an interval."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % bootstrap interval; each None where it is undefined."""
+    """A figure with its 95 % interval; each None where it is undefined."""
 
     value: float | None
     low: float | None = None
@@ -95,16 +96,29 @@ def _patient(result: FoldResult, index: int) -> str:
 
 
 def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[str, Interval]:
-    """Every figure of these folds (`evaluation.figures`) with its percentile interval; `resamples` 0 gives none.
+    """Every figure of these folds (`evaluation.metrics`) with its 95 % interval.
 
-    Thresholds stay those of the folds: the interval is that of scoring other images with the same models. One image
-    with a nodule tells nothing of others: then there is none either.
-    Raises EvaluationError as `tally`.
+    Recall has Wilson's. The others have the bootstrap's percentiles, at the folds' own thresholds: the interval is that
+    of scoring other images with the same models. They have none with `resamples` 0 or a single image with a nodule.
+    Where no resample differs (every nodule found, none found) a proportion has Wilson's interval too, and any other
+    figure none. Raises EvaluationError as `tally`.
     """
     images = tally(results)
     several = np.count_nonzero(images.nodules) > 1
     weights = draw(results, resamples, seed) if resamples and several else None
-    return with_intervals(lambda counts: figures(images, counts), len(images.names), weights)
+    found = with_intervals(lambda counts: figures(images, counts), len(images.names), weights)
+    return {name: _proper(name, one, images) for name, one in found.items()}
+
+
+def _proper(name: str, one: Interval, images: Tally) -> Interval:
+    """The interval, Wilson's for recall and for a proportion that has no bootstrap interval of any width."""
+    flat = one.low is not None and one.low == one.high
+    if one.value is None or not (flat or name == "recall"):
+        return one
+    if not name.startswith(("recall", "precision", "sensitivity at")):
+        return Interval(one.value)
+    trials = images.tp.sum() + images.fp.sum() if name == "precision" else images.nodules.sum()
+    return Interval(one.value, *wilson(round(one.value * trials), int(trials)))
 
 
 def with_intervals(
@@ -121,13 +135,19 @@ def froc_band(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Pointwise 95 % band (low, high) of the sensitivity at each rate; beyond a curve's end its last one counts.
 
+    Where every resample has the same sensitivity the band is Wilson's interval of it, as in `bootstrap`.
+
     Raises EvaluationError as `tally`.
     """
     images = tally(results)
     weights = draw(results, resamples, seed)
     curve, n_images = curve_of(images, weights), weights @ images.on_axis
     found = [reached(curve.hits, curve.on_axis, rate * n_images)[0] / curve.nodules for rate in rates]
-    bounds = [np.percentile(values, CONFIDENCE) for values in found]
+    nodules = int(images.nodules.sum())
+    bounds = [
+        wilson(round(values[0] * nodules), nodules) if np.ptp(values) == 0 else np.percentile(values, CONFIDENCE)
+        for values in found
+    ]
     lows, highs = np.array(bounds).T
     return tuple(lows.tolist()), tuple(highs.tolist())
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from cxrcad.config import PROTOCOLS, DataConfig, EvaluateConfig
 from cxrcad.core import Case, EvaluationError, ModelIdentity, Result, UsageError, counted
+from cxrcad.datasets.fields import PROBABILITY, Entry, is_json, parse_json, read_text
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, Terms
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
-from cxrcad.files import read_json, sha256_of
+from cxrcad.files import sha256_of
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
 
@@ -79,25 +79,27 @@ def _scored(truth: TruthSet, path: Path, images: str) -> tuple[Case, ...]:
     return cases
 
 
-def _document(path: Path) -> Mapping[str, Any]:
-    """What a JSON object holds beside its boxes; nothing of another file. Raises EvaluationError."""
-    document = read_json(path, EvaluationError) if path.suffix.lower() == ".json" else None
-    return document if isinstance(document, dict) else {}
+def _document(path: Path) -> Entry:
+    """What a JSON object holds beside its boxes, whatever the file is called; nothing of another file."""
+    text = read_text(path, EvaluationError)
+    document = parse_json(path, text, EvaluationError) if is_json(text) else None
+    return Entry(path, EvaluationError, document if isinstance(document, dict) else {})
 
 
-def _cut(document: Mapping[str, Any]) -> float:
+def _cut(document: Entry) -> float:
     """The score below which a boxes.json leaves boxes out; 0 where it does not say, or is another file."""
-    find = document.get("find")
-    value = find.get("min_score") if isinstance(find, dict) else None
-    return float(value) if isinstance(value, int | float) else 0.0
+    return _number(document, "find", "min_score") or 0.0
 
 
-def _threshold(config: EvaluateConfig, document: Mapping[str, Any]) -> tuple[float, str]:
+def _threshold(config: EvaluateConfig, document: Entry) -> tuple[float, str]:
     """The operating point, and where it comes from in words."""
     if config.threshold is not None:
         return config.threshold, "--threshold"
-    model = document.get("model")
-    value = model.get("threshold") if isinstance(model, dict) else None
-    if isinstance(value, int | float) and 0 <= value <= 1:
-        return float(value), "the file of the boxes"
+    value = _number(document, "model", "threshold")
+    if value is not None:
+        return value, "the file of the boxes"
     return HALF, "half, as the file names none; --threshold sets it"
+
+
+def _number(document: Entry, part: str, key: str) -> float | None:
+    return document.part(part).number_or_none(key, PROBABILITY) if document.has(part) else None

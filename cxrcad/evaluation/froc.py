@@ -22,8 +22,10 @@ __all__ = [
     "Operating",
     "best_f1_threshold",
     "froc",
+    "is_counted",
     "on_axis",
     "score_at_threshold",
+    "score_at_thresholds",
     "sensitivity_at",
 ]
 
@@ -104,13 +106,18 @@ class Operating:
         return count / (self.n_images if self.axis_images is None else self.axis_images)
 
 
+def is_counted(match: ImageMatch, fp_axis: str) -> bool:
+    """Whether false positives are counted over this image."""
+    return fp_axis == "all" or match.normal
+
+
 def on_axis(matches: Sequence[ImageMatch], fp_axis: str) -> list[ImageMatch]:
     """The images over which false positives are counted: all, or (fp_axis normals) those without a nodule.
 
     Raises:
         EvaluationError: There is no such image.
     """
-    counted = [match for match in matches if fp_axis == "all" or not match.n_nodules]
+    counted = [match for match in matches if is_counted(match, fp_axis)]
     if not counted and matches:
         raise EvaluationError(
             f"none of the {len(matches)} images is without a nodule, over which --fp-axis normals counts false "
@@ -170,21 +177,25 @@ def score_at_threshold(matches: Sequence[ImageMatch], threshold: float, fp_axis:
     Raises:
         EvaluationError: There is no image or no nodule to score, or no image on the axis.
     """
+    return score_at_thresholds(matches, [threshold] * len(matches), fp_axis)
+
+
+def score_at_thresholds(matches: Sequence[ImageMatch], thresholds: Sequence[float], fp_axis: str = "all") -> Operating:
+    """`score_at_threshold` with a threshold for each image: that of its fold. Raises as that."""
     n_nodules = _count_nodules(matches)
-    tp = sum(hit.score >= threshold for match in matches for hit in match.hits)
-    reported = [fp for match in matches for fp in match.false_positives if fp.score >= threshold]
     counted = on_axis(matches, fp_axis)
+    pairs = list(zip(matches, thresholds, strict=True))
+    tp = sum(hit.score >= limit for match, limit in pairs for hit in match.hits)
+    reported = [(match, fp) for match, limit in pairs for fp in match.false_positives if fp.score >= limit]
     return Operating(
-        threshold=threshold,
+        threshold=thresholds[0] if len(set(thresholds)) == 1 else None,
         n_images=len(matches),
         tp=tp,
         fp=len(reported),
         fn=n_nodules - tp,
-        fp_in_lung=sum(fp.in_lung is True for fp in reported),
-        fp_outside_lung=sum(fp.in_lung is False for fp in reported),
-        fp_on_axis=None
-        if fp_axis == "all"
-        else sum(fp.score >= threshold for m in counted for fp in m.false_positives),
+        fp_in_lung=sum(fp.in_lung is True for _, fp in reported),
+        fp_outside_lung=sum(fp.in_lung is False for _, fp in reported),
+        fp_on_axis=None if fp_axis == "all" else sum(is_counted(match, fp_axis) for match, _ in reported),
         axis_images=None if fp_axis == "all" else len(counted),
     )
 

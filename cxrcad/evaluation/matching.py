@@ -28,7 +28,17 @@ from cxrcad.config import MAX_DISTANCE_MM, MIN_IOU
 from cxrcad.core import Case, DataError, EvaluationError, Finding, Nodule, UsageError
 from cxrcad.datasets.masks import nodule_box_px
 
-__all__ = ["FalsePositive", "Hit", "HitRule", "ImageMatch", "LungLookup", "best_first", "lung_lookup", "match_image"]
+__all__ = [
+    "FalsePositive",
+    "Hit",
+    "HitRule",
+    "ImageMatch",
+    "LungLookup",
+    "best_first",
+    "lung_lookup",
+    "match_image",
+    "nodule_under",
+]
 
 KINDS = ("center", "iou", "distance")
 DUPLICATES = ("ignored", "false-positives")
@@ -100,13 +110,22 @@ class FalsePositive:
 
 @dataclass(frozen=True)
 class ImageMatch:
-    """What became of one image's findings and nodules, each best score first; `duplicates` are scores."""
+    """What became of one image's findings and nodules, each best score first; `duplicates` are scores.
+
+    `left_out` nodules of the image are not in `n_nodules`: a stratum does not score them.
+    """
 
     case: str
     n_nodules: int
     hits: tuple[Hit, ...] = ()
     false_positives: tuple[FalsePositive, ...] = ()
     duplicates: tuple[float, ...] = ()
+    left_out: int = 0
+
+    @property
+    def normal(self) -> bool:
+        """Whether the image has no nodule at all, scored or left out."""
+        return not self.n_nodules + self.left_out
 
     @property
     def misses(self) -> int:
@@ -153,6 +172,14 @@ def match_image(
             in_lung = None if inside is None else bool(inside(*finding.center_px))
             false_positives.append(FalsePositive(float(finding.score), in_lung, number))
     return ImageMatch(case.name, len(case.nodules), tuple(hits), tuple(false_positives), tuple(duplicates))
+
+
+def nodule_under(case: Case, finding: Finding, rule: HitRule) -> int | None:
+    """The number of the nodule that the finding hits, taken or not (of several the preferred one); None for none.
+
+    Raises EvaluationError as `match_image`.
+    """
+    return next(iter(_hit_nodules(case, finding, rule)), None)
 
 
 def best_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -58,7 +58,7 @@ TABLE: tuple[Protocol, ...] = (
         "node21",
         HitRule("iou", min_iou=0.2, strict=True),
         ("NODE21 score", "image AUC", "sensitivity at 1/4"),
-        "node21.grand-challenge.org: 0.75 AUC + 0.25 sensitivity at 0.25 false positives an image, IoU above 0.2",
+        "node21.grand-challenge.org: 0.75 AUC + 0.25 sensitivity at 0.25 false positives per image, IoU above 0.2",
         "duplicates; its public script computes the AUC only",
     ),
     Protocol(

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrcad.config import PROTOCOLS
-from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule, counted
+from cxrcad.core import Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule, counted
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import Operating, score_at_threshold
-from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
+from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.files import read_json, write_json
 
 __all__ = [
@@ -51,6 +52,7 @@ class Terms:
     `data` names the data set, `model.threshold` is the operating point and `threshold_from` says in words where it was
     chosen; `network` and `tasks` are settings' names. `fold` is None where the cases are no fold. `images` is the image
     set where it is not the protocol's own; `fp_axis` says over which images false positives are counted.
+    `settings_sha256` is that of the model's settings, "" where nobody wrote it down.
     """
 
     data: str
@@ -63,6 +65,7 @@ class Terms:
     fold: int | None = None
     images: str | None = None
     fp_axis: str = "all"
+    settings_sha256: str = ""
 
     @property
     def image_set(self) -> str:
@@ -76,7 +79,8 @@ class Detail:
 
     `in_lung` says of each finding whether its centre lies in the true lung fields (None without a mask). `lung_iou` and
     `lung_hd95_mm` (95th percentile of the distances between the outlines, mm) go with the lung Dice; `nodule_dice` is
-    of the nodule map cut at the threshold and the discs. None where map, mask or spacing lack.
+    of the nodule map cut at the threshold and the discs. None where map, mask or spacing lack. `masks_sha256` is that
+    of the lung masks, "" where there is none, and None where nobody wrote it down.
     """
 
     case: Case
@@ -86,6 +90,7 @@ class Detail:
     lung_iou: float | None = None
     lung_hd95_mm: float | None = None
     nodule_dice: float | None = None
+    masks_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,14 +125,11 @@ def nodule_words(nodule: Nodule) -> str:
     return ", ".join(filter(None, (size, subtlety, nodule.location)))
 
 
-def rematched(result: FoldResult, terms: Terms) -> FoldResult:
-    """The same findings matched again under `terms.rule`. Raises EvaluationError."""
-    matches = []
-    for detail in result.details:
-        places = {finding.center_px: inside for finding, inside in zip(detail.findings, detail.in_lung, strict=True)}
-        known = any(inside is not None for inside in detail.in_lung)
-        matches.append(match_image(detail.case, detail.findings, terms.rule, _lookup(places) if known else None))
-    return replace(result, terms=terms, matches=tuple(matches))
+def rematched(detail: Detail, rule: HitRule) -> ImageMatch:
+    """The image's findings matched again with its truth under `rule`. Raises EvaluationError."""
+    places = {finding.center_px: inside for finding, inside in zip(detail.findings, detail.in_lung, strict=True)}
+    known = any(inside is not None for inside in detail.in_lung)
+    return match_image(detail.case, detail.findings, rule, _lookup(places) if known else None)
 
 
 def _lookup(places: Mapping[tuple[float, float], bool | None]) -> Callable[[float, float], bool]:
@@ -217,6 +219,7 @@ def to_document(result: FoldResult) -> dict[str, Any]:
         "network": terms.network,
         "tasks": terms.tasks,
         "threshold_from": terms.threshold_from,
+        "settings_sha256": terms.settings_sha256,
         "trained_on": list(result.trained_on),
         "images": images,
     }
@@ -227,6 +230,7 @@ def _detail(detail: Detail) -> dict[str, Any]:
     return {
         "path": str(case.image),
         "sha256": detail.sha256,
+        "masks_sha256": detail.masks_sha256,
         **{name: getattr(case, name) for name in ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")},
         "truth": [asdict(nodule) for nodule in case.nodules],
         "findings": [
@@ -243,33 +247,29 @@ def from_document(document: Any, origin: str) -> FoldResult:
         raise EvaluationError(f"{origin}: not a document of schema {SCHEMA}; make it again with `cxrcad evaluate`")
     try:
         rule = {key: value for key, value in document["hit_rule"].items() if key != "sentence"}
-        kept = ("data", "protocol", "network", "tasks", "threshold_from", "fold", "fp_axis")
-        terms = Terms(
-            rule=HitRule(**rule),
-            model=ModelIdentity(**document["model"]),
-            images=document["images_scored"],
-            **{key: document[key] for key in kept},
-        )
-        matches = tuple(_match_from(image) for image in document["images"])
-        overlaps = tuple(image["lung_dice"] for image in document["images"])
+        kept = ("data", "protocol", "model", "network", "tasks", "threshold_from", "fold", "fp_axis")
+        values = {key: document[key] for key in kept}
+        values["settings_sha256"] = document.get("settings_sha256", "")  # documents from before name none
+        terms = made(Terms, {**values, "rule": rule, "images": document["images_scored"]})
+        if terms.image_set not in IMAGE_WORDS or terms.fp_axis not in AXIS_WORDS:
+            raise ValueError(f"images {terms.image_set} and axis {terms.fp_axis} are not both known")
+        images = document["images"]
+        matches = tuple(_match_from(image) for image in images)
+        overlaps = tuple(None if image["lung_dice"] is None else made(float, image["lung_dice"]) for image in images)
         check_once([match.case for match in matches])
-        details = tuple(_detail_from(image) for image in document["images"] if "findings" in image)
+        details = tuple(_detail_from(image) for image in images if "findings" in image)
         if details and len(details) < len(matches):
             raise ValueError(f"{len(matches) - len(details)} images have no findings")
-        return FoldResult(terms, matches, overlaps, tuple(document["trained_on"]), details)
-    except (KeyError, TypeError, ValueError, AttributeError, CxrcadError) as fault:
-        reason = f"{fault.args[0]!r} is missing" if isinstance(fault, KeyError) else str(fault)
+        _check_numbers(matches, details)
+        return FoldResult(terms, matches, overlaps, tuple(made(str, name) for name in document["trained_on"]), details)
+    except (*MALFORMED, CxrcadError) as fault:
+        reason = fault_words(fault)
         raise EvaluationError(f"{origin}: damaged matches ({reason}); make it again with `cxrcad evaluate`") from None
 
 
 def _match_from(image: Mapping[str, Any]) -> ImageMatch:
-    match = ImageMatch(
-        case=image["case"],
-        n_nodules=image["nodules"],
-        hits=tuple(Hit(**hit) for hit in image["hits"]),
-        false_positives=tuple(FalsePositive(**positive) for positive in image["false_positives"]),
-        duplicates=tuple(image["duplicates"]),
-    )
+    values = {key: image[key] for key in ("case", "hits", "false_positives", "duplicates")}
+    match = made(ImageMatch, {**values, "n_nodules": image["nodules"]})
     scores = [hit.score for hit in match.hits] + [positive.score for positive in match.false_positives]
     if not all(math.isfinite(score) for score in [*scores, *match.duplicates]):
         raise ValueError(f"{match.case} has a score that is no finite number")
@@ -280,28 +280,29 @@ def _match_from(image: Mapping[str, Any]) -> ImageMatch:
 
 
 def _detail_from(image: Mapping[str, Any]) -> Detail:
-    spacing = image["spacing_mm"]
-    case = Case(
-        name=image["case"],
-        image=Path(image["path"]),
-        spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1])),
-        nodules=tuple(Nodule(**{**nodule, "box_px": _box(nodule["box_px"])}) for nodule in image["truth"]),
-        groups=tuple(image["groups"]),
-        **{name: image[name] for name in ("rows", "cols", "age_years", "sex", "view")},
-    )
-    findings = []
-    for found in image["findings"]:
-        values = {key: value for key, value in found.items() if key != "in_lung"}
-        boxes = {name: _box(values[name]) for name in ("box_px", "box_mm")}
-        x, y = values["center_px"]
-        findings.append(Finding(**{**values, **boxes, "center_px": (x, y)}))
-    overlaps = {name: image[name] for name in ("lung_iou", "lung_hd95_mm", "nodule_dice")}
-    in_lung = tuple(found["in_lung"] for found in image["findings"])
-    return Detail(case, image["sha256"], tuple(findings), in_lung, **overlaps)
+    own = ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")
+    case = {
+        **{name: image[name] for name in own},
+        **{"name": image["case"], "image": image["path"], "nodules": image["truth"]},
+    }
+    values = {name: image[name] for name in ("sha256", "lung_iou", "lung_hd95_mm", "nodule_dice")}
+    values["masks_sha256"] = image.get("masks_sha256")  # documents from before name none
+    findings = [{key: value for key, value in found.items() if key != "in_lung"} for found in image["findings"]]
+    in_lung = [found["in_lung"] for found in image["findings"]]
+    return made(Detail, {**values, "case": case, "findings": findings, "in_lung": in_lung})
 
 
-def _box(values: Mapping[str, float] | None) -> Box | None:
-    return None if values is None else Box(**values)
+def _check_numbers(matches: Sequence[ImageMatch], details: Sequence[Detail]) -> None:
+    """Raise ValueError where a match counts nodules or findings that its image has not, or the image has no size."""
+    for match, detail in zip(matches, details, strict=False):
+        case = detail.case
+        numbers = [hit.finding for hit in match.hits] + [wrong.finding for wrong in match.false_positives]
+        if match.n_nodules != len(case.nodules):
+            raise ValueError(f"{case.name} has {match.n_nodules} nodules and the truth of {len(case.nodules)}")
+        if not all(number is None or 0 <= number < len(detail.findings) for number in numbers):
+            raise ValueError(f"{case.name} has {len(detail.findings)} findings and matches of {numbers}")
+        if min(case.rows, case.cols, *(case.spacing_mm or ())) <= 0:
+            raise ValueError(f"{case.name} has {case.rows} x {case.cols} pixels of {case.spacing_mm} mm")
 
 
 def write_matches(path: Path, result: FoldResult) -> None:

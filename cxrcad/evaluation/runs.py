@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +13,20 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import Dataset, how_to_get_data, read_jsrt
 from cxrcad.datasets.masks import truth_mask
 from cxrcad.datasets.read import how_to_get
+from cxrcad.documents import MALFORMED, as_name, toml_value
 from cxrcad.evaluation.external import score_predictions
+from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
 from cxrcad.evaluation.protocols import protocol_of
-from cxrcad.evaluation.records import FoldResult, Terms, read_matches, rematched, write_matches
+from cxrcad.evaluation.records import FoldResult, Terms, to_document, write_matches
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.statistics import dice
-from cxrcad.files import check_out, read_json
+from cxrcad.files import check_out, check_results, read_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
 
-__all__ = ["Scored", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
+__all__ = ["Scored", "check_places", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
 
-VALIDATION = "best F1 on the fold's validation cases"
 CARD = "the model's card"
 
 Note = Callable[[str], None]
@@ -63,8 +63,8 @@ def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
 def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, ...]:
     """The scored folds of the run (or packaged model), and of `config.beside` where it is given.
 
-    Matches that were kept under the same model, data, protocol and hit rule are used again. `note` is told which run
-    was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
+    What was found by the same model in the same image is used again, image by image (`cxrcad.evaluation.kept`). `note`
+    is told which run was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
     check_out(config.out)
     if config.predictions is not None or (config.truth_file and not config.model and not config.run):
@@ -78,7 +78,7 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     if config.beside is None:
         return (first,)
     folds = [result.terms.fold for result in first.results]
-    second = _score_run(config.beside, config, note, config.out and config.out / config.beside.name)
+    second = _score_run(config.beside, config, note, config.out and config.out / config.beside.resolve().name)
     return (first, Scored(second.name, second.folder, tuple(r for r in second.results if r.terms.fold in folds)))
 
 
@@ -138,7 +138,7 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
     results = []
     for fold, bundle in bundles.items():
         place = (out or run) / f"fold{fold}"
-        result = _score_fold(bundle, dataset, splits[fold], config, VALIDATION, place, note)
+        result = _score_fold(bundle, dataset, splits[fold], config, place, note)
         results.append(_reported_from(result, config.threshold))
     return Scored(run.name, out or run, tuple(results))
 
@@ -151,13 +151,13 @@ def _score_model(config: EvaluateConfig, note: Note) -> Scored:
     splits = make_folds(dataset, config.data.fold_seed)
     out = config.out or config.runs / bundle.name
     wanted = [split for split in splits if config.fold in ("all", str(split.fold))]
-    results = [_score_fold(bundle, dataset, split, config, CARD, out / f"fold{split.fold}", note) for split in wanted]
+    results = [_score_fold(bundle, dataset, split, config, out / f"fold{split.fold}", note) for split in wanted]
     return Scored(bundle.name, out, tuple(_reported_from(result, config.threshold) for result in results))
 
 
 def _score_predictions(config: EvaluateConfig, note: Note) -> Scored:
     result = score_predictions(config, note)
-    name = Path(result.terms.model.name).stem
+    name = as_name(Path(result.terms.model.name).stem)
     return Scored(name, config.out or config.runs / name, (result,))
 
 
@@ -169,7 +169,7 @@ def _read(folder: Path, config: EvaluateConfig) -> Dataset:
 
 
 def _score_fold(
-    bundle: Bundle, dataset: Dataset, split: Split, config: EvaluateConfig, threshold_from: str, place: Path, note: Note
+    bundle: Bundle, dataset: Dataset, split: Split, config: EvaluateConfig, place: Path, note: Note
 ) -> FoldResult:
     protocol, images = protocol_of(config)
     names = {case.name for case in dataset.scored()}
@@ -182,28 +182,62 @@ def _score_fold(
         model=ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, ""),
         network=str(network.get("network", bundle.name)),
         tasks=str(network.get("tasks", "multi")),
-        threshold_from=threshold_from,
+        threshold_from=str(bundle.card.get("threshold_from", CARD)),
         fold=split.fold,
         images=images,
         fp_axis=protocol.fp_axis,
+        settings_sha256=bundle.settings_sha256,
     )
-    kept = place / f"matches-{'-'.join(filter(None, (protocol.name, images, protocol.rule.kind)))}.json"
-    for path in [kept, *sorted(set(place.glob("matches-*.json")) - {kept})]:
-        before = _kept(path, bundle, terms, cases)
-        if before is not None:
-            how = "used again" if before.terms.rule == protocol.rule else "matched again under this hit rule"
-            note(f"fold {split.fold}: {counted(len(cases), 'image')}, matches of {path} {how}")
-            model = replace(terms.model, provider=before.terms.model.provider)
-            result = rematched(before, replace(terms, model=model))
-            if result != before or path != kept:
-                write_matches(kept, result)
-            return result
-    detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
-    note(f"fold {split.fold}: detecting in {counted(len(cases), 'image')}")
-    terms = replace(terms, model=detector.identity)
-    result = evaluate_cases(cases, _detect_with(detector), terms, trained_on=bundle.training_images)
-    write_matches(kept, result)
+    path = place / f"matches-{'-'.join(filter(None, (protocol.name, images, protocol.rule.kind)))}.json"
+    files = read_kept(path)
+    again, reasons = used_again(files, cases, bundle, protocol.rule)
+    for line in used_notes(again):
+        note(f"fold {split.fold}: {line}")
+    found = None
+    if reasons:
+        check_places(place, config)
+        detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
+        note(f"fold {split.fold}: detecting in {counted(len(reasons), 'image')}{because(reasons)}")
+        todo = [case for case in cases if case.name in reasons]
+        found = evaluate_cases(todo, _detect_with(detector), replace(terms, model=detector.identity))
+    result = _joined(cases, again, found, terms, bundle.training_images)
+    if not files or files[0].path != path or to_document(files[0].result) != to_document(result):
+        write_matches(path, result)
     return result
+
+
+def check_places(place: Path, config: EvaluateConfig) -> None:
+    """Raise before the work where nothing can be written to the fold's folder or, for all folds, to the one above.
+
+    Raises UsageError, WriteError.
+    """
+    for folder in (place, place.parent) if config.fold == "all" else (place,):
+        check_results(folder, config.out and folder)
+
+
+def _joined(
+    cases: Sequence[Case],
+    again: Mapping[str, Again],
+    found: FoldResult | None,
+    terms: Terms,
+    training_images: frozenset[str],
+) -> FoldResult:
+    """What is used again and what was found now, in the cases' order."""
+    images = {name: (one.match, one.lung_dice, one.detail) for name, one in again.items()}
+    results = [one.origin.result for one in again.values()]
+    if found is not None:
+        new = zip(found.matches, found.lung_dice, found.details, strict=True)
+        images |= {match.case: (match, overlap, detail) for match, overlap, detail in new}
+        results.append(found)
+    providers = sorted({one for result in results for one in result.terms.model.provider.split(", ")})
+    ordered = [images[case.name] for case in cases]
+    return FoldResult(
+        terms=replace(terms, model=replace(terms.model, provider=", ".join(providers))),
+        matches=tuple(match for match, _, _ in ordered),
+        lung_dice=tuple(overlap for _, overlap, _ in ordered),
+        trained_on=tuple(detail.case.name for _, _, detail in ordered if detail.sha256 in training_images),
+        details=tuple(detail for _, _, detail in ordered),
+    )
 
 
 def _reported_from(result: FoldResult, threshold: float | None) -> FoldResult:
@@ -223,28 +257,13 @@ def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
         if probabilities is not None:
             content = probabilities[: geometry.content_rows, : geometry.content_cols]
             lung = lung_fields(content, detector.bundle.find.lung_threshold)
-        sized = case.spacing_mm is not None and all(nodule.diameter_mm is not None for nodule in case.nodules)
         overlap = None
-        if case.nodules and sized:
+        if has_discs(case):
             truth = truth_mask(case, examined.geometry, "disc")
             overlap = dice(examined.maps["nodule"] >= detector.bundle.threshold, truth)
         return Detection(examined.result, lung, overlap)
 
     return detect
-
-
-def _kept(path: Path, bundle: Bundle, terms: Terms, cases: Sequence[Case]) -> FoldResult | None:
-    """The matches kept in `path`, if they were made by this model on these cases, under whatever hit rule."""
-    if not path.is_file() or path.stat().st_mtime < (bundle.folder / CARD_NAME).stat().st_mtime:
-        return None
-    try:
-        result = read_matches(path)
-    except CxrcadError:
-        return None
-    model = result.terms.model
-    same = (model.sha256, model.threshold) == (terms.model.sha256, terms.model.threshold)
-    same = same and result.terms.data == terms.data
-    return result if same and [detail.case.name for detail in result.details] == [case.name for case in cases] else None
 
 
 def _lesion_of(card: Path) -> str:
@@ -260,6 +279,6 @@ def data_of_run(run: Path) -> Path:
     file = next(iter(sorted(run.glob("fold?/config.toml"))), run / "fold1" / "config.toml")
     try:
         text = file.read_text(encoding="utf-8")
-        return Path(tomllib.loads(text)["data"])
-    except (OSError, KeyError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Path(toml_value(text)["data"])
+    except (OSError, *MALFORMED) as error:
         raise DataError(f"{file}: does not say which data ({error}); name the folder with --data") from None

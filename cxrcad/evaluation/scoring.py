@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Case, EvaluationError, Result
+from cxrcad.core import Case, EvaluationError, ReadError, Result
+from cxrcad.datasets.content import masks_sha256
 from cxrcad.evaluation.froc import best_f1_threshold
+from cxrcad.evaluation.kept import named
 from cxrcad.evaluation.matching import HitRule, ImageMatch, best_first, lung_lookup, match_image
 from cxrcad.evaluation.records import Detail, FoldResult, Terms, check_once
 from cxrcad.evaluation.statistics import dice, hd95_mm, jaccard
 from cxrcad.imaging.read import read_mask
 from cxrcad.inference.lungs import lung_fields
 
-__all__ = ["Detect", "Detection", "choose_threshold", "evaluate_cases", "read_true_lung"]
+__all__ = ["Detect", "Detection", "choose_threshold", "evaluate_cases", "of_every_case", "read_true_lung"]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,8 @@ def evaluate_cases(
 ) -> FoldResult:
     """The matches of every case, in the order given. One case that cannot be read or matched fails the whole.
 
+    Where images cannot be read, the others are done all the same, so that one error names all of them.
+
     Args:
         cases: Exactly the cases that the protocol scores; all of them are the denominator.
         detect: Gives every candidate of a case.
@@ -79,24 +86,44 @@ def evaluate_cases(
         on_done: Called with each case's name when it is done.
 
     Raises:
+        ReadError: Images or masks cannot be read.
         EvaluationError: A case stands twice, a result is of another image size, or a score or truth cannot be used.
         CxrcadError: What `detect` and `true_lung` raise.
     """
     check_once([case.name for case in cases])
-    matches: list[ImageMatch] = []
-    overlaps: list[float | None] = []
-    details: list[Detail] = []
-    for case in cases:
+
+    def scored(case: Case) -> tuple[ImageMatch, float | None, Detail]:
         found = _detected(case, detect)
         lung = true_lung(case)
-        matches.append(match_image(case, found.result.findings, terms.rule, lung))
+        match = match_image(case, found.result.findings, terms.rule, lung)
         overlap, detail = _detail(case, found, lung)
-        overlaps.append(overlap)
-        details.append(detail)
         if on_done is not None:
             on_done(case.name)
+        return match, overlap, detail
+
+    images = of_every_case(cases, scored)
+    details = tuple(detail for _, _, detail in images)
     seen = tuple(detail.case.name for detail in details if detail.sha256 in trained_on)
-    return FoldResult(terms, tuple(matches), tuple(overlaps), seen, tuple(details))
+    matches, overlaps = tuple(match for match, _, _ in images), tuple(overlap for _, overlap, _ in images)
+    return FoldResult(terms, matches, overlaps, seen, details)
+
+
+def of_every_case(cases: Sequence[Case], of_case: Callable[[Case], T]) -> list[T]:
+    """What `of_case` gives for each case. Raises ReadError, after the last case, for all that could not be read."""
+    found: list[T] = []
+    failed: dict[str, ReadError] = {}
+    for case in cases:
+        try:
+            found.append(of_case(case))
+        except ReadError as error:
+            failed[case.name] = error
+    if failed:
+        first = next(iter(failed.values()))
+        if len(failed) == 1:
+            raise first
+        which = f"{len(failed)} of {len(cases)} images cannot be read: {named(list(failed))}"
+        raise ReadError(f"{which}; the first: {first}")
+    return found
 
 
 def _detected(case: Case, detect: Detect) -> Detection:
@@ -115,16 +142,17 @@ def _detail(case: Case, found: Detection, lung: NDArray[np.bool_] | None) -> tup
     inside = lung_lookup(case, lung)
     kept = replace(case, lung_masks=())
     in_lung = tuple(None if inside is None else bool(inside(*finding.center_px)) for finding in findings)
+    masks = "" if lung is None else masks_sha256(case)
+    detail = Detail(kept, found.result.sha256, findings, in_lung, nodule_dice=found.nodule_dice, masks_sha256=masks)
     if lung is None or found.lung is None:
-        return None, Detail(kept, found.result.sha256, findings, in_lung, nodule_dice=found.nodule_dice)
+        return None, detail
     mine = _on_grid_of(found.lung, lung)
     spacing = None
     if case.spacing_mm is not None:
         row_mm, col_mm = case.spacing_mm
         spacing = row_mm * case.rows / lung.shape[0], col_mm * case.cols / lung.shape[1]
     distance = None if spacing is None else hd95_mm(mine, lung, spacing)
-    detail = Detail(kept, found.result.sha256, findings, in_lung, jaccard(mine, lung), distance, found.nodule_dice)
-    return dice(mine, lung), detail
+    return dice(mine, lung), replace(detail, lung_iou=jaccard(mine, lung), lung_hd95_mm=distance)
 
 
 def _on_grid_of(lung: NDArray[np.float32] | NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

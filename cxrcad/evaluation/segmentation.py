@@ -6,9 +6,7 @@ no matches and no FROC of it. Dice is taken on the model's grid, over the images
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +16,24 @@ from numpy.typing import NDArray
 
 from cxrcad.config import EvaluateConfig, FindConfig, settings_of
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity, UsageError, counted
+from cxrcad.datasets.content import Content, content_of, differences, masks_sha256, truth_sha256
 from cxrcad.datasets.folds import Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.masks import lung_mask, truth_mask
 from cxrcad.datasets.read import how_to_get, read_data
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
+from cxrcad.evaluation.kept import NEW, because, model_changes
 from cxrcad.evaluation.metrics import Figures, image_auc
-from cxrcad.evaluation.runs import CARD, chosen_run, data_of_run, folds_to_score
+from cxrcad.evaluation.runs import CARD, check_places, chosen_run, data_of_run, folds_to_score
+from cxrcad.evaluation.scoring import of_every_case
 from cxrcad.evaluation.statistics import Spread, dice, spread
 from cxrcad.files import check_out, read_json, write_json
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
-from cxrcad.inference.model import CARD_NAME, Bundle, resolve_model
+from cxrcad.inference.model import Bundle, resolve_model
 
 __all__ = [
     "BEST_DICE",
@@ -42,6 +44,7 @@ __all__ = [
     "SegmentedImage",
     "best_dice",
     "measured",
+    "outlining",
     "overlap",
     "read_segmentation",
     "score_segmentation",
@@ -87,7 +90,8 @@ class SegmentedImage:
     """One test image. `dice` is None where it has no lesion, `lung_dice` where it has no lung mask or the model no map.
 
     `score` is the highest probability of the map, `area` the part of the image that is found, both 0-1; `reported` says
-    whether a component of the smallest area that counts is found.
+    whether a component of the smallest area that counts is found. The SHA-256 are those of the image, of its outlines,
+    and of its lung masks ("" where it has none).
     """
 
     case: str
@@ -99,13 +103,15 @@ class SegmentedImage:
     area: float
     reported: bool
     lung_dice: float | None = None
+    truth_sha256: str = ""
+    masks_sha256: str = ""
 
 
 @dataclass(frozen=True)
 class SegmentedFold:
     """The test images of one fold, under one model. `trained_on` names those that the model was trained on.
 
-    `outlines_sha256` is that of the true outlines: with other ones the fold is segmented anew.
+    `settings_sha256` is that of the model's settings, "" in a file from before it was written down.
     """
 
     fold: int
@@ -115,7 +121,7 @@ class SegmentedFold:
     tasks: str
     threshold_from: str
     min_area_mm2: float
-    outlines_sha256: str
+    settings_sha256: str
     images: tuple[SegmentedImage, ...]
     trained_on: tuple[str, ...] = ()
 
@@ -155,8 +161,9 @@ def best_dice(overlaps: Sequence[Overlap]) -> tuple[float, float]:
 def score_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> Segmentation:
     """The scored test cases of a run's folds (or, with `config.model`, of a packaged model's).
 
-    What was kept of the same model, threshold and data is used again. `note` is told which run was chosen and how it
-    goes on. Raises UsageError for settings of nodules, DataError, EvaluationError, ModelError.
+    What the same model gave for the same image, outlines and lung masks is used again, image by image. `note` is told
+    which run was chosen and how it goes on. Raises UsageError for settings of nodules, DataError, EvaluationError,
+    ModelError.
     """
     _check_settings(config)
     check_out(config.out)
@@ -202,7 +209,7 @@ def _scored(
 ) -> SegmentedFold:
     """One fold; `told` is where the threshold is from, the fold's folder, and who is told."""
     threshold_from, place, note = told
-    bundle = replace(bundle, find=replace(bundle.find, method="components"))
+    bundle = outlining(bundle)
     if config.threshold is not None:
         bundle = replace(bundle, find=replace(bundle.find, threshold=config.threshold))
     cases = dataset.select(split.test)
@@ -220,20 +227,64 @@ def _scored(
         tasks=str(network.get("tasks", "multi")),
         threshold_from=threshold_from,
         min_area_mm2=bundle.find.min_area_mm2,
-        outlines_sha256=hashlib.sha256(json.dumps([case.polygons for case in cases]).encode()).hexdigest(),
+        settings_sha256=bundle.settings_sha256,
         images=(),
     )
-    before = _kept(place / KEPT, bundle, empty, cases)
-    if before is not None:
-        note(f"fold {split.fold}: {counted(len(cases), 'image')}, {place / KEPT} used again")
-        return before
-    detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
-    note(f"fold {split.fold}: segmenting {counted(len(cases), 'image')}")
-    images = tuple(_segmented(case, detector.examine(read_case(case)), bundle.find) for case in cases)
-    seen = tuple(image.case for image in images if image.sha256 in bundle.training_images)
-    result = replace(empty, model=detector.identity, images=images, trained_on=seen)
-    write_json(place / KEPT, {"schema": SCHEMA, **asdict(result)})
+    before = _kept(place)
+    images, reasons = _used_again(before, bundle, cases)
+    if images:
+        note(f"fold {split.fold}: {counted(len(images), 'image')}, {place / KEPT} used again")
+    providers = set(before.model.provider.split(", ")) if before is not None and images else set()
+    if reasons:
+        check_places(place, config)
+        detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
+        note(f"fold {split.fold}: segmenting {counted(len(reasons), 'image')}{because(reasons)}")
+        todo = [case for case in cases if case.name in reasons]
+        new = of_every_case(todo, lambda case: _segmented(case, detector.examine(read_case(case)), bundle.find))
+        images |= {image.case: image for image in new}
+        providers.add(detector.provider)
+    ordered = tuple(images[case.name] for case in cases)
+    result = replace(
+        empty,
+        model=replace(empty.model, provider=", ".join(sorted(providers))),
+        images=ordered,
+        trained_on=tuple(image.case for image in ordered if image.sha256 in bundle.training_images),
+    )
+    if result != before:
+        write_json(place / KEPT, {"schema": SCHEMA, **asdict(result)})
     return result
+
+
+def outlining(bundle: Bundle) -> Bundle:
+    """The model as an area is measured with it: an area has no peaks."""
+    return replace(bundle, find=replace(bundle.find, method="components"))
+
+
+def _used_again(
+    before: SegmentedFold | None, bundle: Bundle, cases: Sequence[Case]
+) -> tuple[dict[str, SegmentedImage], dict[str, tuple[str, ...]]]:
+    """By case: the kept images that are used, and for the others, in words, why they are not."""
+    known = {} if before is None else {image.case: image for image in before.images}
+    images: dict[str, SegmentedImage] = {}
+    reasons: dict[str, tuple[str, ...]] = {}
+    for case in cases:
+        image = known.get(case.name)
+        if before is None or image is None:
+            reasons[case.name] = (NEW,)
+            continue
+        changed = model_changes(before.model.sha256, before.settings_sha256, bundle)
+        if not changed:
+            content = Content(image.sha256, image.truth_sha256, image.masks_sha256)
+            changed = tuple(f"{what} changed" for what in differences(content, content_of(case)))
+        if changed:
+            reasons[case.name] = changed
+        else:
+            images[case.name] = replace(image, patient=_patient(case))
+    return images, reasons
+
+
+def _patient(case: Case) -> str:
+    return next((group for group in case.groups if group.startswith("patient:")), case.name)
 
 
 def _segmented(case: Case, examined: Examined, find: FindConfig) -> SegmentedImage:
@@ -243,10 +294,9 @@ def _segmented(case: Case, examined: Examined, find: FindConfig) -> SegmentedIma
     assert find.threshold is not None, "a bundle is only made with a threshold"
     found = values >= np.float32(find.threshold)
     true_lung = lung_mask(case, geometry)
-    patients = [group for group in case.groups if group.startswith("patient:")]
     return SegmentedImage(
         case=case.name,
-        patient=patients[0] if patients else case.name,
+        patient=_patient(case),
         sha256=examined.result.sha256,
         positive=case.positive,
         dice=dice(found, truth_mask(case, geometry, "disc")[inner]) if case.positive else None,
@@ -256,20 +306,17 @@ def _segmented(case: Case, examined: Examined, find: FindConfig) -> SegmentedIma
         lung_dice=None
         if lung is None or true_lung is None
         else dice(lung_fields(lung[inner], find.lung_threshold), true_lung[inner]),
+        truth_sha256=truth_sha256(case),
+        masks_sha256=masks_sha256(case),
     )
 
 
-def _kept(path: Path, bundle: Bundle, terms: SegmentedFold, cases: Sequence[Case]) -> SegmentedFold | None:
-    """What is kept in `path`, if this model made it on these cases under these terms."""
-    if not path.is_file() or path.stat().st_mtime < (bundle.folder / CARD_NAME).stat().st_mtime:
-        return None
+def _kept(place: Path) -> SegmentedFold | None:
+    """What is kept in a fold's folder; a damaged file is as if it was not there."""
     try:
-        result = _from_document(read_json(path, EvaluationError))
-    except (CxrcadError, KeyError, TypeError, AttributeError):
+        return read_segmentation(place)
+    except CxrcadError:
         return None
-    model = replace(terms.model, provider=result.model.provider)
-    same = replace(result, images=(), trained_on=()) == replace(terms, model=model)
-    return result if same and [image.case for image in result.images] == [case.name for case in cases] else None
 
 
 def read_segmentation(folder: Path) -> SegmentedFold | None:
@@ -279,22 +326,17 @@ def read_segmentation(folder: Path) -> SegmentedFold | None:
         return None
     try:
         return _from_document(read_json(path, EvaluationError))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{path}: not what cxrcad evaluate keeps ({error}); score the fold again") from None
+    except MALFORMED as fault:
+        words = fault_words(fault)
+        raise EvaluationError(f"{path}: not what cxrcad evaluate keeps ({words}); score the fold again") from None
 
 
-def _from_document(document: Mapping[str, Any]) -> SegmentedFold:
+def _from_document(document: Any) -> SegmentedFold:
     if document["schema"] != SCHEMA:
-        raise EvaluationError(f"its schema is not {SCHEMA}; score the fold again")
-    values = {key: value for key, value in document.items() if key != "schema"}
-    return SegmentedFold(
-        **{
-            **values,
-            "model": ModelIdentity(**values["model"]),
-            "images": tuple(SegmentedImage(**image) for image in values["images"]),
-            "trained_on": tuple(values["trained_on"]),
-        }
-    )
+        raise ValueError(f"its schema is not {SCHEMA}")
+    before = {"settings_sha256": ""}  # of files from before, which had one SHA-256 of all outlines
+    values = {key: value for key, value in document.items() if key not in ("schema", "outlines_sha256")}
+    return made(SegmentedFold, {**before, **values})
 
 
 def measured(folds: Sequence[SegmentedFold], resamples: int, seed: int) -> dict[str, Interval]:

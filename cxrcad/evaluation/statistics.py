@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,21 +64,18 @@ def _sum_or_none(counts: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval (low, high) of a proportion, within 0-1 (E. B. Wilson, JASA 22:209-212, 1927).
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval (low, high) of a proportion, 0-1 (E. B. Wilson, JASA 22:209-212, 1927).
 
     Raises:
         EvaluationError: No trial, or successes outside 0..trials.
     """
+    from scipy.stats import binomtest
+
     if trials < 1 or not 0 <= successes <= trials:
         raise EvaluationError(f"{successes} of {trials} has no interval; give at least 1 trial and no more successes")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = successes / trials
-    middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
-    low = 0.0 if successes == 0 else middle - half
-    high = 1.0 if successes == trials else middle + half
-    return low, high
+    found = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

@@ -3,24 +3,29 @@
 Strata of nodules (subtlety, size, malignancy, side, location, in or outside the lung fields) keep every image and every
 false positive and drop the other nodules: a finding on a dropped nodule is then neither hit nor false positive. Strata
 of images (age, sex, view) keep their images only, with the false positives in them.
+
+Both are counted as the whole is: each image at its own fold's threshold, false positives over the images of the terms'
+axis. With the axis "normals" an image whose nodules are dropped is no normal one, so a stratum of nodules has the
+normals of the whole; a stratum of images without any normal one has no false positives per image (None), and so no rate
+is reached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
 from cxrcad.core import Case, Nodule
-from cxrcad.evaluation.froc import froc, sensitivity_at
-from cxrcad.evaluation.matching import ImageMatch
-from cxrcad.evaluation.records import FoldResult
+from cxrcad.evaluation.froc import froc, is_counted, score_at_thresholds, sensitivity_at
+from cxrcad.evaluation.matching import ImageMatch, nodule_under
+from cxrcad.evaluation.records import Detail, FoldResult, Terms
 from cxrcad.evaluation.statistics import wilson
 
 __all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "strata"]
 
 STRATUM_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""False positives an image at which a stratum's sensitivity is given."""
+"""False positives per image at which a stratum's sensitivity is given."""
 
 SIZES_MM = ((0.0, 10.0), (10.0, 15.0), (15.0, 20.0), (20.0, 30.0), (30.0, float("inf")))
 AGES_YEARS = ((0, 50), (50, 65), (65, 200))
@@ -30,7 +35,8 @@ AGES_YEARS = ((0, 50), (50, 65), (65, 200))
 class Stratum:
     """Some nodules or images: hits of `n_nodules` at the threshold, Wilson's 95 % interval, sensitivity at rates.
 
-    `sensitivities` goes with STRATUM_RATES; None: not reached. `fp_per_image` is at the threshold.
+    `sensitivities` goes with STRATUM_RATES; None: not reached. `fp_per_image` is at the threshold, over the images of
+    the axis; None where the stratum has none of them.
     """
 
     kind: str
@@ -39,7 +45,7 @@ class Stratum:
     n_nodules: int
     hits: int
     interval: tuple[float, float]
-    fp_per_image: float
+    fp_per_image: float | None
     sensitivities: tuple[float | None, ...]
 
     @property
@@ -49,27 +55,56 @@ class Stratum:
 
 
 def strata(results: Sequence[FoldResult]) -> tuple[Stratum, ...]:
-    """Every stratum that holds a nodule, by kind, in a fixed order; what is unknown is a stratum of its own."""
+    """Every stratum that holds a nodule, by kind, in a fixed order; what is unknown is a stratum of its own.
+
+    A stratum of everything has the figures of the whole.
+    """
     found: list[Stratum] = []
+    if not results:
+        return ()
+    terms = results[0].terms
+    details = [detail for result in results for detail in result.details]
+    further = [_further(terms, detail, match) for detail, match in zip(details, _matches(results), strict=False)]
     for kind, of_nodule, order in NODULE_KINDS:
         nodules = [[of_nodule(nodule) for nodule in case.nodules] for case in _cases(results)]
         for name in _present([value for values in nodules for value in values], order):
             kept = [[value == name for value in values] for values in nodules]
-            matches = [nodules_of(match, mine) for match, mine in zip(_matches(results), kept, strict=True)]
-            found.append(_stratum(kind, name, matches, _thresholds(results)))
+            parts = zip(_matches(results), kept, further, strict=True)
+            matches = [nodules_of(match, mine, places) for match, mine, places in parts]
+            found.append(_stratum((kind, name), matches, _thresholds(results), terms.fp_axis))
     for kind, of_case, order in IMAGE_KINDS:
         values = [of_case(case) for case in _cases(results)]
         for name in _present([v for v, case in zip(values, _cases(results), strict=True) if case.nodules], order):
             kept_images = [value == name for value in values]
             matches = list(compress(_matches(results), kept_images))
-            found.append(_stratum(kind, name, matches, list(compress(_thresholds(results), kept_images))))
+            thresholds = list(compress(_thresholds(results), kept_images))
+            found.append(_stratum((kind, name), matches, thresholds, terms.fp_axis))
     return tuple(found)
 
 
-def nodules_of(match: ImageMatch, kept: Sequence[bool]) -> ImageMatch:
-    """The match with only those nodules whose `kept` is true; findings on the others vanish."""
-    hits = tuple(hit for hit in match.hits if kept[hit.nodule])
-    return replace(match, n_nodules=sum(kept), hits=hits, duplicates=match.duplicates if all(kept) else ())
+def nodules_of(match: ImageMatch, kept: Sequence[bool], further: Mapping[int | None, int] | None = None) -> ImageMatch:
+    """The match with only those nodules whose `kept` is true; findings on the others vanish.
+
+    `further` gives the nodule of each false positive that is a further finding on one, by the finding's number.
+    """
+    on: Mapping[int | None, int] = further or {}
+    return replace(
+        match,
+        n_nodules=sum(kept),
+        hits=tuple(hit for hit in match.hits if kept[hit.nodule]),
+        false_positives=tuple(fp for fp in match.false_positives if fp.finding not in on or kept[on[fp.finding]]),
+        duplicates=match.duplicates if all(kept) else (),
+        left_out=match.left_out + len(kept) - sum(kept),
+    )
+
+
+def _further(terms: Terms, detail: Detail, match: ImageMatch) -> dict[int | None, int]:
+    """Which nodules the image's false positives lie on: that does a further finding on a hit nodule alone."""
+    if terms.rule.duplicates == "ignored":
+        return {}
+    numbers = [fp.finding for fp in match.false_positives if fp.finding is not None]
+    places = {number: nodule_under(detail.case, detail.findings[number], terms.rule) for number in numbers}
+    return {number: nodule for number, nodule in places.items() if nodule is not None}
 
 
 def _matches(results: Sequence[FoldResult]) -> list[ImageMatch]:
@@ -92,13 +127,19 @@ def _present(values: Sequence[str], order: Sequence[str]) -> list[str]:
     return [name for name in [*order, *sorted(there - {*order, UNKNOWN}), UNKNOWN] if name in there]
 
 
-def _stratum(kind: str, name: str, matches: Sequence[ImageMatch], thresholds: Sequence[float]) -> Stratum:
-    hits = sum(hit.score >= limit for match, limit in zip(matches, thresholds, strict=True) for hit in match.hits)
-    fps = sum(p.score >= limit for match, limit in zip(matches, thresholds, strict=True) for p in match.false_positives)
-    curve = froc(matches)
-    reached = tuple(sensitivity_at(curve, rate) for rate in STRATUM_RATES)
-    interval = wilson(hits, curve.n_nodules)
-    return Stratum(kind, name, len(matches), curve.n_nodules, hits, interval, fps / len(matches), reached)
+def _stratum(
+    named: tuple[str, str], matches: Sequence[ImageMatch], thresholds: Sequence[float], fp_axis: str
+) -> Stratum:
+    counted = any(is_counted(match, fp_axis) for match in matches)
+    counts = score_at_thresholds(matches, thresholds, fp_axis if counted else "all")
+    fp_per_image: float | None = None
+    reached: tuple[float | None, ...] = (None,) * len(STRATUM_RATES)
+    if counted:
+        curve = froc(matches, fp_axis)
+        fp_per_image, reached = counts.fp_per_image, tuple(sensitivity_at(curve, rate) for rate in STRATUM_RATES)
+    n_nodules = counts.tp + counts.fn
+    interval = wilson(counts.tp, n_nodules)
+    return Stratum(*named, len(matches), n_nodules, counts.tp, interval, fp_per_image, reached)
 
 
 UNKNOWN = "unknown"

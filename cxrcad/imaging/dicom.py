@@ -7,6 +7,7 @@ PresentationLUTShape INVERSE mean the same (PS3.3 C.8.11.3: INVERSE where MONOCH
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["image_size", "read"]
+__all__ = ["image_size", "matches", "matches_bare", "read"]
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 CROSS_SECTIONS = ("BMD", "CT", "IVUS", "MR", "NM", "OCT", "PT", "US")
@@ -36,6 +37,18 @@ WIDEST_FIELD_MM = 1000.0
 """A field wider than any chest detector's means a placeholder for the spacing."""
 PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")
 CONVERT = "convert it with gdcmconv --raw"
+BARE = re.compile(rb"\x08\x00[\x00\x01\x05\x06\x08\x12-\x18\x20-\x23\x30-\x33\x50\x60]\x00|\x02\x00[\x00-\x02\x10]\x00")
+"""A data set without preamble starts with an element of group 0008 (or 0002), little endian (DICOM PS3.10, 7.1)."""
+
+
+def matches(head: bytes, _size: int) -> bool:
+    """Whether a file has DICOM's mark after its preamble."""
+    return head[128:132] == b"DICM"
+
+
+def matches_bare(head: bytes, _size: int) -> bool:
+    """Whether a file starts as a data set without preamble does."""
+    return BARE.match(head) is not None
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -128,8 +141,8 @@ def _check_object(path: Path, dataset: Dataset, size: int) -> None:
         if "Rows" in dataset and "Columns" in dataset:
             stated = f"{dataset.Rows} x {dataset.Columns} pixels stated"
             refuse(path, f"{stated}, but no pixel data in {size:,} bytes", "copy the file again")
-        way_out = f"{radiograph}, or copy the file again if it is one"
-        refuse(path, f"no pixel data, in a {kind} of {size:,} bytes", way_out)
+        remedy = f"{radiograph}, or copy the file again if it is one"
+        refuse(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
     for name in ("Rows", "Columns", "BitsAllocated"):
         if name not in dataset:
             refuse(path, f"no {name} in its header", "export the radiograph again")
@@ -247,40 +260,43 @@ def _grey(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[n
 
 def _modality(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
     """Values after the modality LUT or the rescale (PS3.3 C.11.1)."""
+    from pydicom.pixels.processing import apply_modality_lut
+
     if dataset.get("ModalityLUTSequence"):
-        table, first, _ = _table(path, dataset, dataset.ModalityLUTSequence[0], "modality LUT", bool(stored.min() < 0))
-        return _look_up(stored, table, first), ["modality LUT applied"]
+        _check_lut(path, dataset, dataset.ModalityLUTSequence[0], "modality LUT", bool(stored.min() < 0))
+        return apply_modality_lut(stored, dataset), ["modality LUT applied"]
     slope, intercept = _number(dataset.get("RescaleSlope"), 1.0), _number(dataset.get("RescaleIntercept"), 0.0)
     if slope == 0:
         return stored, ["RescaleSlope 0 not applied"]
     if (slope, intercept) == (1.0, 0.0):
         return stored, []
-    return stored.astype(np.float64) * slope + intercept, [f"rescaled by slope {slope:g}, intercept {intercept:g}"]
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+    return apply_modality_lut(stored, dataset), [f"rescaled by slope {slope:g}, intercept {intercept:g}"]
 
 
 def _voi(path: Path, dataset: Dataset, values: NDArray[Any]) -> tuple[NDArray[Any] | None, str]:
     """Values 0-1 after the first VOI LUT, else the first window (PS3.3 C.11.2), and its note; None without one."""
+    from pydicom.dataset import Dataset
+    from pydicom.pixels.processing import apply_voi, apply_windowing
+
     if dataset.get("VOILUTSequence"):
-        table, first, bits = _table(path, dataset, dataset.VOILUTSequence[0], "VOI LUT", bool(values.min() < 0))
-        count = len(dataset.VOILUTSequence)
-        looked_up = _look_up(np.rint(values).astype(np.int64), table, first)
-        return looked_up / (2**bits - 1), "VOI LUT" + (f" (first of {count})" if count > 1 else "")
+        item, count = dataset.VOILUTSequence[0], len(dataset.VOILUTSequence)
+        last, top = _check_lut(path, dataset, item, "VOI LUT", bool(values.min() < 0))
+        # pydicom counts from the table's start in 16 bits: what lies beyond its end would come round to the start
+        looked_up = apply_voi(np.minimum(np.rint(values).astype(np.int64), last), dataset)
+        return looked_up / top, "VOI LUT" + (f" (first of {count})" if count > 1 else "")
     center, width = _number(dataset.get("WindowCenter"), None), _number(dataset.get("WindowWidth"), None)
     if center is None or width is None:
         return None, ""
     function = str(dataset.get("VOILUTFunction") or "LINEAR")
     note = f"window center {center:g}, width {width:g} ({function})"
-    if not width > 0 or (function == "LINEAR" and width < 1):
+    if not width > 0 or (function not in ("LINEAR_EXACT", "SIGMOID") and width < 1):
         return None, f"{note} is not allowed: not applied"
-    if function == "SIGMOID":
-        result = 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
-    elif function == "LINEAR_EXACT":
-        result = np.clip((values - center) / width + 0.5, 0, 1)
-    elif width == 1:
-        result = (values > center - 0.5).astype(np.float64)
-    else:
-        result = np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
-    return result, note
+    window = Dataset()  # of 1 bit: so pydicom's result is 0-1
+    window.PhotometricInterpretation, window.PixelRepresentation, window.BitsStored = "MONOCHROME2", 0, 1
+    window.WindowCenter, window.WindowWidth = center, width
+    window.VOILUTFunction = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
+    return apply_windowing(values, window), note
 
 
 def _full_range(dataset: Dataset, stored: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], str]:
@@ -299,25 +315,25 @@ def _full_range(dataset: Dataset, stored: NDArray[Any], values: NDArray[Any]) ->
     return pixels, f"no VOI: full range {lowest:g} to {highest:g}{note}"
 
 
-def _table(path: Path, dataset: Dataset, item: Dataset, name: str, signed: bool) -> tuple[NDArray[Any], int, int]:
-    """A LUT's entries, the value that its first is for, and its bits (PS3.3 C.11.1.1)."""
+def _check_lut(path: Path, dataset: Dataset, item: Dataset, name: str, signed: bool) -> tuple[int, int]:
+    """The last value that a LUT has an entry for, and its largest possible entry (PS3.3 C.11.1.1).
+
+    The item is put into the form that pydicom always looks up rightly: 16 bits per entry (also where two of 8 bits
+    share a word), and the first value with its sign. Raises ReadError where entries are missing.
+    """
     count, first, bits = (int(value) for value in item.LUTDescriptor)
     count = count % 65536 or 65536
     first -= 65536 if signed and first > 32767 else 0
-    data = item["LUTData"].value
-    if isinstance(data, bytes):
+    entries = item["LUTData"].value
+    if isinstance(entries, bytes):
         order = "<" if dataset.original_encoding[1] is not False else ">"
-        entries = np.frombuffer(data, dtype=np.uint8 if len(data) < 2 * count else f"{order}u2").astype(np.int64)
-    else:
-        entries = np.atleast_1d(np.asarray(data, dtype=np.int64)) & 0xFFFF
+        entries = np.frombuffer(entries, dtype=np.uint8 if len(entries) < 2 * count else f"{order}u2")
+    entries = np.atleast_1d(np.asarray(entries, dtype=np.int64))[:count] & 0xFFFF
     if len(entries) < count:
         refuse(path, f"{len(entries):,} of {count:,} entries in its {name}", "export the radiograph again")
-    entries = entries[:count]
-    return entries, first, max(bits, int(entries.max()).bit_length(), 1)
-
-
-def _look_up(values: NDArray[Any], table: NDArray[Any], first: int) -> NDArray[Any]:
-    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)]
+    item.LUTDescriptor = [count, first, 16]
+    item.add_new("LUTData", "US", entries.tolist())
+    return first + count - 1, 2 ** max(bits, int(entries.max()).bit_length(), 1) - 1
 
 
 def _number(value: Any, default: Any) -> Any:

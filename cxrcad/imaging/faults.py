@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from cxrcad.core import ReadError
 
-__all__ = ["FORMATS", "bytes_of", "check_file", "check_size", "check_values", "digest", "head_of", "reason", "refuse"]
+__all__ = ["bytes_of", "check_file", "check_size", "check_values", "digest", "head_of", "reason", "refuse"]
 
-FORMATS = "a DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA or NIfTI file"
 SMALLEST_SIDE = 64
 """Below this a radiograph's nodules (5 mm and more, of some 350 mm) are less than a pixel wide."""
 LARGEST_ASPECT = 3.0
@@ -23,9 +22,9 @@ MASK_VALUES = 4
 PROBE = 4096
 
 
-def refuse(path: Path, fault: str, way_out: str) -> NoReturn:
-    """Raise ReadError with the one sentence: file, fault, way out."""
-    raise ReadError(f"{path}: {fault}; {way_out}")
+def refuse(path: Path, fault: str, remedy: str) -> NoReturn:
+    """Raise ReadError with the one sentence: file, fault, remedy."""
+    raise ReadError(f"{path}: {fault}; {remedy}")
 
 
 def check_file(path: Path) -> int:
@@ -36,7 +35,7 @@ def check_file(path: Path) -> int:
         if path.is_dir():
             refuse(path, "a folder, not a file", "name the files in it")
         if not path.is_file():
-            refuse(path, "not a regular file", f"give {FORMATS}")
+            refuse(path, "not a regular file", "save the radiograph in one")
         size = path.stat().st_size
     except OSError as error:
         refuse(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions")
@@ -74,13 +73,13 @@ def digest(data: bytes) -> str:
 
 def check_size(path: Path, rows: int, cols: int) -> None:
     """Raise ReadError where no frontal chest radiograph has this many rows and columns."""
-    way_out = "give a frontal chest radiograph"
+    remedy = "give a frontal chest radiograph"
     if min(rows, cols) < SMALLEST_SIDE:
-        refuse(path, f"{rows} rows x {cols} columns, but a side needs at least {SMALLEST_SIDE} pixels", way_out)
+        refuse(path, f"{rows} rows x {cols} columns, but a side needs at least {SMALLEST_SIDE} pixels", remedy)
     if max(rows, cols) > LARGEST_ASPECT * min(rows, cols):
-        refuse(path, f"{rows} rows x {cols} columns, one side more than {LARGEST_ASPECT:g} times the other", way_out)
+        refuse(path, f"{rows} rows x {cols} columns, one side more than {LARGEST_ASPECT:g} times the other", remedy)
     if rows * cols > MOST_PIXELS:
-        refuse(path, f"{rows} rows x {cols} columns, more than {MOST_PIXELS:,} pixels", way_out)
+        refuse(path, f"{rows} rows x {cols} columns, more than {MOST_PIXELS:,} pixels", remedy)
 
 
 def check_values(path: Path, values: NDArray[Any]) -> None:

@@ -13,12 +13,17 @@ import numpy as np
 from cxrcad.core import Radiograph, Source
 from cxrcad.imaging.faults import bytes_of, check_file, check_values, digest, refuse
 
-__all__ = ["BYTES", "SIDE", "SPACING_MM", "image_size", "read"]
+__all__ = ["BYTES", "SIDE", "SPACING_MM", "image_size", "matches", "read"]
 
 SIDE = 2048
 BYTES = SIDE * SIDE * 2
 LARGEST = 4095
 SPACING_MM = 0.175
+
+
+def matches(_head: bytes, size: int) -> bool:
+    """Whether a file has the length of a JSRT .IMG, which has no header."""
+    return size == BYTES
 
 
 def image_size(path: Path) -> tuple[int, int]:

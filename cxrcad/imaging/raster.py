@@ -22,16 +22,29 @@ from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FORMATS", "image_size", "read", "read_mask"]
+__all__ = ["FORMATS", "image_size", "matches", "read", "read_mask"]
 
 FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "JPEG2000")
 MASK_FORMATS = (*FORMATS, "GIF")
+MAGIC = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",  # JPEG
+    b"II*\x00",  # TIFF
+    b"MM\x00*",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n",  # JPEG 2000, in its file format and as a bare codestream
+    b"\xff\x4f\xff\x51",
+)
 PHOTOMETRIC = 262
 """TIFF tag PhotometricInterpretation: 0 is min-is-white (TIFF 6.0, section 8)."""
 ORIENTATION = 274
 GREY_TOLERANCE = 2
 """Levels of 255 by which channels of a grey JPEG may differ through its colour transform."""
 EIGHT_BIT = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def matches(head: bytes, _size: int) -> bool:
+    """Whether a file starts as one of these formats does."""
+    return head.startswith(MAGIC) or (head.startswith(b"BM") and head[6:10] == bytes(4))
 
 
 def image_size(path: Path) -> tuple[int, int]:

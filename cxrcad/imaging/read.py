@@ -1,31 +1,61 @@
-"""Any file that may be a radiograph -> `Radiograph`: the reader is chosen by the file's content, not by its ending."""
+"""Any file that may be a radiograph -> `Radiograph`: the reader is chosen by the file's content, not by its ending.
+
+A new format is a module with `matches`, `read` and `image_size`, and its row in `READERS`.
+"""
 
 from __future__ import annotations
 
-import re
-import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph
 from cxrcad.imaging import dicom, jsrt_img, raster, volume
-from cxrcad.imaging.faults import FORMATS, check_file, head_of, refuse
+from cxrcad.imaging.faults import check_file, head_of, refuse
 
-__all__ = ["format_of", "image_size", "read_mask", "read_radiograph"]
+__all__ = ["FORMATS", "IMAGE_ENDINGS", "READERS", "Reader", "image_size", "read_mask", "read_radiograph", "reader_of"]
 
 HEAD = 4096
-MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "raster",
-    b"\xff\xd8\xff": "raster",
-    b"II*\x00": "raster",
-    b"MM\x00*": "raster",
-    b"BM": "raster",
-    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "raster",
-    b"\xff\x4f\xff\x51": "raster",
-    b"GIF8": "gif",
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One format or family of formats.
+
+    `endings` are in lower case, and `formats` is what a sentence calls them. `matches(head, size)` tells by a file's
+    first 4,096 bytes and its size in bytes. `read` and `image_size` (rows, cols; header only) raise ReadError.
+    """
+
+    name: str
+    formats: str
+    endings: tuple[str, ...]
+    matches: Callable[[bytes, int], bool]
+    read: Callable[[Path], Radiograph]
+    image_size: Callable[[Path], tuple[int, int]]
+
+
+DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
+RASTER_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2", ".bmp")
+VOLUME_ENDINGS = (".mha", ".mhd", ".nii", ".nii.gz")
+READERS = (
+    Reader("dicom", "DICOM", DICOM_ENDINGS, dicom.matches, dicom.read, dicom.image_size),
+    Reader("raster", "PNG, TIFF, JPEG", RASTER_ENDINGS, raster.matches, raster.read, raster.image_size),
+    Reader("volume", "MHA, NIfTI", VOLUME_ENDINGS, volume.matches, volume.read, volume.image_size),
+    # These two have no mark of their own, so they come last.
+    Reader("jsrt", "JSRT .IMG", (".img",), jsrt_img.matches, jsrt_img.read, jsrt_img.image_size),
+    Reader("bare dicom", "", (), dicom.matches_bare, dicom.read, dicom.image_size),
+)
+"""The first reader that matches takes the file."""
+
+IMAGE_ENDINGS = tuple(ending for reader in READERS for ending in reader.endings)
+_formats = ", ".join(reader.formats for reader in READERS if reader.formats)
+FORMATS = f"a {' or '.join(_formats.rsplit(', ', 1))} file"
+OTHERS = {
+    b"GIF8": "GIF image",
     b"PK\x03\x04": "zip archive",
     b"%PDF": "PDF document",
     b"\x1f\x8b": "gzip archive",
@@ -37,50 +67,27 @@ MAGIC = {
 }
 
 
-class Reader(Protocol):
-    """What the module of a format holds."""
-
-    def read(self, path: Path) -> Radiograph:
-        """The radiograph in a file of this format; ReadError."""
-
-    def image_size(self, path: Path) -> tuple[int, int]:
-        """(rows, cols) from the file's header; ReadError."""
-
-
-READERS: dict[str, Reader] = {"dicom": dicom, "raster": raster, "jsrt": jsrt_img, "volume": volume}
-IMAGE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2", ".bmp", ".mha", ".mhd", ".nii", ".gz")
-META_IMAGE = re.compile(rb"^\s*(ObjectType|NDims|Comment|ID)\s*=.*\bNDims\s*=", re.DOTALL)
-BARE_DICOM = re.compile(
-    rb"\x08\x00[\x00\x01\x05\x06\x08\x12-\x18\x20-\x23\x30-\x33\x50\x60]\x00|\x02\x00[\x00-\x02\x10]\x00"
-)
-"""A data set without preamble starts with an element of group 0008 (or 0002), little endian (DICOM PS3.10, 7.1)."""
-
-
-def format_of(path: Path) -> str | None:
-    """The reader that takes this file: dicom, jsrt, raster or volume; None where none does. Raises ReadError."""
-    kind = _kind(path)
-    return kind if kind in READERS else None
+def reader_of(path: Path) -> Reader | None:
+    """The reader that takes this file, None where none does. Raises ReadError."""
+    head, size = head_of(path, HEAD), check_file(path)
+    return next((reader for reader in READERS if reader.matches(head, size)), None)
 
 
 def read_radiograph(path: Path) -> Radiograph:
     """The frontal chest radiograph in a file, bright = dense, on the file's own grid.
 
-    Raises ReadError, one sentence with the file, the fault and the way out, for everything that is not one.
+    Raises ReadError, one sentence with the file, the fault and the remedy, for everything that is not one.
     """
-    kind = _kind(path)
-    if kind in READERS:
-        return READERS[kind].read(path)
-    _refuse_unknown(path, kind)
+    reader = reader_of(path)
+    return reader.read(path) if reader else _refuse_unknown(path)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(rows, cols) from the file's header, without decoding pixels. Raises ReadError."""
-    kind = _kind(path)
-    if kind == "gif":
-        return raster.image_size(path)
-    if kind in READERS:
-        return READERS[kind].image_size(path)
-    _refuse_unknown(path, kind)
+    """(rows, cols) from the header of a radiograph or a mask, without decoding pixels. Raises ReadError."""
+    reader = reader_of(path)
+    if reader:
+        return reader.image_size(path)
+    return raster.image_size(path) if _other(path) == "GIF image" else _refuse_unknown(path)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -88,40 +95,18 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     return raster.read_mask(path)
 
 
-def _kind(path: Path) -> str:
-    """A reader's name, or in words what else the file is; "" where its content tells nothing."""
+def _other(path: Path) -> str:
+    """What a file is that no reader takes; "" where its content tells nothing."""
     head = head_of(path, HEAD)
-    if head[128:132] == b"DICM":
-        return "dicom"
-    for magic, kind in MAGIC.items():
-        if head.startswith(magic) and (magic != b"BM" or head[6:10] == bytes(4)):
-            return "volume" if kind == "gzip archive" and volume.is_nifti(_gunzipped(head)) else kind
-    if META_IMAGE.search(head) or volume.is_nifti(head):
-        return "volume"
-    if check_file(path) == jsrt_img.BYTES:  # no 12-bit image starts with any of the marks above
-        return "jsrt"
-    if BARE_DICOM.match(head):
-        return "dicom"
-    return "text" if _is_text(head) else ""
+    kinds = [kind for magic, kind in OTHERS.items() if head.startswith(magic)]
+    return kinds[0] if kinds else "" if any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head) else "text"
 
 
-def _gunzipped(head: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(wbits=31).decompress(head, HEAD)
-    except zlib.error:
-        return b""
-
-
-def _is_text(head: bytes) -> bool:
-    return not any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
-
-
-def _refuse_unknown(path: Path, kind: str) -> NoReturn:
-    size = check_file(path)
-    ending = path.suffix.lower()
-    if kind == "gif":
+def _refuse_unknown(path: Path) -> NoReturn:
+    kind, size, name = _other(path), check_file(path), path.name.lower()
+    if kind == "GIF image":
         refuse(path, "a GIF image, read as a mask only", "save the radiograph as PNG or TIFF")
-    if kind == "gzip archive" and path.name.lower().endswith(".nii.gz"):
+    if kind == "gzip archive" and name.endswith(".nii.gz"):
         refuse(path, f"no NIfTI header in its {size:,} bytes", "copy the file again")
     if "archive" in kind:
         refuse(path, f"a {kind}", "unpack it first")
@@ -129,9 +114,9 @@ def _refuse_unknown(path: Path, kind: str) -> NoReturn:
         refuse(path, f"text, not an image ({size:,} bytes)", f"give {FORMATS}")
     if kind:
         refuse(path, f"a {kind}", f"export the radiograph as {FORMATS}")
-    if ending == ".img":
+    if name.endswith(".img"):
         jsrt_img.image_size(path)
-    if ending in (".dcm", ".dicom"):
+    if name.endswith(DICOM_ENDINGS):
         refuse(path, f"no DICOM file: the mark DICM is missing at byte 128 ({size:,} bytes)", "copy the file again")
-    way_out = "copy the file again" if ending in IMAGE_ENDINGS else f"give {FORMATS}"
-    refuse(path, f"not recognised as an image by its content ({size:,} bytes)", way_out)
+    remedy = "copy the file again" if name.endswith(IMAGE_ENDINGS) else f"give {FORMATS}"
+    refuse(path, f"not recognised as an image by its content ({size:,} bytes)", remedy)

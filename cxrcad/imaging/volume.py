@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from cxrcad.core import Radiograph, Source
 from cxrcad.imaging.faults import bytes_of, check_size, check_values, digest, head_of, reason, refuse
 
-__all__ = ["image_size", "is_nifti", "read"]
+__all__ = ["image_size", "matches", "read"]
 
+GZIP = b"\x1f\x8b"
 NIFTI_MAGIC = {344: (b"n+1\x00", b"ni1\x00"), 4: (b"n+2\x00", b"ni2\x00")}
 """Where the magic stands in NIfTI-1 and NIfTI-2 headers (nifti1.h, nifti2.h)."""
+META_START = re.compile(rb"^\s*(ObjectType|NDims|Comment|ID)\s*=.*\bNDims\s*=", re.DOTALL)
 META_FIELD = re.compile(rb"^\s*(\w+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 META_REQUIRED = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
 META_LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL[ \t\r]*\n", re.MULTILINE | re.IGNORECASE)
@@ -36,8 +38,19 @@ META_BYTES = {
 }
 
 
-def is_nifti(head: bytes) -> bool:
-    """Whether a file starts with a NIfTI header."""
+def matches(head: bytes, _size: int) -> bool:
+    """Whether a file starts with the header of a MetaImage or of a NIfTI file, which may be compressed."""
+    return bool(META_START.search(head)) or _is_nifti(_gunzipped(head) if head.startswith(GZIP) else head)
+
+
+def _gunzipped(head: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(wbits=31).decompress(head, 348)
+    except zlib.error:
+        return b""
+
+
+def _is_nifti(head: bytes) -> bool:
     return any(head[start : start + 4] in magic for start, magic in NIFTI_MAGIC.items())
 
 
@@ -87,9 +100,9 @@ def _stretched(stored: NDArray[Any]) -> tuple[NDArray[np.float32], float, float]
 def _readable(path: Path) -> Iterator[str]:
     """A name under which ITK reads the file: its NIfTI reader goes by the ending, so it may get a link."""
     head = head_of(path, 512)
-    packed = head[:2] == b"\x1f\x8b"
+    packed = head.startswith(GZIP)
     endings = (".nii.gz",) if packed else (".nii", ".hdr")
-    if (packed or is_nifti(head)) and not path.name.lower().endswith(endings):
+    if (packed or _is_nifti(head)) and not path.name.lower().endswith(endings):
         with tempfile.TemporaryDirectory(prefix="cxrcad-") as folder:
             link = Path(folder) / f"image{endings[0]}"
             link.symlink_to(path.resolve())
@@ -131,7 +144,7 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int]]:
 
 
 def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
-    if data[:2] == b"\x1f\x8b":
+    if data.startswith(GZIP):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:

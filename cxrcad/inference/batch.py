@@ -10,17 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad.core import CxrcadError, Failure, Radiograph, ReadError, Result
-from cxrcad.imaging.faults import FORMATS
-from cxrcad.imaging.read import format_of, read_radiograph
+from cxrcad.imaging.read import FORMATS, IMAGE_ENDINGS, read_radiograph, reader_of
 from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
 
-__all__ = ["ENDINGS", "Detections", "detect_paths", "expand_paths"]
-
-ENDINGS = frozenset(
-    (".dcm", ".dicom", ".dic", ".ima", ".img", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".mha", ".mhd", ".nii")
-)
-"""Endings of the files of a folder that are tried whatever they hold, so that a damaged one is reported."""
+__all__ = ["Detections", "detect_paths", "expand_paths"]
 
 OTHER_ENDINGS = frozenset(
     (".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".md", ".toml", ".gif", ".raw", ".zraw")
@@ -41,11 +35,13 @@ def detect_paths(
     detector: Detector,
     *,
     min_score: float | None = None,
+    on_result: Callable[[Result, Radiograph], None] | None = None,
     on_done: Callable[[Result | Failure], None] | None = None,
 ) -> Detections:
     """Findings from `min_score` (the model's threshold when None) in each file; a bad file is a failure, not an end.
 
-    Files are done in order. `on_done` is called after each. `seconds` of a result: read is the file and its resampling,
+    Files are done in order. `on_result` is called with each result and the radiograph that it is of, then `on_done`
+    with each result or failure. Radiographs are not kept. `seconds` of a result: read is the file and its resampling,
     which overlap with the inference of the file before. Folders are failures here: see `expand_paths`.
     """
     least = detector.identity.threshold if min_score is None else min_score
@@ -55,6 +51,8 @@ def detect_paths(
         outcome = _detect_one(path, reading, detector, least)
         if isinstance(outcome, Result):
             results.append(outcome)
+            if on_result is not None:
+                on_result(outcome, reading.result()[0])
         else:
             failures.append(outcome)
         if on_done is not None:
@@ -85,10 +83,10 @@ def _is_tried(path: Path) -> bool:
     name = path.name.lower()
     if name.startswith(".") or name == "dicomdir" or path.suffix.lower() in OTHER_ENDINGS or not path.is_file():
         return False
-    if path.suffix.lower() in ENDINGS or name.endswith(".nii.gz"):
+    if name.endswith(IMAGE_ENDINGS):  # tried whatever it holds, so that a damaged one is reported
         return True
     try:
-        return format_of(path) is not None
+        return reader_of(path) is not None
     except ReadError:
         return False
 

@@ -97,15 +97,24 @@ class Detector:
                 f"{self.bundle.name}: ONNX Runtime failed on an image of {rows} x {cols} ({_first_line(error)});"
                 " use --device cpu or free memory"
             ) from error
-        maps = {task: output[0] for task, output in zip(tasks, outputs, strict=True)}
-        for task, values in maps.items():
-            if values.shape != image.shape or not np.isfinite(values).all():
-                bad = int(np.count_nonzero(~np.isfinite(values)))
-                raise ModelError(
-                    f"{self.bundle.name}: its {task} map of an image {image.shape} is {values.shape} with {bad} values"
-                    " that are no numbers; export the model again"
-                )
-        return maps
+        return {task: self._map(task, output, image.shape) for task, output in zip(tasks, outputs, strict=True)}
+
+    def _map(self, task: str, output: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The one map of an output, (1, rows, columns) of numbers. Raises ModelError for any other output."""
+        if not isinstance(output, np.ndarray) or output.shape != (1, *shape) or output.dtype.kind != "f":
+            found = f"{output.shape} of {output.dtype}" if isinstance(output, np.ndarray) else type(output).__name__
+            raise ModelError(
+                f"{self.bundle.name}: its {task} map of an image {shape} is {found}, where {(1, *shape)} of numbers"
+                " is needed; export the model again"
+            )
+        bad = int(np.count_nonzero(~np.isfinite(output)))
+        if bad:
+            raise ModelError(
+                f"{self.bundle.name}: its {task} map of an image {shape} has {bad} values that are no numbers;"
+                " export the model again"
+            )
+        only: NDArray[np.float32] = output[0]
+        return only
 
     def detect(self, radiograph: Radiograph) -> Result:
         """Every candidate in a radiograph, best first, the threshold not applied (`findings.select` does).

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrcad import __version__
-from cxrcad.config import LESIONS, FindConfig, GridConfig, NetworkConfig, build, to_dict
+from cxrcad.config import LESIONS, FindConfig, GridConfig, NetworkConfig, TrainConfig, build, renamed, to_dict
 from cxrcad.core import ModelError, UsageError
 from cxrcad.files import read_json, sha256_of, write_json
+from cxrcad.inference.card import SCHEMA, card_settings
+from cxrcad.inference.onnxfile import has_external_data
 
 __all__ = [
     "CARD_NAME",
@@ -29,7 +34,6 @@ __all__ = [
     "write_card",
 ]
 
-SCHEMA = "cxrcad/model/1"
 CARD_NAME = "card.json"
 ONNX_NAME = "model.onnx"
 WEIGHTS_NAME = "model.safetensors"
@@ -68,14 +72,34 @@ class Bundle:
         return str(self.card.get("lesion", LESIONS[0]))
 
     @property
+    def settings_sha256(self) -> str:
+        """SHA-256 of all that decides, beside the ONNX file, what is found: grid, find, multiple, tasks, lesion."""
+        settings = [to_dict(self.grid), to_dict(self.find), self.multiple, list(self.tasks), self.lesion]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    @property
     def network(self) -> NetworkConfig:
-        """Its network's settings; those that came after the card have their defaults. Raises UsageError."""
-        return build(NetworkConfig, self.card.get("network", {}), str(self.folder))
+        """Its network's settings; those that came after the card have their defaults. Raises ModelError."""
+        try:
+            return build(NetworkConfig, self.card.get("network", {}), str(self.folder / CARD_NAME))
+        except UsageError as error:
+            raise ModelError(f"{error}; export the model again with this version of cxrcad") from None
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """What its card tells of the training, as far as it does."""
+        training: Mapping[str, Any] = self.card.get("training", {})
+        return training
+
+    @property
+    def training_config(self) -> Mapping[str, Any]:
+        """The settings of the training, as far as the card has them, under their present names."""
+        return renamed(self.training.get("config") or {}, TrainConfig)
 
     @property
     def training_images(self) -> frozenset[str]:
         """The SHA-256 of the images that the weights were trained on, as far as the card lists them."""
-        return frozenset(self.card.get("training", {}).get("images", ()))
+        return frozenset(self.training.get("images", ()))
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -85,8 +109,11 @@ def load_bundle(folder: Path) -> Bundle:
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         found = card.get("schema") if isinstance(card, dict) else type(card).__name__
         raise ModelError(f"{card_path}: its schema is {found!r}, not {SCHEMA!r}; export the model again")
-    settings = _settings(card, card_path)
+    settings = card_settings(card, card_path)
+    if "network" in card:
+        card = {**card, "network": renamed(card["network"], NetworkConfig)}
     digests = _checked_files(folder, card, card_path)
+    _check_whole(folder / ONNX_NAME, digests[ONNX_NAME])
     return Bundle(folder=folder, card=card, onnx_path=folder / ONNX_NAME, sha256=digests[ONNX_NAME], **settings)
 
 
@@ -173,7 +200,8 @@ def write_card(folder: Path, card: Mapping[str, Any]) -> Path:
     for part in ("grid", "find", "network"):
         if part in complete and not isinstance(complete[part], Mapping):
             complete[part] = to_dict(complete[part])
-    _settings(complete, path)
+    settings = card_settings(complete, path)
+    complete |= {part: to_dict(settings[part]) for part in ("grid", "find")}
     files = [folder / name for name in (ONNX_NAME, WEIGHTS_NAME) if (folder / name).is_file()]
     complete["files"] = {file.name: sha256_of(file) for file in files}
     if ONNX_NAME not in complete["files"]:
@@ -186,37 +214,10 @@ def _packaged_names(folder: Path | None) -> list[str]:
     return sorted(card.parent.name for card in folder.glob(f"*/{CARD_NAME}")) if folder is not None else []
 
 
-def _settings(card: Mapping[str, Any], card_path: Path) -> dict[str, Any]:
-    """name, tasks, multiple, grid and find of a card. Raises ModelError for one that is missing or off."""
-    missing = [key for key in ("name", "tasks", "multiple", "grid", "find") if key not in card]
-    if missing:
-        raise ModelError(f"{card_path}: {', '.join(missing)} missing; export the model again with cxrcad export")
-    try:
-        grid = build(GridConfig, dict(card["grid"]), str(card_path))
-        find = build(FindConfig, dict(card["find"]), str(card_path))
-        multiple, tasks = int(card["multiple"]), tuple(str(task) for task in card["tasks"])
-    except (UsageError, TypeError, ValueError) as error:
-        reason = str(error).removeprefix(f"{card_path}: ")
-        raise ModelError(f"{card_path}: {reason}; export the model again with this version of cxrcad") from None
-    if find.threshold is None:
-        raise ModelError(f"{card_path}: the model has no threshold; choose one on validation cases and export it again")
-    if card.get("lesion", LESIONS[0]) not in LESIONS:
-        raise ModelError(
-            f"{card_path}: lesion is {card['lesion']!r}, where {' or '.join(LESIONS)} is needed; export the model "
-            "again with this version of cxrcad"
-        )
-    if multiple < 1 or "nodule" not in tasks:
-        raise ModelError(
-            f"{card_path}: multiple is {multiple} and tasks are {', '.join(tasks) or 'none'}; it takes a whole number"
-            " from 1 and a nodule task, export the model again"
-        )
-    return {"name": str(card["name"]), "grid": grid, "find": find, "multiple": multiple, "tasks": tasks}
-
-
 def _checked_files(folder: Path, card: Mapping[str, Any], card_path: Path) -> Mapping[str, str]:
     """The card's SHA-256 by file name, each file that is there checked; only the ONNX file must be there."""
-    digests = card.get("files")
-    if not isinstance(digests, dict) or ONNX_NAME not in digests:
+    digests: Mapping[str, str] = card.get("files", {})
+    if not digests or ONNX_NAME not in digests:
         raise ModelError(f"{card_path}: lists no SHA-256 of {ONNX_NAME}; export the model again with cxrcad export")
     for name, expected in digests.items():
         path = folder / name
@@ -224,10 +225,27 @@ def _checked_files(folder: Path, card: Mapping[str, Any], card_path: Path) -> Ma
             if name == ONNX_NAME:
                 raise ModelError(f"{path}: there is no such file, only its card; copy the whole folder again")
             continue
-        found = sha256_of(path)
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
         if found != expected:
             raise ModelError(
                 f"{path}: its SHA-256 is {found[:12]}..., its card says {str(expected)[:12]}...;"
                 " the file was changed or cut, copy the whole folder again"
             )
     return digests
+
+
+@functools.lru_cache(maxsize=64)
+def _check_whole(path: Path, digest: str) -> None:
+    """Raise ModelError unless the ONNX file of this SHA-256 holds all its weights: the card vouches for no other."""
+    try:
+        elsewhere = has_external_data(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: no whole ONNX file ({error}); copy the whole folder again") from None
+    if elsewhere:
+        raise ModelError(
+            f"{path}: has weights in another file (external data), which the SHA-256 of its card does not cover;"
+            " export the model again with cxrcad export, which keeps them in the file"
+        )

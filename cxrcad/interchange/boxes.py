@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, write_atomically
 
 __all__ = ["SCHEMA", "json_schema", "read_boxes", "to_document", "to_text", "write_boxes"]
@@ -73,12 +75,12 @@ def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Fai
     if found != SCHEMA:
         raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; give a file that cxrcad detect wrote")
     try:
-        identity = ModelIdentity(**document["model"])
+        identity = made(ModelIdentity, document["model"])
         results = tuple(_result(image) for image in document["images"])
-        failures = tuple(Failure(**failure) for failure in document["failures"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        fault = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{path}: not a whole {SCHEMA} document ({fault}); detect again to make it") from None
+        failures = tuple(made(Failure, failure) for failure in document["failures"])
+    except MALFORMED as fault:
+        words = fault_words(fault)
+        raise DataError(f"{path}: not a whole {SCHEMA} document ({words}); detect again to make it") from None
     return identity, results, failures
 
 
@@ -125,34 +127,13 @@ def _length(value: float | None) -> float | None:
     return None if value is None else round(float(value), LENGTH_DECIMALS)
 
 
-def _result(image: Mapping[str, Any]) -> Result:
-    spacing = image["spacing_mm"]
-    spacing_mm = None if spacing is None else (float(spacing[0]), float(spacing[1]))
-    return Result(
-        path=image["path"],
-        sha256=image["sha256"],
-        rows=image["rows"],
-        cols=image["cols"],
-        spacing_mm=spacing_mm,
-        spacing_from=image["spacing_from"],
-        findings=tuple(_read_finding(finding, spacing_mm) for finding in image["findings"]),
-        notes=tuple(image["notes"]),
-        seconds=dict(image["seconds"]),
-    )
+def _result(image: Any) -> Result:
+    bare = made(Result, {**image, "findings": []})
+    return replace(bare, findings=tuple(_read_finding(finding, bare.spacing_mm) for finding in image["findings"]))
 
 
-def _read_finding(finding: Mapping[str, Any], spacing_mm: tuple[float, float] | None) -> Finding:
-    area_mm2, box_mm = finding["area_mm2"], finding["box_mm"]
-    known = spacing_mm is not None and area_mm2 is not None
-    x, y = finding["center_px"]
-    return Finding(
-        label=finding["label"],
-        score=float(finding["score"]),
-        box_px=Box(**finding["box_px"]),
-        center_px=(float(x), float(y)),
-        area_px=area_mm2 / (spacing_mm[0] * spacing_mm[1]) if known and spacing_mm is not None else math.nan,
-        box_mm=None if box_mm is None else Box(**box_mm),
-        area_mm2=area_mm2,
-        diameter_mm=finding["diameter_mm"],
-        lung_probability=finding["lung_probability"],
-    )
+def _read_finding(finding: Any, spacing_mm: tuple[float, float] | None) -> Finding:
+    bare = made(Finding, {**finding, "area_px": math.nan})
+    if spacing_mm is None or bare.area_mm2 is None:
+        return bare
+    return replace(bare, area_px=bare.area_mm2 / (spacing_mm[0] * spacing_mm[1]))

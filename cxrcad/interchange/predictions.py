@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Box, Case, EvaluationError, Finding, UsageError
-from cxrcad.interchange.fields import (
+from cxrcad.datasets.fields import (
     FINITE,
     PROBABILITY,
     SLACK_PX,

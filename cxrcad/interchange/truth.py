@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxrcad.core import Box, Case, DataError, Nodule
+from cxrcad.datasets.fields import FINITE, SLACK_PX, Entry, Range, is_json, parse_json, parse_table, read_text, shown
 from cxrcad.datasets.jsrt.reader import read_jsrt
-from cxrcad.interchange.fields import FINITE, SLACK_PX, Entry, Range, is_json, parse_json, parse_table, read_text, shown
 
 __all__ = ["SCHEMA", "TruthSet", "read_truth"]
 
@@ -96,7 +96,7 @@ def _sorted(cases: Iterable[Case], path: Path) -> TruthSet:
 def _image(entry: Entry) -> Case:
     """One image of our own JSON."""
     entry.only(IMAGE_FIELDS)
-    name, rows, cols = entry.text("name"), entry.side_px("rows"), entry.side_px("cols")
+    name, rows, cols = entry.inside("name"), entry.side_px("rows"), entry.side_px("cols")
     bare = Case(
         name=name,
         image=Path(name),
@@ -173,7 +173,7 @@ def _coco(whole: Entry) -> TruthSet:
     ids: dict[int | str, str] = {}
     texts: dict[str, str] = {}
     for entry in whole.entries("images"):
-        key, name = entry.identifier("id"), entry.text("file_name")
+        key, name = entry.identifier("id"), entry.inside("file_name")
         if str(key) in texts:
             entry.refuse(f"its id {shown(key)} stands in {texts[str(key)]} already, where each is needed once")
         ids[key], texts[str(key)] = name, entry.place
@@ -229,7 +229,7 @@ def _node21(path: Path, text: str) -> list[Case]:
     bare: dict[str, Case] = {}
     nodules: dict[str, list[tuple[Entry, Nodule]]] = {}
     for entry in table.rows:
-        name, label = entry.text("img_name"), entry.whole("label", "0 for no nodule or 1 for a nodule", 0, 1)
+        name, label = entry.inside("img_name"), entry.whole("label", "0 for no nodule or 1 for a nodule", 0, 1)
         if name in first and not (label and nodules[name]):
             entry.refuse(
                 f"label is {label}, but {shown(name)} stands in {first[name].place} already, where an image without a "

@@ -3,14 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cxrcad.config import NetworkConfig
 from cxrcad.core import NetworkError
 
-__all__ = ["ConvUnit", "InputChannels", "check_input", "make_norm"]
+__all__ = [
+    "RESIDUAL",
+    "ConvUnit",
+    "InputChannels",
+    "channels_of",
+    "check_input",
+    "make_norm",
+    "residual_options",
+    "tasks_of",
+]
+
+
+def tasks_of(config: NetworkConfig) -> tuple[str, ...]:
+    """The outputs of the network: ("nodule", "lung") or ("nodule",)."""
+    return ("nodule", "lung") if config.tasks == "multi" else ("nodule",)
+
+
+def channels_of(config: NetworkConfig) -> tuple[str, ...]:
+    """The names of the input channels."""
+    return tuple(name.strip() for name in config.channels.split(",") if name.strip())
+
+
+RESIDUAL = ("deeplabv3plus", "pspnet")
+"""Networks on a residual encoder, whose width is a setting."""
+
+
+def residual_options(config: NetworkConfig, side: int) -> dict[str, Any]:
+    """What a network on a residual encoder is built with: width, norm, groups, channels and side.
+
+    Of the norms `table1` means batch norm. Raises NetworkError for what only MO-SegNet has, and for a width that the
+    groups do not divide.
+    """
+    if not (config.aspp and config.skips):
+        raise NetworkError(f"{config.network} has no variant without ASPP or skips; those are of mo-segnet (Figure 3)")
+    if config.width % config.groups or config.width % 8:
+        raise NetworkError(f"--width {config.width}: is no multiple of 8 and of the {config.groups} groups; take one")
+    norm = "GN" if config.norm == "group" else "BN"
+    return {
+        **{"width": config.width, "norm": norm, "groups": config.groups},
+        **{"channels": channels_of(config), "side": side},
+    }
 
 
 def make_norm(norm: str | None, channels: int, groups: int) -> nn.Module:
@@ -60,7 +102,7 @@ class ConvUnit(nn.Module):
         return functional.relu(self.norm(self.conv(x)), inplace=not torch.is_grad_enabled())
 
 
-INPUT_CHANNELS = ("raw", "local", "blob", "broad")
+INPUT_CHANNELS = ("raw", "local", "blob")
 
 
 class InputChannels(nn.Module):
@@ -68,8 +110,7 @@ class InputChannels(nn.Module):
 
     `raw` is the image about 0.5. `local` is the image less its blur, over the local standard deviation, with a blur of
     `sides / 24` pixels (about 15 mm on a chest); `blob` is the difference of a fine and a coarse blur at nodule scale,
-    over the same standard deviation; `broad` is another for nodules of 15 to 30 mm, over the standard deviation in a
-    blur of `sides / 12`. The paper uses `raw` alone; the others belong to this project's recipe.
+    over the same standard deviation. The paper uses `raw` alone; the others belong to this project's recipe.
     Blurs are three box means in a row (a piecewise-cubic kernel), by average pooling, so that they cost little.
     """
 
@@ -86,7 +127,6 @@ class InputChannels(nn.Module):
         self.wide = max(3, side // 24 | 1)
         self.fine = max(3, side // 170 | 1)
         self.coarse = max(5, side // 40 | 1)
-        self.widest = max(5, side // 12 | 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.channels == ("raw",):
@@ -95,12 +135,7 @@ class InputChannels(nn.Module):
         mean, scale = _local(x, self.wide)
         views = {"raw": lambda: (x - 0.5) * 4, "local": lambda: ((x - mean) * scale).clamp(-5, 5)}
         views["blob"] = lambda: ((_blur(x, self.fine) - _blur(x, self.coarse)) * scale * 2).clamp(-5, 5)
-        views["broad"] = lambda: self._broad(x)
         return torch.cat([views[name]() for name in self.channels], dim=1)
-
-    def _broad(self, x: Tensor) -> Tensor:
-        mean, scale = _local(x, self.widest)
-        return ((_blur(x, self.coarse) - mean) * scale * 2).clamp(-5, 5)
 
 
 def _local(x: Tensor, size: int) -> tuple[Tensor, Tensor]:

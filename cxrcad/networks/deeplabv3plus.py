@@ -6,10 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrcad.networks.blocks import ConvUnit, InputChannels, check_input
+from cxrcad.config import NetworkConfig
+from cxrcad.networks.blocks import ConvUnit, InputChannels, check_input, residual_options, tasks_of
 from cxrcad.networks.resnet import ResidualEncoder
 
-__all__ = ["DeepLabV3Plus"]
+__all__ = ["DeepLabV3Plus", "build"]
+
+
+def build(config: NetworkConfig, side: int) -> nn.Module:
+    """DeepLabV3+ as `config` has it. Raises NetworkError."""
+    return DeepLabV3Plus(tasks_of(config), **residual_options(config, side))
 
 
 class _SeparableUnit(nn.Module):
@@ -26,10 +32,7 @@ class _SeparableUnit(nn.Module):
 
 
 class DeepLabV3Plus(nn.Module):
-    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}; H and W multiples of 16.
-
-    With `image_head` the logit that the image has a nodule is added to each pixel's; in training it is an output, (B,).
-    """
+    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}; H and W multiples of 16."""
 
     multiple = 16
     rates = (6, 12, 18)
@@ -43,7 +46,6 @@ class DeepLabV3Plus(nn.Module):
         groups: int,
         channels: tuple[str, ...],
         side: int,
-        image_head: bool,
     ) -> None:
         super().__init__()
         self.inputs = InputChannels(channels, side)
@@ -62,7 +64,6 @@ class DeepLabV3Plus(nn.Module):
             _SeparableUnit(inner, inner, rate=1, norm=norm, groups=groups),
         )
         self.heads = nn.ModuleDict({task: nn.Conv2d(inner, 2, 1) for task in tasks})
-        self.has_nodule = nn.Linear(2 * high, 1) if image_head else None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
@@ -72,13 +73,7 @@ class DeepLabV3Plus(nn.Module):
         context = self.project(torch.cat(parts, dim=1))  # (B, 128, H/16, W/16)
         context = functional.interpolate(context, size=low.shape[2:], mode="bilinear", align_corners=False)
         decoded = self.decode(torch.cat([context, self.low(low)], dim=1))  # (B, 128, H/4, W/4)
-        outputs = {
+        return {
             task: functional.interpolate(head(decoded), size=x.shape[2:], mode="bilinear", align_corners=False)
             for task, head in self.heads.items()
         }
-        if self.has_nodule is not None:
-            image = self.has_nodule(torch.cat([high.mean(dim=(2, 3)), high.amax(dim=(2, 3))], dim=1))  # (B, 1)
-            outputs["nodule"] = outputs["nodule"] + functional.pad(image, (1, 0))[:, :, None, None]
-            if self.training:
-                outputs["image"] = image[:, 0]
-        return outputs

@@ -1,121 +1,80 @@
-"""Two looks: a network, at half the side or the full one, and beside it a classifier that judges every place.
+"""A segmentation network, at half the side or the full one, and beside it a patch classifier that judges every place.
 
-The first look (MO-SegNet or another) knows where it is in the chest and outlines what it finds; the second is trained
-on patches alone, thousands of nodules and of what looks like them, and on every place of the image at once in use.
-Their logits are averaged. Not in the paper: it belongs to this project's recipe.
+The segmentation network (MO-SegNet or another) knows where it is in the chest and outlines what it finds; the patch
+classifier tells nodules from what looks like them. Their logits are averaged. Not in the paper: it belongs to this
+project's recipe.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cxrcad.networks.blocks import InputChannels, check_input
+from cxrcad.networks.patch_classifier import STRIDE, PatchClassifier
 
-__all__ = ["LAYERS", "STRIDE", "PatchClassifier", "TwoLooks", "first_of", "nodule_logit"]
+__all__ = ["Ensemble", "nodule_logit", "segmentation_of"]
 
-STRIDE = 4
-"""Distance of the places that are judged in a whole image, pixels."""
-
-LAYERS = {
-    69: ((16, 1), (24, 2), (32, 1), (48, 2), (64, 1), (64, 1), (96, 2), (96, 1), (128, 1)),
-    97: (
-        *((24, 1), (32, 2), (48, 1), (48, 1), (64, 2), (80, 1)),
-        *((80, 1), (80, 1), (112, 2), (112, 1), (144, 1), (144, 1)),
-    ),
-}
-"""Width and stride of each 3x3 convolution, by the side of the patch that one judgement sees: 48 or 67 mm of a chest on
-a grid of 512. No padding, so that a patch and a place of an image are one thing; the third and last stride becomes a
-dilation in a whole image: places then lie 4 pixels apart instead of 8."""
+FORMER_NAMES = {"first.": "segmentation.", "second.": "classifier.", "share": "weight"}
+"""How names of weights began in files from before; they are still read."""
 
 
-class PatchClassifier(nn.Module):
-    """A nodule in the middle? Patches (N, C, P, P) -> (N,) logits; `judge_all` gives an image's (B, H/4, W/4).
+class Ensemble(nn.Module):
+    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `segmentation` on the image made `times` smaller, `classifier`.
 
-    Batch norm throughout: patches come by the hundred, and in use its running statistics count.
+    The nodule's logit is (1 - `weight`) x the segmentation network's + `weight` x the patch classifier's; the lungs are
+    the segmentation network's. H and W must be multiples of `times` the segmentation network's.
     """
 
-    def __init__(self, channels: int, patch: int) -> None:
-        super().__init__()
-        self.patch, self.strides = patch, [stride for _, stride in LAYERS[patch]]
-        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
-        for width, _ in LAYERS[patch]:
-            self.convs.append(nn.Conv2d(channels, width, 3, bias=False))
-            self.norms.append(nn.BatchNorm2d(width))
-            channels = width
-        self.last = nn.Conv2d(channels, 1, 1)
+    weight: Tensor
 
-    def forward(self, patches: Tensor) -> Tensor:
-        x = patches
-        for place, stride in enumerate(self.strides):
-            x = self._layer(place, x, stride, 1)
-        logits: Tensor = self.last(functional.dropout(x, 0.2, self.training))
-        return logits[:, 0, 0, 0]
-
-    def judge_all(self, image: Tensor) -> Tensor:
-        """The logits of the patches about pixels 2, 6, 10 ... of (B, C, H, W), sides multiples of 4; edges repeated."""
-        half = self.patch // 2
-        dense_from = len(self.strides) - 1 - self.strides[::-1].index(2)
-        x = functional.pad(image, (half - 2, half + 2, half - 2, half + 2), mode="replicate")
-        dilation = 1
-        for place, stride in enumerate(self.strides):
-            dense = place >= dense_from
-            x = self._layer(place, x, 1 if dense else stride, dilation)
-            dilation *= stride if dense else 1
-        logits: Tensor = self.last(x)
-        return logits[:, 0]
-
-    def _layer(self, place: int, x: Tensor, stride: int, dilation: int) -> Tensor:
-        weight = cast("Tensor", self.convs[place].weight)
-        return functional.relu(self.norms[place](functional.conv2d(x, weight, None, stride, 0, dilation)))
-
-
-class TwoLooks(nn.Module):
-    """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `first` on the image made `times` smaller, and `second`.
-
-    The nodule's logit is (1 - `share`) x the first look's + `share` x the second's; the lungs are the first look's.
-    H and W must be multiples of `times` the first look's.
-    """
-
-    share: Tensor
-
-    def __init__(self, first: nn.Module, channels: tuple[str, ...], side: int, times: int, patch: int) -> None:
+    def __init__(self, segmentation: nn.Module, channels: tuple[str, ...], side: int, times: int, patch: int) -> None:
         super().__init__()
         self.times = times
-        self.multiple = times * int(getattr(first, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module)
-        self.first = first
+        own = int(getattr(segmentation, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
+        self.multiple = times * own
+        self.segmentation = segmentation
         self.inputs = InputChannels(channels, side)
-        self.second = PatchClassifier(len(channels), patch)
-        self.register_buffer("share", torch.tensor(0.5))
+        self.classifier = PatchClassifier(len(channels), patch)
+        self.register_buffer("weight", torch.tensor(0.5))
+        self.register_load_state_dict_pre_hook(_with_present_names)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
-        outputs = self.first_look(x)
-        nodule = (1 - self.share) * nodule_logit(outputs) + self.share * self.second_look(x)
+        outputs = self.segment(x)
+        nodule = (1 - self.weight) * nodule_logit(outputs) + self.weight * self.classify(x)
         outputs["nodule"] = torch.cat([torch.zeros_like(nodule), nodule], dim=1)
         return outputs
 
-    def first_look(self, x: Tensor) -> dict[str, Tensor]:
-        """The first look's logits by task, (B, 2, H, W) each."""
-        looked = self.first(functional.avg_pool2d(x, self.times) if self.times > 1 else x)
-        return {task: _enlarged(logits, self.times) for task, logits in looked.items()}
+    def segment(self, x: Tensor) -> dict[str, Tensor]:
+        """The segmentation network's logits by task, (B, 2, H, W) each."""
+        found = self.segmentation(functional.avg_pool2d(x, self.times) if self.times > 1 else x)
+        return {task: _enlarged(logits, self.times) for task, logits in found.items()}
 
-    def second_look(self, x: Tensor) -> Tensor:
-        """The second look's logit of a nodule, (B, 1, H, W)."""
-        return _moved(_enlarged(self.second.judge_all(self.inputs(x))[:, None], STRIDE))
+    def classify(self, x: Tensor) -> Tensor:
+        """The patch classifier's logit of a nodule at each pixel, (B, 1, H, W)."""
+        return _moved(_enlarged(self.classifier.judge_all(self.inputs(x))[:, None], STRIDE))
 
 
-def first_of(network: nn.Module) -> nn.Module:
-    """The first look of a network that has two, else the network itself."""
-    return network.first if isinstance(network, TwoLooks) else network
+def segmentation_of(network: nn.Module) -> nn.Module:
+    """The segmentation network of an ensemble, else the network itself."""
+    return network.segmentation if isinstance(network, Ensemble) else network
 
 
 def nodule_logit(outputs: dict[str, Tensor]) -> Tensor:
     """(B, 1, H, W): the logit of a nodule, from a network's two logits a pixel."""
     return outputs["nodule"][:, 1:] - outputs["nodule"][:, :1]
+
+
+def _with_present_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        own = name.removeprefix(prefix)
+        former = next((start for start in FORMER_NAMES if own.startswith(start)), None)
+        if former is not None:
+            state[prefix + FORMER_NAMES[former] + own.removeprefix(former)] = state.pop(name)
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cxrcad.config import NetworkConfig
 from cxrcad.networks import table1
-from cxrcad.networks.blocks import ConvUnit, InputChannels, check_input
+from cxrcad.networks.blocks import ConvUnit, InputChannels, channels_of, check_input, tasks_of
 from cxrcad.networks.table1 import TABLE_1, Row
 
-__all__ = ["MOSegNet", "mo_segnet_rows"]
+__all__ = ["MOSegNet", "build", "mo_segnet_rows"]
 
 _HEADS = {"nodule": 43, "lung": 45}
+
+
+def build(config: NetworkConfig, side: int) -> nn.Module:
+    """MO-SegNet as `config` has it. Raises NetworkError."""
+    rows = mo_segnet_rows(tasks=tasks_of(config), norm=config.norm, aspp=config.aspp, skips=config.skips)
+    return MOSegNet(rows, groups=config.groups, channels=channels_of(config), side=side)
 
 
 def mo_segnet_rows(

@@ -6,10 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxrcad.networks.blocks import ConvUnit, InputChannels, check_input
+from cxrcad.config import NetworkConfig
+from cxrcad.networks.blocks import ConvUnit, InputChannels, check_input, residual_options, tasks_of
 from cxrcad.networks.resnet import ResidualEncoder
 
-__all__ = ["PSPNet"]
+__all__ = ["PSPNet", "build"]
+
+
+def build(config: NetworkConfig, side: int) -> nn.Module:
+    """PSPNet as `config` has it. Raises NetworkError."""
+    return PSPNet(tasks_of(config), **residual_options(config, side))
 
 
 class PSPNet(nn.Module):

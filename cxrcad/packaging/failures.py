@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from cxrcad.evaluation.records import FoldResult, nodule_words, read_matches
+from cxrcad.evaluation.records import FoldResult, nodule_words
 
 __all__ = ["failures"]
 
@@ -13,16 +13,15 @@ MOST = 12
 """False positives that a card lists; all are counted."""
 
 
-def failures(fold: Path, model: str) -> dict[str, Any] | None:
-    """The failures of the evaluation in `fold` (matches-*.json) with the most images; None where none is kept.
+def failures(results: Sequence[FoldResult], model: str) -> dict[str, Any] | None:
+    """The failures of that evaluation of a fold which has the most images; None where there is none.
 
     `model` is the name under which it is packaged. Missed nodules come most obvious first, false positives highest
     score first; places are pixels of the image's file.
     """
-    kept = [read_matches(path) for path in sorted(fold.glob("matches-*.json"))]
-    if not kept:
+    if not results:
         return None
-    result = max(kept, key=lambda one: len(one.matches))
+    result = max(results, key=lambda one: len(one.matches))
     terms, counts = result.terms, result.operating
     wrong = _false_positives(result)
     return {

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import ScoringConfig
-from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.config import NO_FOLD, ScoringConfig
+from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap
-from cxrcad.evaluation.records import FoldResult, read_matches, terms_flags, terms_words
+from cxrcad.evaluation.records import terms_flags, terms_words
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
 from cxrcad.inference.model import Bundle, load_bundle
+from cxrcad.packaging.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.packaging.failures import failures
-from cxrcad.packaging.robustness_results import probe_figures
-from cxrcad.training.plan import NONE
+from cxrcad.packaging.robustness_results import robustness_figures
 
 __all__ = ["out_of_fold"]
 
@@ -27,63 +27,53 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     """The figures of the folds of `run` for the card of `source`, and the failures of one of them.
 
     Each set of matches that all folds keep (matches-*.json) is pooled: every image is scored by the model of the fold
-    that held it out. Robustness, fingerprint and failures are those of the folds' models that have them. Raises
+    that held it out. Robustness, insertion artefacts and failures are those of the folds' models that have them. Raises
     UsageError for a model that held a fold out itself and for a run without folds or of another recipe,
     EvaluationError, ModelError.
     """
-    own = (source.card["training"].get("config") or {}).get("fold", NONE)
-    if own != NONE:
+    own = source.training_config.get("fold", NO_FOLD)
+    if own != NO_FOLD:
         raise UsageError(
-            f"--held-out {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
-            "--held-out out, or export a model of --fold none"
+            f"--out-of-fold {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
+            "--out-of-fold out, or export a model of --fold none"
         )
     folds = folds_of_run(run)
     if not folds:
-        raise UsageError(f"--held-out {run}: holds no finished fold; name the run that held its folds out")
+        raise UsageError(f"--out-of-fold {run}: holds no finished fold; name the run that held its folds out")
     bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in folds}
     for fold, bundle in bundles.items():
         differing = [part for part in RECIPE if getattr(bundle, part) != getattr(source, part)]
         if differing:
             raise UsageError(
-                f"--held-out {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
+                f"--out-of-fold {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
                 "the same recipe"
             )
-    names = set.intersection(*({path.name for path in _kept(run, fold)} for fold in folds))
+    kept = {fold: {one.path.name: one for one in kept_matches(bundle)} for fold, bundle in bundles.items()}
+    names = set.intersection(*(set(own) for own in kept.values()))
     if not names:
         raise UsageError(
-            f"--held-out {run}: its folds keep no matches of one protocol; run cxrcad evaluate --run {run} --fold all"
+            f"--out-of-fold {run}: its folds keep no matches of one protocol; run cxrcad evaluate --run {run} --fold "
+            "all"
         )
     figures: dict[str, Any] = {}
     for name in sorted(names):
-        figures |= _pooled([read_matches(run / f"fold{fold}" / name) for fold in folds], bundles, run)
+        figures |= _pooled({fold: own[name] for fold, own in kept.items()}, run)
     failed = None
     for fold, bundle in bundles.items():
         words = f"fold {fold}'s model of {run.name}"
-        probed = probe_figures(run / f"fold{fold}", bundle, f"{run.name}/fold{fold}")
+        probed = robustness_figures(bundle, f"{run.name}/fold{fold}")
         figures |= {f"{name}, {words}": value for name, value in probed.items()}
         if probed and failed is None:
-            failed = failures(run / f"fold{fold}", f"{run.name}/fold{fold}")
+            failed = failures([one.result for one in kept[fold].values()], f"{run.name}/fold{fold}")
     return figures, failed
 
 
-def _kept(run: Path, fold: int) -> list[Path]:
-    return sorted((run / f"fold{fold}").glob("matches-*.json"))
-
-
-def _pooled(results: Sequence[FoldResult], bundles: dict[int, Bundle], run: Path) -> dict[str, Any]:
-    for result, (fold, bundle) in zip(results, bundles.items(), strict=True):
-        if result.terms.model.sha256 != bundle.sha256:
-            raise ModelError(
-                f"{run / f'fold{fold}'}: its matches are of another model; run cxrcad evaluate --run {run} --fold all"
-            )
-        if result.trained_on:
-            raise ModelError(
-                f"{run / f'fold{fold}'}: scored {counted(len(result.trained_on), 'image')} that it was trained on "
-                f"({result.trained_on[0]}); name the data that the run was trained on"
-            )
+def _pooled(kept: Mapping[int, CheckedMatches], run: Path) -> dict[str, Any]:
+    results = [one.result for one in kept.values()]
+    unknown = sorted({one.notes[NOT_CHECKED] for one in kept.values() if one.notes})
     terms, scoring = results[0].terms, ScoringConfig()
     found = bootstrap(results, scoring.resamples, scoring.bootstrap_seed)
-    title = f"out of fold: test cases of folds {', '.join(map(str, bundles))} of {run.name}, {terms_words(terms)}"
+    title = f"out of fold: test cases of folds {', '.join(map(str, kept))} of {run.name}, {terms_words(terms)}"
     return {
         title: {
             "command": f"cxrcad evaluate --run {run.name} --fold all {terms_flags(terms)}, and froc with the same",
@@ -94,6 +84,7 @@ def _pooled(results: Sequence[FoldResult], bundles: dict[int, Bundle], run: Path
             "nodules": sum(match.n_nodules for result in results for match in result.matches),
             **{name: str(one) for name, one in found.items() if one.value is not None},
             **{f"{KIND} {one.name}": _stratum(one) for one in strata(results) if one.kind == KIND},
+            **({NOT_CHECKED: "; ".join(unknown)} if unknown else {}),
         }
     }
 

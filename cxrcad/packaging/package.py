@@ -13,18 +13,21 @@ from numpy.typing import NDArray
 
 from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
+from cxrcad.documents import NAME, is_name
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
-from cxrcad.evaluation.records import read_matches, terms_flags, terms_words
-from cxrcad.evaluation.segmentation import measured, read_segmentation
+from cxrcad.evaluation.records import terms_flags, terms_words
+from cxrcad.evaluation.segmentation import measured
 from cxrcad.files import write_atomically
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.model import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, models_folder, write_card
-from cxrcad.packaging.export import compare_runtimes, load_network, write_onnx
+from cxrcad.packaging.checked import CheckedMatches, kept_matches, kept_segmentation
 from cxrcad.packaging.failures import failures
+from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.out_of_fold import out_of_fold
-from cxrcad.packaging.robustness_results import negative_figures, probe_figures
+from cxrcad.packaging.parity import compare_runtimes, load_network
+from cxrcad.packaging.robustness_results import negative_figures, robustness_figures
 from cxrcad.synthesis.phantom.dataset import write_phantoms
 
 __all__ = ["card_text", "export_run"]
@@ -41,22 +44,27 @@ def export_run(run: Path, out: Path, config: ExportConfig) -> str:
     folder or name.
     Raises UsageError where `out` holds a model already, unless `config.overwrite`.
     """
+    name = config.name or out.resolve().name
+    if not is_name(name):
+        raise UsageError(f"--name {name}: the name of a model is no path; it takes {NAME}")
     source = _source(run, config.fold)
     _check_out(out, config.overwrite)
     _check_card(source)
     images = _images(source, config)
-    card = {**source.card, "name": config.name or out.resolve().name}
-    model = _called(str(card["name"]), out)
+    kept = kept_matches(source)
+    card = {**source.card, "name": name}
+    model = _called(name, out)
     card["figures"] = {
         **source.card.get("figures", {}),
-        **_figures(source, model),
-        **probe_figures(source.folder.parent, source, model),
+        **_figures(kept, model),
+        **_area_figures(source, model),
+        **robustness_figures(source, model),
         **negative_figures(_paths(config.without_nodules), source),
     }
-    if config.held_out is None:
-        failed = failures(source.folder.parent, model)
+    if config.out_of_fold is None:
+        failed = failures([one.result for one in kept], model)
     else:
-        pooled, failed = out_of_fold(config.held_out, source)
+        pooled, failed = out_of_fold(config.out_of_fold, source)
         card["figures"] |= pooled
     if failed is not None:
         card["failures"] = failed
@@ -93,7 +101,7 @@ def _called(name: str, out: Path) -> str:
 def card_text(card: Mapping[str, Any]) -> str:
     """A model's card as Markdown: what it is, how it was trained, its figures, its sources, its use."""
     network, training = card["network"], card["training"]
-    settings = training.get("config", {})
+    settings = training.get("config") or {}
     lines = [
         f"# {card['name']}",
         "",
@@ -101,14 +109,14 @@ def card_text(card: Mapping[str, Any]) -> str:
         "",
         *([f"- finds: {card['lesion']}"] if "lesion" in card else []),
         f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
-        f"input channels {network['channels']}" + (", second look" if network.get("look") else ""),
+        f"input channels {network['channels']}" + (", patch classifier" if network.get("patch_classifier") else ""),
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
         f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
         f"- training: {counted(len(training['images']), 'image')}, {counted(training['steps'], 'step')}, "
         f"{training['minutes']} minutes; lambda {settings.get('balance')}, seed {settings.get('seed')}; "
         "SHA-256 of each image in card.json",
         *_before(training, "init", "before that: "),
-        *_before(training, "second_init", "its second look before that: "),
+        *_before(training, "second_init", "its patch classifier before that: "),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     for name, value in card.get("figures", {}).items():
@@ -144,18 +152,18 @@ def _before(training: Mapping[str, Any], start: str, what: str) -> list[str]:
     before = training.get(start)
     if before is None:
         return []
-    length = f"{counted(before['steps'], 'step')}, {before['minutes']} minutes"
-    line = f"- {what}{length} ({before['name']}); its images are counted"
+    steps = counted(before["steps"], "step") if "steps" in before else "unknown steps"
+    length = f"{steps}, {before.get('minutes', 'unknown')} minutes"
+    line = f"- {what}{length} ({before.get('name', 'unknown')}); its images are counted"
     return [line, *_before(before, start, what)]
 
 
-def _figures(source: Bundle, model: str) -> dict[str, Any]:
-    """The figures of every evaluation kept in the fold's folder (matches-*.json, segmentation.json), by fold."""
-    fold = source.folder.parent
+def _figures(kept: Sequence[CheckedMatches], model: str) -> dict[str, Any]:
+    """The figures of every evaluation that the fold's folder keeps."""
     figures: dict[str, Any] = {}
-    for path in sorted(fold.glob("matches-*.json")):
-        result = read_matches(path)
-        counts, curve = result.operating, froc(result.matches)
+    for one in kept:
+        result = one.result
+        counts, curve = result.operating, froc(result.matches, result.terms.fp_axis)
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
         terms = result.terms
@@ -175,17 +183,27 @@ def _figures(source: Bundle, model: str) -> dict[str, Any]:
                 rate: "not reached" if value is None else _rounded(value) for rate, value in reached.items()
             },
             "lung_dice": _rounded(sum(overlaps) / len(overlaps)) if overlaps else None,
+            **one.notes,
         }
-    area = read_segmentation(fold)
-    if area is not None and area.model.sha256 == source.sha256:
-        found = measured([area], ScoringConfig().resamples, ScoringConfig().bootstrap_seed)
-        which = f"--lesion {source.lesion} --model {model} --fold {area.fold}"
-        figures[f"test cases of fold {area.fold}, lesion {source.lesion}"] = {
+    return figures
+
+
+def _area_figures(source: Bundle, model: str) -> dict[str, Any]:
+    """The figures of the segmentation that the fold's folder keeps."""
+    kept = kept_segmentation(source)
+    if kept is None:
+        return {}
+    area, notes = kept
+    found = measured([area], ScoringConfig().resamples, ScoringConfig().bootstrap_seed)
+    which = f"--lesion {source.lesion} --model {model} --fold {area.fold}"
+    return {
+        f"test cases of fold {area.fold}, lesion {source.lesion}": {
             "command": f"cxrcad evaluate {which} --data DATA",
             "images": len(area.images),
             **{name: str(one) for name, one in found.items() if one.value is not None},
+            **notes,
         }
-    return figures
+    }
 
 
 def _rounded(value: float | None) -> float | None:

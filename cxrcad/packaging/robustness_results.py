@@ -1,4 +1,4 @@
-"""What a card tells beside test cases: altered radiographs, traces of inserting, radiographs without nodules."""
+"""What a card tells beside test cases: perturbations, insertion artefacts, radiographs without nodules."""
 
 from __future__ import annotations
 
@@ -6,40 +6,73 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cxrcad.config import DataConfig
 from cxrcad.core import ModelError, UsageError, counted
+from cxrcad.documents import MALFORMED, fault_words
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.files import read_json
 from cxrcad.inference.model import Bundle
-from cxrcad.synthesis.perturbations import ALTERATIONS
+from cxrcad.packaging.checked import Kept, checked
+from cxrcad.synthesis.perturbations import PERTURBATIONS
 
-__all__ = ["negative_figures", "probe_figures"]
+__all__ = ["negative_figures", "robustness_figures"]
 
 TOLD = ("sensitivity at 1/2", "F1")
-"""The figures of an altered radiograph that a card holds; robustness.json has all."""
+"""The figures of a perturbation that a card holds; robustness.json has all."""
 
 
-def probe_figures(folder: Path, source: Bundle, model: str) -> dict[str, Any]:
-    """The results of `cxrcad robustness` and `cxrcad fingerprint` that `folder` holds of this very model.
+FILES = {"robustness": ("robustness.json",), "insertion-test": ("insertion_test.json", "fingerprint.json")}
+"""By command, the file that it writes, and the name that the file had before."""
 
-    `model` is the name under which it is packaged. Results of another model (by SHA-256) are left out. Raises
-    ModelError for a damaged file.
+
+def robustness_figures(source: Bundle, model: str) -> dict[str, Any]:
+    """The results of `cxrcad robustness` and `cxrcad insertion-test` in the fold's folder whose model `source` is.
+
+    `model` is the name under which it is packaged. Raises ModelError for a damaged file and for results of another
+    model, EvaluationError for those of other data.
     """
     figures: dict[str, Any] = {}
-    for name, told in (("robustness", _robustness), ("fingerprint", _fingerprint)):
-        path = folder / f"{name}.json"
-        if not path.is_file():
+    for command, told in (("robustness", _robustness), ("insertion-test", _insertion_test)):
+        there = [path for name in FILES[command] if (path := source.folder.parent / name).is_file()]
+        if not there:
             continue
+        path = there[0]
         try:
             document = read_json(path, ModelError)
-            if document["model"]["sha256"] == source.sha256:
-                figures |= told(document, model)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{path}: not what cxrcad {name} writes ({error}); run it again") from None
+            ((title, figure),) = told(document, model).items()
+            again = told(document, str(source.folder))[title]["command"] + _seed_flag(source)
+            kept = _kept(path, document, f"{again} --out {path.parent}")
+        except MALFORMED as fault:
+            words = fault_words(fault)
+            raise ModelError(f"{path}: not what cxrcad {command} writes ({words}); run it again") from None
+        figures[title] = {**figure, **checked(kept, source)}
     return figures
 
 
+def _kept(path: Path, document: Mapping[str, Any], again: str) -> Kept:
+    """What a document of figures says that it is of; the test cases of all folds are of none."""
+    model, fold = document["model"], document["fold"]
+    content = document.get("content")
+    names = document.get("images", ()) if content is None else content  # earlier versions wrote names, or nothing
+    return Kept(
+        path=path,
+        sha256=str(model["sha256"]),
+        settings_sha256=str(document.get("settings_sha256", "")),
+        threshold=float(model["threshold"]),
+        fold=None if fold in (None, "all") else int(fold),
+        images={str(name): {} if content is None else dict(content[name]) for name in names},
+        again=again,
+    )
+
+
+def _seed_flag(source: Bundle) -> str:
+    """The option that makes the folds of the model's run, where they are not those of the default seed."""
+    seed = source.training_config.get("fold_seed", DataConfig.fold_seed)
+    return "" if seed == DataConfig.fold_seed else f" --fold-seed {seed}"
+
+
 def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
-    """Findings an image in boxes.json files of radiographs that have no nodule, by the file's name.
+    """Findings per image in boxes.json files of radiographs that have no nodule, by the file's name.
 
     Raises UsageError for a file that is no boxes.json, or holds what another model found.
     """
@@ -54,9 +87,13 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
                 if "findings" in image
             ]
             digest, threshold = str(model["sha256"]), float(model["threshold"])
+            find = dict(document.get("find", {}))  # a file of an earlier version does not have it
+            least = float(find.get("min_score", 0))
             seen = [image["path"] for image in images if image["sha256"] in source.training_images]
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"--without-nodules {path}: no boxes.json of cxrcad detect ({error})") from None
+        except MALFORMED as fault:
+            raise UsageError(
+                f"--without-nodules {path}: no boxes.json of cxrcad detect ({fault_words(fault)}); name one"
+            ) from None
         if digest != source.sha256:
             raise UsageError(
                 f"--without-nodules {path}: is what {model.get('name')} found ({digest[:12]}...), not this model "
@@ -66,6 +103,16 @@ def negative_figures(paths: Sequence[Path], source: Bundle) -> dict[str, Any]:
             raise UsageError(
                 f"--without-nodules {path}: was reported from a score of {threshold:g} on, not the model's threshold "
                 f"of {source.threshold:.4g}; detect without --threshold"
+            )
+        if find.get("settings_sha256", source.settings_sha256) != source.settings_sha256:
+            raise UsageError(
+                f"--without-nodules {path}: was found with other settings than the model's card has; detect with "
+                f"--model {source.folder} and no other setting again"
+            )
+        if least > threshold:
+            raise UsageError(
+                f"--without-nodules {path}: holds no finding below a score of {least:g}, and the model's threshold is "
+                f"{threshold:g}; detect without --min-score"
             )
         if seen:
             raise UsageError(
@@ -93,7 +140,7 @@ def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     return {
         "altered radiographs": {
             "command": f"cxrcad robustness --model {model}{fold} --protocol {document['protocol']} --data DATA"
-            + _alterations(document)
+            + _perturbations(document)
             + _more(document),
             "images": len(document["images"]),
             **_seen(document["trained_on"]),
@@ -102,10 +149,10 @@ def _robustness(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     }
 
 
-def _alterations(document: Mapping[str, Any]) -> str:
-    """The option that names the alterations, where they are not all."""
-    names = [one["name"] for one in document["alterations"] if one["name"] in ALTERATIONS]
-    return "" if set(names) == set(ALTERATIONS) else f" --alterations {','.join(names)}"
+def _perturbations(document: Mapping[str, Any]) -> str:
+    """The option that names the perturbations, where they are not all."""
+    names = [one["name"] for one in document["alterations"] if one["name"] in PERTURBATIONS]
+    return "" if set(names) == set(PERTURBATIONS) else f" --perturbations {','.join(names)}"
 
 
 def _seen(names: Sequence[str]) -> dict[str, str]:
@@ -135,7 +182,7 @@ def _percent(value: float | None) -> str:
     return "not reached" if value is None else f"{100 * value:.1f}"
 
 
-def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
+def _insertion_test(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     means = {
         name: str(Interval(value["value"], value.get("low"), value.get("high")))
         for name, value in document["figures"].items()
@@ -144,7 +191,7 @@ def _fingerprint(document: Mapping[str, Any], model: str) -> dict[str, Any]:
     nodules = Path(document["nodules"]).name
     return {
         f"traces of inserting, {nodules}": {
-            "command": f"cxrcad fingerprint --model {model} --backgrounds BACKGROUNDS --nodules {nodules}"
+            "command": f"cxrcad insertion-test --model {model} --backgrounds BACKGROUNDS --nodules {nodules}"
             + (f" --fold {document['fold']} --data DATA" if document["fold"] else "")
             + _more(document),
             "radiographs": counted(len(document["radiographs"]), "radiograph"),

@@ -11,7 +11,7 @@ from cxrcad.core import Box, Finding
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
 from cxrcad.evaluation.records import Detail
 from cxrcad.paper.jobs import Job
-from cxrcad.paper.rows import Row
+from cxrcad.paper.results import CellResult
 from cxrcad.report.drawing.crops import truth_box_px
 
 __all__ = [
@@ -134,13 +134,13 @@ class Overlap:
     iou: float
 
 
-def first_seed(rows: Sequence[Row]) -> int | None:
+def first_seed(rows: Sequence[CellResult]) -> int | None:
     """The lowest seed of which every row has a result; None where there is none."""
-    held = [{one.job.seed for one in row.there} for row in rows]
-    return min(set.intersection(*held), default=None) if held else None
+    seeds = [{one.job.seed for one in row.there} for row in rows]
+    return min(set.intersection(*seeds), default=None) if seeds else None
 
 
-def sides_of(row: Row, seed: int) -> tuple[Side, ...]:
+def sides_of(row: CellResult, seed: int) -> tuple[Side, ...]:
     """The row's test images of one seed, by fold, then in the fold's order."""
     there = sorted((one for one in row.there if one.job.seed == seed), key=lambda one: one.job.fold)
     return tuple(
@@ -151,7 +151,7 @@ def sides_of(row: Row, seed: int) -> tuple[Side, ...]:
     )
 
 
-def scenes_of(single: Row, multi: Row, seed: int) -> tuple[Scene, ...]:
+def scenes_of(single: CellResult, multi: CellResult, seed: int) -> tuple[Scene, ...]:
     """The images of the folds that both rows hold, in order."""
     theirs = {(side.job.fold, side.detail.case.name): side for side in sides_of(multi, seed)}
     mine = {(side.job.fold, side.detail.case.name): side for side in sides_of(single, seed)}

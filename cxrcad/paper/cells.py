@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +11,7 @@ from cxrcad.config import LESIONS, TrainConfig, build, settings_of, to_dict
 from cxrcad.core import UsageError
 from cxrcad.evaluation.published import PAPER_ROWS, PaperRow
 
-__all__ = ["ITEMS", "Cell", "Item", "chosen_cells", "fitted", "profile_file", "resolved", "run_name"]
-
-NOT_IN_NAME = ("data", "fold", "seed", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_steps")
-"""Settings that leave the training what it is, or that its folder is named by apart (seed, fold)."""
-
-ADDED = (
-    *("lesion", "look", "halve", "patches", "analytic_share", "shams", "hardware", "second_init", "minings"),
-    *("second_share", "threshold_from", "train_share", "lung_threshold", "width", "blur", "patch"),
-    *("tversky", "image_level", "elastic", "simulate_outside", "simulate_shams", "simulate_share", "image_head"),
-)
-"""Settings that came after the first trainings were named: in the name only where they are not the default."""
+__all__ = ["FORMER_ITEMS", "ITEMS", "Cell", "Item", "chosen_cells", "fitted", "profile_file", "resolved"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +34,7 @@ class Item:
 
     `folds` and `times` (seeds) are what runs unless the user says otherwise; `curves` asks for F1 against the epoch;
     `pictures` (outside, found or overlaps) for a picture of cases; `note` says what of it is ours. `base` is the cell
-    that the others change one thing of, and `wants` are settings that must be given.
+    in which each of the others changes one thing, and `wants` are settings that must be given.
     """
 
     name: str
@@ -64,7 +52,7 @@ class Item:
 
     @property
     def lesion(self) -> str:
-        """What its networks look for: nodule, or effusion."""
+        """The lesion that its networks find: nodule, or effusion."""
         return str(self.cells[0].overrides.get("lesion", LESIONS[0]))
 
 
@@ -115,22 +103,22 @@ def _changed(name: str, label: str, networks: tuple[str, ...] = (), **overrides:
 
 
 def _ablations(name: str, title: str, cells: tuple[Cell, ...], wants: tuple[str, ...] = ()) -> Item:
-    """The recipe that --config names, and it with one thing changed in each cell: ours, not the paper's."""
+    """The recipe that --config names, then one change of it in each cell; not in the paper."""
     cells = (Cell("recipe", ("the recipe",), {}), *cells)
     note = (
-        "Not in the paper. The recipe is the settings of the command; what is kept is chosen by the validation cases, "
-        "and the test cases' figures stand here for comparison."
+        "Not in the paper. The recipe is what the command's settings say. What stays in it is decided on the "
+        "validation cases; the figures here, on the test cases, are for comparison."
     )
     pairs = tuple(("recipe", cell.name) for cell in cells[1:])
     return Item(name, title, ("Recipe",), cells, note, pairs, folds="1", curves=True, base="recipe", wants=wants)
 
 
-def _part(share: float) -> Cell:
-    own = {"train_share": share, "epochs": 1000}  # the steps end it, the same for each part
-    return Cell(f"part-{share:g}", (f"{100 * share:g} %",), own)
+def _part(fraction: float) -> Cell:
+    own = {"train_fraction": fraction, "epochs": 1000}  # the steps end it, the same for each part
+    return Cell(f"part-{fraction:g}", (f"{100 * fraction:g} %",), own)
 
 
-BASELINE = "The paper's caption names the baseline single data U-net; ours is MO-SegNet, so that only the task differs."
+BASELINE = "The paper's caption calls the baseline single data U-net; ours is MO-SegNet, so that only the task differs."
 
 LAMBDAS = ("1.0", "0.99", "0.95", "0.9", "0.8", "0.7", "0.5")
 
@@ -147,7 +135,7 @@ ITEMS: Mapping[str, Item] = {
                 _table2("u-net", "multi", "Multiple", "U-net"),
                 _table2("mo-segnet", "multi", "Multiple", "MO-SegNet"),
             ),
-            "The paper prints no U-net; ours is MO-SegNet without ASPP.",
+            "The paper does not specify its U-net; ours is MO-SegNet without ASPP.",
             pairs=(("u-net-multi", "u-net-single"), ("mo-segnet-multi", "mo-segnet-single")),
         ),
         Item(
@@ -169,7 +157,7 @@ ITEMS: Mapping[str, Item] = {
                 _normed("u-net", "group", "group", "U-net, GN in every layer", printed=False),
                 _normed("mo-segnet", "group", "group", "MO-SegNet, GN in every layer", printed=False),
             ),
-            "The GN rows have the mix of norms that Table 1 prints; GN in every layer is what the text says.",
+            "The GN rows have the mix of norms of Table 1; the text describes GN in every layer.",
         ),
         Item(
             "table5",
@@ -207,15 +195,15 @@ ITEMS: Mapping[str, Item] = {
                 _shaped("aspp", ("c", "ASPP, no skips"), "mo-segnet", False, True),
                 _shaped("both", ("d", "both: MO-SegNet"), "mo-segnet", True, True),
             ),
-            "The paper draws the four and gives no figures for them.",
+            "The paper shows the four networks and gives no figures for them.",
         ),
         Item(
             "figure5",
             "Figure 5: F1 over the training for each lambda",
             ("Weight balance",),
             tuple(_weighted(label, validate_epochs=1) for label in LAMBDAS),
-            "The paper repeats each training ten times and does not say on which cases it measured; here it is the "
-            "validation cases, after every epoch. Its rows are Table 3's.",
+            "The paper repeats each training ten times and does not say on which cases it measured; ours are the "
+            "validation cases, after every epoch. The paper's rows are those of Table 3.",
             folds="1",
             times=10,
             curves=True,
@@ -224,23 +212,13 @@ ITEMS: Mapping[str, Item] = {
             "ablations",
             "Ablations of the recipe",
             (
-                _changed("raw", "the image alone, no normalised channels", channels="raw"),
-                _changed("local", "no difference of blurs", channels="raw,local"),
-                _changed("blob", "the difference of blurs alone beside the image", channels="raw,blob"),
-                _changed("broad", "one channel more, for nodules of 15 to 30 mm", channels="raw,local,blob,broad"),
+                _changed("raw", "the image only, no further channels", channels="raw"),
+                _changed("local", "no blob channel", channels="raw,local"),
+                _changed("blob", "the image and the blob channel only", channels="raw,blob"),
                 _changed("not-simulated", "no nodules inserted", simulate=None),
-                _changed("positives", "no radiographs without a nodule", normals=False),
-                _changed("not-easy", "no easy nodules first", simulate_easy=1.0),
+                _changed("positives", "positives only, no normals", normals=False),
+                _changed("not-easy", "no curriculum from easy to subtle nodules", simulate_easy=1.0),
                 _changed("not-focal", "no focal loss", focal=0.0),
-                _changed("tversky", "a Tversky loss beside it", tversky=0.1),
-                _changed("image-level", "a loss on the whole image beside it", image_level=0.1),
-                _changed("sparse", "nodules inserted into half of the images", simulate_share=0.5),
-                _changed(
-                    "image-head",
-                    "that, and a head for the whole image",
-                    ("deeplabv3plus",),
-                    **{"simulate_share": 0.5, "image_head": True, "image_level": 0.1},
-                ),
                 _changed("wide", "48 channels in the encoder's first stage", ("deeplabv3plus", "pspnet"), width=48),
                 _changed("finer", "side 512", side=512),
                 _changed("not-averaged", "no moving average of the weights", ema=0.0),
@@ -249,26 +227,32 @@ ITEMS: Mapping[str, Item] = {
             ),
         ),
         _ablations(
-            "look-ablations",
-            "Ablations of the second look",
+            "classifier-ablations",
+            "Ablations of the patch classifier",
             (
-                _changed("ct-only", "no nodules from formulas", analytic_share=0.0),
-                _changed("no-shams", "no shams", shams=0),
-                _changed("no-hardware", "no drawn hardware", hardware=0.0),
-                _changed("not-mined", "no look-alikes searched for", minings=0),
-                _changed("not-easy", "no easy nodules first", simulate_easy=1.0),
-                _changed("exposure", "no change of exposure", brightness=0.0, gamma=0.0, gaussian_noise=0.0),
-                _changed("not-turned", "no turning or scaling", rotate_degrees=0.0, zoom=0.0),
+                _changed("ct-only", "no analytic nodules", analytic_fraction=0.0),
+                _changed("no-negative-insertions", "no negative insertions", negative_insertions=0),
+                _changed("no-hardware", "no foreign objects drawn in", hardware=0.0),
+                _changed("not-mined", "no hard-negative mining", mining_rounds=0),
+                _changed("not-easy", "no curriculum from easy to subtle nodules", simulate_easy=1.0),
+                _changed(
+                    "exposure",
+                    "no changes of brightness, gamma or noise",
+                    brightness=0.0,
+                    gamma=0.0,
+                    gaussian_noise=0.0,
+                ),
+                _changed("not-turned", "no rotation or scaling", rotate_degrees=0.0, zoom=0.0),
             ),
-            wants=("look", "init"),
+            wants=("patch_classifier", "initial_weights"),
         ),
         Item(
             "training-size",
             "The size of the training set",
             ("Training cases",),
-            tuple(_part(share) for share in (0.25, 0.5, 1.0)),
-            "Not in the paper. A smaller part lies in the larger ones; validation and test cases, steps and inserted "
-            "nodules stay the same.",
+            tuple(_part(fraction) for fraction in (0.25, 0.5, 1.0)),
+            "Not in the paper. Each smaller part is contained in the larger ones; validation and test cases, number of "
+            "steps and inserted nodules stay the same.",
             pairs=(("part-1", "part-0.5"), ("part-1", "part-0.25")),
             folds="1",
             curves=True,
@@ -302,11 +286,14 @@ ITEMS: Mapping[str, Item] = {
 }
 """Every item by the name that the command takes."""
 
+FORMER_ITEMS: Mapping[str, str] = {"look-ablations": "classifier-ablations"}
+"""Names that items had before, which still work, each with the present one."""
+
 
 def fitted(item: Item, shared: TrainConfig) -> Item:
-    """The item without those cells that change nothing of its base, or are not for its network.
+    """The item without the cells that change nothing in its base, or that are for other networks.
 
-    Raises UsageError where the shared settings lack what the item wants, or no cell changes them.
+    Raises UsageError where the shared settings lack what the item needs, or no cell changes them.
     """
     lacking = [one.flag for one in settings_of(TrainConfig) if one.name in item.wants and not to_dict(shared)[one.name]]
     if lacking:
@@ -317,7 +304,7 @@ def fitted(item: Item, shared: TrainConfig) -> Item:
     fitting = [cell for cell in item.cells if not cell.networks or base.network.network in cell.networks]
     kept = tuple(cell for cell in fitting if cell.name == item.base or resolved(cell, shared) != base)
     if len(kept) == 1:
-        raise UsageError(f"{item.name}: no cell changes anything of these settings; give a recipe with --config")
+        raise UsageError(f"{item.name}: no cell changes any of these settings; give a recipe with --config")
     names = {cell.name for cell in kept}
     return replace(item, cells=kept, pairs=tuple(pair for pair in item.pairs if names.issuperset(pair)))
 
@@ -343,15 +330,3 @@ def profile_file(name: str) -> Path:
 def resolved(cell: Cell, shared: TrainConfig) -> TrainConfig:
     """The settings of a cell's training: the shared ones with its own in their place."""
     return build(TrainConfig, {**to_dict(shared), **cell.overrides}, f"cell {cell.name}")
-
-
-def run_name(config: TrainConfig) -> str:
-    """The name of the run's folder, which cells of the same training share: a hash of the settings, and the seed."""
-    default = to_dict(TrainConfig())
-    values = {
-        name: value
-        for name, value in to_dict(config).items()
-        if name not in NOT_IN_NAME and not (name in ADDED and value == default[name])
-    }
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return f"{digest[:10]}-s{config.seed}"

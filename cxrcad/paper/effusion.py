@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.core import counted
+from cxrcad.core import Box, counted
 from cxrcad.datasets.images import read_case
+from cxrcad.datasets.masks import truth_mask
 from cxrcad.datasets.read import read_data
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, SegmentedImage, measured, spreads
@@ -29,8 +30,9 @@ from cxrcad.paper.layout import (
     interval_shown,
     spread_shown,
 )
-from cxrcad.paper.rows import Scored
-from cxrcad.report.effusion import PAPER_DICE, Panel, write_sheet
+from cxrcad.paper.results import ScoredJob
+from cxrcad.report.drawing.case_views import CaseView, Panel, write_case_views
+from cxrcad.report.effusion import PAPER_DICE
 from cxrcad.report.markdown import grid
 
 __all__ = ["AREA_RULE", "shown_cases", "write_effusions"]
@@ -52,21 +54,21 @@ class _Seed:
     """The folds of one cell and seed: mean and SD over them, and pooled with intervals."""
 
     seed: int
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredJob, ...]
     folds: tuple[SegmentedFold, ...]
     mean: Mapping[str, Spread | None]
     pooled: Mapping[str, Interval]
 
     @property
-    def held(self) -> str:
+    def folds_words(self) -> str:
         """Which folds, in words."""
         return f"{len(self.folds)} ({', '.join(str(fold.fold) for fold in self.folds)})"
 
 
-Rows = Sequence[tuple[Cell, Sequence[_Seed]]]
+CellSeeds = Sequence[tuple[Cell, Sequence[_Seed]]]
 
 
-def write_effusions(item: Item, scored: Sequence[Scored], setup: Setup, out: Path, bootstrap_seed: int) -> str:
+def write_effusions(item: Item, scored: Sequence[ScoredJob], setup: Setup, out: Path, bootstrap_seed: int) -> str:
     """Write ITEM.md, ITEM.json and, where a training is there, ITEM.png into `out`; the page.
 
     Raises WriteError, DataError, ModelError, ReadError.
@@ -85,7 +87,7 @@ def write_effusions(item: Item, scored: Sequence[Scored], setup: Setup, out: Pat
     return page
 
 
-def _seeds_of(cell: Cell, scored: Sequence[Scored], resamples: int, bootstrap_seed: int) -> tuple[_Seed, ...]:
+def _seeds_of(cell: Cell, scored: Sequence[ScoredJob], resamples: int, bootstrap_seed: int) -> tuple[_Seed, ...]:
     there = [one for one in scored if cell.name in one.job.cells and one.segmented is not None]
     seeds = []
     for seed in sorted({one.job.seed for one in there}):
@@ -95,7 +97,7 @@ def _seeds_of(cell: Cell, scored: Sequence[Scored], resamples: int, bootstrap_se
     return tuple(seeds)
 
 
-def _dice_table(item: Item, rows: Rows, failed: Sequence[Scored]) -> list[str]:
+def _dice_table(item: Item, rows: CellSeeds, failed: Sequence[ScoredJob]) -> list[str]:
     body = [[*item.cells[0].label, "paper", "no figure printed", *[""] * 4]]
     for cell, seeds in rows:
         for one in seeds:
@@ -112,7 +114,7 @@ def _dice_table(item: Item, rows: Rows, failed: Sequence[Scored]) -> list[str]:
     return grid([*item.columns, "figures", *FIGURES[:5]], body)
 
 
-def _other_table(item: Item, rows: Rows) -> list[str]:
+def _other_table(item: Item, rows: CellSeeds) -> list[str]:
     head = [*item.columns, "seed", "folds", "effusions", "normals", "thresholds", FIGURES[5], "minutes", "device"]
     body = []
     for cell, seeds in rows:
@@ -121,32 +123,38 @@ def _other_table(item: Item, rows: Rows) -> list[str]:
             effusions = sum(image.positive for image in images)
             thresholds = ", ".join(f"{fold.model.threshold:.2f}" for fold in one.folds)
             counts = [str(effusions), str(len(images) - effusions), thresholds, interval_shown(one.pooled[FIGURES[5]])]
-            body.append([*cell.label, str(one.seed), one.held, *counts, *cost(one.scored)])
+            body.append([*cell.label, str(one.seed), one.folds_words, *counts, *cost(one.scored)])
         if not seeds:
             body.append([*cell.label, "", "0", *[""] * 6])
     return grid(head, body)
 
 
-def _draw(rows: Rows, path: Path) -> list[str]:
+def _draw(rows: CellSeeds, path: Path) -> list[str]:
     """Draw test cases of the first cell that has a training, in its lowest seed; their names."""
     found = next(((cell, seeds[0]) for cell, seeds in rows if seeds), None)
     if found is None:
+        path.unlink(missing_ok=True)  # it shows an earlier call's trainings
         return []
     cell, one = found
     dataset = read_data(one.scored[0].job.config.data)
-    panels = []
+    words = " ".join(cell.label)
+    views = []
     for place, image in shown_cases(one.folds):
         job, fold = one.scored[place].job, one.folds[place]
         case = dataset.by_name[image.case]
         radiograph = read_case(case)
         detector = Detector.open(load_bundle(job.folder / "model"), "cpu", job.config.threads)
         examined = detector.examine(radiograph)
-        mask = np.asarray(examined.maps["nodule"] >= np.float32(fold.model.threshold))
+        content = slice(examined.geometry.content_rows), slice(examined.geometry.content_cols)
+        marked = (examined.maps["nodule"] >= np.float32(fold.model.threshold))[content].astype(np.float32)
+        panels = (
+            Panel("True outline", outline=truth_mask(case, examined.geometry, "disc")[content]),
+            Panel(f"{words} at its threshold", shade=marked),
+        )
         caption = f"{case.name}, fold {fold.fold}: Dice {image.dice:.2f}"
-        panels.append(Panel(radiograph, case, mask, examined.geometry, caption))
-    title = f"Left: the true outline. Right: {' '.join(cell.label)} at its threshold. From the best Dice to the worst."
-    write_sheet(panels, title, path)
-    return [panel.case.name for panel in panels]
+        views.append(CaseView(caption, radiograph, Box(0, 0, radiograph.cols, radiograph.rows), panels))
+    write_case_views(views, path, 2, ("the true effusion", "what was found"))
+    return [image.case for _, image in shown_cases(one.folds)]
 
 
 def shown_cases(folds: Sequence[SegmentedFold]) -> list[tuple[int, SegmentedImage]]:
@@ -159,8 +167,8 @@ def shown_cases(folds: Sequence[SegmentedFold]) -> list[tuple[int, SegmentedImag
 
 def _document(
     item: Item,
-    rows: Rows,
-    scored: Sequence[Scored],
+    rows: CellSeeds,
+    scored: Sequence[ScoredJob],
     setup: Setup,
     pictured: Sequence[str],
 ) -> dict[str, Any]:

@@ -38,9 +38,18 @@ from cxrcad.paper.case_selection import (
 )
 from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
-from cxrcad.paper.rows import PLACES, Pair, Row
+from cxrcad.paper.results import PLACES, CellResult, Pair
+from cxrcad.report.drawing.case_views import (
+    BELOW_THRESHOLD,
+    FALSE_POSITIVE,
+    HIT,
+    TRUE,
+    CaseView,
+    Mark,
+    Panel,
+    write_case_views,
+)
 from cxrcad.report.drawing.crops import crop_px, truth_box_px
-from cxrcad.report.drawing.panels import BELOW_THRESHOLD, FALSE_POSITIVE, HIT, TRUE, Mark, Panel, Strip, write_panels
 from cxrcad.report.gallery import read_scored
 from cxrcad.report.markdown import grid
 
@@ -72,7 +81,7 @@ class _Plan:
     shown: tuple[Scene | Lesion | Overlap, ...]
 
 
-def draw_item(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], path: Path) -> Drawn:
+def draw_item(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], path: Path) -> Drawn:
     """The text of a figure of cases, its picture written to `path`.
 
     Without a case to show there is no picture, and one of an earlier call is deleted. A case whose image or model
@@ -84,19 +93,19 @@ def draw_item(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], path: Path
         names = ", ".join(row.cell.name for row in rows if not row.there) or "a seed that all cells share"
         return Drawn((f"No picture: there is no result of {names}.",), {"picture": None})
     plan = _planned(item, rows, pairs, seed)
-    strips, faults = _strips(plan.shown)
+    views, faults = _views(plan.shown)
     lines = [*plan.lines, *(["", *faults] if faults else [])]
-    if strips:
-        write_panels(strips, path, 2 if len(strips[0].panels) == 2 else 1)
+    if views:
+        write_case_views(views, path, 2 if len(views[0].panels) == 2 else 1)
         lines += ["", f"Picture: {path}"]
     else:
         path.unlink(missing_ok=True)
         lines += ["", "No picture: there is no such case." if not plan.shown else "No picture: no case can be read."]
-    picture = {"file": path.name if strips else None, "seed": seed, **plan.document, "left_out": faults}
+    picture = {"file": path.name if views else None, "seed": seed, **plan.document, "left_out": faults}
     return Drawn(tuple(lines), {"picture": picture})
 
 
-def _planned(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) -> _Plan:
+def _planned(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], seed: int) -> _Plan:
     by_name = {row.cell.name: row for row in rows}
     if item.pictures == "overlaps":
         return _plan_overlaps(sides_of(rows[0], seed), seed)
@@ -114,9 +123,9 @@ def _planned(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], seed: int) 
 def _plan_outside(scenes: Sequence[Scene], compared: Comparison | None, seed: int) -> _Plan:
     counts, shown = count_outside(scenes), most_outside(scenes, MOST)
     rule = (
-        f"Rule of the picture: of the {counted(counts.single_images, 'image')} with a false positive of the "
-        f"single-task network outside the lung fields, at most {MOST}, first where it has most beyond the multi-task "
-        "network's; ties by name."
+        f"Selection rule: of the {counted(counts.single_images, 'image')} with a false positive of the "
+        f"single-task network outside the lung fields, at most {MOST}, those in which the multi-task network has most "
+        "fewer first; ties by name."
     )
     head = ["drawn image", "fold", "nodules", "single: outside", "in lung", "hits", "multi: outside", "in lung", "hits"]
     body = [
@@ -155,7 +164,7 @@ def _outside_lines(counts: Outside, compared: Comparison | None, extent: str) ->
         one = compared.difference
         limits = "" if one.low is None or one.high is None else f" [{one.low:+.2f}, {one.high:+.2f}], paired bootstrap"
         p = "" if compared.p is None else f"; p {compared.p:.4f}"
-        lines.append(f"Multiple less single, an image: {one.value:+.2f}{limits}{p}.")
+        lines.append(f"Multiple less single, per image: {one.value:+.2f}{limits}{p}.")
     if counts.unplaced:
         what = counted(counts.unplaced, "false positive")
         lines.append(f"Not counted: {what} of either network in images without a lung mask.")
@@ -174,7 +183,7 @@ def _plan_found(scenes: Sequence[Scene], seed: int) -> _Plan:
     found = count_found(scenes)
     shown = surest(found.multi_only, MOST)
     rule = (
-        f"Rule of the picture: of the nodules that the multi-task network alone hits, at most {MOST}, its highest "
+        f"Selection rule: of the nodules that the multi-task network alone hits, at most {MOST}, its highest "
         "scores first; ties by name."
     )
     body = [_found_row(one, "multiple only", one in shown) for one in surest(found.multi_only, len(found.multi_only))]
@@ -229,7 +238,7 @@ def _lesion_document(lesion: Lesion, drawn: bool) -> dict[str, Any]:
 def _plan_overlaps(sides: Sequence[Side], seed: int) -> _Plan:
     found, unknown = overlaps(sides)
     shown = least_overlapping(found, MOST)
-    rule = f"Rule of the picture: of the hits, at most {MOST}, the lowest IoU with the true box first; ties by name."
+    rule = f"Selection rule: of the hits, at most {MOST}, the lowest IoU with the true box first; ties by name."
     values = [one.iou for one in found]
     lines = []
     numbers: dict[str, Any] = {"hits": len(values), "hits_on_nodules_of_unknown_size": unknown}
@@ -290,9 +299,9 @@ def _overlap_row(one: Overlap) -> list[str]:
 # Words
 
 
-def _extent(held: Sequence[Scene] | Sequence[Side], seed: int) -> str:
+def _extent(shown: Sequence[Scene] | Sequence[Side], seed: int) -> str:
     """What the counts hold: seed 0, folds 1, 3: 62 images."""
-    sides = [one.single if isinstance(one, Scene) else one for one in held]
+    sides = [one.single if isinstance(one, Scene) else one for one in shown]
     folds = list(dict.fromkeys(str(side.job.fold) for side in sides))
     name = "fold" if len(folds) == 1 else "folds"
     return f"seed {seed}, {name} {', '.join(folds) or 'none'}: {counted(len(sides), 'image')}"
@@ -332,26 +341,26 @@ class _Viewer:
         return examined.maps["nodule"][: examined.geometry.content_rows, : examined.geometry.content_cols]
 
 
-def _strips(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[Strip], list[str]]:
-    """A strip a case, and a sentence for each that cannot be read any more."""
+def _views(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[CaseView], list[str]]:
+    """A view a case, and a sentence for each that cannot be read any more."""
     viewer = _Viewer()
-    strips, faults = [], []
+    views, faults = [], []
     for one in shown:
         side = one.side if isinstance(one, Overlap) else (one if isinstance(one, Scene) else one.scene).single
         try:
             radiograph = read_scored(side.detail)
             if isinstance(one, Overlap):
-                strips.append(_overlap_strip(one, radiograph, viewer))
+                views.append(_overlap_view(one, radiograph, viewer))
             elif isinstance(one, Lesion):
-                strips.append(_lesion_strip(one, radiograph, viewer))
+                views.append(_lesion_view(one, radiograph, viewer))
             else:
-                strips.append(_scene_strip(one, radiograph, viewer))
+                views.append(_scene_view(one, radiograph, viewer))
         except CxrcadError as error:
             faults.append(f"{side.detail.case.name} is left out of the picture: {error}")
-    return strips, faults
+    return views, faults
 
 
-def _scene_strip(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> Strip:
+def _scene_view(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     whole = Box(0, 0, radiograph.cols, radiograph.rows)
     case = scene.single.detail.case
     sides = "; ".join(
@@ -359,10 +368,10 @@ def _scene_strip(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> Strip
         for name, side in (("Single", scene.single), ("multiple", scene.multi))
     )
     caption = f"{case.name}, fold {scene.single.job.fold}. Nodule: {_nodules(case)}. {sides}."
-    return Strip(caption, radiograph, whole, _three(scene, whole, radiograph, viewer))
+    return CaseView(caption, radiograph, whole, _three(scene, whole, radiograph, viewer))
 
 
-def _lesion_strip(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> Strip:
+def _lesion_view(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     scene, case = lesion.scene, lesion.scene.single.detail.case
     nodule = case.nodules[lesion.nodule]
     part = crop_px(case, [_true_box(case, nodule)], AROUND_MM)
@@ -371,10 +380,10 @@ def _lesion_strip(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> St
         f"{case.name}, fold {scene.single.job.fold}. Nodule: {nodule_words(nodule)}. "
         f"On it: single {scores[0]}, multiple {scores[1]}."
     )
-    return Strip(caption, radiograph, part, _three(scene, part, radiograph, viewer))
+    return CaseView(caption, radiograph, part, _three(scene, part, radiograph, viewer))
 
 
-def _overlap_strip(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> Strip:
+def _overlap_view(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     case = one.side.detail.case
     truth = Mark(TRUE, one.truth_px)
     ours = Mark(HIT, one.finding.box_px, f"{one.hit.score:.2f}")
@@ -384,7 +393,7 @@ def _overlap_strip(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> Str
         Panel("The network's box", (truth, ours), viewer.shade(one.side, radiograph)),
     )
     caption = f"{case.name}, fold {one.side.job.fold}. Nodule: {words}. IoU {one.iou:.2f}."
-    return Strip(caption, radiograph, crop_px(case, [one.truth_px, one.finding.box_px]), panels)
+    return CaseView(caption, radiograph, crop_px(case, [one.truth_px, one.finding.box_px]), panels)
 
 
 def _three(scene: Scene, part: Box, radiograph: Radiograph, viewer: _Viewer) -> tuple[Panel, ...]:

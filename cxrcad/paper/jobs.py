@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 
 from cxrcad.config import EvaluateConfig, ReproduceConfig, ScoringConfig, TrainConfig
 from cxrcad.core import CxrcadError, EvaluationError, TrainingError, UsageError
+from cxrcad.datasets.fields import FINITE, Entry, listed
 from cxrcad.datasets.folds import FOLDS
+from cxrcad.documents import MALFORMED, shown
 from cxrcad.evaluation.records import FoldResult
 from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import SegmentedFold, score_segmentation
 from cxrcad.files import Progress, read_json, write_json
-from cxrcad.paper.cells import Item, chosen_cells, resolved, run_name
+from cxrcad.paper.cells import Item, chosen_cells, resolved
+from cxrcad.paper.runs import KeptRuns
 
 __all__ = [
     "DONE",
@@ -73,7 +76,10 @@ class Job:
     def history(self) -> tuple[Mapping[str, Any], ...]:
         """The validations so far. Raises EvaluationError for a damaged history.json."""
         path = self.folder / "history.json"
-        return tuple(read_json(path, EvaluationError)) if path.is_file() else ()
+        document = read_json(path, EvaluationError) if path.is_file() else []
+        if not isinstance(document, list):
+            raise EvaluationError(f"{path}: holds {shown(document)}, where a list is needed; train the fold again")
+        return tuple(entry.fields for entry in listed(path, EvaluationError, document))
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,12 @@ def plan(item: Item, config: ReproduceConfig) -> tuple[Job, ...]:
     """
     first = config.train.seed
     jobs: dict[str, Job] = {}
+    kept = KeptRuns(folder_of(config) / "runs")
     for seed in range(first, first + (config.repeats or item.times)):
         for fold in _folds(config.folds or item.folds):
             for cell in chosen_cells(item, config.cells):
                 own = resolved(cell, replace(config.train, seed=seed, fold=str(fold), resume=False, run=None))
-                run = folder_of(config) / "runs" / run_name(own)
+                run = kept.run_for(own)
                 job = Job((cell.name,), fold, seed, run, replace(own, run=run))
                 known = jobs.get(job.key)
                 jobs[job.key] = job if known is None else replace(known, cells=(*known.cells, cell.name))
@@ -127,13 +134,10 @@ def _folds(text: str) -> tuple[int, ...]:
 
 
 def check_results(config: ReproduceConfig) -> None:
-    """Raise UsageError where the folder is a file or holds trainings on other data than is named."""
+    """Raise UsageError where the folder is a file."""
     out = folder_of(config)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is a file; name a folder")
-    held, data = _ledger(out)["data"], config.train.data.data
-    if held is not None and data is not None and Path(held) != data.resolve():
-        raise UsageError(f"--out {out}: holds trainings on {held}, not on {data.resolve()}; name another folder")
 
 
 def _ledger(out: Path) -> dict[str, Any]:
@@ -143,6 +147,17 @@ def _ledger(out: Path) -> dict[str, Any]:
     document = read_json(path, EvaluationError)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise EvaluationError(f"{path}: not a document of schema {SCHEMA}; remove it, finished trainings are kept")
+    whole = Entry(path, EvaluationError, document, remedy="remove the file, finished trainings are kept")
+    whole.text_or_none("data")
+    jobs = whole.part("jobs")
+    for key in jobs.fields:
+        job = jobs.part(key)
+        for name in ("state", "device", "error"):
+            if job.fields.get(name) is not None and not isinstance(job.fields[name], str):
+                job.refuse_field(name, "a text")
+        job.number_or_none("seconds", FINITE)
+        if "cells" in job.fields:
+            job.texts("cells")
     return document
 
 
@@ -220,7 +235,7 @@ def _train(job: Job, progress: Progress) -> str:
 def _seconds(job: Job) -> float | None:
     try:
         return float(job.history[-1]["seconds"])
-    except (EvaluationError, IndexError, KeyError, TypeError, ValueError):
+    except (EvaluationError, *MALFORMED):
         return None
 
 

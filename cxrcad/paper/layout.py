@@ -10,7 +10,7 @@ from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.published import PaperRow, Percent
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.paper.cells import Item
-from cxrcad.paper.rows import CPM, FIGURES, PLACES, Pair, Row, Scored
+from cxrcad.paper.results import CPM, FIGURES, PLACES, CellResult, Pair, ScoredJob
 from cxrcad.report.markdown import grid
 
 __all__ = ["NOT_RUN", "Setup", "cost", "document", "ending", "interval_shown", "spread_shown", "text"]
@@ -33,7 +33,7 @@ class Setup:
     version: str
 
 
-def text(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup, more: Sequence[str] = ()) -> str:
+def text(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], setup: Setup, more: Sequence[str] = ()) -> str:
     """The item's page: paper beside ours, what else was measured, comparisons, `more`, failures, what it rests on."""
     lines = [f"# {item.title}", "", *_paper_table(item, rows), "", *_other_table(item, rows)]
     for pair in pairs:
@@ -45,7 +45,7 @@ def text(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup, m
     return "\n".join(lines) + "\n"
 
 
-def ending(item: Item, failed: Sequence[Scored], setup: Setup, sentences: Sequence[str]) -> list[str]:
+def ending(item: Item, failed: Sequence[ScoredJob], setup: Setup, sentences: Sequence[str]) -> list[str]:
     """The last lines of a page: what failed, what the figures rest on with `sentences` after it, and the command."""
     jobs = {one.job.key: one for one in failed}  # one may be several cells
     lines = ["", f"Failed ({len(jobs)}):", ""] if jobs else []
@@ -63,7 +63,7 @@ def _symbols(resamples: int) -> str:
     )
 
 
-def _paper_table(item: Item, rows: Sequence[Row]) -> list[str]:
+def _paper_table(item: Item, rows: Sequence[CellResult]) -> list[str]:
     body = []
     for row in rows:
         ours = _ours(row)
@@ -76,7 +76,7 @@ def _printed(paper: PaperRow) -> list[str]:
     return [f"paper, Table {paper.table}", str(paper.f1), str(paper.recall), str(paper.precision)]
 
 
-def _ours(row: Row) -> list[list[str]]:
+def _ours(row: CellResult) -> list[list[str]]:
     """Mean over folds and seeds, then each seed's folds pooled, then the mean of those over seeds."""
     if not row.there:
         state = "failed" if row.failed else NOT_RUN
@@ -94,11 +94,11 @@ def _ours(row: Row) -> list[list[str]]:
     return lines
 
 
-def _extent(row: Row) -> str:
+def _extent(row: CellResult) -> str:
     folds = len({one.job.fold for one in row.there})
     seeds = len({one.job.seed for one in row.there})
-    held = f"{folds} fold{'s' if folds > 1 else ''}"
-    return held if seeds == 1 else f"{len(row.there)} trainings ({held}, {seeds} seeds)"
+    of_folds = f"{folds} fold{'s' if folds > 1 else ''}"
+    return of_folds if seeds == 1 else f"{len(row.there)} trainings ({of_folds}, {seeds} seeds)"
 
 
 def spread_shown(found: Spread | None) -> str:
@@ -118,8 +118,8 @@ def interval_shown(one: Interval, scale: float = 100, decimals: int = 1, unit: s
     return f"{shown} [{scale * one.low:.{decimals}f}, {scale * one.high:.{decimals}f}]"
 
 
-def _other_table(item: Item, rows: Sequence[Row]) -> list[str]:
-    head = [*item.columns, "seed", "folds", "FP an image in the lungs", "outside the lungs", DICE, "minutes", "device"]
+def _other_table(item: Item, rows: Sequence[CellResult]) -> list[str]:
+    head = [*item.columns, "seed", "folds", "FP per image in the lungs", "outside the lungs", DICE, "minutes", "device"]
     body = []
     for row in rows:
         if not row.pooled:
@@ -133,7 +133,7 @@ def _other_table(item: Item, rows: Sequence[Row]) -> list[str]:
     return grid(head, body)
 
 
-def cost(scored: Sequence[Scored]) -> list[str]:
+def cost(scored: Sequence[ScoredJob]) -> list[str]:
     """The minutes of these jobs' trainings altogether, and their devices, in words."""
     seconds = [one.record.seconds for one in scored]
     known = [value for value in seconds if value is not None]
@@ -155,7 +155,7 @@ def _pair_table(pair: Pair, resamples: int) -> list[str]:
     seeds = f"seed {pair.seeds[0]}" if len(pair.seeds) == 1 else f"mean of {len(pair.seeds)} seeds"
     title = f"{first} less {second} on the same images ({folds}, {seeds}), in points of percent or false"
     return [
-        f"{title} positives an image; p of a permutation test, {resamples:,} draws.",
+        f"{title} positives per image; p of a permutation test, {resamples:,} draws.",
         "",
         *grid(head, body),
     ]
@@ -165,7 +165,7 @@ def _signed(shown: str) -> str:
     return shown if shown.startswith(("-", "undefined")) else f"+{shown}"
 
 
-def document(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setup) -> dict[str, Any]:
+def document(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], setup: Setup) -> dict[str, Any]:
     """The same as JSON: parts of 1, null where undefined; every job with its state and its fold's counts."""
     return {
         "schema": SCHEMA,
@@ -186,7 +186,7 @@ def document(item: Item, rows: Sequence[Row], pairs: Sequence[Pair], setup: Setu
     }
 
 
-def _row_document(row: Row) -> dict[str, Any]:
+def _row_document(row: CellResult) -> dict[str, Any]:
     def spreads(found: Mapping[str, Spread | None]) -> dict[str, Any]:
         return {name: None if one is None else asdict(one) for name, one in found.items()}
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrcad.paper.rows import Row
+from cxrcad.core import EvaluationError
+from cxrcad.documents import MALFORMED, fault_words, made
+from cxrcad.paper.jobs import Job
+from cxrcad.paper.results import CellResult
 from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, percent_axis, save, sheet
 from cxrcad.report.markdown import grid
 
@@ -26,11 +29,11 @@ class LearningCurve:
     high: tuple[float, ...]
 
 
-def learning_curves(rows: Sequence[Row]) -> tuple[LearningCurve, ...]:
+def learning_curves(rows: Sequence[CellResult]) -> tuple[LearningCurve, ...]:
     """A curve for each row that has a finished training. Raises EvaluationError for a damaged history.json."""
     curves = []
     for row in rows:
-        found = [{int(e["epoch"]): float(e["f1"]) for e in one.job.history} for one in row.there]
+        found = [_scores(one.job) for one in row.there]
         if not found:
             continue
         epochs = tuple(sorted(set.intersection(*(set(one) for one in found))))
@@ -46,6 +49,15 @@ def learning_curves(rows: Sequence[Row]) -> tuple[LearningCurve, ...]:
             )
         )
     return tuple(curves)
+
+
+def _scores(job: Job) -> dict[int, float]:
+    """F1 by epoch. Raises EvaluationError for a damaged history.json."""
+    try:
+        return {int(made(float, one["epoch"])): made(float, one["f1"]) for one in job.history}
+    except MALFORMED as fault:
+        path = job.folder / "history.json"
+        raise EvaluationError(f"{path}: damaged ({fault_words(fault)}); train the fold again") from None
 
 
 def learning_text(curves: Sequence[LearningCurve], what: str) -> list[str]:

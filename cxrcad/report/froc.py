@@ -16,7 +16,7 @@ from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.records import FoldResult, Terms, pooled_matches, scope, terms_lines
 from cxrcad.evaluation.statistics import pool, wilson
 from cxrcad.files import write_atomically, write_json
-from cxrcad.report.tables import figure_shown, interval_shown
+from cxrcad.report.tables import NO_CPM, figure_shown, interval_shown
 
 __all__ = ["froc_caption", "froc_csv", "froc_document", "froc_text", "write_froc"]
 
@@ -28,7 +28,7 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
     """The FROC curve of one fold, or of several folds' matches pooled, as the JSON document of froc.json.
 
     `sensitivities` has null where the curve does not reach the rate; low and high are the 95 % interval that `figures`
-    (`evaluation.intervals.bootstrap`) holds, null without. `at_threshold` holds the counts at the model's
+    (`evaluation.bootstrap.bootstrap`) holds, null without. `at_threshold` holds the counts at the model's
     threshold (each fold's own), false positives in images without a lung mask being neither inside nor outside.
 
     Raises:
@@ -78,7 +78,8 @@ def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | N
     if figures is not None:
         bound = "" if curve.final_fp_per_image >= RATES[-1] else " (lower bound: an unreached rate takes the last one)"
         cpm = figures["CPM"]
-        lines.append(f"     CPM  {figure_shown('CPM', cpm.value)} {interval_shown('CPM', cpm)}".rstrip() + bound)
+        shown = f"{figure_shown('CPM', cpm.value)} {interval_shown('CPM', cpm)}".rstrip() + bound
+        lines.append(f"     CPM  {NO_CPM if cpm.value is None else shown}")
     elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
     low, high = wilson(counts.tp, counts.tp + counts.fn)
     lines += [

@@ -1,4 +1,4 @@
-"""Crops of hits, misses and false positives, each with its score and what is known of the nodule."""
+"""Crops of missed nodules, false positives and hits, each with its score and what is known of the nodule."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from cxrcad.report.html import Picture
 
 __all__ = ["Crop", "Gallery", "chosen", "gallery", "read_scored"]
 
-HITS, FAR_HITS = "Hits, best score first", "Hits, worst localised"
-MISSES, FALSE_POSITIVES = "Misses, most obvious first", "False positives, highest score first"
+MISSES, FALSE_POSITIVES = "Missed nodules, most obvious first", "False positives, highest score first"
+HITS, FAR_HITS = "Found nodules, best score first", "Found nodules, worst localised first"
 SLUGS: Mapping[str, str] = {HITS: "hit", FAR_HITS: "far-hit", MISSES: "miss", FALSE_POSITIVES: "false-positive"}
 
 
@@ -135,10 +135,10 @@ def chosen(results: Sequence[FoldResult], most: int) -> tuple[Crop, ...]:
     wrong.sort(key=lambda one: (-one[1].score, one[0].case.name))
     return tuple(
         chain(
-            (_hit(scene, hit, HITS) for scene, hit in best),
-            (_hit(scene, hit, FAR_HITS) for scene, hit in far[: most // 3]),
             (_miss(scene, number) for scene, number in missed[:most]),
             (_false_positive(scene, fp) for scene, fp in wrong[:most]),
+            (_hit(scene, hit, HITS) for scene, hit in best),
+            (_hit(scene, hit, FAR_HITS) for scene, hit in far[: most // 3]),
         )
     )
 

@@ -1,19 +1,19 @@
-"""The report of `cxrcad evaluate`: every figure with what it rests on, charts and a gallery, in one HTML page."""
+"""The report of `cxrcad evaluate`, one HTML page: verdict first, then tables, charts and a gallery."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad.core import counted
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.froc import RATES, Curve, froc, sensitivity_at
-from cxrcad.evaluation.literature import comparable_with
 from cxrcad.evaluation.metrics import rate_name
-from cxrcad.evaluation.records import FoldResult, pooled_matches, scope, terms_lines
-from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
+from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, pooled_matches, scope, terms_lines
+from cxrcad.evaluation.statistics import pool
+from cxrcad.evaluation.subgroups import Stratum, strata
 from cxrcad.report.drawing.froc import Band, band_rates, plot_froc
 from cxrcad.report.drawing.roc import (
     RANKING,
@@ -27,16 +27,31 @@ from cxrcad.report.drawing.roc import (
 from cxrcad.report.drawing.subgroups import drawn_bars, plot_bars, plot_folds
 from cxrcad.report.froc import froc_caption
 from cxrcad.report.gallery import Gallery, gallery
-from cxrcad.report.html import Picture, Section, Table, write_page
-from cxrcad.report.table2 import table2_text
-from cxrcad.report.tables import comparison_text, figure_shown, interval_shown
+from cxrcad.report.html import KeyFigure, Made, Page, Picture, Section, write_page
+from cxrcad.report.table2 import table2, table2_notes
+from cxrcad.report.tables import (
+    Table,
+    comparison_lines,
+    comparison_table,
+    figure_shown,
+    figures_table,
+    interval_shown,
+    subgroups_table,
+)
 
-__all__ = ["RunShown", "write_evaluation_page", "write_evaluation_report"]
+__all__ = ["RunShown", "write_evaluation_report"]
 
 Runs = Mapping[str, Sequence[FoldResult]]
 
+KEY_FIGURES: Mapping[str, str] = {
+    "sensitivity at 1/4": "Sensitivity at 1/4 false positive per image",
+    "sensitivity at 1": "Sensitivity at 1 false positive per image",
+    "F1": "F1 at the threshold",
+}
+"""The figures of the first screen: few false marks, as many as a reader may bear, and the paper's own figure."""
+
 BAR_KINDS = ("subtlety", "size")
-CHART_FILE = re.compile(r"(froc|roc|folds|subtlety|size|reliability)(-\d)?\.(png|svg)")
+CHART_FILE = re.compile(r"(froc|froc-small|roc|folds|subtlety|size|reliability)(-\d)?\.(png|svg)")
 """What a report writes into charts/, and deletes when it is written again."""
 
 MOST_CROPS, MOST_CROPS_OF_TWO = 12, 8
@@ -47,11 +62,16 @@ GALLERY_WORDS = (
     "its greys stretched to its own range. Orange: a finding at the threshold or above, with its score; light blue and "
     "thinner: below the threshold; green and dashed: the labelled nodule. " + RANKING
 )
+SUBGROUP_WORDS = (
+    "Recall at the threshold with Wilson's 95 % interval, then sensitivity in percent at so many false positives per "
+    "image; -: not reached, or no image over which false positives are counted. Subgroups of nodules keep the false "
+    "positives of {axis}."
+)
 
 
 @dataclass(frozen=True)
 class RunShown:
-    """One run or model of the page: its folds, figures with intervals, strata, own charts and gallery."""
+    """One run or model of the page: its folds, figures with intervals, subgroups, own charts and gallery."""
 
     name: str
     results: tuple[FoldResult, ...]
@@ -66,6 +86,7 @@ def write_evaluation_report(
     folder: Path,
     resamples: int,
     seed: int,
+    made: Made,
     figures: Sequence[Mapping[str, Interval]] = (),
     compared: Mapping[str, Comparison] | None = None,
 ) -> Path:
@@ -73,7 +94,7 @@ def write_evaluation_report(
 
     Everything is worked out from the scored folds, by the name of their run; two runs on the same images are also
     compared. `figures` (a run's `bootstrap` each) and `compared` are given where they are known already. `resamples` 0
-    leaves the intervals out. Pictures of an earlier report there are replaced.
+    leaves bootstrap intervals out. `made` stands at the foot. Pictures of an earlier report there are replaced.
 
     Raises:
         EvaluationError: No fold or no nodule, folds under different terms, or two runs on different images.
@@ -93,51 +114,91 @@ def write_evaluation_report(
         runs.append(RunShown(name, tuple(results), mine, own, charts, crops))
     if compared is None and len(runs) == 2 and resamples:
         compared = compare(runs[0].results, runs[1].results, resamples, seed)
-    charts = _shared_charts(results_by_name, folder / "charts", resamples, seed)
+    curve = _curve(results_by_name, folder / "charts", resamples, seed)
+    charts = _shared_charts(results_by_name, folder / "charts")
+    sections = [_table2(runs), _figures(runs), *_subgroups(runs)]
+    if compared is not None:
+        notes = tuple(comparison_lines((runs[0].name, runs[1].name), resamples))
+        words = (*notes[:2], " ".join(notes[2:]))
+        sections.append(Section("Comparison", words, tables=(comparison_table(compared),)))
+    sections.append(_scored(runs, resamples))
+    if charts or any(run.charts for run in runs):
+        sections.append(Section("Charts", charts=(*charts, *(chart for run in runs for chart in run.charts))))
+    sections += _gallery(runs)
     path = folder / "report.html"
-    write_evaluation_page(path, runs, compared, charts, resamples)
+    write_page(path, _page(runs, made, curve, sections))
     return path
 
 
-def write_evaluation_page(
-    path: Path,
-    runs: Sequence[RunShown],
-    compared: Mapping[str, Comparison] | None,
-    charts: Sequence[Picture],
-    resamples: int,
-) -> None:
-    """Write the page of one or two runs. `charts` show all runs; `compared` is first less second.
-
-    Raises EvaluationError as `table2_text`, and WriteError.
-    """
-    names = tuple(run.name for run in runs)
-    sections = [_scored(runs, resamples), _table2(runs), _figures(runs, resamples)]
-    if compared is not None:
-        text = comparison_text(compared, (names[0], names[1]), resamples)
-        sections.append(Section("Comparison", text=text))
-    sections += [_charts(runs, charts), _strata(runs), _gallery(runs)]
-    title = f"cxrcad evaluate: {' and '.join(names)}"
-    filled = [one for one in sections if one.text or one.tables or one.charts or one.sections or one.paragraphs]
-    write_page(path, title, [f"{scope(runs[0].results)}.".capitalize()], [], filled)
-
-
-def _scored(runs: Sequence[RunShown], resamples: int) -> Section:
-    """What the figures rest on: data, protocol, hit rule, and each fold's model and threshold."""
-    drawn = (
-        "Brackets and bands hold 95 % intervals: Wilson's for Table 2's recall, strata and whiskers; for all other "
-        f"figures the percentiles of {resamples:,} bootstrap resamples of the images, at the folds' own thresholds."
-        if resamples
-        else "Other intervals than Wilson's are left out: no resamples were asked for."
-    )
-    columns = ("fold", "images", "nodules", "model", "threshold", "chosen from", "run by", "model's sha256")
-    tables = tuple(Table(run.name, columns, tuple(_fold_row(result) for result in run.results)) for run in runs)
+def _page(runs: Sequence[RunShown], made: Made, curve: Picture, sections: Sequence[Section]) -> Page:
+    """The first screen: what was found at the threshold, key figures, and what they rest on."""
+    several = len(runs) > 1
     warnings = tuple(
         f"NOT A TEST: {len(seen)} of the scored images of {run.name} stand in the model's training list: "
         + ", ".join(seen)
         for run in runs
         if (seen := [name for result in run.results for name in result.trained_on])
     )
-    return Section("What was scored", (*terms_lines(runs[0].results[0].terms), drawn, RANKING), warnings, tables=tables)
+    key = tuple(
+        KeyFigure(
+            words,
+            tuple(
+                (run.name if several else "", figure_shown(name, one.value), interval_shown(name, one))
+                for run in runs
+                for one in (run.figures[name],)
+            ),
+        )
+        for name, words in KEY_FIGURES.items()
+    )
+    extent = scope(runs[0].results)
+    paragraphs = (f"{extent[:1].upper()}{extent[1:]}.", terms_lines(runs[0].results[0].terms)[0])
+    return Page(
+        title=f"Evaluation of {' and '.join(run.name for run in runs)}",
+        made=made,
+        lead=tuple((f"{run.name}: " if several else "") + _found(run) for run in runs),
+        warnings=warnings,
+        figures=key,
+        paragraphs=(*paragraphs, "Brackets hold 95 % intervals."),
+        curve=curve,
+        sections=tuple(sections),
+    )
+
+
+def _found(run: RunShown) -> str:
+    counts = pool([result.operating for result in run.results])
+    limits = "its folds' thresholds" if counts.threshold is None else "its threshold"
+    return (
+        f"At {limits} {counts.tp} of {counted(counts.tp + counts.fn, 'nodule')} found, with {counts.fp_per_image:.2f} "
+        "false positives per image."
+    )
+
+
+def _said_once(table: Table, every: str) -> tuple[Table, tuple[str, ...]]:
+    """The table without the columns that say the same in every row, and a sentence of what they say."""
+    same = table.constants()
+    told = "; ".join(f"{name} {value}" for name, value in same.items())
+    return table.without(*same), (f"In every {every}: {told}.",) if same else ()
+
+
+def _scored(runs: Sequence[RunShown], resamples: int) -> Section:
+    """What the figures rest on: data, protocol, hit rule, and each fold's model and threshold."""
+    drawn = (
+        "Brackets, bands and whiskers hold 95 % intervals: Wilson's for recall, the folds and the subgroups, and for a "
+        "proportion that is the same in every resample; for all other figures the percentiles of "
+        f"{resamples:,} bootstrap resamples of the images, at the folds' own thresholds."
+        if resamples
+        else "Other intervals than Wilson's are left out: no resamples were asked for."
+    )
+    columns = ("fold", "images", "nodules", "model", "threshold", "chosen from", "run by", "model's sha256")
+    tables, told = [], []
+    for run in runs:
+        table, same = _said_once(
+            Table(run.name if len(runs) > 1 else "", columns, tuple(_fold_row(one) for one in run.results)), "fold"
+        )
+        tables.append(table)
+        told += [f"{run.name}: {same[0]}" if len(runs) > 1 else same[0]] if same else []
+    words = (*terms_lines(runs[0].results[0].terms), drawn, RANKING, *told)
+    return Section("What was scored", words, tables=tuple(tables))
 
 
 def _fold_row(result: FoldResult) -> tuple[str, ...]:
@@ -155,67 +216,45 @@ def _fold_row(result: FoldResult) -> tuple[str, ...]:
 
 
 def _table2(runs: Sequence[RunShown]) -> Section:
-    order = f"Runs, in this order: {', '.join(run.name for run in runs)}.\n" if len(runs) > 1 else ""
-    _, _, table = table2_text([run.results for run in runs]).partition("\n\n")  # without the terms, which stand above
-    return Section("F1, recall and precision", text=order + table)
+    groups = [run.results for run in runs]
+    order = (f"Runs, in this order: {', '.join(run.name for run in runs)}.",) if len(runs) > 1 else ()
+    table = table2(groups)
+    rows = tuple((f"{model}, {task.lower()} task", *cells) for task, model, *cells in table.rows)
+    table = Table("", ("network", *table.columns[2:]), rows, grouped=True)
+    return Section("F1, recall and precision", order, tables=(table,), notes=tuple(table2_notes(groups)))
 
 
-def _figures(runs: Sequence[RunShown], resamples: int) -> Section:
+def _figures(runs: Sequence[RunShown]) -> Section:
     """A row a figure; those that no run defines (no normals, no lung task) are left out."""
-    columns = ["figure"]
+    table = figures_table({run.name if len(runs) > 1 else "": run.figures for run in runs})
+    words = "Sensitivities are those at so many false positives per image."
+    if any(run.figures[f"sensitivity at {rate_name(RATES[-1])}"].value is None for run in runs):
+        words += " Not reached: the curve ends before that rate."
+    return Section("All figures", (words,), tables=(table,))
+
+
+def _subgroups(runs: Sequence[RunShown]) -> list[Section]:
+    tables, told = [], []
     for run in runs:
-        columns += [run.name if len(runs) > 1 else "value", "95 % interval"]
-    rows = []
-    for name in runs[0].figures:
-        found = [run.figures[name] for run in runs]
-        if all(one.value is None for one in found) and not name.startswith("sensitivity at"):
-            continue
-        cells = [cell for one in found for cell in (figure_shown(name, one.value), interval_shown(name, one))]
-        rows.append((name, *cells))
-    last = f"sensitivity at {rate_name(RATES[-1])}"
-    notes = ["Sensitivities are those at so many false positives an image."]
-    if any(run.figures[last].value is None for run in runs):
-        notes.append(
-            "Not reached: the curve ends before that rate. CPM then is a lower bound, for it takes the last one."
-        )
-    heading = "Figures with their 95 % intervals" if resamples else "Figures"
-    return Section(heading, (" ".join(notes),), tables=(Table("", tuple(columns), tuple(rows)),))
-
-
-def _charts(runs: Sequence[RunShown], charts: Sequence[Picture]) -> Section:
-    pictures = (*charts, *(chart for run in runs for chart in run.charts))
-    drawn, left_out = comparable_with(runs[0].results)
-    points = ", ".join(point.label for point in drawn) or "none"
-    rows = tuple((f"{point.label}", reason) for point, reason in left_out)
-    tables = (Table("Published results that do not compare", ("result", "reason"), rows),) if rows else ()
-    inner = (Section("Published results", (f"Drawn behind the curve: {points}.",), tables=tables),)
-    return Section("Charts", charts=pictures, sections=inner)
-
-
-def _strata(runs: Sequence[RunShown]) -> Section:
-    rates = tuple(f"at {rate_name(rate)}" for rate in STRATUM_RATES)
-    columns = ("stratum", "images", "nodules", "recall", "95 % interval", "false positives an image", *rates)
-    tables = []
-    for run in runs:
-        for kind in dict.fromkeys(one.kind for one in run.strata):
-            caption = f"{kind}, {run.name}" if len(runs) > 1 else kind
-            rows = tuple(_stratum_row(one) for one in run.strata if one.kind == kind)
-            tables.append(Table(caption, columns, rows))
-    words = (
-        "Recall at the threshold with Wilson's 95 % interval, then sensitivity at 1/4 to 4 false positives an image; "
-        "-: not reached. A stratum of nodules counts the false positives of all images."
+        if run.strata:
+            table, same = _said_once(subgroups_table(run.strata), "subgroup")
+            table = replace(table, caption=run.name if len(runs) > 1 else "")
+            tables.append(table)
+            told += [f"{run.name}: {same[0]}" if len(runs) > 1 else same[0]] if same else []
+    return (
+        [
+            Section(
+                "Subgroups",
+                (SUBGROUP_WORDS.format(axis=AXIS_WORDS[runs[0].results[0].terms.fp_axis]), *told),
+                tables=tuple(tables),
+            )
+        ]
+        if tables
+        else []
     )
-    return Section("Strata", (words,) if tables else (), tables=tuple(tables))
 
 
-def _stratum_row(one: Stratum) -> tuple[str, ...]:
-    low, high = one.interval
-    reached = ("-" if value is None else f"{100 * value:.1f} %" for value in one.sensitivities)
-    recall, bounds = f"{100 * one.recall:.1f} %", f"[{100 * low:.1f}, {100 * high:.1f}]"
-    return (one.name, str(one.n_images), str(one.n_nodules), recall, bounds, f"{one.fp_per_image:.2f}", *reached)
-
-
-def _gallery(runs: Sequence[RunShown]) -> Section:
+def _gallery(runs: Sequence[RunShown]) -> list[Section]:
     parts = []
     for run in runs:
         start = f"{run.name}: " if len(runs) > 1 else ""
@@ -223,24 +262,31 @@ def _gallery(runs: Sequence[RunShown]) -> Section:
         parts += [Section(start + heading, pictures=pictures) for heading, pictures in groups]
         if run.gallery.notes:
             parts.append(Section(start + "Not shown", run.gallery.notes))
-    return Section("Gallery", (GALLERY_WORDS,) if parts else (), sections=tuple(parts))
+    return [Section("Gallery", (GALLERY_WORDS,), sections=tuple(parts))] if parts else []
 
 
-def _shared_charts(runs: Runs, folder: Path, resamples: int, seed: int) -> tuple[Picture, ...]:
-    """FROC of all runs; ROC where there are normal images; folds where there are several points."""
+def _curve(runs: Runs, folder: Path, resamples: int, seed: int) -> Picture:
+    """The FROC curve of all runs as files for a talk, and small, without its caption, for the first screen."""
     terms = next(iter(runs.values()))[0].terms
-    caption = froc_caption(terms)
     curves = {name: froc(pooled_matches(results), terms.fp_axis) for name, results in runs.items()}
     bands: dict[str, Band] = {}
     for name, curve in curves.items():
         rates = band_rates(curve)
         if rates and resamples:
             bands[name] = (rates, *froc_band(runs[name], rates, resamples, seed))
-    plot_froc(
-        curves, _both(folder, "froc"), caption, bands, comparable_with(next(iter(runs.values())))[0], terms.fp_axis
-    )
-    told = "; ".join(f"{name}: {_reached(curve)}" for name, curve in curves.items())
-    charts = [Picture("FROC curve", folder / "froc.svg", f"Sensitivity against false positives an image. {told}.")]
+    plot_froc(curves, _both(folder, "froc"), froc_caption(terms), bands, terms.fp_axis)
+    plot_froc(curves, [folder / "froc-small.svg"], "", bands, terms.fp_axis, small=True)
+    several = len(curves) > 1
+    told = "; ".join((f"{name}: " if several else "") + _reached(curve) for name, curve in curves.items())
+    shaded = " Shaded: 95 % interval." if bands else ""
+    caption = f"Sensitivity against false positives per image: {told}.{shaded}"
+    return Picture("FROC curve", folder / "froc-small.svg", caption)
+
+
+def _shared_charts(runs: Runs, folder: Path) -> tuple[Picture, ...]:
+    """ROC where there are normal images; folds where there are several points."""
+    caption = froc_caption(next(iter(runs.values()))[0].terms)
+    charts = []
     areas = [
         f"{name}: ROC {area(roc):.3f}, AFROC {area(afroc):.3f}"
         for name, results in runs.items()
@@ -252,7 +298,7 @@ def _shared_charts(runs: Runs, folder: Path, resamples: int, seed: int) -> tuple
         charts.append(Picture("ROC of the images and AFROC of the nodules", folder / "roc.svg", words))
     if sum(len(results) for results in runs.values()) > 1:
         plot_folds(runs, _both(folder, "folds"), caption)
-        words = "Recall against false positives an image, each fold at its own threshold; large: the folds pooled."
+        words = "Recall against false positives per image, each fold at its own threshold; large: the folds pooled."
         charts.append(Picture("Folds", folder / "folds.svg", words))
     return tuple(charts)
 
@@ -284,7 +330,7 @@ def _both(folder: Path, name: str) -> list[Path]:
 
 
 def _reached(curve: Curve) -> str:
-    """A curve in words, for who does not see it: "45.2 % at 1"."""
+    """A curve in words: "45.2 % at 1"."""
     known = [(rate, sensitivity_at(curve, rate)) for rate in RATES]
     told = ", ".join(f"{100 * value:.1f} % at {rate_name(rate)}" for rate, value in known if value is not None)
-    return told or f"ends at {curve.final_fp_per_image:.2g} false positives an image"
+    return told or f"the curve ends at {curve.final_fp_per_image:.2g} false positives per image"

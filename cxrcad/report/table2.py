@@ -9,15 +9,26 @@ from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
 from cxrcad.evaluation.records import FoldResult, check_alike, scope, terms_lines
 from cxrcad.evaluation.statistics import pool, spread, wilson
+from cxrcad.report.tables import Table, text_lines
 
-__all__ = ["NETWORK_NAMES", "TASK_NAMES", "table2_text"]
+__all__ = ["NETWORK_NAMES", "TASK_NAMES", "table2", "table2_notes", "table2_text"]
 
 NETWORK_NAMES = {"mo-segnet": "MO-SegNet", "u-net": "U-net", "deeplabv3plus": "Deeplab V3+", "pspnet": "PSPNet"}
 TASK_NAMES = {"single": "Single", "multi": "Multiple"}
 
 
+COLUMNS = ("Task", "Model", "figures", "F1", "Recall", "Precision")
+LAYOUT = "{:<9} {:<12} {:<16} {:<15} {:<22} {}"
+
+
 def table2_text(groups: Sequence[Sequence[FoldResult]]) -> str:
-    """F1, recall and precision in the layout of the paper's Table 2, its rows beside ours, with what they rest on.
+    """`table2` as text, with the terms above and the notes below. Raises as `table2`."""
+    table = text_lines(table2(groups), LAYOUT)
+    return "\n".join([*terms_lines(groups[0][0].terms), "", *table, "", *table2_notes(groups)]) + "\n"
+
+
+def table2(groups: Sequence[Sequence[FoldResult]]) -> Table:
+    """F1, recall and precision in the layout of the paper's Table 2, its rows beside ours.
 
     Each group holds the folds of one network. The mean over folds has the standard deviation with n - 1; the pooled row
     adds up the folds' counts, each at its own threshold. Brackets hold Wilson's 95 % interval of a recall.
@@ -26,37 +37,36 @@ def table2_text(groups: Sequence[Sequence[FoldResult]]) -> str:
         EvaluationError: No fold, two folds with the same image, or terms that differ.
     """
     check_alike([result for group in groups for result in group])
-    lines = list(terms_lines(groups[0][0].terms))
-    lines += ["", _table_line("Task", "Model", "figures", "F1", "Recall", "Precision")]
-    notes: list[str] = []
-    for group in groups:
-        lines += _group_lines(group)
-        notes += _group_notes(group)
-    lines += ["", *notes]
+    return Table("", COLUMNS, tuple(row for group in groups for row in _group_rows(group)))
+
+
+def table2_notes(groups: Sequence[Sequence[FoldResult]]) -> list[str]:
+    """What Table 2 rests on, network by network, and what its signs mean; lines."""
+    lines = [line for group in groups for line in _group_notes(group)]
     lines.append("± is the standard deviation over folds (n - 1); brackets hold Wilson's 95 % interval.")
     if any(paper_row(group[0].terms.network, group[0].terms.tasks) for group in groups):
         lines.append("The paper's rows are JSRT's 154 positives; it states neither hit rule nor threshold protocol.")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def _group_lines(group: Sequence[FoldResult]) -> list[str]:
+def _group_rows(group: Sequence[FoldResult]) -> list[tuple[str, ...]]:
     terms = group[0].terms
     names = TASK_NAMES.get(terms.tasks, terms.tasks), NETWORK_NAMES.get(terms.network, terms.network)
-    lines = []
+    rows: list[tuple[str, ...]] = []
     paper = paper_row(terms.network, terms.tasks)
     if paper is not None:
         source = f"paper, Table {paper.table}"
-        lines.append(_table_line(*names, source, str(paper.f1), str(paper.recall), str(paper.precision)))
+        rows.append((*names, source, str(paper.f1), str(paper.recall), str(paper.precision)))
     folds = [result.operating for result in group]
     for result, fold in zip(group, folds, strict=True):
         name = f"fold {result.terms.fold}" if result.terms.fold is not None else "all cases"
-        lines.append(_table_line(*names, name, *_operating_cells(fold)))
+        rows.append((*names, name, *_operating_cells(fold)))
     if len(folds) > 1:
         f1, recall = _spread_cell([fold.f1 for fold in folds]), _spread_cell([fold.recall for fold in folds])
         precision = _spread_cell([fold.precision for fold in folds])
-        lines.append(_table_line(*names, f"mean of {len(folds)} folds", f1, recall, precision))
-        lines.append(_table_line(*names, "pooled", *_operating_cells(pool(folds))))
-    return lines
+        rows.append((*names, f"mean of {len(folds)} folds", f1, recall, precision))
+        rows.append((*names, "pooled", *_operating_cells(pool(folds))))
+    return rows
 
 
 def _group_notes(group: Sequence[FoldResult]) -> list[str]:
@@ -98,7 +108,3 @@ def _spread_cell(values: Sequence[float | None]) -> str:
     if found is None:
         return "undefined"
     return str(Percent(100 * found.mean, None if found.sd is None else 100 * found.sd))
-
-
-def _table_line(task: str, model: str, figures: str, f1: str, recall: str, precision: str) -> str:
-    return f"{task:<9} {model:<12} {figures:<16} {f1:<15} {recall:<22} {precision}".rstrip()

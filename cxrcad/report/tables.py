@@ -1,10 +1,10 @@
-"""Figures, strata and comparisons as text tables and as JSON."""
+"""A table, rendered as text here, as Markdown and as HTML; figures, subgroups and comparisons as tables and JSON."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -14,25 +14,88 @@ from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum
 
 __all__ = [
+    "NO_CPM",
+    "Table",
+    "comparison_lines",
+    "comparison_table",
     "comparison_text",
     "figure_shown",
     "figures_document",
+    "figures_table",
     "figures_text",
     "interval_shown",
     "seeds_text",
     "strata_document",
     "strata_text",
+    "subgroups_table",
+    "text_lines",
 ]
 
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are shown; the first of each row names it.
+
+    `text_lines` makes text of it, `report.markdown.grid` Markdown, and `templates/page.html` HTML. In a `grouped` table
+    the first column names the group that the row belongs to; the second names the row.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    grouped: bool = False
+
+    @property
+    def groups(self) -> list[tuple[str, list[tuple[str, ...]]]]:
+        """The rows by group, in order, without the group's name; one nameless group where they are not grouped."""
+        if not self.grouped:
+            return [("", list(self.rows))]
+        names = dict.fromkeys(row[0] for row in self.rows)
+        return [(name, [row[1:] for row in self.rows if row[0] == name]) for name in names]
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The columns that are shown above the groups."""
+        return self.columns[1:] if self.grouped else self.columns
+
+    def without(self, *names: str) -> Table:
+        """The table without the columns of these names."""
+        kept = [place for place, name in enumerate(self.columns) if name not in names]
+        return replace(
+            self,
+            columns=tuple(self.columns[place] for place in kept),
+            rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
+        )
+
+    def constants(self) -> dict[str, str]:
+        """The columns that say the same in every one of several rows, and what they say."""
+        named = 2 if self.grouped else 1
+        values = {name: {row[place] for row in self.rows} for place, name in enumerate(self.columns) if place >= named}
+        return {name: min(found) for name, found in values.items() if len(found) == 1 and len(self.rows) > 1}
+
+
+def text_lines(table: Table, layout: str) -> list[str]:
+    """Head and rows as lines of text: `layout` places the cells of a row, as in "{:<20} {:>7}"."""
+    return [layout.format(*row).rstrip() for row in (table.columns, *table.rows)]
+
+
 NOT_REACHED = "not reached"
+CURVE = ("sensitivity at", "CPM")
+"""What the names of figures begin with that a curve may be too short for."""
+
+LOWER_BOUND = " (lower bound: the curve ends before 8)"
+NO_CPM = (
+    "the curve ends below 1/8 false positive per image; if the boxes were cut at a threshold, write them again with "
+    "`cxrcad detect --min-score 0`"
+)
 COUNTS = ("false positives", "lung HD95", "localisation error")
 """What the names of figures begin with that are no parts of 1: they are printed as they are, others in percent."""
 
 
 def figure_shown(name: str, value: float | None) -> str:
-    """A figure as it is printed: in percent, or as a number; a sensitivity without value was not reached."""
+    """A figure as it is printed: in percent, or as a number; what the curve does not reach is said so."""
     if value is None:
-        return NOT_REACHED if name.startswith("sensitivity at") else "undefined"
+        return NOT_REACHED if name.startswith(CURVE) else "undefined"
     return f"{value:.2f}" if name.startswith(COUNTS) else f"{100 * value:.1f} %"
 
 
@@ -47,53 +110,83 @@ def interval_shown(name: str, interval: Interval) -> str:
 
 def figures_text(intervals: Mapping[str, Interval], resamples: int) -> str:
     """A line a figure with its 95 % interval; undefined figures (no normals, no lung task) are left out."""
-    lines = [_title(resamples)]
-    for name, interval in intervals.items():
-        if interval.value is None and not name.startswith("sensitivity at"):
+    title = f"Figures, brackets hold the 95 % bootstrap interval ({resamples:,} resamples of the images)"
+    title = title if resamples else "Figures (no bootstrap intervals: --resamples 0)"
+    wilson = "; that of recall is Wilson's" if "recall" in intervals else ""
+    lines = text_lines(figures_table({"": intervals}), "  {:<39} {:>11}  {}")
+    return "\n".join([title + wilson, *lines[1:]]) + "\n"
+
+
+def figures_table(intervals_by_run: Mapping[str, Mapping[str, Interval]]) -> Table:
+    """A row a figure, with value and interval of each run; figures that no run defines are left out."""
+    columns = ["figure"]
+    for run in intervals_by_run:
+        columns += [run or "value", "95 % interval"]
+    rows = []
+    for name in next(iter(intervals_by_run.values())):
+        found = [intervals[name] for intervals in intervals_by_run.values()]
+        if all(one.value is None for one in found) and not name.startswith(CURVE):
             continue
-        bound = " (lower bound: the curve ends before 8)" if name == "CPM" and _ends_before(intervals) else ""
-        shown = f"{figure_shown(name, interval.value):>11}  {interval_shown(name, interval)}{bound}".rstrip()
-        lines.append(f"  {name:<39} {shown}")
-    return "\n".join(lines) + "\n"
+        cells = []
+        for one, intervals in zip(found, intervals_by_run.values(), strict=True):
+            cells += [figure_shown(name, one.value), f"{interval_shown(name, one)}{_cpm_note(name, intervals)}"]
+        rows.append((name, *cells))
+    return Table("", tuple(columns), tuple(rows))
 
 
-def _title(resamples: int) -> str:
-    if not resamples:
-        return "Figures (no intervals: --resamples 0)"
-    return f"Figures, brackets hold the 95 % bootstrap interval ({resamples:,} resamples of the images)"
+def _cpm_note(name: str, intervals: Mapping[str, Interval]) -> str:
+    if name != "CPM":
+        return ""
+    if intervals["CPM"].value is None:
+        return NO_CPM
+    return LOWER_BOUND if intervals[f"sensitivity at {RATES[-1]:g}"].value is None else ""
 
 
-def _ends_before(intervals: Mapping[str, Interval]) -> bool:
-    return intervals[f"sensitivity at {RATES[-1]:g}"].value is None
+def subgroups_table(strata: Sequence[Stratum]) -> Table:
+    """A row for each subgroup, by kind: recall at the threshold with its interval, sensitivity at the rates."""
+    rates = tuple(f"at {rate_name(rate)}" for rate in STRATUM_RATES)
+    columns = ("kind", "subgroup", "nodules", "recall, %", *rates, "images", "false positives per image")
+    rows = []
+    for one in strata:
+        low, high = one.interval
+        recall = f"{100 * one.recall:5.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+        reached = ("-" if value is None else f"{100 * value:.1f}" for value in one.sensitivities)
+        counts = (str(one.n_images), "-" if one.fp_per_image is None else f"{one.fp_per_image:.2f}")
+        rows.append((one.kind, one.name, str(one.n_nodules), recall, *reached, *counts))
+    return Table("", columns, tuple(rows), grouped=True)
 
 
 def strata_text(strata: Sequence[Stratum]) -> str:
     """A line a stratum: nodules, recall at the threshold with Wilson's interval, sensitivity at 1/4 ... 4."""
-    rates = "  ".join(f"{'at ' + rate_name(rate):>6}" for rate in STRATUM_RATES)
-    lines = [
-        "Strata: recall at the threshold [Wilson's 95 % interval], then sensitivity, %, at false positives an image",
-        f"  {'':<11} {'':<20} {'nodules':>7}  {'recall, %':<21}{rates}",
-    ]
-    for one in strata:
-        low, high = one.interval
-        recall = f"{100 * one.recall:5.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-        reached = "  ".join(f"{'-' if value is None else f'{100 * value:.1f}':>6}" for value in one.sensitivities)
-        lines.append(f"  {one.kind:<11} {one.name:<20} {one.n_nodules:>7}  {recall:<21}{reached}")
-    lines.append("  -: the curve does not reach that rate")
-    return "\n".join(lines) + "\n"
+    table = subgroups_table(strata).without("images", "false positives per image")
+    columns = ("", "", *table.columns[2:])
+    lines = text_lines(replace(table, columns=columns), "  {:<11} {:<20} {:>7}  {:<21}" + "  ".join(["{:>6}"] * 5))
+    title = "Strata: recall at the threshold [Wilson's 95 % interval], then sensitivity, %, at false positives an image"
+    return "\n".join([title, *lines, "  -: the curve does not reach that rate"]) + "\n"
 
 
 def comparison_text(comparison: Mapping[str, Comparison], names: tuple[str, str], resamples: int) -> str:
     """A line a figure: both runs, first less second with its paired 95 % interval, p of the permutation test."""
-    lines = [
+    table = comparison_table(comparison)
+    layout = "{:<39} {:>11} {:>11} {:>11}  {:<16} {:>6}"
+    lines = text_lines(replace(table, columns=("", *table.columns[1:4], "", "p")), layout)
+    return "\n".join([*comparison_lines(names, resamples), "", *lines]) + "\n"
+
+
+def comparison_lines(names: tuple[str, str], resamples: int) -> list[str]:
+    """What the columns of a comparison are."""
+    return [
         f"First: {names[0]}",
         f"Second: {names[1]}",
         f"Difference: first less second, in points of percent or as the figure; paired bootstrap, {resamples:,}",
         f"resamples of the images, brackets hold 95 %. p: two-sided permutation test, {resamples:,} draws. One p in",
         "twenty is below 0.05 by chance alone: name the figure before you look.",
-        "",
-        f"{'':<39} {'first':>11} {'second':>11} {'difference':>11}  {'':<16} {'p':>6}",
     ]
+
+
+def comparison_table(comparison: Mapping[str, Comparison]) -> Table:
+    """A row a figure: both runs, the difference with its interval, p; figures that neither run defines are left out."""
+    rows = []
     for name, one in comparison.items():
         if one.first is None and one.second is None:
             continue
@@ -102,10 +195,9 @@ def comparison_text(comparison: Mapping[str, Comparison], names: tuple[str, str]
         value = None if difference.value is None else round(scale * difference.value, decimals) + 0.0
         shown = "undefined" if value is None else f"{value:+.{decimals}f}"
         p = "" if one.p is None else f"{one.p:.4f}"
-        first, second = figure_shown(name, one.first), figure_shown(name, one.second)
-        bounds = interval_shown(name, difference)
-        lines.append(f"{name:<39} {first:>11} {second:>11} {shown:>11}  {bounds:<16} {p:>6}".rstrip())
-    return "\n".join(lines) + "\n"
+        sides = figure_shown(name, one.first), figure_shown(name, one.second)
+        rows.append((name, *sides, shown, interval_shown(name, difference), p))
+    return Table("", ("figure", "first", "second", "difference", "95 % interval", "p"), tuple(rows))
 
 
 def seeds_text(values: Mapping[str, Sequence[float]], names: Sequence[str]) -> str:

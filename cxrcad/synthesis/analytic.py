@@ -12,7 +12,7 @@ __all__ = ["KINDS", "analytic_block"]
 MEDIAN_MM, SPREAD, DIAMETERS_MM = 13.0, 0.4, (6.0, 32.0)  # log-normal, as the sizes that nodules are drawn for
 TISSUE, GROUND_GLASS, CALCIUM, AIR = 1040, (350, 600), 1300, 50
 """Densities, water = 1000: what LIDC's nodules hold (its file ends at 1300); air keeps a cavity inside the nodule."""
-LEAST_SHARE = 0.3  # of a voxel that the nodule must fill to count as inside
+LEAST_FRACTION = 0.3  # of a voxel that the nodule must fill to count as inside
 
 Array = NDArray[np.float64]
 
@@ -55,9 +55,9 @@ def _along(grid: Array, direction: Array) -> Array:
 
 
 def _filled(depth: Array) -> Array:
-    """Share of each voxel inside a surface `depth` mm above its centre; 0 where it is less than LEAST_SHARE."""
-    share = np.clip(0.5 + depth, 0, 1)
-    return np.where(share < LEAST_SHARE, 0, share)
+    """Fraction of each voxel inside a surface `depth` mm above its centre; 0 where it is less than LEAST_FRACTION."""
+    fraction = np.clip(0.5 + depth, 0, 1)
+    return np.where(fraction < LEAST_FRACTION, 0, fraction)
 
 
 def _solid(grid: Array, away: Array, surface: Array, rng: np.random.Generator) -> Array:
@@ -88,16 +88,16 @@ def _part_solid(grid: Array, away: Array, surface: Array, rng: np.random.Generat
 
 def _calcified(grid: Array, away: Array, surface: Array, rng: np.random.Generator) -> Array:
     """Solid, with calcium in the middle."""
-    share = _filled(surface - away)
+    fraction = _filled(surface - away)
     calcium = _filled(rng.uniform(0.4, 0.8) * surface - away)
-    return share * (TISSUE + (CALCIUM - TISSUE) * calcium)
+    return fraction * (TISSUE + (CALCIUM - TISSUE) * calcium)
 
 
 def _cavitary(grid: Array, away: Array, surface: Array, rng: np.random.Generator) -> Array:
     """A wall of a fifth to a half of the radius around air."""
-    share = _filled(surface - away)
+    fraction = _filled(surface - away)
     air = _filled(rng.uniform(0.5, 0.8) * surface - away)
-    return share * (TISSUE + (AIR - TISSUE) * air)
+    return fraction * (TISSUE + (AIR - TISSUE) * air)
 
 
 KINDS: dict[str, Callable[[Array, Array, Array, np.random.Generator], Array]] = {

@@ -15,19 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Case, DataError
+from cxrcad.datasets.fields import SPACING_MM, Entry, named
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.nih import METADATA, SEXES, check_images, lung_masks, read_metadata
 from cxrcad.imaging.read import image_size, read_mask, read_radiograph
-from cxrcad.interchange.fields import SPACING_MM, Entry, named, parse_table, read_text
 
 __all__ = ["GRID_MM", "GRID_SIDE", "Background", "BackgroundSet", "read_background", "read_backgrounds", "to_jsrt_grid"]
 
 GRID_SIDE = 1024  # pixels of the working grid: half of JSRT's
 GRID_MM = 0.35  # between them
 
-METADATA = "metadata.csv"
 COLUMNS = ("file", "patient", "view", "age", "sex", "spacing_row_mm", "spacing_col_mm", "role")
-USABLE_MASKS = ("good", "fair")  # of metadata.csv's lung_mask
-SEXES = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
 
 
 @dataclass(frozen=True)
@@ -72,33 +70,28 @@ def read_backgrounds(folder: Path, packaged: Path | None = None) -> BackgroundSe
         raise DataError(
             f"{folder}: neither {METADATA} (the NIH layout) nor CLNDAT_EN.txt (JSRT's) in it; see docs/DATA.md"
         )
-    usable = tuple(background for background, fault in found if not fault)
-    faulty = [background.image.name for background, fault in found if fault]
+    usable = tuple(filter(_has_lungs, found))
+    faulty = [background.image.name for background in found if background not in usable]
     if not usable:
         raise DataError(
             f"{folder}: none of its {len(found)} backgrounds has a usable lung mask; put masks of the images' "
             "names and sizes into lungs/ (JSRT's layout: scr/)"
         )
-    _check_images(usable, folder)
+    check_images(folder, [background.image for background in usable])
+    _check_masks(usable)
     left_out = f"left out, without a usable lung mask: {named(faulty)} ({len(faulty)} of {len(found)})"
     return BackgroundSet(folder, usable, column, (left_out,) if faulty else ())
 
 
-def _of_table(folder: Path, table: Path) -> list[tuple[Background, bool]]:
-    """The rows of a table in the NIH layout, each with whether its lung mask cannot be used."""
-    content = parse_table(table, read_text(table, DataError), DataError)
-    missing = [name for name in COLUMNS if name not in content.columns]
-    if missing:
-        raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(COLUMNS)}")
-    return [_of_row(row, folder) for row in content.rows]
+def _of_table(folder: Path, table: Path) -> list[Background]:
+    return [_of_row(row, folder) for row in read_metadata(table, COLUMNS).rows]
 
 
-def _of_row(row: Entry, folder: Path) -> tuple[Background, bool]:
-    name = row.text("file")
-    mask = folder / "lungs" / name
-    background = Background(
+def _of_row(row: Entry, folder: Path) -> Background:
+    name = row.inside("file")
+    return Background(
         folder / name,
-        (mask,),
+        lung_masks(row, folder),
         (row.number("spacing_row_mm", SPACING_MM), row.number("spacing_col_mm", SPACING_MM)),
         row.fields["role"] or "normal",
         row.fields["patient"] or Path(name).stem,
@@ -106,15 +99,13 @@ def _of_row(row: Entry, folder: Path) -> tuple[Background, bool]:
         row.fields["age"] or "?",
         SEXES.get(row.fields["sex"].lower(), "?"),
     )
-    said = row.fields.get("lung_mask", USABLE_MASKS[0])
-    return background, said not in USABLE_MASKS or _faulty(background)
 
 
-def _of_jsrt(folder: Path) -> list[tuple[Background, bool]]:
+def _of_jsrt(folder: Path) -> list[Background]:
     found = [_of_case(case) for case in read_jsrt(folder, protocol="jsrt-247").normals]
     if not found:
         raise DataError(f"{folder}: no normals in CNNDAT_EN.TXT, the backgrounds; name a folder that has some")
-    return [(background, not background.lung_masks or _faulty(background)) for background in found]
+    return found
 
 
 def _of_case(case: Case) -> Background:
@@ -132,20 +123,13 @@ def _of_case(case: Case) -> Background:
     )
 
 
-def _faulty(background: Background) -> bool:
-    """Whether a mask is not there, or all of them are empty."""
-    if not all(mask.is_file() for mask in background.lung_masks):
-        return True
-    return not any(read_mask(mask).any() for mask in background.lung_masks)
+def _has_lungs(background: Background) -> bool:
+    """Whether its masks are there, and one of them is not empty."""
+    masks = background.lung_masks
+    return all(mask.is_file() for mask in masks) and any(read_mask(mask).any() for mask in masks)
 
 
-def _check_images(backgrounds: Sequence[Background], folder: Path) -> None:
-    missing = [background.image.name for background in backgrounds if not background.image.is_file()]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(backgrounds)} images are missing: {named(missing)}; copy them there "
-            "(docs/DATA.md says from where)"
-        )
+def _check_masks(backgrounds: Sequence[Background]) -> None:
     for background in backgrounds:
         size = image_size(background.image)
         other = next((mask for mask in background.lung_masks if not _fits(image_size(mask), size)), None)

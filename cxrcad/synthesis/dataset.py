@@ -60,7 +60,7 @@ PRESETS = {
 class Plan:
     """One radiograph of the set: `subtlety` is None for one that gets nothing; `index` picks its random stream.
 
-    `sham` puts a piece of background where the nodule would be.
+    `negative` puts a background patch where the nodule would be.
     """
 
     name: str
@@ -68,17 +68,17 @@ class Plan:
     background: Background
     subtlety: int | None
     outside: bool
-    sham: bool = False
+    negative: bool = False
 
 
 @dataclass(frozen=True)
 class SimulatedSet:
-    """What was written: numbers of radiographs in all, with a nodule, and with a sham."""
+    """What was written: numbers of radiographs in all, with a nodule, and with a negative insertion."""
 
     folder: Path
     cases: int
     positives: int
-    shams: int
+    negative_insertions: int
 
 
 def write_simulated(folder: Path, config: SimulateConfig, progress: Progress | None = None) -> SimulatedSet:
@@ -106,9 +106,11 @@ def write_simulated(folder: Path, config: SimulateConfig, progress: Progress | N
     for row in _written(folder, plans, stock, config, preset):
         rows.append(row)
         progress.step(len(rows))
-    write_set_tables(folder, rows, found.column, config.sham)
+    write_set_tables(folder, rows, found.column, config.background_patches)
     marked = sum(row.inserted is not None for row in rows)
-    return SimulatedSet(folder, len(rows), 0 if config.sham else marked, marked if config.sham else 0)
+    return SimulatedSet(
+        folder, len(rows), 0 if config.background_patches else marked, marked if config.background_patches else 0
+    )
 
 
 def _completed(config: SimulateConfig, preset: Preset) -> SimulateConfig:
@@ -131,7 +133,7 @@ def plan_set(found: BackgroundSet, config: SimulateConfig, preset: Preset) -> tu
     """Which background becomes which case: first those with a nodule, then those without.
 
     Normals are taken before radiographs with other findings, and spread alike over both parts. Subtleties come in
-    JSRT's shares, and 14 of 154 nodules lie outside the lung fields. Raises DataError for too few backgrounds.
+    JSRT's proportions, and 14 of 154 nodules lie outside the lung fields. Raises DataError for too few backgrounds.
     """
     rows = found.backgrounds
     rng = np.random.default_rng(config.seed)
@@ -144,16 +146,20 @@ def plan_set(found: BackgroundSet, config: SimulateConfig, preset: Preset) -> tu
             "add radiographs, or lower --cases and --normals"
         )
     chosen = [chosen[i] for i in rng.permutation(len(chosen))]
-    shares = np.array(list(SUBTLETY_COUNTS.values())) * positives / JSRT_NODULES
-    levels = rng.permutation(np.repeat(list(SUBTLETY_COUNTS), np.ceil(shares).astype(int)))[:positives]
+    exact = np.array(list(SUBTLETY_COUNTS.values())) * positives / JSRT_NODULES
+    levels = rng.permutation(np.repeat(list(SUBTLETY_COUNTS), np.ceil(exact).astype(int)))[:positives]
     outside = rng.permutation(positives) < round(JSRT_OUTSIDE * positives / JSRT_NODULES)
     plans = []
     for index, background in enumerate(chosen):
         marked = index < positives
-        number = index + 1 if marked or config.sham else index + 1 - positives
-        name = f"{preset.letters}{'LN' if marked and not config.sham else 'NN'}{number:03d}"
+        number = index + 1 if marked or config.background_patches else index + 1 - positives
+        name = f"{preset.letters}{'LN' if marked and not config.background_patches else 'NN'}{number:03d}"
         subtlety = int(levels[index]) if marked else None
-        plans.append(Plan(name, index, background, subtlety, marked and bool(outside[index]), marked and config.sham))
+        plans.append(
+            Plan(
+                name, index, background, subtlety, marked and bool(outside[index]), marked and config.background_patches
+            )
+        )
     return tuple(plans)
 
 
@@ -173,7 +179,7 @@ def _limited(plans: tuple[Plan, ...], limit: int | None) -> tuple[Plan, ...]:
 
 
 def _marked(plans: tuple[Plan, ...]) -> int:
-    """How many radiographs get a nodule or a sham."""
+    """How many radiographs get a nodule or a negative insertion."""
     return sum(plan.subtlety is not None for plan in plans)
 
 
@@ -204,10 +210,10 @@ def _written(
         image, lung = read_background(plan.background)
         inserted: Inserted | None = None
         rng = np.random.default_rng([config.seed, plan.index])
-        patch = PATCHES[plan.index % 2] if plan.sham else ""
+        patch = PATCHES[plan.index % 2] if plan.negative else ""
         candidates = Candidates(stock, free)
         try:
-            if plan.sham:
+            if plan.negative:
                 image, inserted = reinsert_background(
                     image, lung, rng, candidates=candidates, outside=plan.outside, patch=patch
                 )

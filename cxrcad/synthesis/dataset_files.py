@@ -1,4 +1,4 @@
-"""A simulated data set as files: images, SCR lung masks, and the tables of truth, sources and shams."""
+"""A simulated data set as files: images, SCR lung masks, and the tables of truth, sources and negative insertions."""
 
 from __future__ import annotations
 
@@ -16,25 +16,31 @@ from PIL import Image
 from cxrcad.config import SimulateConfig
 from cxrcad.files import write_atomically
 from cxrcad.synthesis.backgrounds import GRID_SIDE, Background
+from cxrcad.synthesis.files import (
+    DicomOrigin,
+    box_row,
+    dicom_bytes,
+    image_path,
+    location,
+    mask_bytes,
+    mask_paths,
+    write_tables,
+)
 from cxrcad.synthesis.insertion import Inserted
-from cxrcad.synthesis.phantom.files import DicomOrigin, dicom_bytes, image_path, mask_bytes, write_tables
 
 __all__ = ["Row", "write_case", "write_set_tables"]
 
 SOURCES = ("patient", "view", "role", "nodule", "series_uid", "scale")
-SHAMS = ("file", "x", "y", "x0", "y0", "x1", "y1", "diameter_mm", "patch", "outside_lung")
+NEGATIVE_INSERTIONS = ("file", "x", "y", "x0", "y0", "x1", "y1", "diameter_mm", "patch", "outside_lung")
 TITLES = ("file", "subtlety", "size", "age", "sex", "x", "y", "malignancy", "location", "diagnosis")
 """All that CLNDAT_EN.txt holds where there is no nodule."""
-
-LOBES = (("upper lobe", "upper lobe"), ("middle lobe", "upper lobe"), ("lower lobe", "lower lobe"))
-"""(right, left) by third of the lungs' height."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case's share of the tables; `location` is JSRT's words for where the nodule lies.
+    """One case's part of the tables; `location` is JSRT's words for where the nodule lies.
 
-    `patch` says what a sham is made of, "" where it is none. `kind` is an analytic nodule's.
+    `patch` says what a negative insertion is made of, "" where it is none. `kind` is an analytic nodule's.
     """
 
     name: str
@@ -57,10 +63,12 @@ def write_case(
     Raises WriteError.
     """
     write_atomically(image_path(folder, row.name, config.format), _image_bytes(row, image, config))
-    for side, mask in zip(("right lung", "left lung"), _halves(lung), strict=True):
-        masks = folder / "scr" / f"fold{1 + row.index % 2}" / "masks"
-        write_atomically(masks / side / f"{row.name}.gif", mask_bytes(mask))
-    return row if row.inserted is None else replace(row, location=_location(row.inserted, lung))
+    paths = mask_paths(folder, row.name, row.index, ("right lung", "left lung"))
+    for path, mask in zip(paths, _halves(lung), strict=True):
+        write_atomically(path, mask_bytes(mask))
+    if row.inserted is None:
+        return row
+    return replace(row, location=location(row.inserted.x_px, row.inserted.y_px, GRID_SIDE / 2, lung))
 
 
 def _image_bytes(row: Row, image: NDArray[np.float32], config: SimulateConfig) -> bytes:
@@ -108,27 +116,19 @@ def _halves(lung: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool
     return is_right, lung & ~is_right
 
 
-def _location(inserted: Inserted, lung: NDArray[np.bool_]) -> str:
-    """JSRT's words for where a nodule lies: side and lobe, from the third of the lungs' height."""
-    rows = np.flatnonzero(lung.any(1))
-    third = int(np.clip(3 * (inserted.y_px - rows[0]) / (rows[-1] - rows[0]), 0, 2))
-    at_right = inserted.x_px >= GRID_SIDE / 2
-    return f"{'l' if at_right else 'r'}.{LOBES[third][at_right]}"
-
-
-def write_set_tables(folder: Path, rows: Sequence[Row], source_column: str, sham: bool) -> None:
+def write_set_tables(folder: Path, rows: Sequence[Row], source_column: str, negative: bool) -> None:
     """Write sources.csv, CNNDAT_EN.TXT, CLNDAT_EN.txt and boxes.csv, or shams.csv in its place. Raises WriteError."""
     write_atomically(folder / "sources.csv", _csv(("file", source_column, *SOURCES), map(_source, rows)))
     marked = [row for row in rows if row.inserted is not None]
-    if sham:
-        write_atomically(folder / "shams.csv", _csv(SHAMS, [_box(row, row.patch) for row in marked]))
-    positives = [] if sham else [_nodule(row) for row in marked]
+    if negative:
+        write_atomically(folder / "shams.csv", _csv(NEGATIVE_INSERTIONS, [_box(row, row.patch) for row in marked]))
+    positives = [] if negative else [_nodule(row) for row in marked]
     negatives = [
         (f"{row.name}.IMG", row.background.age, row.background.sex, "normal")
         for row in rows
-        if sham or row.inserted is None
+        if negative or row.inserted is None
     ]
-    boxes = [] if sham else [_box(row, row.subtlety) for row in marked]
+    boxes = [] if negative else [_box(row, row.subtlety) for row in marked]
     write_tables(folder, positives or [TITLES], negatives, boxes)
 
 
@@ -148,7 +148,7 @@ def _box(row: Row, what: object) -> tuple[object, ...]:
     assert row.inserted is not None
     box = row.inserted.box_px
     lengths = (row.inserted.x_px, row.inserted.y_px, box.x0, box.y0, box.x1, box.y1, row.inserted.diameter_mm)
-    return (row.name, *(round(value, 2) for value in lengths), what, int(row.inserted.outside_lung))
+    return box_row(row.name, lengths, what, row.inserted.outside_lung)
 
 
 def _nodule(row: Row) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
-"""One nodule projected into a radiograph on JSRT's grid, or, as a sham, a piece of the radiograph itself.
+"""Nodules put into radiographs, and negative insertions: background patches put in the same way, without a nodule.
 
-A nodule is rotated at random, projected along z as mm of water less the lung that it displaces, blurred, and added in
-grey levels whose range per subtlety was set from boxed real nodules. A sham goes the same way without a nodule: what
-finds shams finds the traces of inserting.
+A data set (`cxrcad simulate`) and the insertion-artefact test take one nodule a radiograph, on JSRT's grid in grey
+levels of 255 (`insert_nodule`, `reinsert_background`). Training takes new ones each time an image is drawn, on the
+model's grid in 0-1, from projections made once (`insert_nodules`, `insert_backgrounds`). What finds a negative
+insertion finds the traces of inserting.
 """
 
 from __future__ import annotations
@@ -15,22 +16,42 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Box, DataError
 from cxrcad.synthesis.backgrounds import GRID_MM, GRID_SIDE
-from cxrcad.synthesis.nodules import LUNG_DENSITY, NoduleStock, draw_nodule
-from cxrcad.synthesis.phantom.marks import CONTRAST, VISIBLE_SHARE
-from cxrcad.synthesis.projections import compression, outside_zone
+from cxrcad.synthesis.nodules import NoduleStock, draw_nodule
+from cxrcad.synthesis.projection import (
+    BLUR_PX,
+    CONTRAST,
+    WHITE,
+    Projection,
+    background_change,
+    compression,
+    outside_zone,
+    project,
+    projection_of,
+)
 
-__all__ = ["PATCHES", "Candidates", "Inserted", "insert_nodule", "project", "reinsert_background"]
+__all__ = [
+    "PATCHES",
+    "Candidates",
+    "Inserted",
+    "Zones",
+    "insert_backgrounds",
+    "insert_nodule",
+    "insert_nodules",
+    "placement_zones",
+    "reinsert_background",
+]
 
 PATCHES = ("contralateral", "blurred")
-"""What a sham is made of: the same place of the other side, mirrored; or its own place, blurred."""
+"""What a negative insertion is made of: the same place of the other side, mirrored; or its own place, blurred."""
 
-BLUR_PX = 1.2  # of 0.35 mm, of a projection and of a sham's patch
-WHITE = 262.0  # grey levels: the display curve flattens towards this
-LUNG_MARGIN, OUTSIDE_MARGIN, LEVEL_MARGIN = 6, 4, 12  # pixels off the lung's edge
+OUTSIDE_FRACTION = 14 / 154  # of JSRT's nodules lie behind heart and hila or below the domes
+LUNG_MARGIN, OUTSIDE_MARGIN, LEVEL_MARGIN = 6, 4, 12  # pixels of 0.35 mm off the lung's edge
 MOST_TRIES = 50
+TRAINING_CONTRAST = CONTRAST[1][0] / 255, CONTRAST[5][1] / 255  # of the display range: all subtleties
 
 Image32 = NDArray[np.float32]
 Bits = NDArray[np.bool_]
+Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,19 +80,12 @@ class Inserted:
 
 @dataclass(frozen=True, eq=False)
 class _Spot:
-    """A projection (mm of water) and the window of the image under it; `kept` is what the display leaves of it."""
+    """A projection and the window of the image under it; `kept` is what the display leaves of its contrast."""
 
-    thickness: Image32
-    window: tuple[slice, slice]
+    projection: Projection
+    window: Window
     kept: Image32
-    index: int
-    scale: float
-
-    @property
-    def profile(self) -> Image32:
-        """The projection, mean of its core 1."""
-        core = self.thickness > 0.5 * self.thickness.max()
-        return np.asarray(self.thickness / self.thickness[core].mean())
+    truth: Inserted
 
 
 def insert_nodule(
@@ -82,14 +96,15 @@ def insert_nodule(
     `outside` puts it outside the lung fields. Raises DataError where no place is large enough.
     """
     spot = _spot(image, lung, candidates, outside, rng)
-    added = spot.profile * rng.uniform(*CONTRAST[subtlety]) * spot.kept
-    return _with(image, spot, added), _told(spot, outside)
+    return _with(
+        image, spot.window, spot.projection.thickness * rng.uniform(*CONTRAST[subtlety]) * spot.kept
+    ), spot.truth
 
 
 def reinsert_background(
     image: Image32, lung: Bits, rng: np.random.Generator, *, candidates: Candidates, outside: bool, patch: str
 ) -> tuple[Image32, Inserted]:
-    """`image` with a piece of background inserted as a nodule would be, without a nodule; and where.
+    """`image` with a negative insertion: a background patch put in as a nodule would be; and where.
 
     Shape, place, blur, compression and rounding are those of the nodule that `insert_nodule` would draw from `rng`;
     instead of its contrast, `patch` (one of PATCHES) takes the background's place, and the mean level is kept.
@@ -102,27 +117,9 @@ def reinsert_background(
     spot = _spot(image, lung, candidates, outside, rng)
     source = image[spot.window] if patch == "blurred" else _mirrored(image, lung, spot.window)
     difference = ndimage.gaussian_filter(source, BLUR_PX) - image[spot.window]
-    weight = np.minimum(spot.profile, 1) * spot.kept
-    difference = difference - (weight * difference).sum(dtype=np.float64) / weight.sum(dtype=np.float64)
-    return _with(image, spot, (weight * difference).astype(np.float32)), _told(spot, outside)
-
-
-def project(density: NDArray[np.int16], scale: float, rng: np.random.Generator) -> Image32:
-    """A nodule (z, y, x; 1 mm; water = 1000), rotated at random -> mm of water over the displaced lung, at 0.35 mm."""
-    from scipy import ndimage
-
-    inside = (density > 0).astype(np.float32)
-    excess = np.pad(np.clip(density.astype(np.float32) / 1000 - LUNG_DENSITY * inside, 0, None), 4)
-    inside = np.pad(inside, 4)
-    for axes in ((0, 1), (1, 2), (0, 2)):
-        angle = rng.uniform(0, 360)
-        excess = ndimage.rotate(excess, angle, axes=axes, order=1)
-        inside = ndimage.rotate(inside, angle, axes=axes, order=1)
-        found = ndimage.find_objects((inside > 0.3).astype(int))[0]
-        window = tuple(slice(max(0, side.start - 3), side.stop + 3) for side in found)
-        excess, inside = excess[window], inside[window]
-    thickness = ndimage.zoom(excess.sum(0), scale / GRID_MM, order=3) * scale
-    return np.asarray(ndimage.gaussian_filter(np.clip(thickness, 0, None), BLUR_PX))
+    weight = np.minimum(spot.projection.thickness, 1) * spot.kept
+    added = background_change(difference, weight, np.float64)
+    return _with(image, spot.window, added.astype(np.float32)), spot.truth
 
 
 def _spot(image: Image32, lung: Bits, candidates: Candidates, outside: bool, rng: np.random.Generator) -> _Spot:
@@ -135,15 +132,18 @@ def _spot(image: Image32, lung: Bits, candidates: Candidates, outside: bool, rng
     for _ in range(MOST_TRIES):
         place, scale = draw_nodule(diameters_mm, rng)
         index = candidates.free[place]
-        thickness = project(candidates.stock.density(index), scale, rng)
-        height, width = thickness.shape
+        projection = projection_of(project(candidates.stock.density(index), scale, rng))
+        if projection is None:  # a nodule no denser than the lung
+            continue
+        height, width = projection.thickness.shape
         fits = ((spots > (height, width)) & (spots < (GRID_SIDE - height, GRID_SIDE - width))).all(1)
-        if not fits.any() or thickness.max() <= 0:  # no room, or a nodule no denser than the lung
+        if not fits.any():
             continue
         row, col = spots[fits][rng.integers(fits.sum())]
         top, left = row - height // 2, col - width // 2
         window = slice(top, top + height), slice(left, left + width)
-        return _Spot(thickness, window, compression(image[window], _lung_level(image, lung), WHITE), index, scale)
+        kept = compression(image[window], _lung_level(image, lung), WHITE)
+        return _Spot(projection, window, kept, _truth(projection.outline, window, outside, index, scale))
     raise DataError(
         f"no place for a nodule {'outside' if outside else 'in'} its lung fields, {np.count_nonzero(zone)} pixels; "
         "correct its lung mask or take it out of the folder"
@@ -157,7 +157,7 @@ def _lung_level(image: Image32, lung: Bits) -> float:
     return float(np.median(image[inner if inner.any() else lung]))
 
 
-def _mirrored(image: Image32, lung: Bits, window: tuple[slice, slice]) -> Image32:
+def _mirrored(image: Image32, lung: Bits, window: Window) -> Image32:
     """The place across the middle of the lung fields, mirrored, moved into the image where it would leave it."""
     cols = np.flatnonzero(lung.any(0))
     width = window[1].stop - window[1].start
@@ -165,22 +165,132 @@ def _mirrored(image: Image32, lung: Bits, window: tuple[slice, slice]) -> Image3
     return image[window[0], left : left + width][:, ::-1]
 
 
-def _with(image: Image32, spot: _Spot, added: Image32) -> Image32:
+def _with(image: Image32, window: Window, added: Image32) -> Image32:
     result = image.copy()
-    result[spot.window] = image[spot.window] + added
+    result[window] = image[window] + added
     return result
 
 
-def _told(spot: _Spot, outside: bool) -> Inserted:
-    visible = spot.thickness > VISIBLE_SHARE * spot.thickness.max()
-    rows, cols = np.nonzero(visible)
-    rows, cols = rows + spot.window[0].start, cols + spot.window[1].start
+def _truth(outline: Bits, window: Window, outside: bool, index: int, scale: float) -> Inserted:
+    rows, cols = np.nonzero(outline)
+    rows, cols = rows + window[0].start, cols + window[1].start
     return Inserted(
         x_px=float(cols.mean() + 0.5),
         y_px=float(rows.mean() + 0.5),
         box_px=Box(float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)),
-        diameter_mm=float(2 * np.sqrt(visible.sum() / np.pi) * GRID_MM),
+        diameter_mm=float(2 * np.sqrt(outline.sum() / np.pi) * GRID_MM),
         outside_lung=outside,
-        index=spot.index,
-        scale=spot.scale,
+        index=index,
+        scale=scale,
     )
+
+
+# Training
+
+
+@dataclass(frozen=True, eq=False)
+class Zones:
+    """Where nodules may be put on one image: flat pixel indices, and the median level of its lungs (0-1).
+
+    OUTSIDE_FRACTION of them go outside the lung fields.
+    """
+
+    lung: NDArray[np.int32]
+    outside: NDArray[np.int32]
+    lung_level: float
+
+
+def placement_zones(image: Image32, lung: Bits) -> Zones:
+    """Where a nodule may lie on `image` (rows, cols; 0-1): in the lung, or behind heart, hila and the domes."""
+    from scipy import ndimage
+
+    margin = max(1, round(lung.shape[0] * LUNG_MARGIN / GRID_SIDE))
+    inside = ndimage.binary_erosion(lung, iterations=margin)
+    level = float(np.median(image[inside])) if inside.any() else 0.4
+    inner, outer = (np.flatnonzero(zone).astype(np.int32) for zone in (inside, outside_zone(lung, margin)))
+    return Zones(inner, outer, level)
+
+
+def insert_nodules(
+    image: Image32,
+    nodules: Bits,
+    zones: Zones,
+    projections: tuple[Projection, ...],
+    *,
+    count: int,
+    easy: float,
+    rng: np.random.Generator,
+) -> int:
+    """Add up to `count` nodules to `image` (0-1) and their outlines to `nodules`, both in place; how many were added.
+
+    `easy` multiplies the contrast (a curriculum starts above 1). A place that touches a nodule already there is not
+    used.
+    """
+    added = 0
+    for _ in range(count):
+        place = _place(nodules, zones, projections, rng)
+        if place is None:
+            continue
+        window, projection = place
+        contrast = float(np.exp(rng.uniform(*np.log(TRAINING_CONTRAST)))) * easy
+        background = image[window]
+        kept = compression(background, zones.lung_level, WHITE / 255)
+        flips = slice(None, None, int(rng.choice((-1, 1)))), slice(None, None, int(rng.choice((-1, 1))))
+        image[window] = np.clip(background + projection.thickness[flips] * contrast * kept, 0, 1)
+        nodules[window] |= projection.outline[flips]
+        added += 1
+    return added
+
+
+def insert_backgrounds(
+    image: Image32,
+    nodules: Bits,
+    zones: Zones,
+    projections: tuple[Projection, ...],
+    *,
+    count: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Put up to `count` negative insertions into `image` (0-1), in place; their middles (n, 2).
+
+    Each is a background patch inserted as a nodule would be: the place itself, blurred, or another place, mirrored.
+    None touches or shows a nodule. What takes one for a nodule has learned the traces of inserting.
+    """
+    from scipy import ndimage
+
+    middles = []
+    for _ in range(count):
+        found = _place(nodules, zones, projections, rng)
+        if found is None:
+            continue
+        window, projection = found
+        place = image[window]
+        height, width = place.shape
+        top, left = int(rng.integers(image.shape[0] - height)), int(rng.integers(image.shape[1] - width))
+        other = slice(top, top + height), slice(left, left + width)
+        if rng.random() < 0.5 or nodules[other].any():
+            patch = ndimage.gaussian_filter(place, rng.uniform(1, 2))
+        else:
+            patch = image[other][:, ::-1]
+        weight = np.minimum(projection.thickness, 1) * compression(place, zones.lung_level, WHITE / 255)
+        image[window] = np.clip(place + background_change(patch - place, weight, np.float32), 0, 1)
+        middles.append((window[0].start + (height - 1) / 2, window[1].start + (width - 1) / 2))
+    return np.array(middles, dtype=np.float64).reshape(len(middles), 2)
+
+
+def _place(
+    nodules: Bits, zones: Zones, projections: tuple[Projection, ...], rng: np.random.Generator
+) -> tuple[Window, Projection] | None:
+    """A window of the image and a projection that fills it; None where it touches a nodule or leaves the image."""
+    rows, cols = nodules.shape
+    zone = zones.outside if rng.random() < OUTSIDE_FRACTION and len(zones.outside) else zones.lung
+    if not len(zone):
+        return None
+    row, col = divmod(int(zone[rng.integers(len(zone))]), cols)
+    projection = projections[rng.integers(len(projections))]
+    height, width = projection.thickness.shape
+    top, left = row - height // 2, col - width // 2
+    window = slice(top, top + height), slice(left, left + width)
+    if top < 0 or left < 0 or top + height > rows or left + width > cols or nodules[window].any():
+        return None
+    return window, projection

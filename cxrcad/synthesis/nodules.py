@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import DataError
+from cxrcad.documents import fault_words
 from cxrcad.synthesis.analytic import analytic_block
 
 __all__ = ["ANALYTIC", "LUNG_DENSITY", "SMALLEST_MM", "NoduleStock", "draw_nodule", "read_nodules"]
@@ -22,6 +21,7 @@ ANALYTIC = Path("analytic")
 """Said instead of a file: nodules from formulas."""
 
 SMALLEST_MM = 6.0
+LONGEST_MM = 1000  # of a nodule or its block; more is a slip, and a product of sides must not overflow
 LUNG_DENSITY = 0.22  # of water: what a nodule displaces
 MEDIAN_MM, SPREAD, DIAMETERS_MM = 16.0, 0.38, (6.0, 40.0)  # JSRT's sizes: log-normal
 SCALES = (0.75, 1.4)  # by which a nodule may be shrunk or enlarged
@@ -77,16 +77,29 @@ def read_nodules(path: Path, *, count: int, seed: int) -> NoduleStock:
                 ("",) * len(store["shapes"]),
             )
         _check(stock)
-    except (OSError, KeyError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        told = "no .npz archive" if "pickle" in str(error) else error  # numpy's advice is not for a foreign file
+    except (
+        Exception
+    ) as error:  # a foreign archive: zip, zlib, lzma, numpy's headers and the memory all fail in their way
+        told = "no .npz archive" if "pickle" in str(error) else fault_words(error) or type(error).__name__
         raise DataError(f"{path}: not a file of CT nodules ({told}); see docs/DATA.md for its layout") from None
     return stock
 
 
 def _check(stock: NoduleStock) -> None:
     number = len(stock.shapes)
+    for name, array, kind, words in (
+        ("shapes", stock.shapes, np.integer, "whole numbers"),
+        ("densities", stock.densities, np.integer, "whole numbers"),
+        ("diameters", stock.diameters_mm, np.number, "numbers"),
+    ):
+        if not np.issubdtype(array.dtype, kind):
+            raise ValueError(f"{name} holds {array.dtype}, not {words}")
     if stock.shapes.shape != (number, 3) or stock.diameters_mm.shape != (number,) or len(stock.series_uid) != number:
         raise ValueError(f"shapes, diameters and series_uid differ in length, or shapes is not ({number}, 3)")
+    if not ((stock.shapes >= 1) & (stock.shapes <= LONGEST_MM)).all():
+        raise ValueError(f"a side in shapes is not 1 to {LONGEST_MM}")
+    if not ((stock.diameters_mm > 0) & (stock.diameters_mm <= LONGEST_MM)).all():
+        raise ValueError(f"a diameter is not above 0 and up to {LONGEST_MM} mm")
     if stock.densities.shape != (int(stock.shapes.prod(1).sum()),):
         raise ValueError(
             f"densities holds {stock.densities.size:,} values and shapes asks for {int(stock.shapes.prod(1).sum()):,}"

@@ -1,8 +1,8 @@
-"""What happens to radiographs on their way to a detector, done on purpose: windows, noise, sizes, borders, devices.
+"""Perturbations: what happens to radiographs on their way to a detector, such as windows, noise, borders and devices.
 
-An alteration makes a radiograph of a radiograph, the same one for the same seed and case. One that moves the pixels
-says where to, so that a case's truth moves with them. Truth keeps the true spacing where the file is made to tell
-another one.
+A perturbation turns a radiograph into another one, always the same for the same seed and case. One that moves the
+pixels says where to, so that a case's truth moves with them. Truth keeps the true spacing where the file is made to
+state another one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Box, Case, Nodule, Radiograph, UsageError
 from cxrcad.imaging.preprocess import Geometry, resample
-from cxrcad.synthesis.devices import draw_electrodes, draw_pacemaker, draw_port, draw_text, pixel_mm
+from cxrcad.synthesis.foreign_objects import draw_electrodes, draw_pacemaker, draw_port, draw_text, pixel_mm
 
-__all__ = ["ALTERATIONS", "UNALTERED", "Alteration", "Move", "alterations_named"]
+__all__ = ["PERTURBATIONS", "UNPERTURBED", "Move", "Perturbation", "perturbations_named"]
 
 LEVELS = 255  # grey levels that are left after a window was burned in
 RANGE = (0.5, 99.5)  # percentiles between which a window is set
@@ -31,7 +31,7 @@ Change = Callable[[Radiograph, np.random.Generator], Radiograph]
 
 @dataclass(frozen=True)
 class Move:
-    """Where an image's points go in the altered image of `rows` x `cols`, in pixel edges.
+    """Where an image's points go in the perturbed image of `rows` x `cols`, in pixel edges.
 
     (x, y) goes to (x_row[0] x + x_row[1] y + x_row[2], y_row[0] x + y_row[1] y + y_row[2]).
     """
@@ -54,7 +54,7 @@ class Move:
         return Box(x - half_x, y - half_y, x + half_x, y + half_y)
 
     def spacing_mm(self, spacing_mm: tuple[float, float] | None) -> tuple[float, float] | None:
-        """The (row, column) distance of the altered image's pixels; None where it was unknown."""
+        """The (row, column) distance of the perturbed image's pixels; None where it was unknown."""
         if spacing_mm is None:
             return None
         row_scale, col_scale = (math.hypot(self.x_row[i], self.y_row[i]) for i in (1, 0))
@@ -62,8 +62,8 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Alteration:
-    """One alteration: its name, what it does in words, the change itself, and where it moves an image (rows, cols)."""
+class Perturbation:
+    """One perturbation: its name, what it does in words, the change, and where it moves an image (rows, cols)."""
 
     name: str
     words: str
@@ -71,13 +71,13 @@ class Alteration:
     move: Callable[[int, int], Move] = Move
 
     def of(self, radiograph: Radiograph, case: str, seed: int) -> Radiograph:
-        """The altered radiograph; what is random in it follows from the seed and the case's name."""
+        """The perturbed radiograph; what is random in it follows from the seed and the case's name."""
         changed = self.change(radiograph, np.random.default_rng([seed, zlib.crc32(case.encode())]))
         notes = (*radiograph.source.notes, self.words)
         return replace(changed, source=replace(radiograph.source, notes=notes))
 
     def of_case(self, case: Case) -> Case:
-        """The case with its truth where the altered image has it, without lung masks; its spacing is the true one."""
+        """The case with its truth where the perturbed image has it, without lung masks; its spacing is the true one."""
         move = self.move(case.rows, case.cols)
         nodules = tuple(_moved(nodule, move) for nodule in case.nodules)
         polygons = tuple(tuple(move.point(*corner) for corner in polygon) for polygon in case.polygons)
@@ -91,22 +91,22 @@ def _moved(nodule: Nodule, move: Move) -> Nodule:
     return replace(nodule, x_px=x, y_px=y, box_px=box)
 
 
-def alterations_named(names: str | None) -> tuple[Alteration, ...]:
-    """The alterations of a comma-separated list, each once; all of them for None.
+def perturbations_named(names: str | None) -> tuple[Perturbation, ...]:
+    """The perturbations of a comma-separated list, each once; all of them for None.
 
     Raises UsageError for a name that is none, with those that are.
     """
     if names is None:
-        return tuple(ALTERATIONS.values())
+        return tuple(PERTURBATIONS.values())
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     for name in wanted:
-        if name not in ALTERATIONS:
-            near = difflib.get_close_matches(name, ALTERATIONS, 1)
+        if name not in PERTURBATIONS:
+            near = difflib.get_close_matches(name, PERTURBATIONS, 1)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"--alterations: there is no {name!r}; {hint}choose from {', '.join(ALTERATIONS)}")
+            raise UsageError(f"--perturbations: there is no {name!r}; {hint}choose from {', '.join(PERTURBATIONS)}")
     if not wanted:
-        raise UsageError(f"--alterations: it names none; choose from {', '.join(ALTERATIONS)}")
-    return tuple(ALTERATIONS[name] for name in wanted)
+        raise UsageError(f"--perturbations: it names none; choose from {', '.join(PERTURBATIONS)}")
+    return tuple(PERTURBATIONS[name] for name in wanted)
 
 
 # Grey levels
@@ -121,12 +121,12 @@ def _levels(function: Callable[[Pixels], Pixels]) -> Change:
     return change
 
 
-def _windowed(share: float) -> Change:
-    """The middle `share` of the range fills 0-1, rounded to 8 bits; more than 1 leaves black and white unused."""
+def _windowed(fraction: float) -> Change:
+    """The middle `fraction` of the range fills 0-1, rounded to 8 bits; more than 1 leaves black and white unused."""
 
     def function(pixels: Pixels) -> Pixels:
         low, high = (float(value) for value in np.percentile(pixels, RANGE))
-        middle, width = (low + high) / 2, max(high - low, 1e-6) * share
+        middle, width = (low + high) / 2, max(high - low, 1e-6) * fraction
         shown = np.clip((pixels - middle) / width + 0.5, 0, 1)
         return np.asarray(np.rint(shown * LEVELS) / LEVELS, np.float32)
 
@@ -138,7 +138,7 @@ def _gamma(exponent: float) -> Change:
 
 
 def _noisy(deviation: float) -> Change:
-    """Gaussian noise of a standard deviation, part of the range, in each pixel of the file."""
+    """Gaussian noise of a standard deviation, as a fraction of the range, in each pixel of the file."""
 
     def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
         noise = rng.standard_normal(radiograph.pixels.shape, np.float32) * np.float32(deviation)
@@ -166,7 +166,7 @@ def _drawn(draw: Callable[[Radiograph, np.random.Generator], Pixels]) -> Change:
 # Places
 
 
-def _sized(name: str, longer: int) -> Alteration:
+def _sized(name: str, longer: int) -> Perturbation:
     """Resampled to so many pixels on the longer side."""
 
     def move(rows: int, cols: int) -> Move:
@@ -180,10 +180,10 @@ def _sized(name: str, longer: int) -> Alteration:
         pixels = resample(radiograph.pixels, geometry)
         return replace(radiograph, pixels=pixels, spacing_mm=moved.spacing_mm(radiograph.spacing_mm))
 
-    return Alteration(name, f"resampled to {longer} pixels on the longer side", change, move)
+    return Perturbation(name, f"resampled to {longer} pixels on the longer side", change, move)
 
 
-def _bordered(name: str, colour: str, level: float) -> Alteration:
+def _bordered(name: str, colour: str, level: float) -> Perturbation:
     """A border of a tenth of the sides added all round."""
 
     def widths(rows: int, cols: int) -> tuple[int, int]:
@@ -198,10 +198,10 @@ def _bordered(name: str, colour: str, level: float) -> Alteration:
         pixels = np.pad(radiograph.pixels, ((down, down), (across, across)), constant_values=level)
         return replace(radiograph, pixels=pixels)
 
-    return Alteration(name, f"{colour} border of 10 % of the sides added all round", change, move)
+    return Perturbation(name, f"{colour} border of 10 % of the sides added all round", change, move)
 
 
-def _rotated(name: str, degrees: float) -> Alteration:
+def _rotated(name: str, degrees: float) -> Perturbation:
     """Turned clockwise about the image's middle, on a canvas of the same size; the corners that open are black."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
 
@@ -218,14 +218,14 @@ def _rotated(name: str, degrees: float) -> Alteration:
         return replace(radiograph, pixels=pixels)
 
     words = f"rotated by {abs(degrees):g} degrees {'clockwise' if degrees > 0 else 'anticlockwise'}"
-    return Alteration(name, words, change, move)
+    return Perturbation(name, words, change, move)
 
 
 # What the file tells
 
 
 def _told(factor: float | None) -> Change:
-    """The spacing that the file tells, as a part of the true one, or none."""
+    """The spacing that the file states: the true one times `factor`, or none."""
 
     def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
         if radiograph.spacing_mm is None or factor is None:
@@ -236,18 +236,18 @@ def _told(factor: float | None) -> Change:
     return change
 
 
-UNALTERED = Alteration("unaltered", "as it is", lambda radiograph, rng: radiograph)
+UNPERTURBED = Perturbation("unaltered", "as it is", lambda radiograph, rng: radiograph)
 
 ALL = (
-    Alteration("window-narrow", "narrow window: the middle 80 % of the range, 8 bits", _windowed(0.8)),
-    Alteration("window-wide", "wide window: twice the range, 8 bits", _windowed(2.0)),
-    Alteration("gamma-0.6", "gamma 0.6: brighter middle tones", _gamma(0.6)),
-    Alteration("gamma-1.6", "gamma 1.6: darker middle tones", _gamma(1.6)),
-    Alteration("inverted", "inverted: dense is dark", _levels(lambda pixels: 1 - pixels)),
-    Alteration("noise-low", "Gaussian noise, standard deviation 3 % of the range", _noisy(0.03)),
-    Alteration("noise-high", "Gaussian noise, standard deviation 10 % of the range", _noisy(0.10)),
-    Alteration("blur-low", "blurred, standard deviation 0.7 mm", _blurred(0.7)),
-    Alteration("blur-high", "blurred, standard deviation 2 mm", _blurred(2.0)),
+    Perturbation("window-narrow", "narrow window: the middle 80 % of the range, 8 bits", _windowed(0.8)),
+    Perturbation("window-wide", "wide window: twice the range, 8 bits", _windowed(2.0)),
+    Perturbation("gamma-0.6", "gamma 0.6: brighter middle tones", _gamma(0.6)),
+    Perturbation("gamma-1.6", "gamma 1.6: darker middle tones", _gamma(1.6)),
+    Perturbation("inverted", "inverted: dense is dark", _levels(lambda pixels: 1 - pixels)),
+    Perturbation("noise-low", "Gaussian noise, standard deviation 3 % of the range", _noisy(0.03)),
+    Perturbation("noise-high", "Gaussian noise, standard deviation 10 % of the range", _noisy(0.10)),
+    Perturbation("blur-low", "blurred, standard deviation 0.7 mm", _blurred(0.7)),
+    Perturbation("blur-high", "blurred, standard deviation 2 mm", _blurred(2.0)),
     _sized("side-512", 512),
     _sized("side-3000", 3000),
     _sized("side-4000", 4000),
@@ -255,14 +255,14 @@ ALL = (
     _bordered("border-white", "white", 1.0),
     _rotated("rotated-clockwise", 5.0),
     _rotated("rotated-anticlockwise", -5.0),
-    Alteration("spacing-absent", "file without pixel spacing", _told(None)),
-    Alteration("spacing-small", "pixel spacing told 20 % too small", _told(0.8)),
-    Alteration("spacing-large", "pixel spacing told 20 % too large", _told(1.2)),
-    Alteration("text", "burned-in text in the corners", _drawn(draw_text)),
-    Alteration("electrodes", "three ECG electrodes with leads", _drawn(draw_electrodes)),
-    Alteration("pacemaker", "a pacemaker with two leads", _drawn(draw_pacemaker)),
-    Alteration("port", "a port with its catheter", _drawn(draw_port)),
+    Perturbation("spacing-absent", "file without pixel spacing", _told(None)),
+    Perturbation("spacing-small", "pixel spacing told 20 % too small", _told(0.8)),
+    Perturbation("spacing-large", "pixel spacing told 20 % too large", _told(1.2)),
+    Perturbation("text", "burned-in text in the corners", _drawn(draw_text)),
+    Perturbation("electrodes", "three ECG electrodes with leads", _drawn(draw_electrodes)),
+    Perturbation("pacemaker", "a pacemaker with two leads", _drawn(draw_pacemaker)),
+    Perturbation("port", "a port with its catheter", _drawn(draw_port)),
 )
 
-ALTERATIONS: Mapping[str, Alteration] = {alteration.name: alteration for alteration in ALL}
-"""The alterations by name, in the order of the table that `cxrcad robustness` prints."""
+PERTURBATIONS: Mapping[str, Perturbation] = {perturbation.name: perturbation for perturbation in ALL}
+"""The perturbations by name, in the order of the table that `cxrcad robustness` prints."""

@@ -12,8 +12,7 @@ from cxrcad.config import AugmentConfig
 
 __all__ = ["augment", "expose"]
 
-BLURRED_SHARE = 0.5  # of the images are blurred
-WARP_POINTS = 7  # across an image at which a smooth warp is drawn
+BLURRED_FRACTION = 0.5  # of the images are blurred
 
 
 def augment(
@@ -21,7 +20,7 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """`images` (B, 1, H, W), 0-1, and `masks` (B, M, H, W), 0/1, after one random change each; shapes are kept.
 
-    Order: crop or margin, translation, rotation, mirror and warp in one resampling, then what `expose` does. What is
+    Order: crop or margin, translation, rotation and mirror in one resampling, then what `expose` does. What is
     drawn in from outside is black and in no mask. `rng` decides the changes, `generator` (on the images' device) the
     noise, so that a step is the same however often it is run.
     """
@@ -57,28 +56,8 @@ def _move(images: Tensor, masks: Tensor, config: AugmentConfig, rng: np.random.G
     tensors = (torch.as_tensor(values, dtype=torch.float32) for values in (shift, center, zoom, angle))
     matrix = get_affine_matrix2d(*tensors).to(images.device)
     both = torch.cat([images, masks], dim=1)
-    if config.elastic > 0:
-        strength = rng.uniform(0, config.elastic, (batch, 1, 1, 1))
-        moved = _warped(both, matrix, rng.standard_normal((batch, 2, WARP_POINTS, WARP_POINTS)) * strength)
-    else:
-        moved = warp_affine(both, matrix[:, :2], (height, width), align_corners=True)
+    moved = warp_affine(both, matrix[:, :2], (height, width), align_corners=True)
     return moved[:, :1], (moved[:, 1:] > 0.5).to(masks.dtype)
-
-
-def _warped(images: Tensor, matrix: Tensor, warp: NDArray[np.float64]) -> Tensor:
-    """`images` (B, C, H, W) moved by `matrix` (B, 3, 3), pixels, and by `warp`, in one resampling; 0 from outside.
-
-    `warp` (B, 2, P, P), parts of the side, is x and y of what is added where the image is looked up, at P x P points.
-    """
-    height, width = images.shape[2:]
-    columns, rows = (torch.arange(n, dtype=torch.float32, device=images.device) for n in (width, height))
-    grid = torch.stack([columns.expand(height, -1), rows[:, None].expand(-1, width), torch.ones_like(images[0, 0])], -1)
-    source = grid.reshape(1, -1, 3) @ torch.linalg.inv(matrix)[:, :2].transpose(1, 2)
-    coarse = torch.as_tensor(warp, dtype=torch.float32).to(images.device)
-    smooth = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
-    last = torch.tensor([width - 1, height - 1], dtype=torch.float32, device=images.device)
-    look_up = 2 * source.reshape(-1, height, width, 2) / last - 1 + 2 * smooth.permute(0, 2, 3, 1)
-    return functional.grid_sample(images, look_up, align_corners=True)
 
 
 def _toned(images: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
@@ -94,7 +73,7 @@ def _blurred(images: Tensor, config: AugmentConfig, rng: np.random.Generator) ->
     """Each image blurred by a Gaussian of its own, or not at all; the border goes on as it is."""
     if config.blur == 0:
         return images
-    sigma = rng.uniform(0, config.blur, len(images)) * (rng.random(len(images)) < BLURRED_SHARE)
+    sigma = rng.uniform(0, config.blur, len(images)) * (rng.random(len(images)) < BLURRED_FRACTION)
     reach = int(np.ceil(3 * config.blur))
     steps = np.arange(-reach, reach + 1)
     kernel = np.exp(-0.5 * (steps / np.maximum(sigma, 1e-3)[:, None]) ** 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,47 +12,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cxrcad.config import AugmentConfig, TrainConfig
-from cxrcad.core import Case, TrainingError
-from cxrcad.datasets.images import read_case
+from cxrcad.config import AugmentConfig, SynthesisConfig, TrainConfig
+from cxrcad.core import TrainingError
 from cxrcad.datasets.jsrt import reader as jsrt
-from cxrcad.datasets.masks import lung_mask, truth_mask
+from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.faults import reason
-from cxrcad.imaging.preprocess import Geometry, to_grid
-from cxrcad.synthesis.hardware import draw_hardware
+from cxrcad.packaging.fold import Shown
+from cxrcad.packaging.series import hashed, series_of_cases
+from cxrcad.synthesis.foreign_objects import draw_foreign_objects
+from cxrcad.synthesis.insertion import Zones, insert_nodules, placement_zones
 from cxrcad.synthesis.nodules import ANALYTIC
-from cxrcad.synthesis.projections import (
-    Projection,
-    Zones,
-    insert_nodules,
-    insert_shams,
-    load_projections,
-    placement_zones,
-)
+from cxrcad.synthesis.projection import Projection, load_projections
 from cxrcad.training.signals import ProcessLost, children_as_before, without_interrupts
 
-__all__ = ["Batch", "Sample", "Source", "drawn_ahead", "easiness", "load_samples", "make_source"]
+__all__ = ["Batch", "Source", "drawn_ahead", "easiness", "make_source", "shown"]
 
 T = TypeVar("T")
 
 PROJECTIONS = 1500  # of CT nodules, or of those from formulas, that a training draws from
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One case on the model's grid: `image` uint8 (H, W); `nodules` and `lung` bool (H, W), `lung` None if unknown."""
-
-    case: Case
-    image: NDArray[np.uint8]
-    nodules: NDArray[np.bool_]
-    lung: NDArray[np.bool_] | None
-    geometry: Geometry
-    sha256: str
-
-    @property
-    def pixels(self) -> NDArray[np.float32]:
-        """The image as (H, W) float32, 0-1; a copy."""
-        return self.image.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +45,6 @@ class Batch:
     rng: np.random.Generator
 
 
-def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> tuple[Sample, ...]:
-    """The cases' images and masks on the model's grid, in order. Raises ReadError or DataError with the file's name."""
-
-    def load(case: Case) -> Sample:
-        radiograph = read_case(case)
-        pixels, geometry = to_grid(radiograph, config.grid, multiple)
-        nodules = truth_mask(case, geometry, config.loss.truth)
-        image = np.rint(pixels * 255).astype(np.uint8)
-        return Sample(case, image, nodules, lung_mask(case, geometry), geometry, radiograph.source.sha256)
-
-    with ThreadPoolExecutor(2) as pool:
-        return tuple(pool.map(load, cases))
-
-
 @dataclass(frozen=True, eq=False)
 class Source:
     """Training samples with all that is drawn at random from them; a step's batch depends on seed and step alone."""
@@ -91,6 +53,7 @@ class Source:
     zones: tuple[Zones | None, ...]
     projections: tuple[Projection, ...]
     augment: AugmentConfig
+    synthesis: SynthesisConfig
     batch: int
     seed: int
 
@@ -98,6 +61,12 @@ class Source:
     def steps_per_epoch(self) -> int:
         """Steps that show each sample once."""
         return -(-len(self.samples) // self.batch)
+
+    @property
+    def series(self) -> frozenset[str]:
+        """SHA-256 of the CT series whose nodules are, or may be drawn, in the samples."""
+        own = series_of_cases(sample.case for sample in self.samples)
+        return hashed({*own, *(projection.series_uid for projection in self.projections)})
 
     def draw(self, step: int) -> Batch:
         """The batch of `step` (0-based): the epoch's permutation decides the samples, seed and step all else."""
@@ -117,20 +86,20 @@ class Source:
         image = sample.pixels
         nodules = sample.nodules.copy()
         if self.projections and zones is not None:
-            count, easy = int(rng.integers(0, self.augment.simulate_count + 1)), easiness(self.augment, step)
-            if self.augment.simulate_share < 1:
-                count *= int(rng.random() < self.augment.simulate_share)
+            count, easy = int(rng.integers(0, self.synthesis.simulate_count + 1)), easiness(self.synthesis, step)
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
-            if self.augment.simulate_shams:
-                shams = int(rng.integers(0, self.augment.simulate_shams + 1))
-                insert_shams(image, nodules, zones, self.projections, count=shams, rng=rng)
         if rng.random() < self.augment.hardware:
-            image, _ = draw_hardware(image, rng)
+            image, _ = draw_foreign_objects(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
 
 
-def easiness(config: AugmentConfig, step: int) -> float:
+def shown(source: Source) -> Shown:
+    """What a card tells of the source: its images, and the CT series of the nodules that it may have drawn."""
+    return Shown(tuple(sample.sha256 for sample in source.samples), source.series)
+
+
+def easiness(config: SynthesisConfig, step: int) -> float:
     """What the contrast of inserted nodules is multiplied by at `step`: `simulate_easy` at first, 1 in the end."""
     return 1 + (config.simulate_easy - 1) * max(0.0, 1 - step / config.simulate_easy_steps)
 
@@ -150,29 +119,26 @@ def make_source(
         )
     projections: tuple[Projection, ...] = ()
     zones: tuple[Zones | None, ...] = (None,) * len(samples)
-    if config.augment.simulate is not None:
-        held_out = {g for case in dataset.cases if case.name not in set(training) for g in case.groups}
-        series = {group.removeprefix("series:") for group in held_out if group.startswith("series:")}
+    if config.synthesis.simulate is not None:
+        kept = set(training)
+        series = series_of_cases(case for case in dataset.cases if case.name not in kept)
         spacing = next((s.geometry.grid_spacing_mm for s in samples if s.geometry.grid_spacing_mm), None)
         if spacing is None:
             raise TrainingError(
                 "--simulate needs the images' spacing in mm, and no training image has one; leave it out"
             )
         projections = load_projections(
-            config.augment.simulate, exclude_series=series, spacing_mm=spacing[0], count=PROJECTIONS, seed=config.seed
+            config.synthesis.simulate, exclude_series=series, spacing_mm=spacing[0], count=PROJECTIONS, seed=config.seed
         )
-        share = config.second.analytic_share if config.network.look else 0.0
+        share = config.classifier.analytic_fraction if config.network.patch_classifier else 0.0
         if share:
             more = round(PROJECTIONS * share / (1 - share))
             projections += load_projections(
                 ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
             )
-    if projections or config.network.look:
-        outside = config.augment.simulate_outside
-        zones = tuple(
-            None if s.lung is None or not s.lung.any() else placement_zones(s.pixels, s.lung, outside) for s in samples
-        )
-    return Source(samples, zones, projections, config.augment, config.batch, config.seed)
+    if projections or config.network.patch_classifier:
+        zones = tuple(None if s.lung is None else placement_zones(s.pixels, s.lung) for s in samples)
+    return Source(samples, zones, projections, config.augment, config.synthesis, config.batch, config.seed)
 
 
 def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Generator[T, None, None]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from cxrcad.core import TrainingError
+from cxrcad.config import TrainConfig
+from cxrcad.core import Case, TrainingError
 from cxrcad.datasets.folds import WHOLE, Split
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.files import sha256_of
-from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, resolve_model
+from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, models_folder, resolve_model
+from cxrcad.packaging.series import hashed, listed_series, series_of_cases, unknown_series
 
-__all__ = ["start_model"]
+__all__ = ["initial_model", "lasting_name"]
 
 
-def start_model(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
+def initial_model(name: str, flag: str, config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
     """The model `name`, or the split's fold of the run `name`.
 
-    Raises TrainingError, which begins with `flag`, for a run without that fold and for a model that saw a case which
-    the split holds out, or its patient or series; ModelError for what is no model.
+    Raises TrainingError, which begins with `flag`, for a run without that fold, for a model that saw a case which the
+    split holds out, its patient, or a nodule of its CT series, and for one of which the series are not known, unless
+    `config` allows it; ModelError for what is no model.
     """
     held = dataset.select((*split.validation, *split.test))
     bundle = resolve_model(_of_fold(Path(name), flag, split.fold) or name, dataset.lesion)
@@ -29,7 +33,35 @@ def start_model(name: str, flag: str, dataset: Dataset, split: Split) -> Bundle:
             f"{flag} {name}: was trained on {len(seen)} of fold {split.fold}'s validation and test cases, or on their "
             f"patients or series ({seen[0]}); name a model that was not"
         )
+    _check_series(bundle, f"{flag} {name}", config, held, split.fold)
     return bundle
+
+
+def _check_series(bundle: Bundle, named: str, config: TrainConfig, held: Sequence[Case], fold: int) -> None:
+    """Refuse a model that may have been shown nodules of a held-out case's CT series. TrainingError, ModelError."""
+    listed = listed_series(bundle)
+    seen = [case.name for case in held if listed & hashed(series_of_cases([case]))]
+    if seen:
+        raise TrainingError(
+            f"{named}: may have learned from other nodules of the CT series of {len(seen)} of fold {fold}'s validation "
+            f"and test cases ({seen[0]}); name a model that did not"
+        )
+    unknown = unknown_series(bundle)
+    matters = config.synthesis.simulate is not None or bool(series_of_cases(held))
+    if unknown and matters and not config.allow_unknown_series:
+        raise TrainingError(
+            f"{named}: it is not known from which CT series the nodules came that it was trained on (its card lists "
+            f"none for {', '.join(unknown)}), and they may be those of held-out cases; name a model whose card lists "
+            "them, or give --allow-unknown-series, and the new model's card will say so"
+        )
+
+
+def lasting_name(name: str) -> str:
+    """What finds the same model from any working folder: its absolute path, or the name of a packaged one."""
+    packaged = models_folder()
+    if packaged is not None and (packaged / name / CARD_NAME).is_file() and not (Path(name) / "folds.json").is_file():
+        return name
+    return str(Path(name).absolute())
 
 
 def _of_fold(run: Path, flag: str, fold: int) -> Path | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cxrcad.core import Finding, TrainingError
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import cases_to_train
+from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
@@ -29,15 +31,17 @@ from cxrcad.files import Progress, Silent, write_json
 from cxrcad.inference.candidates import find
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import Bundle
-from cxrcad.networks.ensemble import first_of
+from cxrcad.networks.ensemble import segmentation_of
 from cxrcad.networks.registry import build_network
-from cxrcad.packaging.export import export_fold, load_network
+from cxrcad.packaging.fold import export_fold
+from cxrcad.packaging.parity import load_network
 from cxrcad.training.augment import augment
-from cxrcad.training.checkpoint import load_checkpoint, save_checkpoint
-from cxrcad.training.data import Batch, Sample, Source, drawn_ahead, load_samples, make_source
+from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, no_checkpoint, save_checkpoint
+from cxrcad.training.data import Batch, Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
-from cxrcad.training.initial_weights import start_model
-from cxrcad.training.losses import make_balance, nodule_loss, weighted_cross_entropy
+from cxrcad.training.initial_weights import initial_model
+from cxrcad.training.inputs import check_inputs, inputs_of
+from cxrcad.training.losses import make_balance, weighted_cross_entropy
 from cxrcad.training.signals import Stopping
 
 __all__ = [
@@ -48,17 +52,18 @@ __all__ = [
     "learning_rate",
     "new_state",
     "predict",
+    "take_step",
     "total_steps",
     "train_fold",
 ]
 
 CHECKPOINT = "checkpoint.safetensors"
-COUNTED = ("step", "loss_sum", "loss_steps", "seconds", "history")
+COUNTED = ("step", "loss_sum", "loss_steps", "seconds")
 
 
 @dataclass(eq=False)
 class State:
-    """All that a checkpoint must bring back; `history` has one entry a validation."""
+    """All that a checkpoint must bring back; `history` has one entry a validation, `inputs` is `inputs_of`'s."""
 
     network: nn.Module
     average: nn.Module
@@ -69,6 +74,7 @@ class State:
     loss_steps: int = 0
     seconds: float = 0.0
     history: tuple[dict[str, Any], ...] = ()
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint holds the weights of, by name."""
@@ -76,14 +82,28 @@ class State:
 
     def save(self, path: Path, **more: Any) -> None:
         """Write all of it to `path`, and `more` (JSON) beside it. Raises WriteError."""
-        record = {key: getattr(self, key) for key in COUNTED}
+        record = {key: getattr(self, key) for key in (*COUNTED, "history", "inputs")}
         save_checkpoint(path, self.modules(), self.optimizer, {**record, **more})
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Take everything back from `path`; the record, with what else was written. Raises TrainingError."""
+        """Take everything back from `path`; the record, with what else was written.
+
+        Raises TrainingError, also where it was made from other `inputs`.
+        """
         record = load_checkpoint(path, self.modules(), self.optimizer)
         for key in COUNTED:
-            setattr(self, key, tuple(record[key]) if key == "history" else record[key])
+            value: Any = record.get(key)
+            kind = type(getattr(self, key))
+            if type(value) not in (int, kind) or not 0 <= value < math.inf:
+                raise no_checkpoint(path, f"{key} is {value!r:.60}, not a number from 0")
+            setattr(self, key, kind(value))
+        history = record.get("history")
+        if not isinstance(history, list) or not all(
+            isinstance(entry, dict) and type(entry.get("step")) is int for entry in history
+        ):
+            raise no_checkpoint(path, "history is no list of validations")
+        self.history = tuple(history)
+        check_inputs(path, record.get("inputs"), self.inputs)
         return record
 
 
@@ -100,16 +120,17 @@ def train_fold(
     backend = open_backend(config)
     torch.manual_seed(config.seed)
     network = channels_last(build_network(config.network, config.grid.side))
-    if config.init is not None:
-        first = start_model(config.init, "--init", dataset, split)
-        _start_from(network, first, config.init)
-        config = replace(config, init=str(first.folder))
+    if config.initial_weights is not None:
+        first = initial_model(config.initial_weights, "--initial-weights", config, dataset, split)
+        _start_from(network, first, config.initial_weights)
+        config = replace(config, initial_weights=str(first.folder))
     state = new_state(network, config)
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
     chosen = cases_to_train(dataset, split.train, config.normals)
     source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, multiple)
+    state.inputs = inputs_of(config, [*chosen, *held])
     without = sum(sample.lung is None for sample in source.samples)
     if without and config.network.tasks == "multi":
         progress.note(f"{without} of {len(source.samples)} training cases have no lung mask: they add no lung loss")
@@ -122,17 +143,17 @@ def train_fold(
     progress.start(f"fold {split.fold}", total, state.step)
     _run(state, source, validation, total, config, backend, folder, progress)
     trained = state.average if config.ema else state.network
-    return export_fold(trained, config, source.samples, validation, folder, state.history, state.seconds)
+    return export_fold(trained, config, shown(source), validation, folder, state.history, state.seconds)
 
 
 def _start_from(network: nn.Module, first: Bundle, name: str) -> None:
-    """Load the model's weights into `network`; of two looks the first one's. Raises TrainingError, ModelError."""
+    """Load the model's weights into `network`; of an ensemble the first one's. Raises TrainingError, ModelError."""
     try:
-        network.load_state_dict(first_of(load_network(first.folder)).state_dict())
+        network.load_state_dict(segmentation_of(load_network(first.folder)).state_dict())
     except RuntimeError:
         raise TrainingError(
-            f"--init {name}: its weights do not fit this network; give the --network, --norm, --tasks, --channels, "
-            "--width and --image-head that its card names"
+            f"--initial-weights {name}: its weights do not fit this network; give the --network, --norm, --tasks, "
+            "--channels and --width that its card names"
         ) from None
 
 
@@ -155,7 +176,7 @@ def _run(
     progress: Progress,
 ) -> None:
     started, before = time.monotonic(), state.seconds
-    every = config.validate_epochs * source.steps_per_epoch
+    every, timer = config.validate_epochs * source.steps_per_epoch, CheckpointTimer(config.checkpoint_minutes)
 
     def due() -> bool:
         return state.step % every == 0 or state.step == total
@@ -168,7 +189,7 @@ def _run(
     with Stopping(keep) as stopping, closing(drawn_ahead(source.draw, state.step, total, backend.workers)) as batches:
         for batch in batches:
             with stopping.step():
-                loss = _step(state, batch, total, config, backend)
+                loss = take_step(state, batch, total, config, backend)
                 if not np.isfinite(loss):
                     raise TrainingError(
                         f"the loss is {loss} at step {state.step}; lower --learning-rate or --max-class-weight"
@@ -183,7 +204,7 @@ def _run(
                 state.loss_sum, state.loss_steps = 0.0, 0
                 write_json(folder / "history.json", list(state.history))
                 progress.note(_sentence(entry))
-            if state.step % config.checkpoint_steps == 0 or state.step == total:
+            if timer.due() or state.step == total:
                 state.save(folder / CHECKPOINT)
 
 
@@ -208,7 +229,8 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     return rate
 
 
-def _step(state: State, batch: Batch, total: int, config: TrainConfig, backend: Backend) -> float:
+def take_step(state: State, batch: Batch, total: int, config: TrainConfig, backend: Backend) -> float:
+    """Train the network on a batch, in place; the loss before that."""
     generator = torch.Generator(backend.device).manual_seed(int(batch.rng.integers(2**62)))
     images, masks = batch.images.to(backend.device), batch.masks.to(backend.device).float()
     if config.augment.augment:
@@ -229,7 +251,7 @@ def _step(state: State, batch: Batch, total: int, config: TrainConfig, backend: 
 
 def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
-    losses = {"nodule": nodule_loss(outputs["nodule"], masks[:, 0].long(), config.loss, outputs.get("image"))}
+    losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high, config.loss.focal)}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)

@@ -15,19 +15,9 @@ __all__ = [
     "FixedBalance",
     "LearnedBalance",
     "class_weights",
-    "highest",
-    "image_cross_entropy",
     "make_balance",
-    "nodule_loss",
-    "tversky_loss",
     "weighted_cross_entropy",
 ]
-
-FALSE_POSITIVES, FALSE_NEGATIVES = 0.3, 0.7
-"""What either counts in a Tversky loss: the best of those that Salehi et al. 2017 tried (their alpha and beta)."""
-
-IMAGE_SHARE = 1 / 2000
-"""The part of an image's pixels, its highest, that says whether it has a nodule: a disc of 9 mm in 350 x 350 mm."""
 
 
 def class_weights(labels: Tensor, low: float, high: float) -> Tensor:
@@ -51,38 +41,6 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: flo
     if focal > 0:
         losses = losses * (1 - torch.exp(-losses)).clamp(min=1e-6) ** focal
     return (losses * weights[labels]).mean()
-
-
-def nodule_loss(logits: Tensor, labels: Tensor, config: LossConfig, image: Tensor | None) -> Tensor:
-    """Equation 1 on nodules, and what `config` puts beside it. Shapes as in `weighted_cross_entropy`.
-
-    `image` (B,) is an image-level head's logit, where the network has one.
-    """
-    loss = weighted_cross_entropy(logits, labels, config.min_class_weight, config.max_class_weight, config.focal)
-    if config.tversky:
-        loss = loss + config.tversky * tversky_loss(logits, labels)
-    if config.image_level:
-        loss = loss + config.image_level * image_cross_entropy(highest(logits) if image is None else image, labels)
-    return loss
-
-
-def tversky_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 - TP / (TP + 0.3 FP + 0.7 FN), of probabilities summed over the batch; shapes as above (Salehi et al. 2017)."""
-    probability, true = logits.float().softmax(1)[:, 1], labels.float()
-    hit = (probability * true).sum()
-    wrong = FALSE_POSITIVES * (probability * (1 - true)).sum() + FALSE_NEGATIVES * ((1 - probability) * true).sum()
-    return 1 - (hit + 1) / (hit + wrong + 1)  # one pixel: a batch without a nodule has a gradient too
-
-
-def highest(logits: Tensor) -> Tensor:
-    """(B,): the mean of each image's highest logits of a nodule."""
-    nodule = (logits[:, 1] - logits[:, 0]).float().flatten(1)
-    return nodule.topk(max(1, round(nodule.shape[1] * IMAGE_SHARE)), dim=1).values.mean(1)
-
-
-def image_cross_entropy(image: Tensor, labels: Tensor) -> Tensor:
-    """Mean over images of the log loss of "has a nodule", `image` (B,) its logit; labels as above."""
-    return functional.binary_cross_entropy_with_logits(image.float(), labels.flatten(1).amax(1).float())
 
 
 class FixedBalance(nn.Module):
@@ -124,7 +82,7 @@ class LearnedBalance(nn.Module):
         return torch.stack(terms).sum()
 
     def state(self) -> float:
-        """The lambda that the learned weights amount to: the nodule's share of both weights."""
+        """The lambda that the learned weights amount to: the nodule's fraction of both weights."""
         nodule, lung = (math.exp(-float(self.log_variance[task].detach())) for task in ("nodule", "lung"))
         return nodule / (nodule + lung)
 

@@ -1,4 +1,4 @@
-"""Threshold and second look's share for a model that is trained on every case: from a run that held cases out."""
+"""Threshold and ensemble weight for a model that is trained on every case: from a run that held cases out."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from pathlib import Path
 from cxrcad.config import EvaluateConfig, ScoringConfig, TrainConfig, to_dict
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE
+from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.runs import folds_of_run, score
 from cxrcad.files import Progress, read_json
 from cxrcad.inference.model import RUN_FOLDER, Bundle, load_bundle
+from cxrcad.packaging.fold import out_of_fold_words
 
-__all__ = ["held_out_words", "with_held_out"]
+__all__ = ["with_out_of_fold"]
 
 
-def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
+def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
     """`config` with the threshold of the best F1 on the pooled test cases of `config.threshold_from`'s finished folds.
 
-    The lung threshold, and with a second look its share, are the means of the folds' ones. Each image is scored by the
-    fold that held it out. What is given itself is kept; with a given threshold `threshold_from` is None in what comes
-    back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of another recipe,
-    EvaluationError.
+    The lung threshold, and with a patch classifier the ensemble weight, are the means of the folds' ones. Each image is
+    scored by the fold that held it out. What is given itself is kept; with a given threshold `threshold_from` is None
+    in what comes back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of
+    another recipe, EvaluationError.
     """
-    run, look = config.threshold_from, config.network.look
+    run, look = config.threshold_from, config.network.patch_classifier
     if run is None:
         given = {
             "--threshold": config.find.threshold,
-            **({"--second-share": config.second.second_share} if look else {}),
+            **({"--ensemble-weight": config.classifier.ensemble_weight} if look else {}),
         }
         if None not in given.values():
             return config
@@ -36,10 +38,10 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
             "--fold none: holds out no case that could give a threshold; name a run of the same recipe with "
             f"--threshold-from, or give {' and '.join(given)}"
         )
-    if look and config.second.second_share is not None and config.find.threshold is None:
+    if look and config.classifier.ensemble_weight is not None and config.find.threshold is None:
         raise UsageError(
-            f"--second-share {config.second.second_share:g}: the threshold comes from scores that the shares of {run} "
-            f"joined; leave it out, or give --threshold too"
+            f"--ensemble-weight {config.classifier.ensemble_weight:g}: the threshold comes from scores that {run} "
+            "averaged with its own weights; leave it out, or give --threshold too"
         )
     folds = folds_of_run(run)
     if not folds:
@@ -50,17 +52,17 @@ def with_held_out(config: TrainConfig, progress: Progress) -> TrainConfig:
     threshold, origin = config.find.threshold, None
     if threshold is None:
         threshold, origin = _threshold(config, run, progress), run
-        progress.note(f"threshold {threshold:.4g}: {held_out_words(run)}")
+        progress.note(f"threshold {threshold:.4g}: {out_of_fold_words(run)}")
     lung = config.find.lung_threshold
     if lung is None:
         lung = _mean([one.find.lung_threshold for one in bundles.values() if one.find.lung_threshold is not None])
     find = replace(config.find, threshold=threshold, lung_threshold=lung)
     found = replace(config, find=find, threshold_from=origin)
-    if not look or config.second.second_share is not None:
+    if not look or config.classifier.ensemble_weight is not None:
         return found
-    share = _mean([float(read_json(run / f"fold{f}" / "history.json", TrainingError)[-1]["share"]) for f in folds])
-    progress.note(f"second look's share {share:g}: the mean of the folds' shares")
-    return replace(found, second=replace(config.second, second_share=share))
+    share = _mean([_share(run / f"fold{fold}" / "history.json") for fold in folds])
+    progress.note(f"ensemble weight {share:g}: the mean of the folds' shares")
+    return replace(found, classifier=replace(config.classifier, ensemble_weight=share))
 
 
 def _what_lacks(run: Path) -> str:
@@ -77,7 +79,7 @@ def _what_lacks(run: Path) -> str:
 def _check_alike(bundle: Bundle, config: TrainConfig, name: str) -> None:
     """Raise TrainingError where the model's scores are not those that this training's network will give."""
     mine = {**to_dict(config.network), **to_dict(config.grid), "normals": config.normals}
-    known = {**to_dict(bundle.network), **to_dict(bundle.grid), **bundle.card["training"]["config"]}
+    known = {**to_dict(bundle.network), **to_dict(bundle.grid), **bundle.training_config}
     differing = [one for one, value in mine.items() if one in known and known[one] != value]
     if differing:
         theirs = ", ".join(f"{one} {known[one]}" for one in differing)
@@ -94,12 +96,16 @@ def _threshold(config: TrainConfig, run: Path, progress: Progress) -> float:
     return best_f1_threshold([match for result in results for match in result.matches])
 
 
+def _share(path: Path) -> float:
+    """The ensemble weight in a fold's history.json. Raises TrainingError for a damaged one."""
+    history = read_json(path, TrainingError)
+    try:
+        return made(float, history[-1]["share"])
+    except MALFORMED as fault:
+        raise TrainingError(
+            f"{path}: names no share of a patch classifier ({fault_words(fault)}); train again"
+        ) from None
+
+
 def _mean(values: list[float]) -> float | None:
     return round(sum(values) / len(values), 3) if values else None
-
-
-def held_out_words(run: Path) -> str:
-    """Where such a threshold comes from, for a card."""
-    folds = folds_of_run(run)
-    cases = f"the test cases of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
-    return f"best F1 on {cases} of {run.name}, each scored by its own fold's model"

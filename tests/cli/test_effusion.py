@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from cxrcad.core import TrainingError
+from cxrcad.report.drawing.case_views import OUTLINE
 
 pytest.importorskip("torch")
 
@@ -55,10 +59,10 @@ def test_the_page_has_dice_beside_what_the_paper_does_not_print(made):
     assert 0 <= second["seeds"][0]["pooled"]["Dice"]["value"] <= 1
     assert rows(text)[3][2].startswith(f"{100 * second['seeds'][0]['pooled']['Dice']['value']:.1f} %")
     with Image.open(out / "effusion.png") as sheet:
-        assert sheet.size == (2 * (2 * 320 + 24), 320 + 56)  # two cases of the fold, side by side
-        assert (80, 230, 120) in set(
-            sheet.get_flattened_data() if hasattr(sheet, "get_flattened_data") else sheet.getdata()
-        )
+        assert sheet.width == 1500  # two cases of the fold, side by side
+        pixels = np.asarray(sheet)
+    for half in (pixels[:, :750], pixels[:, 750:]):
+        assert (half == OUTLINE).all(axis=2).any()
     assert sorted(document["pictured"]) == [name for name in document["pictured"] if name.startswith("e")]
 
 
@@ -70,6 +74,17 @@ def test_nothing_is_trained_twice(made, cxrcad, effusion_data, monkeypatch):
     assert "segmentation.json used again" in answer.err
     listed = cxrcad("reproduce", "effusion", "--list", "--data", effusion_data, *FLAGS, "--out", made[0])
     assert listed.out.splitlines()[-1] == "1 job: 1 done, 0 failed, 0 not run"
+
+
+def test_a_picture_of_an_earlier_call_goes_where_nothing_is_there_to_draw(effusion_data, cxrcad, monkeypatch, tmp_path):
+    def train(config, progress):
+        raise TrainingError("the loss is nan")
+
+    monkeypatch.setattr("cxrcad.training.plan.train", train)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "effusion.png").write_text("earlier")
+    assert cxrcad("reproduce", "effusion", "--data", effusion_data, *FLAGS, "--out", "out").code == 1
+    assert not (tmp_path / "out" / "effusion.png").exists()
 
 
 def test_the_training_is_validated_by_dice_and_its_card_says_effusion(run):
@@ -133,7 +148,7 @@ def test_findings_are_called_effusion_and_another_lesion_is_refused(run, cxrcad,
         (
             ["reproduce", "table2"],
             2,
-            "--lesion effusion: table2 is of another lesion; leave it out, or reproduce effusion",
+            "--lesion effusion: table2 is about another lesion; leave the option out, or reproduce effusion",
         ),
         (["evaluate", "--seeds", "x", "--fold", 3], 2, "--seeds: is for nodules"),
         (

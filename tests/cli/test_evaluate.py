@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from cxrcad.evaluation.statistics import wilson
+
 
 def row(text: str, name: str) -> str:
     """The table's line of these figures, after its name."""
@@ -30,7 +32,7 @@ def test_a_fold_is_scored_as_table_2(cxrcad, run, disc_data):
     assert "A hit is a finding whose centre lies in the nodule's disc" in answer.out
     assert row(answer.out, "paper, Table 2").split()[:3] == ["74.0", "±", "2.5"]
     assert row(answer.out, "fold 3  ") == "100.0 %         100.0 % [34.2, 100.0]  100.0 %"
-    assert "threshold 0.9 (best F1 on the fold's validation cases)" in answer.out
+    assert "threshold 0.9 (the model's card)" in answer.out
     assert "false positives 0 (0.00 per image): 0 inside the lung fields, 0 outside" in answer.out
     assert "lung Dice 0.601, mean of 2 images" in answer.out  # 2 x 1760 / (1760 + 4096): all of it is called lung
     assert (run / "fold3" / "evaluation.txt").read_text() == answer.out
@@ -121,6 +123,11 @@ def test_a_packaged_model_is_scored_on_the_folds_of_the_data(cxrcad, make_toy, d
     assert "model packed is scored, and run runs/x is not" in both.err
 
 
+def test_the_origin_of_the_threshold_is_the_card_s(cxrcad, make_run, tmp_path):
+    make_run(tmp_path / "runs" / "given", threshold_from="given for the training")
+    assert "threshold 0.9 (given for the training)" in cxrcad("evaluate", "--fold", "3").out
+
+
 def test_a_second_run_stands_beside_the_first(cxrcad, run, make_run, tmp_path):
     make_run(tmp_path / "other", outputs=("nodule",))
     answer = cxrcad("evaluate", "--fold", "3", "--beside", "other")
@@ -193,7 +200,10 @@ def test_every_figure_has_its_interval_and_strata_follow(cxrcad, make_run, tmp_p
     make_run(tmp_path / "runs" / "five", folds=(1, 2, 3, 4, 5))
     answer = cxrcad("evaluate", "--protocol", "jsrt-247", "--resamples", "200")
     assert answer.code == 0, answer.err
-    assert "brackets hold the 95 % bootstrap interval (200 resamples of the images)" in answer.out
+    assert (
+        "brackets hold the 95 % bootstrap interval (200 resamples of the images); that of recall is Wilson's"
+        in answer.out
+    )
     lines = {line.strip()[:38].strip(): line[40:].strip() for line in answer.out.splitlines() if line.startswith("  ")}
     assert lines["image AUC"].startswith("70.0 %  [")  # 3 of 5 normals have a finding of 1.0 too: (2 + 3 / 2) / 5
     assert lines["false positives an image"].startswith("0.20  [")  # those 3 of 15
@@ -204,7 +214,7 @@ def test_every_figure_has_its_interval_and_strata_follow(cxrcad, make_run, tmp_p
     (mine,) = document["runs"]
     assert document["bootstrap"] == {"resamples": 200, "seed": 0, "confidence": 0.95}
     assert [fold["fold"] for fold in mine["folds"]] == [1, 2, 3, 4, 5]
-    assert mine["figures"]["recall"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert mine["figures"]["recall"] == {"value": 1.0, "low": wilson(10, 10)[0], "high": 1.0}
     assert {one["name"]: one["n_nodules"] for one in mine["strata"] if one["kind"] == "subtlety"} == dict.fromkeys(
         "12345", 2
     )
@@ -227,6 +237,7 @@ def test_the_report_is_one_page_beside_the_figures(cxrcad, run):
     page = (run / "fold3" / "report" / "report.html").read_text()
     assert "report/report.html" in answer.err
     assert "100.0 %" in page
+    assert "with <code>cxrcad evaluate --fold 3 --run runs/toy --resamples 50</code>" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     answer = cxrcad("evaluate", "--fold", "3", "--no-report", "--resamples", "50")
     assert "report.html, which was of an earlier evaluation" in answer.err
@@ -254,10 +265,10 @@ def test_another_threshold_is_reported_from_the_same_matches(cxrcad, run):
     low = cxrcad("evaluate", "--fold", "3", "--threshold", "0.3")
     assert "threshold 0.3 (--threshold)" in low.out
     kept = json.loads((run / "fold3" / "matches-paper-center.json").read_text())
-    assert (kept["model"]["threshold"], kept["threshold_from"]) == (0.9, "best F1 on the fold's validation cases")
+    assert (kept["model"]["threshold"], kept["threshold_from"]) == (0.9, "the model's card")
     again = cxrcad("evaluate", "--fold", "3")
     assert "used again" in again.err
-    assert "threshold 0.9 (best F1" in again.out
+    assert "threshold 0.9 (the model's card)" in again.out
     assert "nodule Dice" in again.out
     assert "nodule Dice" not in low.out
 

@@ -15,6 +15,7 @@ def trained(tiny_run):
     return tiny_run[0]
 
 
+@pytest.mark.usefixtures("real_exporter")
 def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, tiny_data, tmp_path):
     from cxrcad.inference.model import load_bundle
 
@@ -82,6 +83,15 @@ def test_what_cannot_be_exported_is_one_sentence(
     assert (answer.code, answer.out) == (code, "")
     assert sentence in answer.err.splitlines()[-1]
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", "x" * 201])
+def test_a_models_name_is_no_path(cxrcad, make_run, tmp_path, name):
+    make_run(tmp_path / "run")
+    answer = cxrcad("export", "run", "--out", "new", "--name", name)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"Error: --name {name}: the name of a model is no path; it takes a name (at most 200")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 
 
 def test_two_folds_need_a_choice(cxrcad, make_run, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import cxrcad as package
-from cxrcad.cli.main import COMMANDS, cli, main
+from cxrcad.cli.main import COMMANDS, GROUPS, cli, main
 from cxrcad.config import (
     DetectConfig,
     EvaluateConfig,
@@ -35,14 +35,19 @@ CONFIGS = {
 def test_help_lists_every_command_and_where_settings_come_from(cxrcad):
     answer = cxrcad("--help")
     assert (answer.code, answer.err) == (0, "")
-    listed = re.findall(r"^  (\w+)", answer.out.split("Commands:\n")[1], re.MULTILINE)
-    assert listed == list(COMMANDS)
+    _, *sections = re.split(r"^(\w+):\n", answer.out.split("Options:\n")[1], flags=re.MULTILINE)
+    listed = {
+        title: re.findall(r"^  ([\w-]+)", rows, re.MULTILINE)
+        for title, rows in zip(sections[::2], sections[1::2], strict=True)
+    }
+    assert listed == {title: list(commands) for title, commands in GROUPS.items()}
+    assert [commands[0] for commands in listed.values()] == ["detect", "train", "evaluate", "reproduce"]
     assert "default < cxrcad.toml here < --config FILE < environment" in " ".join(answer.out.split())
 
 
 @pytest.mark.parametrize("command", list(CONFIGS))
 def test_a_command_s_help_shows_every_setting_with_its_default(cxrcad, command):
-    answer = cxrcad(command, "--help")
+    answer = cxrcad(command, "--help-all" if any(item.advanced for item in settings_of(CONFIGS[command])) else "--help")
     assert answer.code == 0
     text = " ".join(answer.out.split())
     for item in settings_of(CONFIGS[command]):
@@ -73,7 +78,7 @@ def test_help_imports_nothing_heavy(arguments, tmp_path):
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})), file=sys.stderr)"
     )
     command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=600)
     loaded = set(json.loads(done.stderr))
     heavy = {"torch", "onnxruntime", "scipy", "pydicom", "matplotlib", "SimpleITK", "rich", "PIL", "kornia"}
     assert not loaded & heavy
@@ -88,14 +93,15 @@ def test_ctrl_c_while_the_command_line_still_loads_is_a_sentence(tmp_path):
         "sys.meta_path.insert(0, Stop())\n"
         "from cxrcad.__main__ import main\nmain()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "cxrcad: stopped\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["detct"], "Error: there is no command 'detct'; the commands are detect, train, evaluate"),
+        (["detct"], "Error: there is no command 'detct'; did you mean detect?"),
+        (["xyzzy"], "Error: there is no command 'xyzzy'; the commands are detect, models, info, demo, train, export"),
         (["detect", "x", "--treshold", "1"], "Error: No such option '--treshold'"),
         (["info"], "Error: Missing argument 'PATHS...'"),
         (["export", "run"], "Error: Missing option '--out'"),
@@ -114,7 +120,7 @@ def test_wrong_usage_ends_with_2(cxrcad, tmp_path, arguments, sentence):
 def test_no_command_shows_the_help_and_ends_with_2(cxrcad):
     answer = cxrcad()
     assert answer.code == 2
-    assert "Commands:" in answer.err
+    assert "\nUse:\n  detect " in answer.err
 
 
 @pytest.fixture
@@ -122,7 +128,9 @@ def side(cxrcad, monkeypatch):
     """`side(*flags)` -> the side that reached the training."""
     pytest.importorskip("torch")
     given = []
-    monkeypatch.setattr("cxrcad.training.plan.train", lambda config, bar: given.append(config.grid.side) or Path())
+    monkeypatch.setattr(
+        "cxrcad.training.plan.train", lambda config, bar, names: given.append(config.grid.side) or Path()
+    )
 
     def ask(*flags):
         assert cxrcad("train", *flags).code == 0
@@ -217,7 +225,7 @@ def test_what_the_system_refuses_is_a_sentence_too(cxrcad, monkeypatch, error, c
     def fail(**arguments):
         raise error
 
-    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.models.describe_models", fail)
     answer = cxrcad("models")
     assert (answer.code, answer.out) == (code, "")
     assert answer.err.splitlines()[-1].startswith(sentence)
@@ -227,7 +235,7 @@ def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
     def fail(**arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cxrcad.commands.info.describe_models", fail)
+    monkeypatch.setattr("cxrcad.commands.models.describe_models", fail)
     with pytest.raises(ZeroDivisionError):
         main(["models"])
 
@@ -235,7 +243,7 @@ def test_a_fault_of_our_own_is_not_hidden(monkeypatch):
 def test_the_module_runs_as_the_command_does(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "cxrcad", "info", "nowhere.png"],
-        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Error: nowhere.png: there is no such file; check the path\n"
@@ -253,6 +261,7 @@ def test_every_command_of_the_table_is_a_command():
             assert command.name == name
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_time_limit_stops_the_work_as_ctrl_c_does(cxrcad, monkeypatch):
     def stopped(config, note):
         os.kill(os.getpid(), signal.SIGTERM)

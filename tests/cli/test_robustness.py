@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxrcad.config import RobustnessConfig, settings_of
-from cxrcad.synthesis.perturbations import ALTERATIONS
+from cxrcad.synthesis.perturbations import PERTURBATIONS
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def toy(make_toy, tmp_path):
     return make_toy(tmp_path / "toy")
 
 
-def test_two_cases_under_some_alterations(cxrcad, toy, disc_data, tmp_path):
-    flags = ("--data", disc_data, "--fold", 3, "--alterations", "border-black,inverted,pacemaker", "--resamples", 100)
+def test_two_cases_under_some_perturbations(cxrcad, toy, disc_data, tmp_path):
+    flags = ("--data", disc_data, "--fold", 3, "--perturbations", "border-black,inverted,pacemaker", "--resamples", 100)
     answer = cxrcad("robustness", "--model", "toy", *flags, "--out", "out", "--threads", 1)
     assert answer.code == 0, answer.err
     assert answer.err == "robustness: 8 images\n"
@@ -25,7 +25,7 @@ def test_two_cases_under_some_alterations(cxrcad, toy, disc_data, tmp_path):
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in answer.out.splitlines() if line.startswith("| ")
     ]
-    assert rows[0] == ["alteration", "at 1/2", "difference", "at 1", "difference", "F1", "difference"]
+    assert rows[0] == ["perturbation", "at 1/2", "difference", "at 1", "difference", "F1", "difference"]
     assert [row[0] for row in rows[1:]] == [
         "as it is",
         "black border of 10 % of the sides added all round",
@@ -39,18 +39,25 @@ def test_two_cases_under_some_alterations(cxrcad, toy, disc_data, tmp_path):
     assert len(document["images"]) == 2
 
 
+def test_the_former_name_of_perturbations_still_works(cxrcad, toy, disc_data):
+    flags = ("--model", "toy", "--data", disc_data, "--limit", 1, "--resamples", 0, "--threads", 1)
+    former = cxrcad("robustness", *flags, "--perturbations", "text")
+    assert (former.code, former.err.splitlines()[0]) == (0, "--perturbations is now --perturbations")
+    assert former.out == cxrcad("robustness", *flags, "--perturbations", "text").out
+
+
 def test_help_shows_every_setting_but_what_is_looked_for(cxrcad):
-    answer = cxrcad("robustness", "--help")
+    answer = cxrcad("robustness", "--help-all")
     flags = {item.flag for item in settings_of(RobustnessConfig)} - {"--lesion"}
     assert all(f"{flag} " in answer.out for flag in flags)
     assert "--lesion TEXT" not in answer.out
     assert "--lesion nodule" not in answer.out
 
 
-def test_the_page_that_help_names_has_every_alteration():
-    page = (Path(__file__).parents[2] / "docs" / "EVALUATION.md").read_text(encoding="utf-8")
-    assert [name for name in ALTERATIONS if f"`{name}`" not in page] == []
-    assert f"With {len(ALTERATIONS)} alterations" in page
+def test_the_page_that_help_names_has_every_perturbation():
+    page = (Path(__file__).parents[2] / "docs" / "ROBUSTNESS.md").read_text(encoding="utf-8")
+    assert [name for name in PERTURBATIONS if f"`{name}`" not in page] == []
+    assert f"With {len(PERTURBATIONS)} perturbations" in page
 
 
 @pytest.mark.parametrize(
@@ -60,13 +67,17 @@ def test_the_page_that_help_names_has_every_alteration():
         (["--data", "none"], 1, "none: there is no such folder; --data takes a folder in JSRT's layout"),
         (["--data", "empty"], 1, "empty: no CLNDAT_EN.txt in it"),
         (
-            ["--alterations", "noise"],
+            ["--perturbations", "noise"],
             2,
-            "--alterations: there is no 'noise'; did you mean noise-low? choose from window",
+            "--perturbations: there is no 'noise'; did you mean noise-low? choose from window",
         ),
         (["--limit", "0"], 2, "--limit: limit is '0'; it takes a whole number at least 1"),
         (["--fold", "7"], 2, "--fold: fold is '7'; choose from 1, 2, 3, 4, 5, all"),
-        (["--out", "file", "--alterations", "text"], 2, "--out file: file is a file, not a folder; name another place"),
+        (
+            ["--out", "file", "--perturbations", "text"],
+            2,
+            "--out file: file is a file, not a folder; name another place",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(cxrcad, toy, disc_data, tmp_path, flags, code, sentence):

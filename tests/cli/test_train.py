@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cxrcad.config import TrainConfig, to_dict
 
@@ -27,7 +29,7 @@ def asked(monkeypatch):
     """The configs with which the library was called; nothing is trained."""
     configs = []
 
-    def train(config, progress):
+    def train(config, progress, given):
         configs.append(config)
         return Path("runs") / "pretended"
 
@@ -138,6 +140,7 @@ def test_all_folds_are_trained_one_after_the_other(cxrcad, tiny_data, tmp_path, 
     assert own == ["1", "5"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_says_how_to_go_on_and_does(cxrcad, tiny_data, tmp_path):
     flags = ["--network", "u-net", "--tasks", "single", "--side", "64", "--precision", "fp32", "--threads", "1"]
     flags += ["--fold", "2", "--run", "runs/one", "--data", str(tiny_data), "--checkpoint-steps", "2"]
@@ -145,11 +148,11 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(cxrcad, tiny_data, t
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     checkpoint = tmp_path / "runs" / "one" / "fold2" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not checkpoint.is_file() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=600)
     assert child.returncode == 130
     assert "Traceback" not in said
     assert "stopped; `cxrcad train --resume --run runs/one` goes on from what is kept" in said
@@ -214,7 +217,26 @@ def test_training_without_its_packages_says_what_to_install(cxrcad, monkeypatch)
 def test_analytic_nodules_need_no_file(cxrcad, tiny_data, monkeypatch):
     trained = []
     crossval = importlib.import_module("cxrcad.training.plan")
-    monkeypatch.setattr(crossval, "train_fold", lambda config, *_: trained.append(config.augment))
+    monkeypatch.setattr(crossval, "train_fold", lambda config, *_: trained.append(config.synthesis))
     answer = cxrcad("train", "--data", tiny_data, "--simulate", "analytic", "--side", 64, "--run", "run")
     assert (answer.code, answer.out) == (0, "run\n")
-    assert [augment.simulate for augment in trained] == [Path("analytic")]
+    assert [synthesis.simulate for synthesis in trained] == [Path("analytic")]
+
+
+def test_a_run_goes_on_with_its_data_in_another_folder_and_with_no_other_data(cxrcad, tiny_run, tiny_data, tmp_path):
+    run, data = shutil.copytree(tiny_run[0], tmp_path / "run"), shutil.copytree(tiny_data, tmp_path / "moved")
+    arguments = ("train", "--resume", "--run", run, "--fold", 3, "--data", data)
+    moved = cxrcad(*arguments)
+    assert (moved.code, moved.out) == (0, f"{run}\n")
+    assert "fold 3 is finished already" in moved.err
+    with Image.open(data / "images" / "OXLN002.png") as picture:
+        picture.rotate(180).save(data / "images" / "OXLN002.png")
+    changed = cxrcad(*arguments)
+    assert (changed.code, changed.out) == (1, "")
+    assert changed.err.endswith(
+        f"{run}/content.json: made from other data than {data} holds: OXLN002 has another image; give the data that "
+        "the run was begun with, or another --run\n"
+    )
+    (run / "content.json").unlink()
+    unknown = cxrcad(*arguments)
+    assert (unknown.code, f"data is '{tiny_data}' and '{data}' was given" in unknown.err) == (1, True)

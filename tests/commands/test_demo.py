@@ -41,13 +41,30 @@ def test_the_demo_prints_boxes_beside_the_truth_and_writes_its_files(cxrcad, pac
     page = (tmp_path / "show" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert "Phantoms are drawn, not real patients." in page
+    assert page.count("Research only, not for diagnosis.") == 2
+    assert "with <code>cxrcad demo --out show --cases 2 --seed 0</code>" in page
+    assert re.search(r"JPCLN001</strong><br>nodule of \d+ mm, subtlety 5[^:]*: hits [01], missed [01], false pos", page)
+    assert "JPCNN001</strong><br>no nodule: hits 0, missed 0, false positives " in page
     assert not re.search(r'src="(?!data:)|href=|<script', page)
-    shutil.rmtree(tmp_path / "show" / "overlays")
     (tmp_path / "show" / "report.html").unlink()  # as if it had been stopped
+    (tmp_path / "show" / "overlays" / "mine.png").write_text("mine")
     again = cxrcad("demo", "--cases", "1", "--out", "show")
     assert (again.code, again.err.splitlines()[0]) == (0, "writing 1 phantom scan as DICOM")
     assert re.search(r"^[01] of 1 nodule found in 1 phantom with deeplabv3plus-open$", again.out, re.MULTILINE)
     assert (tmp_path / "show" / "report.html").is_file()
+    assert sorted(path.name for path in (tmp_path / "show" / "overlays").iterdir()) == ["JPCLN001.png", "mine.png"]
+
+
+def test_what_an_earlier_demo_found_does_not_stand_beside_other_scans(cxrcad, packaged, tmp_path, monkeypatch):
+    assert cxrcad("demo", "--cases", "1", "--out", "show").code == 0
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxrcad.commands.demo.detect_paths", stop)
+    assert cxrcad("demo", "--cases", "1", "--seed", "1", "--out", "show").code == 130
+    assert {path.name for path in (tmp_path / "show").iterdir()} == {"scans", "overlays"}
+    assert list((tmp_path / "show" / "overlays").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from cxrcad.commands.evaluate import report_evaluation, report_froc
+from cxrcad.commands.evaluate import command_line, report_evaluation
+from cxrcad.commands.froc import report_froc
 from cxrcad.config import EvaluateConfig, build
 
 
@@ -43,3 +44,10 @@ def test_a_curve_is_written_beside_its_run(run, make_run, tmp_path):
 def test_one_run_beside_itself_is_called_again(run):
     text = report_evaluation(config(run, fold="3", beside=run))
     assert text.startswith(f"Runs, in this order: u-net, multi-task ({run}), u-net, multi-task ({run}), again.\n")
+
+
+def test_the_command_of_a_page_gives_what_is_not_usual():
+    given = {"run": "my runs/a", "fold": "3", "resamples": 50, "report": False}
+    found = command_line(build(EvaluateConfig, given))
+    assert found == "cxrcad evaluate --fold 3 --run 'my runs/a' --no-report --resamples 50"
+    assert command_line(EvaluateConfig()) == "cxrcad evaluate"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.commands.info import describe_models, describe_path
+from cxrcad.commands.info import describe_path
+from cxrcad.commands.models import describe_models
 from cxrcad.core import ModelError, ReadError
 
 
@@ -58,7 +59,10 @@ def test_models_are_told_with_their_size_and_use(make_toy, tmp_path, monkeypatch
     assert "  trained on   2 images, 12 steps" in lines
     assert "  use          Tests." in lines
     parts = {"images": [], "steps": 0, "init": {"steps": 5, "init": {"steps": 7}}, "second_init": {"steps": 11}}
-    parts["second_init"] |= {"second_init": {"steps": 13}, "init": {"steps": 1000}}  # beside another first look
+    parts["second_init"] |= {
+        "second_init": {"steps": 13},
+        "init": {"steps": 1000},
+    }  # beside another segmentation network
     make_toy(tmp_path / "joined", training=parts)
     assert "  trained on   0 images, 36 steps" in describe_path(tmp_path / "joined").splitlines()
     make_toy(tmp_path / "one", training={"images": ["a" * 64], "steps": 1})

@@ -11,16 +11,17 @@ import pytest
 
 from cxrcad.commands.reproduce import command_line, list_jobs, reproduce
 from cxrcad.config import ReproduceConfig, TrainConfig, build, to_dict
-from cxrcad.config.sources import layered
+from cxrcad.config.sources import resolve_config
 from cxrcad.core import DataError, ModelIdentity, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, Terms
 from cxrcad.paper import learning
-from cxrcad.paper.cells import ITEMS, fitted, profile_file, resolved, run_name
+from cxrcad.paper.cells import ITEMS, fitted, profile_file, resolved
 from cxrcad.paper.jobs import DONE, FAILED, Job, Record, plan, rounds
 from cxrcad.paper.layout import Setup, document, text
 from cxrcad.paper.learning import learning_curves, learning_text, plot_learning
-from cxrcad.paper.rows import Scored, pairs_of, rows_of
+from cxrcad.paper.results import ScoredJob, cell_results, pairs_of
+from cxrcad.paper.runs import run_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,15 +89,10 @@ TYPED = {
             "raw",
             "local",
             "blob",
-            "broad",
             "not-simulated",
             "positives",
             "not-easy",
             "not-focal",
-            "tversky",
-            "image-level",
-            "sparse",
-            "image-head",
             "wide",
             "finer",
             "not-averaged",
@@ -105,8 +101,18 @@ TYPED = {
         ),
         PLAIN,
     ),
-    "look-ablations": dict.fromkeys(
-        ("recipe", "ct-only", "no-shams", "no-hardware", "not-mined", "not-easy", "exposure", "not-turned"), PLAIN
+    "classifier-ablations": dict.fromkeys(
+        (
+            "recipe",
+            "ct-only",
+            "no-negative-insertions",
+            "no-hardware",
+            "not-mined",
+            "not-easy",
+            "exposure",
+            "not-turned",
+        ),
+        PLAIN,
     ),
     "training-size": dict.fromkeys(("part-0.25", "part-0.5", "part-1"), PLAIN),
     "figure6": BOTH_TASKS,
@@ -143,7 +149,7 @@ def test_the_variants_that_the_table_does_not_show():
 
 @pytest.mark.parametrize(
     ("item", "recipe"),
-    [("ablations", "open-256"), ("look-ablations", "open-512-classifier"), ("training-size", "open-256")],
+    [("ablations", "open-256"), ("classifier-ablations", "open-512-classifier"), ("training-size", "open-256")],
 )
 def test_each_ablation_changes_the_recipe_that_is_in_the_docs(item, recipe):
     values = tomllib.loads((ROOT / "docs" / "recipes" / f"{recipe}.toml").read_text())
@@ -156,11 +162,11 @@ def test_each_ablation_changes_the_recipe_that_is_in_the_docs(item, recipe):
 def test_a_cell_that_changes_nothing_of_the_settings_is_left_out():
     shared = build(TrainConfig, {"simulate": "analytic", "ema": 0.99, "focal": 2.0, "max_steps": 9})
     names = [cell.name for cell in fitted(ITEMS["ablations"], shared).cells]
-    assert names == ["recipe", "local", "blob", "broad", "not-simulated", "not-easy", "not-focal", "tversky",
-                     "image-level", "sparse", "finer", "not-averaged", "not-augmented"]  # fmt: skip
+    assert names == ["recipe", "local", "blob", "not-simulated", "not-easy", "not-focal", "finer", "not-averaged",
+                     "not-augmented"]  # fmt: skip
     deep = build(TrainConfig, {"simulate": "analytic", "network": "deeplabv3plus", "side": 512})
     names = {cell.name for cell in fitted(ITEMS["ablations"], deep).cells}
-    assert names >= {"image-head", "wide"}
+    assert "wide" in names
     assert "finer" not in names
     assert ("recipe", "raw") not in fitted(ITEMS["ablations"], shared).pairs
     assert fitted(ITEMS["table3"], shared) is ITEMS["table3"]
@@ -170,8 +176,12 @@ def test_a_cell_that_changes_nothing_of_the_settings_is_left_out():
 @pytest.mark.parametrize(
     ("item", "values", "words"),
     [
-        ("look-ablations", {}, "look-ablations: needs --look and --init; give them, or a recipe with --config"),
-        ("look-ablations", {"look": True}, "look-ablations: needs --init; give"),
+        (
+            "classifier-ablations",
+            {},
+            "classifier-ablations: needs --patch-classifier and --initial-weights; give them, or a recipe",
+        ),
+        ("classifier-ablations", {"patch_classifier": True}, "classifier-ablations: needs --initial-weights; give"),
         ("training-size", {}, "training-size: needs --max-steps; give"),
     ],
 )
@@ -196,31 +206,8 @@ def test_cells_that_are_one_training_share_a_run():
     assert len({name(*one) for one in unet}) == 1
     every = {run_name(resolved(cell, TrainConfig())) for item in ITEMS.values() for cell in item.cells}
     # 4 of table 2; 9 more of table 3; 4 of table 4; 2 of table 5; 2 of figure 3; figure 5 validates more often: 7;
-    # 2 of effusion; 18 of our own that are not the default already.
-    assert len(every) == 48
-
-
-def test_a_run_is_named_by_what_decides_the_training():
-    def name(**values):
-        return run_name(build(TrainConfig, values))
-
-    assert name().endswith("-s0")
-    assert len(name()) == 13
-    same = {"fold": "4", "device": "cpu", "threads": 1, "data": "/elsewhere", "run": "r", "resume": True}
-    assert name(**same, checkpoint_steps=7) == name()
-    assert name(seed=3) == name()[:-1] + "3"
-    for change in ({"side": 512}, {"epochs": 1}, {"max_steps": 9}, {"precision": "bf16"}, {"fold_seed": 1}):
-        assert name(**change)[:10] != name()[:10]
-
-
-def test_settings_that_came_later_leave_the_names_of_trainings_as_they_were():
-    """The names are those of the version before --lesion: finished trainings under them are found again."""
-    assert run_name(TrainConfig()) == "76a6223e46-s0"
-    assert (
-        run_name(build(TrainConfig, {"side": 512, "tasks": "single", "seed": 3, "max_steps": 3000})) == "39a4cabaaa-s3"
-    )
-    assert run_name(build(TrainConfig, {"lesion": "nodule"})) == "76a6223e46-s0"
-    assert run_name(build(TrainConfig, {"lesion": "effusion"})) != "76a6223e46-s0"
+    # 2 of effusion; 13 of our own that are not the default already.
+    assert len(every) == 43
 
 
 # Jobs
@@ -272,10 +259,13 @@ def test_without_data_it_says_how_to_get_it_and_still_lists(tmp_path):
     with pytest.raises(DataError) as error:
         reproduce("table2", config(out=tmp_path))
     assert len(str(error.value).splitlines()) == 3
-    lines = list_jobs("table2", config(out=tmp_path, folds="3")).splitlines()
-    assert lines[-1] == "4 jobs: 0 done, 0 failed, 4 not run"
-    assert lines[0].startswith("not run  ")
+    lines = list_jobs("table2", config(out=tmp_path, folds="3", side=64, max_steps=5)).splitlines()
+    assert lines[-2] == "4 jobs: 0 done, 0 failed, 4 not run"
+    assert lines[-1].startswith("4 jobs are left, with 20 training steps: about ")
+    assert lines[-1].endswith(" on random images. The number of training cases is JSRT's; --data counts your own.")
+    assert lines[0].startswith("not run  u-net-single-v2-")
     assert lines[0].endswith("-s0/fold3      seed 0  u-net-single")
+    assert len({line.index("  seed 0  ") for line in lines[:4]}) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -284,18 +274,18 @@ def test_without_data_it_says_how_to_get_it_and_still_lists(tmp_path):
 
 def test_the_profiles_are_settings_files_of_the_package(tmp_path):
     def profile(name):
-        return layered(ReproduceConfig, {}, None, tmp_path, profile_file(name)).train
+        return resolve_config(ReproduceConfig, {}, None, tmp_path, profile_file(name)).train
 
     paper, gpu, cpu = profile("paper"), profile("gpu"), profile("cpu")
     assert (paper.grid.side, paper.epochs, paper.max_steps, paper.precision) == (1024, 100, None, "fp32")
     assert (gpu.grid.side, gpu.epochs, gpu.max_steps, gpu.precision, gpu.device) == (1024, 100, None, "bf16", "cuda")
     assert (cpu.grid.side, cpu.max_steps, cpu.device) == (512, 3000, "cpu")
-    assert "experiments/profiles/*.toml" in (ROOT / "setup.cfg").read_text()
+    assert "paper/profiles/*.toml" in (ROOT / "setup.cfg").read_text()
 
 
 def test_a_profile_lies_below_every_other_layer(tmp_path, monkeypatch):
     def side(**flags):
-        return layered(ReproduceConfig, flags, None, tmp_path, profile_file("cpu")).train.grid.side
+        return resolve_config(ReproduceConfig, flags, None, tmp_path, profile_file("cpu")).train.grid.side
 
     assert side() == 512
     (tmp_path / "cxrcad.toml").write_text("side = 256\n")
@@ -337,9 +327,9 @@ def fold_result(fold: int, hits: int, outside: int, inside: int = 0, tasks: str 
     return FoldResult(terms, tuple(matches), (0.9,) * 4 if tasks == "multi" else (None,) * 4)
 
 
-def scored(cell: str, fold: int, result: FoldResult | None, seed: int = 0, record: Record | None = None) -> Scored:
+def scored(cell: str, fold: int, result: FoldResult | None, seed: int = 0, record: Record | None = None) -> ScoredJob:
     job = Job((cell,), fold, seed, Path(f"out/runs/{cell}-s{seed}"), TrainConfig())
-    return Scored(job, record or Record(DONE, 90.0, "CPU, 1 thread"), result)
+    return ScoredJob(job, record or Record(DONE, 90.0, "CPU, 1 thread"), result)
 
 
 SETUP = Setup(("Data DATA.", "A hit is a hit.", "Best F1."), "cpu", {"side": 64}, "cxrcad reproduce table2", 200, "9.9")
@@ -354,7 +344,7 @@ def table2():
         scored("mo-segnet-multi", 1, None, record=Record(FAILED, None, None, "the loss is nan; lower it")),
     )
     item = ITEMS["table2"]
-    rows = rows_of(item, found, 200, 0)
+    rows = cell_results(item, found, 200, 0)
     return item, rows, pairs_of(item, rows, 200, 0)
 
 
@@ -384,7 +374,7 @@ def test_the_page_has_the_papers_rows_and_ours(table2):
 def test_the_page_counts_false_positives_by_place_and_says_where_it_ran(table2):
     other = [line for line in cells_of(text(*table2, SETUP)) if len(line) == 9]
     assert other[0][2:] == [
-        *("seed", "folds", "FP an image in the lungs", "outside the lungs", "lung Dice", "minutes", "device")
+        *("seed", "folds", "FP per image in the lungs", "outside the lungs", "lung Dice", "minutes", "device")
     ]
     assert [cell.split(" [")[0] for cell in other[1]] == [
         *("Single", "U-net", "0", "1 (1)", "0.00", "0.50", "none", "1.5", "CPU, 1 thread")
@@ -404,7 +394,7 @@ def test_the_page_compares_multi_with_single_on_the_folds_that_both_hold(table2)
     assert table[0] == ["figure", "Multiple U-net", "Single U-net", "difference", "p"]
     assert table[1][:3] == ["F1", "100.0 %", "50.0 %"]
     assert table[1][3].startswith("+50.0 [")
-    assert table[4][:3] == ["CPM", "100.0 %", "50.0 %"]
+    assert table[4][:3] == ["CPM", "undefined", "50.0 %"]  # without a false positive there is no curve
     assert table[6][:3] == ["false positives outside the lung fields", "0.00", "0.50"]
     assert table[6][3].startswith("-0.50 [")
 
@@ -439,7 +429,7 @@ def test_the_page_compares_the_mean_of_several_seeds_too():
         for cell, hits in (("u-net-multi", (4, 3)), ("u-net-single", (2, 3)))
         for seed in (0, 1)
     ]
-    rows = rows_of(item, found, 100, 0)
+    rows = cell_results(item, found, 100, 0)
     pairs = pairs_of(item, rows, 100, 0)
     assert [pair.seeds for pair in pairs] == [(0,), (1,), (0, 1)]
     page = text(item, rows, pairs, SETUP)
@@ -447,7 +437,7 @@ def test_the_page_compares_the_mean_of_several_seeds_too():
     assert pairs[2].figures["recall"].difference.value == 0.25
     assert document(item, rows, pairs, SETUP)["comparisons"][2]["seeds"] == [0, 1]
     apart = [one for one in found if (one.job.seed, one.job.cells) != (1, ("u-net-single",))]
-    assert [pair.seeds for pair in pairs_of(item, rows_of(item, apart, 100, 0), 100, 0)] == [(0,)]
+    assert [pair.seeds for pair in pairs_of(item, cell_results(item, apart, 100, 0), 100, 0)] == [(0,)]
 
 
 def test_several_seeds_have_a_mean_over_seeds_and_a_pooled_row_each():
@@ -457,7 +447,7 @@ def test_several_seeds_have_a_mean_over_seeds_and_a_pooled_row_each():
         for seed in (0, 1)
         for fold in (1, 2)
     ]
-    table = cells_of(text(item, rows_of(item, found, 100, 0), (), SETUP))
+    table = cells_of(text(item, cell_results(item, found, 100, 0), (), SETUP))
     ours = [line[1:] for line in table if line[0] == "0.9" and line[1].startswith("ours")]
     # recalls 50, 50, 75, 75 %; pooled 50 and 75 %
     assert ours[0][0] == "ours, mean of 4 trainings (2 folds, 2 seeds)"
@@ -479,7 +469,7 @@ def test_learning_curves_are_the_mean_and_range_over_trainings(tmp_path):
         history = [{"epoch": epoch + 1, "f1": value, "seconds": 1} for epoch, value in enumerate(values)]
         (job.folder / "history.json").write_text(json.dumps(history))
         found.append(replace(one, job=job))
-    (curve,) = learning_curves(rows_of(item, found, 0, 0))
+    (curve,) = learning_curves(cell_results(item, found, 0, 0))
     assert (curve.name, curve.n, curve.epochs) == ("0.99", 2, (1, 2, 3))
     assert curve.mean == pytest.approx((0.2, 0.4, 0.3))
     assert (curve.low, curve.high) == ((0.1, 0.3, 0.2), (0.3, 0.5, 0.4))

@@ -83,5 +83,5 @@ def open_jsrt_img(open_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         pytest.skip(f"no {TOOL}, which makes open-jsrt")
     folder = tmp_path_factory.mktemp("open-jsrt")
     command = [sys.executable, str(TOOL), str(folder), "--format", "img", "--limit", "12", "--data", str(open_data)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     return folder

@@ -185,7 +185,7 @@ def spoil_group(document: dict[str, Any]) -> None:
     ("spoil", "message"),
     [
         (spoil_schema, r"folds\.json: its schema is 'cxrcad/folds/9', not 'cxrcad/folds/1'; remove it"),
-        (spoil_part, r"folds\.json: a fold lacks or garbles 'validation'; remove"),
+        (spoil_part, r"folds\.json: damaged \('validation' is missing\); remove"),
         (spoil_number, r"folds\.json: holds the folds \[1, 2, 3, 4\], not 1 to 5"),
         (spoil_leak, r"folds\.json: fold 1 names P\d+ twice; remove"),
         (spoil_tests, r"folds\.json: P\d+ is a test case of two folds"),

@@ -122,6 +122,14 @@ def test_a_wrong_row_is_named(jsrt: Write, row: str, message: str) -> None:
         read_jsrt(jsrt(nodules=(row, NODULES[1])))
 
 
+def test_a_nodule_in_two_rows_is_an_error_however_it_is_written(jsrt: Write) -> None:
+    """It could be hit once only, and missed ever after."""
+    again = ROW.replace("JPCLN001.IMG", "jpcln001.img").replace("\t512\t", "\t512.0\t")
+    sentence = r"CLNDAT_EN\.txt, row 3: the nodule of JPCLN001 at x 512, y 1024 stands in row 1 already; remove one of"
+    with pytest.raises(DataError, match=sentence):
+        read_jsrt(jsrt(nodules=(ROW, NODULES[1], again)))
+
+
 def test_a_file_in_both_tables_or_twice_is_an_error(jsrt: Write) -> None:
     with pytest.raises(DataError, match=r"JPCLN001 stand in CLNDAT_EN\.txt and in CNNDAT_EN\.TXT; remove"):
         read_jsrt(jsrt(normals=(*NORMALS, "JPCLN001.IMG 50 Male normal")))
@@ -166,7 +174,7 @@ def test_missing_images_are_counted_and_named(jsrt: Write) -> None:
     write_png(folder / "images" / "JPCLN002.png")
     message = (
         r"data: 3 of 4 images are missing: JPCLN001, JPCNN001, JPCNN002 "
-        r"\(looked for \.IMG, \.dcm, \.png in \., images\); copy them there or correct the tables$"
+        r"\(looked in \., images\); copy them there or correct the tables$"
     )
     with pytest.raises(DataError, match=message):
         read_jsrt(folder)
@@ -269,6 +277,10 @@ def test_each_of_two_nodules_has_its_own_box(jsrt: Write) -> None:
             BOXES + "JPCLN001,256,512,300,496,340,528,15,5,0\n",
             r"boxes\.csv, row 2: the box of JPCLN001 does not hold its",
         ),
+        (
+            BOXES + 2 * "JPCLN001,256,512,240,496,288,528,15,5,0\n",
+            r"boxes\.csv, row 3: the box of JPCLN001 from x 240, y 496 to x 288, y 528 stands in row 2 already; remove",
+        ),
         (BOXES + "JPCLN001,256,512,?,496,340,528,15,5,0\n", r"row 2: JPCLN001 lacks a number for x0"),
         (BOXES + "JPCLN001,256,512,240,496,240,528,15,5,0\n", r"row 2: the box of JPCLN001 is empty"),
         (BOXES + "JPCLN001,256,512,240\n", r"row 2: JPCLN001 lacks a number for x0, y0, x1 or y1; correct"),
@@ -276,7 +288,7 @@ def test_each_of_two_nodules_has_its_own_box(jsrt: Write) -> None:
         ("file,x0\n" + "9" * 200000, r"boxes\.csv, row 2: not a CSV table \(field larger than field limit"),
         ("file,x0,y0\n", r"boxes\.csv: no column x1, y1; its first row must name at least file, x0, y0, x1, y1"),
     ],
-    ids=["elsewhere", "no number", "empty", "short", "nothing", "no table", "columns"],
+    ids=["elsewhere", "twice", "no number", "empty", "short", "nothing", "no table", "columns"],
 )
 def test_boxes_that_contradict_are_errors(jsrt: Write, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -87,6 +87,10 @@ def outline(corners: object) -> dict[str, object]:
         (outline("round"), "outline 1 has no polygon, a list of corners"),
         ({"e02.png": []}, r"e02.png: it is \[\], where a list of outlines is needed"),
         ({"n00.png": [{"polygon": [[0, 0], [5, 5], [0, 5]]}]}, r"n00.png are not of role effusion in metadata.csv"),
+        (
+            {"e03.png": 2 * [{"polygon": [[0, 0], [5, 5], [0, 5]]}]},
+            r"e03\.png: outline 2 is outline 1 again, where each is needed once; correct the entry",
+        ),
         ({"e02.png": None}, "e02.png: it is null, where a list of outlines is needed"),
     ],
 )
@@ -121,8 +125,17 @@ def test_what_is_missing_is_named(own: Path) -> None:
     ("old", "new", "sentence"),
     [
         ("role", "rolle", "no column role; its first row must name file, role, patient"),
-        ("e01.png,effusion", "e00.png,effusion", "e00.png stand in two rows"),
+        (
+            "e01.png,effusion",
+            "e00.png,effusion",
+            r"metadata\.csv, row 2 \(line 3\): e00.png stands in row 1 \(line 2\) already",
+        ),
         (",effusion,", ",other_finding,", "no radiograph of role effusion in it"),
+        (
+            "e01.png,effusion",
+            "../e01.png,effusion",
+            r"row 2 \(line 3\): file is '../e01.png', where a file's path inside",
+        ),
         ("e02.png,effusion,2,", "e02.png,effusion,,", "patient is empty, where a text is needed"),
     ],
 )

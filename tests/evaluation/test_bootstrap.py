@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cxrcad.core import Case, EvaluationError, ModelIdentity
-from cxrcad.evaluation.bootstrap import Interval, bootstrap, compare, compare_seeds, draw, froc_band
+from cxrcad.evaluation.bootstrap import Interval, _p, _swaps, bootstrap, compare, compare_seeds, draw, froc_band
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import Detail, FoldResult, Terms
@@ -27,19 +27,48 @@ def fold(found: list[bool], normals: int = 0, score: float = 0.9) -> FoldResult:
     return FoldResult(TERMS, tuple(matches), (None,) * len(matches))
 
 
-def test_a_recall_s_bootstrap_interval_is_near_wilson_s() -> None:
-    found = bootstrap([fold([True] * 60 + [False] * 40)], 4000, 0)["recall"]
-    low, high = wilson(60, 100)
-    assert found.value == 0.6
-    assert found.low == pytest.approx(low, abs=0.01)
-    assert found.high == pytest.approx(high, abs=0.01)
+def test_recall_has_wilson_s_interval_which_the_bootstrap_of_the_same_hits_comes_near() -> None:
+    """60 of 100 found, without a false positive: the sensitivity at 1/8 is not reached, that of the band is recall."""
+    result = [fold([True] * 60 + [False] * 40)]
+    assert bootstrap(result, 4000, 0)["recall"] == Interval(0.6, *wilson(60, 100))
+    assert np.ravel(froc_band(result, (1.0,), 4000, 0)) == pytest.approx(wilson(60, 100), abs=0.01)
+
+
+def test_where_no_resample_differs_proportions_have_wilson_s_interval_and_other_figures_none() -> None:
+    """Two of two nodules and no false positive in them; the one false positive stands in each of four normals."""
+    normals = tuple(ImageMatch(f"F{i}", 0, (), (FalsePositive(0.7, True),)) for i in range(4))
+    every = fold([True, True])
+    every = replace(every, matches=(*every.matches, *normals), lung_dice=(None,) * 6)
+    found = bootstrap([every], 100, 0)
+    assert found["recall"] == found["sensitivity at 1/2"] == Interval(1.0, *wilson(2, 2))
+    assert found["precision"] == Interval(2 / 6, *wilson(2, 6))
+    assert found["false positives an image"] == Interval(4 / 6)
+    assert found["CPM"] == Interval(1.0)
+    assert froc_band([every], (0.5,), 100, 0) == ((wilson(2, 2)[0],), (1.0,))
+    nothing = bootstrap([fold([False, False], 4)], 100, 0)
+    assert nothing["recall"] == Interval(0.0, *wilson(0, 2))
+
+
+def test_there_is_no_cpm_where_the_curve_ends_below_an_eighth() -> None:
+    """One false positive in sixteen images; then two, which is an eighth."""
+    one, two = (
+        replace(
+            fold([True], 15),
+            matches=fold([True]).matches
+            + tuple(ImageMatch(f"N{i}", 0, (), (FalsePositive(0.7, True),) * (i < fps)) for i in range(15)),
+        )
+        for fps in (1, 2)
+    )
+    assert bootstrap([one], 0, 0)["CPM"] == Interval(None)
+    assert bootstrap([two], 0, 0)["CPM"] == Interval(1.0)
 
 
 def test_the_same_seed_gives_the_same_interval_and_none_without_resamples() -> None:
     result = [fold([True, False, True, True], 4)]
     assert bootstrap(result, 100, 3) == bootstrap(result, 100, 3)
     assert bootstrap(result, 100, 3)["F1"] != bootstrap(result, 100, 4)["F1"]
-    assert bootstrap(result, 0, 0)["recall"] == Interval(0.75)
+    assert bootstrap(result, 0, 0)["F1"] == Interval(2 / 3)
+    assert bootstrap(result, 0, 0)["recall"] == Interval(0.75, *wilson(3, 4))
 
 
 def test_positives_and_normals_are_drawn_apart_and_images_of_a_patient_together() -> None:
@@ -64,7 +93,7 @@ def test_an_interval_is_given_only_where_resamples_reach_the_rate() -> None:
     assert found["sensitivity at 1/4"].value == 1.0
     assert found["sensitivity at 1/4"].low is None
     assert found["sensitivity at 1"] == Interval(None)
-    assert found["CPM"].low == 1.0
+    assert found["CPM"] == Interval(1.0)
 
 
 def test_the_band_holds_the_curve_and_its_ends_are_those_of_the_sensitivity() -> None:
@@ -165,3 +194,72 @@ def _chance(rng: np.random.Generator) -> FoldResult:
         hits = (Hit(float(rng.random()), 0, 1.0),) if index < 24 and rng.random() < 0.7 else ()
         matches.append(ImageMatch(str(index), int(index < 24), hits, fps))
     return FoldResult(TERMS, tuple(matches), (None,) * 40)
+
+
+def of_patients(result: FoldResult, patients: list[str]) -> FoldResult:
+    """The result with each image of that patient."""
+    cases = [
+        Case(match.case, Path(match.case), 10, 10, groups=(f"patient:{patient}",))
+        for match, patient in zip(result.matches, patients, strict=True)
+    ]
+    return replace(result, details=tuple(Detail(case, "", (), ()) for case in cases))
+
+
+def test_results_change_places_by_patient_and_not_image_by_image() -> None:
+    """Two patients of three images each, found by the first run alone.
+
+    Of the 4 ways to swap patients 2 are as far apart: p comes near 1/2. Of the 64 ways to swap images 2 would be: 1/32.
+    """
+    patients = ["A", "B", "A", "B", "A", "B"]
+    first, second = (of_patients(fold([found] * 6), patients) for found in (True, False))
+    found = compare([first], [second], 2000, 0)["recall"]
+    assert found.difference.value == 1.0
+    assert found.p == pytest.approx(0.5, abs=0.05)
+    stay = _swaps([first], 200, 0)
+    assert (stay[:, ::2] == stay[:, :1]).all()
+    assert (stay[:, 1::2] == stay[:, 1:2]).all()
+    assert not (stay[:, 0] == stay[:, 1]).all()
+
+
+def test_a_patient_with_a_nodule_in_any_image_is_drawn_with_the_positives() -> None:
+    """A has a nodule and then none, B one, C none: A and B are drawn from A and B, C alone."""
+    names = ["A", "A", "B", "C"]
+    matches = tuple(ImageMatch(f"{i}", int(i in (0, 2))) for i in range(4))
+    weights = draw([of_patients(FoldResult(TERMS, matches, (None,) * 4), names)], 200, 0)
+    assert set(weights[:, 0] + weights[:, 2]) == {2.0}
+    assert set(weights[:, 3]) == {1.0}
+
+
+def test_images_are_drawn_together_by_their_patient_and_by_no_other_group() -> None:
+    result = fold([True] * 4)
+    groups = [("series:1", "patient:7"), ("series:1",), ("series:2", "patient:7"), ("series:1",)]
+    cases = [Case(m.case, Path(m.case), 10, 10, groups=mine) for m, mine in zip(result.matches, groups, strict=True)]
+    weights = draw([replace(result, details=tuple(Detail(case, "", (), ()) for case in cases))], 200, 0)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert not (weights[:, 0] == weights[:, 1]).all()
+    assert not (weights[:, 1] == weights[:, 3]).all()
+
+
+def test_a_p_needs_nearly_all_permutations() -> None:
+    permuted = np.zeros(1000)
+    permuted[:25] = np.nan
+    assert _p(0.5, permuted) == 1 / 976
+    permuted[25] = np.nan
+    assert _p(0.5, permuted) is None
+
+
+def test_one_image_with_a_nodule_has_no_bootstrap_interval_and_its_recall_has_wilsons() -> None:
+    found = bootstrap([fold([True], 3)], 50, 0)
+    assert found["F1"] == Interval(2 / 3)
+    assert found["recall"] == Interval(1.0, *wilson(1, 1))
+
+
+def test_the_band_counts_false_positives_on_the_axis() -> None:
+    """Two nodules at 0.5, two normals with a false positive at 0.6: 1 per image of the axis, 1/2 of all images."""
+    matches = [ImageMatch(f"P{i}", 1, (Hit(0.5, 0, 1.0),)) for i in range(2)]
+    matches += [ImageMatch(f"N{i}", 0, (), (FalsePositive(0.6, True),)) for i in range(2)]
+    on_all = FoldResult(TERMS, tuple(matches), (None,) * 4)
+    on_normals = replace(on_all, terms=replace(TERMS, fp_axis="normals"))
+    none, both = wilson(0, 2), wilson(2, 2)  # of two: no resample differs
+    assert froc_band([on_all], (0.5,), 50, 0) == ((both[0],), (both[1],))
+    assert froc_band([on_normals], (0.5, 1.0), 50, 0) == ((none[0], both[0]), (none[1], both[1]))

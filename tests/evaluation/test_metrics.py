@@ -259,3 +259,23 @@ def test_average_precision_is_pycocotools_on_200_random_sets() -> None:
         images = random_boxes(np.random.default_rng(seed))
         matches = [match_image(case, findings, rule) for case, findings in images]
         assert values(fold(*matches))["average precision"] == pytest.approx(coco_ap(images, 0.4), abs=1e-9)
+
+
+def test_a_finding_exactly_at_the_threshold_is_reported_in_every_figure() -> None:
+    """A hit 2 mm off and one 6 mm off at the threshold itself; false positives in and outside the lungs at it."""
+    found = ImageMatch(
+        "A", 2, (Hit(0.9, 0, 2.0), Hit(0.5, 1, 6.0)), (FalsePositive(0.5, True), FalsePositive(0.5, False))
+    )
+    told = values(fold(found, threshold=0.5))
+    assert (told["recall"], told["localisation error, mm"]) == (1.0, 4.0)
+    assert (told["false positives in the lung fields"], told["false positives outside the lung fields"]) == (1.0, 1.0)
+
+
+def test_where_no_false_positive_s_place_is_known_none_is_counted_as_elsewhere() -> None:
+    nowhere = ImageMatch("A", 1, (Hit(0.9, 0, 2.0),), (FalsePositive(0.8, None),))
+    told = values(fold(nowhere))
+    assert np.isnan(told["false positives in the lung fields"])
+    assert np.isnan(told["false positives outside the lung fields"])
+    one_known = fold(nowhere, ImageMatch("B", 0, (), (FalsePositive(0.7, False),)))
+    told = values(one_known)
+    assert (told["false positives in the lung fields"], told["false positives outside the lung fields"]) == (0.0, 0.5)

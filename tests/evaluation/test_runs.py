@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from cxrcad.config import EvaluateConfig, build
-from cxrcad.core import DataError, EvaluationError
+from cxrcad.core import DataError, EvaluationError, ModelError, ReadError, WriteError
+from cxrcad.evaluation.records import read_matches, to_document
 from cxrcad.evaluation.runs import find_run, folds_of_run, score
+from cxrcad.files import sha256_of
+from cxrcad.inference.model import load_bundle
+from tests.inference.conftest import write_onnx
 
 
 def config(**values) -> EvaluateConfig:
@@ -82,6 +94,33 @@ def test_beside_has_the_first_run_s_folds_only(make_run, tmp_path):
     assert (one.folder, two.folder) == (tmp_path / "out", tmp_path / "out" / "second")
 
 
+def test_a_run_called_by_its_place_and_a_file_of_dots_are_written_inside_out(make_run, tmp_path, monkeypatch):
+    """`..` is where a run lies, and no name of a folder; neither is what is left of ...json without its ending."""
+    first, second = make_run(tmp_path / "first", folds=(2,)), make_run(tmp_path / "second", folds=(2,))
+    (second / "here").mkdir()
+    monkeypatch.chdir(second / "here")
+    _, two = score(config(run=first, beside="..", out=tmp_path / "out"))
+    assert two.folder == tmp_path / "out" / "second"
+    assert (tmp_path / "out" / "second" / "fold2").is_dir()
+    truth = {"images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}], "annotations": []}
+    truth["annotations"].append({"id": 1, "image_id": 1, "bbox": [1, 2, 3, 4]})
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "...json").write_text("[]")
+    flags = {"predictions": tmp_path / "...json", "truth_file": tmp_path / "truth.json", "missing": "empty"}
+    (scored,) = score(build(EvaluateConfig, flags))
+    assert (scored.name, scored.folder) == ("_", EvaluateConfig().runs / "_")
+
+
+def test_a_model_whose_name_is_a_path_writes_nothing(make_run, disc_data, tmp_path):
+    run = make_run(tmp_path / "run", folds=(2,))
+    card = run / "fold2" / "model" / "card.json"
+    card.write_text(card.read_text().replace('"run-fold2"', '"../../evil"'))
+    model = str(run / "fold2" / "model")
+    with pytest.raises(ModelError, match=r"card\.json: name is '\.\./\.\./evil', where a name .* is needed; export"):
+        score(config(model=model, data=disc_data, fold="2", runs=tmp_path / "a" / "b" / "runs"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
 def test_a_run_without_the_fold_says_which_it_holds(make_run, tmp_path):
     run = make_run(tmp_path / "run", folds=(2, 4))
     with pytest.raises(EvaluationError, match=r"holds no finished fold 1 \(finished: 2, 4\); train it"):
@@ -89,3 +128,209 @@ def test_a_run_without_the_fold_says_which_it_holds(make_run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(EvaluationError, match=r"holds no finished fold \(finished: none\)"):
         score(config(run=tmp_path / "empty"))
+
+
+def rewrite(table: Path, case: str, **columns: object) -> None:
+    """Change columns of a case's line: subtlety, x, y (on JSRT's grid of 2048)."""
+    lines = [line.split("\t") for line in table.read_text().splitlines()]
+    for line in lines:
+        if line[0].startswith(case):
+            for name, value in columns.items():
+                line[{"subtlety": 1, "size_mm": 2, "x": 5, "y": 6}[name]] = str(value)
+    table.write_text("".join("\t".join(line) + "\n" for line in lines))
+
+
+def repaint(image: Path) -> None:
+    pixels = np.array(Image.open(image))
+    pixels[40:46, 40:46] = 250
+    Image.fromarray(pixels).save(image)
+
+
+def remask(data: Path, case: str) -> None:
+    masks = data / "scr" / "fold1" / "masks"
+    shutil.copy(masks / "left lung" / f"{case}.gif", masks / "right lung" / f"{case}.gif")
+
+
+def another_network(model: Path) -> None:
+    """The same card with other weights: the lung map is 0.25 everywhere, so no lung is found."""
+    write_onnx(model / "model.onnx", bias=0.25)
+    card = json.loads((model / "card.json").read_text())
+    card["files"]["model.onnx"] = sha256_of(model / "model.onnx")
+    (model / "card.json").write_text(json.dumps(card))
+
+
+def settings(model: Path, **values: object) -> None:
+    card = json.loads((model / "card.json").read_text())
+    card["find"].update(values)
+    (model / "card.json").write_text(json.dumps(card))
+
+
+A, B, NORMAL = "FIRST", "SECOND", "NORMAL"  # fold 3's test cases, by these names in CHANGES
+CHANGES: dict[str, tuple[Callable[[Path, Path, dict[str, str]], object], str]] = {
+    "nothing": (lambda data, model, case: None, "3 images, matches of KEPT used again"),
+    "a nodule moves": (
+        lambda data, model, case: rewrite(data / "CLNDAT_EN.txt", case[A], x=640, y=700),
+        "2 images, matches of KEPT used again|detecting in 1 image: truth changed (FIRST)",
+    ),
+    "every nodule moves": (
+        lambda data, model, case: [rewrite(data / "CLNDAT_EN.txt", case[one], x=400, y=1500) for one in (A, B)],
+        "1 image, matches of KEPT used again|detecting in 2 images: truth changed (FIRST, SECOND)",
+    ),
+    "a nodule grows": (
+        lambda data, model, case: rewrite(data / "CLNDAT_EN.txt", case[B], size_mm=60),
+        "2 images, matches of KEPT used again|detecting in 1 image: truth changed (SECOND)",
+    ),
+    "a subtlety": (
+        lambda data, model, case: rewrite(data / "CLNDAT_EN.txt", case[A], subtlety=1 if case[A][-1] != "0" else 2),
+        "1 image, matches of KEPT matched again with the changed truth|2 images, matches of KEPT used again",
+    ),
+    "an image": (
+        lambda data, model, case: repaint(data / "images" / f"{case[NORMAL]}.png"),
+        "2 images, matches of KEPT used again|detecting in 1 image: image changed (NORMAL)",
+    ),
+    "a lung mask": (
+        lambda data, model, case: remask(data, case[NORMAL]),
+        "2 images, matches of KEPT used again|detecting in 1 image: lung masks changed (NORMAL)",
+    ),
+    "image and mask": (
+        lambda data, model, case: (repaint(data / "images" / f"{case[NORMAL]}.png"), remask(data, case[NORMAL])),
+        "2 images, matches of KEPT used again|detecting in 1 image: image changed, lung masks changed (NORMAL)",
+    ),
+    "the smallest area": (
+        lambda data, model, case: settings(model, min_area_mm2=400.0),
+        "detecting in 3 images: settings changed (FIRST, SECOND, NORMAL)",
+    ),
+    "the threshold": (
+        lambda data, model, case: settings(model, threshold=0.3),
+        "detecting in 3 images: settings changed (FIRST, SECOND, NORMAL)",
+    ),
+    "the lung threshold": (
+        lambda data, model, case: settings(model, lung_threshold=0.8),
+        "detecting in 3 images: settings changed (FIRST, SECOND, NORMAL)",
+    ),
+    "the network": (
+        lambda data, model, case: another_network(model),
+        "detecting in 3 images: model changed (FIRST, SECOND, NORMAL)",
+    ),
+}
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["here", "moved"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_used_again_equals_a_fresh_evaluation(make_run, fold_names, disc_data, tmp_path, change, moved):
+    run, data = make_run(tmp_path / "run"), shutil.copytree(disc_data, tmp_path / "data")
+    asked = {"run": run, "fold": "3", "protocol": "jsrt-247"}
+    (before,) = score(config(**asked, data=data))[0].results
+    cases = dict(zip((A, B, NORMAL), (match.case for match in before.matches), strict=True))
+    assert list(cases.values()) == fold_names(run, 3)
+    if moved:
+        data = data.rename(tmp_path / "elsewhere")
+        os.utime(run / "fold3" / "model" / "card.json")  # later than what is kept
+    make_change, told = CHANGES[change]
+    make_change(data, run / "fold3" / "model", cases)
+    said: list[str] = []
+    (now,) = score(config(**asked, data=data), said.append)[0].results
+    kept = run / "fold3" / "matches-jsrt-247-center.json"
+    for name, case in {**cases, "KEPT": str(kept)}.items():
+        told = told.replace(name, case)
+    assert said == [f"fold 3: {line}" for line in told.split("|")]
+    (fresh,) = score(config(**asked, data=data, out=tmp_path / "fresh"))[0].results
+    assert to_document(now) == to_document(fresh)
+    assert read_matches(kept) == fresh
+    assert (to_document(now) == to_document(before)) == (change == "nothing" and not moved)
+    said.clear()
+    score(config(**asked, data=data), said.append)
+    assert said == [f"fold 3: 3 images, matches of {kept} used again"]
+
+
+def test_images_of_another_protocol_are_used_again_and_the_others_are_new(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    score(config(run=run, fold="3"))
+    said: list[str] = []
+    (result,) = score(config(run=run, fold="3", protocol="jsrt-247"), said.append)[0].results
+    assert said == [
+        f"fold 3: 2 images, matches of {run / 'fold3' / 'matches-paper-center.json'} used again",
+        "fold 3: detecting in 1 image",
+    ]
+    (fresh,) = score(config(run=run, fold="3", protocol="jsrt-247", out=tmp_path / "fresh"))[0].results
+    assert to_document(result) == to_document(fresh)
+
+
+def test_matches_of_another_model_with_the_same_settings_are_not_used(make_run, tmp_path):
+    run, other = make_run(tmp_path / "run"), make_run(tmp_path / "other")
+    another_network(other / "fold3" / "model")
+    one, two = (load_bundle(place / "fold3" / "model") for place in (run, other))
+    assert (one.settings_sha256, one.threshold) == (two.settings_sha256, two.threshold)
+    (theirs,) = score(config(run=other, fold="3"))[0].results
+    shutil.copy(other / "fold3" / "matches-paper-center.json", run / "fold3")
+    (mine,) = score(config(run=run, fold="3"))[0].results
+    assert (theirs.lung_dice, mine.terms.model.sha256) == ((0.0, 0.0), one.sha256)
+    assert mine.lung_dice == score(config(run=run, fold="3", out=tmp_path / "fresh"))[0].results[0].lung_dice
+    assert min(value for value in mine.lung_dice if value is not None) > 0.5
+
+
+def test_matches_of_the_version_before_can_be_read_and_are_made_again(make_run, tmp_path):
+    run = make_run(tmp_path / "run")
+    first = score(config(run=run, fold="3"))[0]
+    kept = run / "fold3" / "matches-paper-center.json"
+    new = json.loads(kept.read_text())
+    older = {key: value for key, value in new.items() if key != "settings_sha256"}
+    older["images"] = [{k: v for k, v in one.items() if k != "masks_sha256"} for one in new["images"]]
+    kept.write_text(json.dumps(older))
+    (read,) = [read_matches(kept)]
+    assert (read.terms.settings_sha256, [detail.masks_sha256 for detail in read.details]) == ("", [None, None])
+    assert read.matches == first.results[0].matches
+    said: list[str] = []
+    assert score(config(run=run, fold="3"), said.append)[0] == first
+    names = ", ".join(detail.case.name for detail in read.details)
+    assert said == [f"fold 3: detecting in 2 images: kept by an earlier version ({names})"]
+    assert json.loads(kept.read_text()) == new
+
+
+def test_what_the_model_was_trained_on_is_read_from_the_present_card(make_run, disc_data, fold_names, tmp_path):
+    run = make_run(tmp_path / "run")
+    assert score(config(run=run, fold="3"))[0].results[0].trained_on == ()
+    name = fold_names(run, 3, "JPCLN")[1]
+    file = run / "fold3" / "model" / "card.json"
+    card = json.loads(file.read_text())
+    card["training"]["images"] = [sha256_of(disc_data / "images" / f"{name}.png")]
+    file.write_text(json.dumps(card))
+    said: list[str] = []
+    assert score(config(run=run, fold="3"), said.append)[0].results[0].trained_on == (name,)
+    assert said == [f"fold 3: 2 images, matches of {run / 'fold3' / 'matches-paper-center.json'} used again"]
+    assert json.loads((run / "fold3" / "matches-paper-center.json").read_text())["trained_on"] == [name]
+
+
+def test_damaged_images_are_all_named(make_run, fold_names, disc_data, tmp_path):
+    run, data = make_run(tmp_path / "run"), tmp_path / "data"
+    shutil.copytree(disc_data, data)
+    names = fold_names(run, 3, "JPCLN")
+    for name in names:
+        path = data / "images" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ReadError, match=rf"^2 of 2 images cannot be read: {', '.join(names)}; the first: {data}/"):
+        score(config(run=run, fold="3", data=data))
+
+
+@pytest.mark.parametrize(("fold", "place"), [("3", "fold3"), ("all", "")])
+def test_a_place_that_takes_no_results_is_named_before_anything_is_detected(
+    make_run, tmp_path, monkeypatch, fold, place
+):
+    run = make_run(tmp_path / "run")
+    written = tempfile.TemporaryFile
+
+    def read_only(dir: Path):
+        if dir == run / place:
+            raise PermissionError
+        return written(dir=dir)
+
+    monkeypatch.setattr("cxrcad.files.tempfile.TemporaryFile", read_only)
+    said: list[str] = []
+    sentence = f"{run / place}: nothing can be written in {run / place}; name another folder with --out"
+    with pytest.raises(WriteError, match=f"^{re.escape(sentence)}$"):
+        score(config(run=run, fold=fold), said.append)
+    assert not any("detecting" in line for line in said)
+    (elsewhere,) = score(config(run=run, fold=fold, out=tmp_path / "out"))
+    assert elsewhere.folder == tmp_path / "out"
+    shutil.copy(next((tmp_path / "out").glob("fold3/matches-*.json")), run / "fold3")
+    assert score(config(run=run, fold=fold))[0].results == elsewhere.results  # what is kept needs no place

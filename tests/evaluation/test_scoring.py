@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +131,26 @@ def test_an_image_scored_twice_and_a_result_of_another_size_are_errors() -> None
         EvaluationError, match="A: the result is of an image with 100 x 100 pixels and the case has 50 x 100"
     ):
         evaluate_cases([replace(A, rows=50)], ANSWERS, TERMS)
+
+
+def test_images_that_cannot_be_read_are_all_counted_and_three_are_named() -> None:
+    def reading(*damaged: str) -> Callable[[Case], Detection]:
+        def detect(case: Case, /) -> Detection:
+            if case.name in damaged:
+                raise ReadError(f"{case.image}: damaged; copy it again")
+            return Detection(Result(str(case.image), "", 100, 100, None, None, ()))
+
+        return detect
+
+    cases, done = [case(name) for name in "ABCDEF"], []
+    with pytest.raises(ReadError, match=r"^B\.png: damaged; copy it again$"):
+        evaluate_cases(cases, reading("B"), TERMS, on_done=done.append)
+    assert done == ["A", "C", "D", "E", "F"]
+    with pytest.raises(
+        ReadError,
+        match=r"^4 of 6 images cannot be read: B, C, E and 1 more; the first: B\.png: damaged; copy it again$",
+    ):
+        evaluate_cases(cases, reading("B", "C", "E", "F"), TERMS)
 
 
 def fold(number: int, hits: list[float], misses: int, fps: list[float], **terms: object) -> FoldResult:
@@ -262,7 +282,7 @@ def test_matches_are_written_and_read(tmp_path: Path) -> None:
         "false_positives": [{"score": 0.6, "in_lung": False, "finding": 1}],
         "duplicates": [],
         **{"lung_dice": None, "lung_iou": None, "lung_hd95_mm": None, "nodule_dice": None},
-        **{"path": "A.png", "sha256": "sha-A", "rows": 100, "cols": 100, "spacing_mm": [1.0, 1.0]},
+        **{"path": "A.png", "sha256": "sha-A", "masks_sha256": "", "rows": 100, "cols": 100, "spacing_mm": [1.0, 1.0]},
         **{"age_years": None, "sex": None, "view": None, "groups": []},
     }
 
@@ -270,10 +290,10 @@ def test_matches_are_written_and_read(tmp_path: Path) -> None:
 def test_the_same_findings_are_matched_again_under_another_rule() -> None:
     """At 1 mm a pixel the findings lie 1, 2 and some 40 mm off: within 1.5 mm one nodule of three is hit."""
     result = evaluate_cases([A, B, NORMAL], ANSWERS, TERMS, true_lung=left_half)
-    near = rematched(result, replace(TERMS, rule=HitRule("distance", max_distance_mm=1.5)))
-    assert [len(match.hits) for match in near.matches] == [1, 0, 0]
-    assert near.matches[1].false_positives == (FalsePositive(0.4, False),)
-    assert rematched(near, TERMS) == result
+    near = [rematched(detail, HitRule("distance", max_distance_mm=1.5)) for detail in result.details]
+    assert [len(match.hits) for match in near] == [1, 0, 0]
+    assert near[1].false_positives == (FalsePositive(0.4, False),)
+    assert tuple(rematched(detail, TERMS.rule) for detail in result.details) == result.matches
 
 
 def damaged(change: str) -> object:

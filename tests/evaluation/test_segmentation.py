@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrcad.config import EvaluateConfig, TrainConfig, build, to_toml
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
@@ -20,11 +22,14 @@ from cxrcad.evaluation.segmentation import (
     best_dice,
     measured,
     overlap,
+    read_segmentation,
     score_segmentation,
     spreads,
 )
 from cxrcad.evaluation.statistics import dice
+from cxrcad.files import sha256_of
 from cxrcad.imaging.preprocess import Geometry
+from tests.inference.conftest import write_onnx
 
 GRID = Geometry.fit(30, 20, 20, 16)  # 30 x 20 of content in 32 x 32
 
@@ -168,3 +173,100 @@ def test_the_newest_run_is_one_of_the_lesion(toy_run: Path, make_run) -> None:
     assert find_run(toy_run.parent, "3") == nodules
     with pytest.raises(ModelError, match="is made for nodule, not for effusion; name another model or run"):
         score_segmentation(config(run=nodules))
+
+
+def edit(file: Path, change) -> None:
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+
+
+def redraw(data: Path, case: str) -> None:
+    corners = [[128, 128], [300, 128], [300, 400]]
+    edit(data / "effusion.json", lambda document: document[f"{case}.png"][0].update(polygon=corners))
+
+
+def repaint(file: Path) -> None:
+    pixels = np.array(Image.open(file))
+    pixels[20:40, 20:40] = 220
+    Image.fromarray(pixels).save(file)
+
+
+def another_network(model: Path) -> None:
+    write_onnx(model / "model.onnx", bias=0.25)
+    edit(model / "card.json", lambda card: card["files"].update({"model.onnx": sha256_of(model / "model.onnx")}))
+
+
+CHANGES = {
+    "nothing": (lambda data, model, first, last: None, "ALL images, KEPT used again"),
+    "an outline": (
+        lambda data, model, first, last: redraw(data, first),
+        "REST images, KEPT used again|segmenting 1 image: truth changed (FIRST)",
+    ),
+    "an image": (
+        lambda data, model, first, last: repaint(data / f"{first}.png"),
+        "REST images, KEPT used again|segmenting 1 image: image changed (FIRST)",
+    ),
+    "a lung mask": (
+        lambda data, model, first, last: repaint(data / "lungs" / f"{last}.png"),
+        "REST images, KEPT used again|segmenting 1 image: lung masks changed (LAST)",
+    ),
+    "the lung threshold": (
+        lambda data, model, first, last: edit(
+            model / "card.json", lambda card: card["find"].update(lung_threshold=0.8)
+        ),
+        "segmenting ALL images: settings changed (NAMES)",
+    ),
+    "the smallest area": (
+        lambda data, model, first, last: edit(model / "card.json", lambda card: card["find"].update(min_area_mm2=1e6)),
+        "segmenting ALL images: settings changed (NAMES)",
+    ),
+    "the network": (
+        lambda data, model, first, last: another_network(model),
+        "segmenting ALL images: model changed (NAMES)",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_used_again_equals_a_fresh_segmentation(
+    toy_run: Path, effusion_data: Path, tmp_path: Path, change
+) -> None:
+    data = shutil.copytree(effusion_data, tmp_path / "data")
+    (before,) = score_segmentation(config(run=toy_run, data=data)).folds
+    data = data.rename(tmp_path / "elsewhere")
+    cases = [image.case for image in before.images]
+    make_change, told = CHANGES[change]
+    make_change(data, toy_run / "fold3" / "model", cases[0], cases[-1])
+    said: list[str] = []
+    (now,) = score_segmentation(config(run=toy_run, data=data), said.append).folds
+    kept = toy_run / "fold3" / "segmentation.json"
+    names = ", ".join(cases[:3]) + (f" and {len(cases) - 3} more" if len(cases) > 3 else "")
+    words = {"ALL": len(cases), "REST": len(cases) - 1, "FIRST": cases[0], "LAST": cases[-1], "NAMES": names}
+    for name, word in {**words, "KEPT": kept}.items():
+        told = told.replace(name, str(word))
+    assert said == [f"fold 3: {line}" for line in told.split("|")]
+    assert (now,) == score_segmentation(config(run=toy_run, data=data, out=tmp_path / "fresh")).folds
+    assert read_segmentation(kept.parent) == now
+    assert (replace(now, data=before.data) == before) == (change == "nothing")
+
+
+def test_a_segmentation_of_the_version_before_can_be_read_and_is_made_again(toy_run: Path) -> None:
+    (new,) = score_segmentation(config(run=toy_run)).folds
+    kept = toy_run / "fold3" / "segmentation.json"
+
+    def older(document) -> None:
+        del document["settings_sha256"]
+        document["outlines_sha256"] = "0" * 64
+        for image in document["images"]:
+            del image["truth_sha256"], image["masks_sha256"]
+
+    edit(kept, older)
+    read = read_segmentation(kept.parent)
+    assert read is not None
+    assert read.settings_sha256 == ""
+    assert [image.dice for image in read.images] == [image.dice for image in new.images]
+    said: list[str] = []
+    assert score_segmentation(config(run=toy_run), said.append).folds == (new,)
+    assert said[0].startswith("fold 3: segmenting ")
+    assert ": kept by an earlier version (" in said[0]

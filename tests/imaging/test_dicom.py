@@ -137,9 +137,10 @@ class TestSyntaxes:
         import pydicom
 
         dataset = pydicom.dcmread(make_dicom(stored))
-        del dataset.file_meta
+        del dataset.file_meta, dataset.preamble
         path = tmp_path / "bare"
         pydicom.dcmwrite(path, dataset, implicit_vr=implicit, little_endian=True)
+        assert path.read_bytes()[:2] == b"\x08\x00"
         check(path, stored / 4095)
         assert image_size(path) == stored.shape
 

@@ -53,6 +53,29 @@ def test_good_and_bad_files_are_told_apart_in_order(tmp_path: Path, detector: De
     assert set(done.results[0].seconds) == {"read", "infer", "find"}
 
 
+def test_each_result_comes_with_its_radiograph_which_was_read_once(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> Radiograph:
+        read.append(path)
+        return read_radiograph(path)
+
+    monkeypatch.setattr(module, "read_radiograph", counted)
+    paths = [write_png(tmp_path / f"{name}.png", (20, 20, 240)) for name in "ab"]
+    events: list[str] = []
+
+    def on_result(result: Result, radiograph: Radiograph) -> None:
+        assert result.path == str(radiograph.source.path)
+        events.append(f"result {Path(result.path).name}")
+
+    paths.insert(1, tmp_path / "none.png")
+    detect_paths(paths, detector, on_result=on_result, on_done=lambda one: events.append(f"done {Path(one.path).name}"))
+    assert events == ["result a.png", "done a.png", "done none.png", "result b.png", "done b.png"]
+    assert read == paths
+
+
 def test_no_inputs_give_nothing(detector: Detector) -> None:
     done = detect_paths([], detector)
     assert (done.results, done.failures) == ((), ())

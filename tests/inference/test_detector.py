@@ -14,7 +14,7 @@ import pytest
 from cxrcad.core import Box, ModelError, ModelIdentity, Radiograph, Source
 from cxrcad.inference import detector as module
 from cxrcad.inference.detector import CPU, CUDA, Detector
-from cxrcad.inference.model import Bundle
+from cxrcad.inference.model import Bundle, load_bundle, write_card
 
 MakeModel = Callable[..., Bundle]
 
@@ -94,6 +94,35 @@ def test_a_map_that_is_not_finite_is_an_error(tmp_path: Path, make_model: MakeMo
         Detector.open(bundle, "cpu").probabilities(np.zeros((16, 16), dtype=np.float32))
 
 
+@pytest.mark.parametrize(
+    ("node", "kind", "found"),
+    [
+        ("Identity", "FLOAT", r"\(1, 1, 16, 16\) of float32"),
+        ("ReduceSum", "FLOAT", r"\(\) of float32"),
+        ("Shape", "INT64", r"\(4,\) of int64"),
+        ("SequenceConstruct", "sequence", "list"),
+    ],
+)
+def test_an_output_that_is_no_map_is_an_error(
+    tmp_path: Path, make_model: MakeModel, node: str, kind: str, found: str
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    bundle = make_model(tmp_path / "odd", outputs=("nodule",), tasks=["nodule"])
+    model = onnx.load(bundle.onnx_path)
+    attributes = {"keepdims": 0} if node == "ReduceSum" else {}
+    model.graph.node.append(onnx.helper.make_node(node, ["image"], ["odd"], **attributes))
+    image = model.graph.input[0]
+    given = onnx.helper.make_tensor_value_info("odd", getattr(onnx.TensorProto, kind, 1), None)
+    if kind == "sequence":
+        given = onnx.helper.make_tensor_sequence_value_info("odd", image.type.tensor_type.elem_type, None)
+    model.graph.output.append(given)
+    (bundle.onnx_path).write_bytes(model.SerializeToString())
+    write_card(bundle.folder, {**bundle.card, "tasks": ["nodule", "odd"]})
+    detector = Detector.open(load_bundle(bundle.folder), "cpu")
+    with pytest.raises(ModelError, match=rf"its odd map of an image \(16, 16\) is {found}, where \(1, 16, 16\) of num"):
+        detector.probabilities(np.zeros((16, 16), dtype=np.float32))
+
+
 def test_a_graph_without_the_cards_task_is_refused(tmp_path: Path, make_model: MakeModel) -> None:
     bundle = make_model(tmp_path / "m", outputs=("nodule",))
     with pytest.raises(ModelError, match=r"gives nodule, where its card says image and nodule, lung"):
@@ -144,8 +173,8 @@ def test_auto_takes_the_cpu_where_cuda_does_not_load(
 
 def test_importing_inference_loads_nothing_heavy() -> None:
     code = (
-        "import sys, cxrcad.inference.batch, cxrcad.inference.detector, cxrcad.inference.candidates, cxrcad.interchange.boxes,"
-        " cxrcad.report.drawing.overlay;"
+        "import sys, cxrcad.inference.batch, cxrcad.inference.detector, cxrcad.inference.candidates;"
+        "import cxrcad.interchange.boxes, cxrcad.report.drawing.overlay;"
         "heavy = ['onnxruntime', 'scipy', 'pydicom', 'PIL', 'SimpleITK', 'torch', 'matplotlib'];"
         "print([name for name in heavy if name in sys.modules])"
     )

@@ -17,7 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cxrcad.config import EvaluateConfig
 from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, UsageError
+from cxrcad.evaluation.external import score_predictions
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
@@ -185,6 +187,39 @@ def test_the_story_is_the_same_in_every_format(written: Written, truth_kind: str
     assert list(found) == list(NODULES)
     assert [match_image(case, found[case.name], HitRule("iou", 0.2)) for case in truth.cases] == MATCHES
     assert [match.misses for match in MATCHES] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("ending", ["", ".txt", ".csv", ".json"])
+@pytest.mark.parametrize("truth_kind", TRUTHS)
+@pytest.mark.parametrize("kind", PREDICTIONS)
+def test_content_decides_and_never_the_ending(written: Written, truth_kind: str, kind: str, ending: str) -> None:
+    """A boxes.json of another ending has its threshold and the score at which it was cut, too; others have none."""
+    content = coco(ids=True) if (truth_kind, kind) == ("coco", "coco") else PREDICTIONS[kind]
+    if kind == "boxes":
+        content = {**content, "model": {"threshold": 0.75}, "find": {"min_score": 0.15}}
+    predictions, truth = written(content, f"found{ending}"), written(TRUTHS[truth_kind], f"true{ending}")
+    notes: list[str] = []
+    result = score_predictions(EvaluateConfig(predictions=predictions, truth_file=truth, hit_rule="iou"), notes.append)
+    assert result.matches == tuple(MATCHES)
+    told = (0.75, "the file of the boxes") if kind == "boxes" else (0.5, "half, as the file names none; --threshold")
+    assert result.terms.model.threshold == told[0]
+    assert result.terms.threshold_from.startswith(told[1])
+    cut = [note for note in notes if f"found{ending}: holds no boxes below a score of 0.15; its curve ends" in note]
+    assert len(cut) == (kind == "boxes")
+
+
+def test_a_threshold_that_is_none_is_refused(written: Written) -> None:
+    truth = written(TRUTHS["ours"], "true.json")
+    for changes, sentence in (
+        ({"model": {"threshold": "0.5"}}, ", model: threshold is '0.5', where a number from 0 to 1 is needed"),
+        ({"model": {"threshold": 1.5}}, ", model: threshold is 1.5, where a number from 0 to 1 is needed"),
+        ({"model": 3}, ": model is 3, where a JSON object is needed"),
+        ({"find": {"min_score": float("nan")}}, ", find: min_score is NaN, where a number from 0 to 1 is needed"),
+    ):
+        path = written({**boxes(), **changes})
+        with pytest.raises(EvaluationError) as caught:
+            score_predictions(EvaluateConfig(predictions=path, truth_file=truth))
+        assert str(caught.value).startswith(f"{path}{sentence}")
 
 
 def test_a_tables_image_id_is_cocos_id_and_else_a_name(written: Written) -> None:

@@ -146,11 +146,10 @@ def test_node21s_table_has_images_of_1024_without_spacing(written: Callable[...,
     assert read_truth(written(b"\xef\xbb\xbf" + NODE21.encode())) == TruthSet(expected)
 
 
-def test_a_folder_in_jsrts_layout_is_read_as_ever(jsrt: Callable[..., Path]) -> None:
-    truth = read_truth(jsrt())
-    assert [(case.name, len(case.nodules)) for case in truth.cases] == [
-        ("JPCLN001", 1), ("JPCLN002", 1), ("JPCNN001", 0), ("JPCNN002", 0),
-    ]  # fmt: skip
+def test_a_folder_in_jsrts_layout_is_read_as_ever(disc_data: Path) -> None:
+    truth = read_truth(disc_data)
+    names = [*(f"JPCLN{number:03d}" for number in range(1, 11)), *(f"JPCNN{number:03d}" for number in range(1, 6))]
+    assert [(case.name, len(case.nodules)) for case in truth.cases] == [(name, int("L" in name)) for name in names]
     assert truth.ids == {}
 
 
@@ -164,6 +163,8 @@ OFF_OURS: list[tuple[list[Any], Any, str]] = [
     (["images", 1], None, ", images entry 2: it is null, where a JSON object is needed; correct the entry"),
     ([*IMAGE, "name"], "", ", images entry 1: name is empty, where a text is needed; correct the entry"),
     ([*IMAGE, "name"], "a.png", ", images entry 2: 'a.png' stands in images entry 1 already; put all its nodules"),
+    ([*IMAGE, "name"], "x/../../a.png", ", images entry 1: name is 'x/../../a.png', where a file's path inside its"),
+    ([*IMAGE, "name"], "/etc/a.png", ", images entry 1: name is '/etc/a.png', where a file's path inside its folder"),
     ([*IMAGE, "rows"], 0, ", images entry 1: rows is 0, where the image's side in pixels, a whole number from 1 to"),
     ([*IMAGE, "rows"], 10**400, ", images entry 1: rows is 1000"),
     ([*IMAGE, "cols"], ..., ", images entry 1: cols is absent, where the image's side"),
@@ -196,6 +197,7 @@ OFF_COCO: list[tuple[list[Any], Any, str]] = [
     (["images", 1, "id"], 7, ", images entry 2: its id 7 stands in images entry 1 already, where each is needed once"),
     (["images", 1, "id"], "7", ", images entry 2: its id '7' stands in images entry 1 already"),
     (["images", 1, "id"], 1.5, ", images entry 2: id is 1.5, where a whole number or a text is needed"),
+    (["images", 1, "file_name"], "..\\b.png", """, images entry 2: file_name is '..\\\\b.png', where a file's path"""),
     (["images", 1, "file_name"], "b.png", ", images entry 2: 'b.png' stands in images entry 1 already"),
     (["images", 0, "width"], None, ", images entry 1: width is null, where the image's side in pixels"),
     ([*ANNOTATION, "image_id"], 8, ", annotations entry 2: image_id is 8, where the id of an image in images is"),
@@ -227,6 +229,7 @@ OFF_TEXTS: list[tuple[Any, str]] = [
     (HEAD + '"a', ", line 2: not CSV (unexpected end of data); write the table again"),
     (HEAD + "a,1,2\n", ", row 1 (line 2): 3 fields, where the first row names 6 columns, separated by commas; correct"),
     (HEAD + "a,0,0,0,0,0\n\nb,2,0,0,5,5\n", ", row 2 (line 4): label is '2', where 0 for no nodule or 1 for a nodule,"),
+    (HEAD + "C:a.mha,1,0,0,5,5\n", ", row 1 (line 2): img_name is 'C:a.mha', where a file's path inside its folder"),
     (HEAD + ",1,0,0,5,5\n", ", row 1 (line 2): img_name is empty, where a text is needed; correct the row"),
     (HEAD + "a,1,0,nan,5,5\n", ", row 1 (line 2): y is 'nan', where a finite number is needed; correct the row"),
     (HEAD + "a,1,0,,5,5\n", ", row 1 (line 2): y is empty, where a finite number is needed"),

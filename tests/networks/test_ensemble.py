@@ -1,4 +1,4 @@
-"""The second look: a patch and a place of a whole image are one thing, and the looks' logits are averaged."""
+"""The patch classifier: a patch and a place of a whole image are one thing, and the looks' logits are averaged."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional
 
 from cxrcad.config import NetworkConfig, build
-from cxrcad.networks.ensemble import LAYERS, STRIDE, PatchClassifier, TwoLooks
+from cxrcad.networks.ensemble import Ensemble
+from cxrcad.networks.patch_classifier import LAYERS, STRIDE, PatchClassifier
 from cxrcad.networks.registry import build_network
 
 
@@ -39,11 +40,11 @@ def test_at_the_edge_the_image_goes_on_as_its_last_pixels(classifier):
         assert float(classifier(corner)) == pytest.approx(float(classifier.judge_all(image)[0, 0, 0]), abs=1e-4)
 
 
-def two_looks(share: float) -> TwoLooks:
+def ensemble(share: float) -> Ensemble:
     torch.manual_seed(1)
-    net = build_network(build(NetworkConfig, {"norm": "group", "channels": "raw,local", "look": True}), 128)
-    assert isinstance(net, TwoLooks)
-    net.share.fill_(share)
+    net = build_network(build(NetworkConfig, {"norm": "group", "channels": "raw,local", "patch_classifier": True}), 128)
+    assert isinstance(net, Ensemble)
+    net.weight.fill_(share)
     return net.eval()
 
 
@@ -51,10 +52,10 @@ def margin(outputs: dict[str, torch.Tensor]) -> np.ndarray:
     return (outputs["nodule"][:, 1] - outputs["nodule"][:, 0]).numpy()
 
 
-def test_the_first_look_alone_is_the_network_at_half_the_side():
-    net, image = two_looks(0.0), torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(5))
+def test_the_segmentation_network_alone_is_the_network_at_half_the_side():
+    net, image = ensemble(0.0), torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
-        alone, outputs = net.first(functional.avg_pool2d(image, 2)), net(image)
+        alone, outputs = net.segmentation(functional.avg_pool2d(image, 2)), net(image)
     enlarged = {
         task: functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         for task, x in alone.items()
@@ -63,34 +64,49 @@ def test_the_first_look_alone_is_the_network_at_half_the_side():
     np.testing.assert_allclose(outputs["lung"].numpy(), enlarged["lung"].numpy(), atol=1e-5)
 
 
-def test_unless_it_is_halved_the_first_look_sees_the_image_as_it_is():
+def test_unless_it_is_halved_the_segmentation_network_sees_the_image_as_it_is():
     torch.manual_seed(1)
-    net = build_network(build(NetworkConfig, {"norm": "group", "look": True, "halve": False}), 128).eval()
-    assert isinstance(net, TwoLooks)
-    net.share.fill_(0.0)
+    net = build_network(
+        build(NetworkConfig, {"norm": "group", "patch_classifier": True, "half_side": False}), 128
+    ).eval()
+    assert isinstance(net, Ensemble)
+    net.weight.fill_(0.0)
     image = torch.rand(1, 1, 96, 112, generator=torch.Generator().manual_seed(7))
     with torch.inference_mode():
-        np.testing.assert_allclose(margin(net(image)), margin(net.first(image)), atol=1e-5)
+        np.testing.assert_allclose(margin(net(image)), margin(net.segmentation(image)), atol=1e-5)
     assert net.multiple == 16
 
 
-def test_the_logits_are_averaged_by_the_share():
+def test_the_logits_are_averaged_by_the_weight():
     image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(6))
     with torch.inference_mode():
-        first, second, both = (margin(two_looks(share)(image)) for share in (0.0, 1.0, 0.25))
+        first, second, both = (margin(ensemble(share)(image)) for share in (0.0, 1.0, 0.25))
     np.testing.assert_allclose(both, 0.75 * first + 0.25 * second, atol=1e-5)
     assert np.abs(first - second).max() > 0.01
 
 
-def test_the_second_look_s_map_lies_where_it_judged():
-    net = two_looks(1.0)
+def test_the_classifiers_map_lies_where_it_judged():
+    net = ensemble(1.0)
 
     def ramp(image: torch.Tensor) -> torch.Tensor:
         """What a judge of the column would give: its pixel, 2, 6, 10 ..."""
         rows, cols = image.shape[2] // STRIDE, image.shape[3] // STRIDE
         return (torch.arange(cols) * STRIDE + 2.0).expand(1, rows, cols)
 
-    net.second.judge_all = ramp  # type: ignore[method-assign]
+    net.classifier.judge_all = ramp  # type: ignore[method-assign]
     with torch.inference_mode():
         logits = margin(net(torch.rand(1, 1, 96, 128)))[0]
     np.testing.assert_allclose(logits[40, 8:120], np.arange(8, 120), atol=1e-4)
+
+
+def test_weights_under_their_former_names_are_read():
+    torch.manual_seed(2)
+    net, other = ensemble(0.3), ensemble(0.7)
+    former = {"segmentation": "first", "classifier": "second", "weight": "share"}
+    state = {}
+    for name, value in net.state_dict().items():
+        start, *rest = name.split(".")
+        state[".".join([former.get(start, start), *rest])] = value
+    assert set(state) != set(net.state_dict())
+    other.load_state_dict(state)
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in other.state_dict().items())

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cxrcad.packaging.export import _lung_threshold, write_onnx
+from cxrcad.packaging.fold import _lung_threshold
+from cxrcad.packaging.onnx_export import write_onnx
 
 
 def case(true: np.ndarray | None, **maps: np.ndarray) -> tuple[SimpleNamespace, SimpleNamespace]:

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from cxrcad.core import Box, Case, Finding, ModelIdentity, Nodule
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
-from cxrcad.evaluation.records import Detail, FoldResult, Terms, write_matches
+from cxrcad.evaluation.records import Detail, FoldResult, Terms
 from cxrcad.packaging.failures import MOST, failures
 from cxrcad.packaging.package import card_text
 from tests.packaging.test_package import CARD
@@ -45,10 +45,8 @@ NORMAL = (
 )
 
 
-def test_missed_nodules_come_most_obvious_first_and_false_positives_highest_first(tmp_path):
-    write_matches(tmp_path / "matches-paper-center.json", result("paper", HIT, LOW))
-    write_matches(tmp_path / "matches-jsrt-247-center.json", result("jsrt-247", HIT, LOW, NORMAL))
-    failed = failures(tmp_path, "packed")
+def test_missed_nodules_come_most_obvious_first_and_false_positives_highest_first():
+    failed = failures([result("paper", HIT, LOW), result("jsrt-247", HIT, LOW, NORMAL)], "packed")
     assert failed == {
         "command": "cxrcad evaluate --model packed --fold 3 --protocol jsrt-247 --data DATA",
         "threshold": 0.5,
@@ -69,12 +67,11 @@ def test_missed_nodules_come_most_obvious_first_and_false_positives_highest_firs
     assert "False positives, 2:\n\n- N (without a nodule): 0.80" in text
 
 
-def test_a_card_lists_the_surest_false_positives_and_counts_all(tmp_path):
+def test_a_card_lists_the_surest_false_positives_and_counts_all():
     many = tuple(FalsePositive(0.99 - number / 100, True, number) for number in range(MOST + 3))
     places = tuple(found(one.score, 10, 10 + number) for number, one in enumerate(many))
     image = (ImageMatch("N", 0, (), many), Detail(case("N"), "n", places, (True,) * len(many)))
-    write_matches(tmp_path / "matches-paper-center.json", result("paper", HIT, image))
-    failed = failures(tmp_path, "packed")
+    failed = failures([result("paper", HIT, image)], "packed")
     assert failed is not None
     assert (len(failed["false_positives"]), failed["false_positives_in_all"]) == (MOST, MOST + 4)
     text = card_text({**CARD, "failures": failed})
@@ -82,5 +79,5 @@ def test_a_card_lists_the_surest_false_positives_and_counts_all(tmp_path):
     assert "Missed, 0 of 1 nodule, most obvious first:\n\n- none\n" in text
 
 
-def test_a_fold_that_was_not_evaluated_has_none(tmp_path):
-    assert failures(tmp_path, "packed") is None
+def test_a_fold_that_was_not_evaluated_has_none():
+    assert failures([], "packed") is None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
-from cxrcad.config import ExportConfig, build
+from cxrcad.config import ExportConfig, FindConfig, GridConfig, build
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
-from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold
+from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold, outlining
 from cxrcad.inference.model import DEFAULT_MODEL, Bundle, load_bundle
 from cxrcad.packaging import package
 from cxrcad.packaging.package import card_text, export_run
@@ -49,13 +49,13 @@ def test_a_card_follows_each_look_s_own_trainings():
     def before(name: str, steps: int, **more):
         return {"name": name, "steps": steps, "minutes": 1.0, **more}
 
-    seconds = before("long", 60, init=before("another first look", 15), second_init=before("short", 30))
+    seconds = before("long", 60, init=before("another segmentation network", 15), second_init=before("short", 30))
     training = {**CARD["training"], "init": before("first", 64), "second_init": seconds}
     lines = [line for line in card_text({**CARD, "training": training}).splitlines() if "before that" in line]
     assert lines == [
         "- before that: 64 steps, 1.0 minutes (first); its images are counted",
-        "- its second look before that: 60 steps, 1.0 minutes (long); its images are counted",
-        "- its second look before that: 30 steps, 1.0 minutes (short); its images are counted",
+        "- its patch classifier before that: 60 steps, 1.0 minutes (long); its images are counted",
+        "- its patch classifier before that: 30 steps, 1.0 minutes (short); its images are counted",
     ]
 
 
@@ -72,7 +72,7 @@ def test_a_card_tells_figures_parity_and_sources():
 @pytest.mark.parametrize("difference", [0.02, float("nan")])
 def test_an_export_that_differs_from_torch_is_not_written(tiny_run, tiny_data, tmp_path, monkeypatch, difference):
     monkeypatch.setattr(
-        package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"onnx")
+        package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"\x08\x09")
     )
     monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: difference)
     config = build(ExportConfig, {"data": tiny_data / "images", "compare": 1})
@@ -89,6 +89,7 @@ def test_weights_of_16_bits_that_lose_more_than_is_allowed_are_not_written(tiny_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("real_exporter")
 def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_data, tmp_path):
     said = {}
     for weights in ("fp32", "fp16"):
@@ -108,7 +109,7 @@ def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_d
 
 def test_a_model_is_replaced_only_where_that_is_asked_for(tiny_run, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"onnx")
+        package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"\x08\x09")
     )
     monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: 2e-6)
     out = tmp_path / "packed"
@@ -151,19 +152,22 @@ def test_the_card_of_an_outlined_lesion_has_its_test_cases_dice(tmp_path):
     )  # fmt: skip
     model = ModelIdentity("fluid", "1" * 64, 0.5, "CPUExecutionProvider")
     kept = SegmentedFold(2, "data", model, "u-net", "multi", "validation", 12.0, "0" * 64, ())
+    bundle = Bundle(
+        **{"folder": tmp_path / "model", "name": "fluid", "card": {"lesion": "effusion"}, "grid": GridConfig()},
+        **{"find": FindConfig(threshold=0.5), "multiple": 16, "tasks": ("nodule",), "sha256": "1" * 64},
+        onnx_path=tmp_path / "model" / "model.onnx",
+    )
+    kept = replace(kept, settings_sha256=outlining(bundle).settings_sha256)
     (tmp_path / "segmentation.json").write_text(json.dumps({"schema": SCHEMA, **asdict(kept), "images": images}))
-    bundle = Bundle.__new__(Bundle)
-    object.__setattr__(bundle, "folder", tmp_path / "model")
-    object.__setattr__(bundle, "card", {"lesion": "effusion"})
-    object.__setattr__(bundle, "sha256", "1" * 64)
-    (figures,) = package._figures(bundle, "fluid").items()
+    (figures,) = package._area_figures(bundle, "fluid").items()
     assert figures[0] == "test cases of fold 2, lesion effusion"
     assert figures[1]["command"] == "cxrcad evaluate --lesion effusion --model fluid --fold 2 --data DATA"
     assert (figures[1]["images"], figures[1]["Dice"]) == (3, "0.600 [0.400, 0.800]")
     assert "lung Dice" not in figures[1]
+    assert figures[1]["not checked"] == "the data, as the run has no content.json"
     (tmp_path / "segmentation.json").write_text(json.dumps({"schema": SCHEMA, "fold": 2}))
     with pytest.raises(EvaluationError, match=r"segmentation.json: not what cxrcad evaluate keeps .*; score the fold"):
-        package._figures(bundle, "fluid")
+        package._area_figures(bundle, "fluid")
 
 
 def test_a_card_s_commands_name_the_folder_of_a_model_that_is_not_packaged(tmp_path, monkeypatch):

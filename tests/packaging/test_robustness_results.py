@@ -1,4 +1,4 @@
-"""What a card tells of altered radiographs, traces of inserting, and radiographs without nodules."""
+"""What a card tells of perturbations, insertion artefacts, and radiographs without nodules."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from cxrcad.core import ModelError, UsageError
-from cxrcad.packaging.robustness_results import negative_figures, probe_figures
+from cxrcad.core import EvaluationError, ModelError, UsageError
+from cxrcad.datasets.content import CONTENT_NAME
+from cxrcad.packaging.robustness_results import negative_figures, robustness_figures
 
-SOURCE = SimpleNamespace(sha256="a" * 64, threshold=0.50004, training_images=frozenset({"seen"}))
+SOURCE = SimpleNamespace(
+    **{"sha256": "a" * 64, "threshold": 0.50004, "settings_sha256": "5" * 64, "training_images": frozenset({"seen"})},
+    **{"folder": Path("model"), "training_config": {}, "card": {}},
+)
 ROBUSTNESS = {
-    "model": {"sha256": "a" * 64}, "fold": 3, "protocol": "paper", "images": ["A", "B"], "trained_on": [],
-    "limit": None, "seed": 0,
+    "model": {"sha256": "a" * 64, "threshold": 0.50004}, "fold": 3, "protocol": "paper", "images": ["A", "B"],
+    "trained_on": [], "limit": None, "seed": 0,
     "alterations": [
         {"name": "unaltered", "words": "as it is", "figures": {
             "sensitivity at 1/2": {"altered": 0.5, "unaltered": 0.5, "difference": {"value": 0.0}},
@@ -22,12 +26,17 @@ ROBUSTNESS = {
                                    "difference": {"value": -0.25, "low": -0.5, "high": 0.0}}}},
     ],
 }  # fmt: skip
-FINGERPRINT = {
-    "model": {"sha256": "a" * 64}, "nodules": "/here/lidc.npz", "fold": "3",
+INSERTION_TEST = {
+    "model": {"sha256": "a" * 64, "threshold": 0.50004}, "nodules": "/here/lidc.npz", "fold": "3",
     "held_out": "the test cases of fold 3 of /data",
     "figures": {"mean untouched": {"value": 0.25, "low": 0.125, "high": 0.5}, "AUC nodule": {"value": None}},
     "trained_on": ["A"], "limit": 9, "seed": 2, "sentence": "Below the bound.", "radiographs": [{}, {}, {}],
 }  # fmt: skip
+
+
+def within(folder: Path) -> SimpleNamespace:
+    """The model, in a fold's folder."""
+    return SimpleNamespace(**{**vars(SOURCE), "folder": folder / "model"})
 
 
 def write(folder: Path, **documents) -> Path:
@@ -36,20 +45,22 @@ def write(folder: Path, **documents) -> Path:
     return folder
 
 
-def test_the_card_has_each_alteration_with_its_difference(tmp_path):
-    figures = probe_figures(write(tmp_path, robustness=ROBUSTNESS), SOURCE, "open")
+def test_the_card_has_each_perturbation_with_its_difference(tmp_path):
+    figures = robustness_figures(within(write(tmp_path, robustness=ROBUSTNESS)), "open")
     assert figures == {
         "altered radiographs": {
-            "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA --alterations noise-high",
+            "command": "cxrcad robustness --model open --fold 3 --protocol paper --data DATA "
+            "--perturbations noise-high",
             "images": 2,
             "as it is": "sensitivity at 1/2 50.0 %, F1 40.0 %",
             "noise": "sensitivity at 1/2 25.0 % (-25.0 [-50.0, 0.0]), F1 not reached",
+            "not checked": "the model's settings but its threshold; the data, as the run has no content.json",
         }
     }
 
 
-def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
-    (told,) = probe_figures(write(tmp_path, fingerprint=FINGERPRINT), SOURCE, "open").values()
+def test_the_card_has_the_scores_of_background_patches_and_the_verdict(tmp_path):
+    (told,) = robustness_figures(within(write(tmp_path, insertion_test=INSERTION_TEST)), "open").values()
     assert told["command"].endswith(
         "--model open --backgrounds BACKGROUNDS --nodules lidc.npz --fold 3 --data DATA --limit 9 --seed 2"
     )
@@ -60,16 +71,58 @@ def test_the_card_has_the_scores_of_shams_and_the_verdict(tmp_path):
     assert "AUC nodule" not in told
 
 
-def test_what_another_model_gave_is_left_out_and_a_damaged_file_is_named(tmp_path):
-    other = {**ROBUSTNESS, "model": {"sha256": "b" * 64}}
-    assert probe_figures(write(tmp_path, robustness=other), SOURCE, "open") == {}
+def test_the_file_of_a_version_before_is_read_where_there_is_no_new_one(tmp_path):
+    place = within(write(tmp_path, fingerprint=INSERTION_TEST))
+    (old,) = robustness_figures(place, "open").values()
+    assert old["command"].startswith("cxrcad insertion-test --model open ")
+    write(tmp_path, insertion_test={**INSERTION_TEST, "sentence": "Beyond."}, fingerprint="{")
+    (new,) = robustness_figures(place, "open").values()
+    assert (old["verdict"], new["verdict"]) == ("Below the bound.", "Beyond.")
+
+
+def test_what_another_model_gave_is_refused_and_a_damaged_file_is_named(tmp_path):
+    place, other = within(tmp_path), {"model": {"sha256": "b" * 64, "threshold": 0.50004}}
+    again = rf"run `cxrcad robustness --model {place.folder} --fold 3 --protocol paper .* --out {tmp_path}`, or remove"
+    write(tmp_path, robustness={**ROBUSTNESS, **other})
+    with pytest.raises(ModelError, match=rf"robustness\.json: is of another model \(bbb.*{again}"):
+        robustness_figures(place, "open")
+    write(tmp_path, robustness={**ROBUSTNESS, "settings_sha256": "4" * 64})
+    with pytest.raises(ModelError, match=rf"robustness\.json: was made with other settings than .*{again}"):
+        robustness_figures(place, "open")
+    write(tmp_path, robustness={"model": {"sha256": "a" * 64}})
     with pytest.raises(ModelError, match=r"robustness\.json: not what cxrcad robustness writes .* run it again"):
-        probe_figures(write(tmp_path, robustness={"model": {"sha256": "a" * 64}}), SOURCE, "open")
+        robustness_figures(place, "open")
+    write(tmp_path, robustness=ROBUSTNESS, insertion_test={**INSERTION_TEST, **other})
+    with pytest.raises(
+        ModelError, match=r"insertion_test\.json: is of another model .*`cxrcad insertion-test --model "
+    ):
+        robustness_figures(place, "open")
 
 
-def boxes(*scores: tuple[float, ...], sha256: str = "a" * 64, threshold: float = 0.5, image: str = "new") -> dict:
+def test_the_held_out_patients_are_of_the_run_s_test_cases(tmp_path):
+    place = within(tmp_path / "run" / "fold3")
+    place.folder.mkdir(parents=True)
+    known = {name: {"image": name * 64, "truth": "0" * 64, "masks": ""} for name in "ab"}
+    (tmp_path / "run" / CONTENT_NAME).write_text(json.dumps({"schema": "cxrcad/content/1", "cases": known}))
+    folds = {"folds": [{"fold": 3, "test": ["a"]}]}
+    (tmp_path / "run" / "folds.json").write_text(json.dumps(folds))
+    bound = {**INSERTION_TEST, "settings_sha256": "5" * 64, "content": {"a": known["a"]}}
+    write(tmp_path / "run" / "fold3", insertion_test=bound)
+    assert "not checked" not in next(iter(robustness_figures(place, "open").values()))
+    for content, words in (
+        ({"b": known["b"]}, "b is no test case of fold 3 in"),
+        ({"a": {**known["a"], "image": "c" * 64}}, "a has another image than"),
+    ):
+        write(tmp_path / "run" / "fold3", insertion_test={**bound, "content": content})
+        with pytest.raises(EvaluationError, match=rf"insertion_test\.json: {words} .*; with the data that the run was"):
+            robustness_figures(place, "open")
+
+
+def boxes(
+    *scores: tuple[float, ...], sha256: str = "a" * 64, threshold: float = 0.5, image: str = "new", **find
+) -> dict:
     images = [{"path": "x", "sha256": image, "findings": [{"score": score} for score in one]} for one in scores]
-    return {"model": {"name": "m", "sha256": sha256, "threshold": threshold}, "images": images}
+    return {"model": {"name": "m", "sha256": sha256, "threshold": threshold}, "images": images, "find": find}
 
 
 def test_findings_from_the_threshold_on_are_counted_an_image(tmp_path):
@@ -89,6 +142,8 @@ def test_findings_from_the_threshold_on_are_counted_an_image(tmp_path):
         (boxes((0.9,), sha256="b" * 64), "is what m found .* detect with it again"),
         (boxes(), "holds no image"),
         (boxes((0.9,), threshold=0.9), "reported from a score of 0.9 on, not the model's threshold of 0.5"),
+        (boxes((0.9,), settings_sha256="4" * 64), "was found with other settings than the model's card has"),
+        (boxes((0.9,), min_score=0.7), "holds no finding below a score of 0.7, .* detect without --min-score"),
         (boxes((0.9,), image="seen"), "1 image stand in the model's training list"),
     ],
 )

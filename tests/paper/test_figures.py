@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cxrcad.commands.reproduce import reproduce
-from cxrcad.config import FindConfig, ReproduceConfig, TrainConfig, build
+from cxrcad.config import FindConfig, ReproduceConfig, TrainConfig, build, to_toml
 from cxrcad.core import Box, Case, Finding, ModelIdentity, Nodule
 from cxrcad.datasets.folds import make_folds, save_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
@@ -32,9 +32,9 @@ from cxrcad.paper.case_selection import (
 from cxrcad.paper.cells import ITEMS
 from cxrcad.paper.figures import draw_item
 from cxrcad.paper.jobs import DONE, Job, Record, plan
-from cxrcad.paper.rows import Scored, pairs_of, rows_of
-from cxrcad.report.drawing.overlay import BELOW, REPORTED, TRUTH
-from cxrcad.report.drawing.panels import OUTLINE, WRONG
+from cxrcad.paper.results import ScoredJob, cell_results, pairs_of
+from cxrcad.report.drawing.case_views import OUTLINE, WRONG
+from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH
 
 SINGLE, MULTI = "mo-segnet-single", "mo-segnet-multi"
 THRESHOLDS = {SINGLE: 0.8, MULTI: 0.5}
@@ -62,13 +62,13 @@ def fold(cell: str, images: dict[str, tuple[tuple[Nodule, ...], tuple[Finding, .
     return FoldResult(terms, tuple(matches), (None,) * len(matches), (), tuple(details))
 
 
-def scored(cell: str, result: FoldResult | None, seed: int = 0, number: int = 1) -> Scored:
-    return Scored(Job((cell,), number, seed, Path(f"out/{cell}-s{seed}"), TrainConfig()), Record(DONE), result)
+def scored(cell: str, result: FoldResult | None, seed: int = 0, number: int = 1) -> ScoredJob:
+    return ScoredJob(Job((cell,), number, seed, Path(f"out/{cell}-s{seed}"), TrainConfig()), Record(DONE), result)
 
 
 def scenes(single, multi, **kind):
     results = (scored(SINGLE, fold(SINGLE, single, **kind)), scored(MULTI, fold(MULTI, multi, **kind)))
-    first, second = rows_of(ITEMS["figure6"], results, 0, 0)
+    first, second = cell_results(ITEMS["figure6"], results, 0, 0)
     return scenes_of(first, second, 0)
 
 
@@ -89,12 +89,12 @@ def test_the_lowest_seed_that_every_cell_has_and_the_folds_that_both_have():
         scored(MULTI, result(MULTI, "C"), 1, 1),
         scored(MULTI, None, 0, 1),
     ]
-    single, multi = rows_of(ITEMS["figure6"], results, 0, 0)
+    single, multi = cell_results(ITEMS["figure6"], results, 0, 0)
     assert first_seed([single, multi]) == 1
     assert [side.detail.case.name for side in sides_of(single, 1)] == ["C", "B"]
     assert [scene.name for scene in scenes_of(single, multi, 1)] == ["C"]
     assert first_seed([single]) == 0
-    assert first_seed(rows_of(ITEMS["figure6"], results[:3], 0, 0)) is None
+    assert first_seed(cell_results(ITEMS["figure6"], results[:3], 0, 0)) is None
 
 
 # Figure 6
@@ -137,7 +137,7 @@ def test_without_lung_masks_nothing_is_outside_and_it_is_told():
 def page(name: str, single, multi, tmp_path) -> tuple[str, dict]:
     item = ITEMS[name]
     results = (scored(SINGLE, fold(SINGLE, single)), scored(MULTI, fold(MULTI, multi)))
-    rows = rows_of(item, [one for one in results if one.job.cells[0] in {c.name for c in item.cells}], 200, 0)
+    rows = cell_results(item, [one for one in results if one.job.cells[0] in {c.name for c in item.cells}], 200, 0)
     drawn = draw_item(item, rows, pairs_of(item, rows, 200, 0), tmp_path / "f.png")
     json.dumps(drawn.document, allow_nan=False)
     return "\n".join(drawn.lines), drawn.document["picture"]
@@ -147,8 +147,8 @@ def test_figure_6_says_its_rule_and_both_directions(tmp_path):
     text, document = page("figure6", SINGLES, MULTIS, tmp_path)
     assert "(seed 0, fold 1: 5 images)" in text
     assert "fewer than the single-task one in 3 images, more in 1, as many in 1." in text
-    assert "Multiple less single, an image: -0.80 [" in text
-    assert "Rule of the picture: of the 4 images with a false positive of the single-task network outside" in text
+    assert "Multiple less single, per image: -0.80 [" in text
+    assert "Selection rule: of the 4 images with a false positive of the single-task network outside" in text
     row = next([cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:4] == "| E ")
     assert row == ["E", "1", "20 mm, subtlety 2", "1", "1", "0", "1", "0", "0"]
     assert [one["case"] for one in document["drawn"]] == ["A", "D", "B", "E"]
@@ -228,7 +228,7 @@ def test_overlaps_are_those_of_reported_hits_and_the_least_are_drawn():
         "D": (NODULE, (found(0.4, ON, side=5),)),
         "E": ((Nodule(100, 100, 20.0, box_px=Box(90, 90, 110, 110)),), (found(0.7, ON, side=20),)),
     }
-    (row,) = rows_of(ITEMS["figure8"], [scored(MULTI, fold(MULTI, multi))], 0, 0)
+    (row,) = cell_results(ITEMS["figure8"], [scored(MULTI, fold(MULTI, multi))], 0, 0)
     values, unknown = overlaps(sides_of(row, 0))
     assert [(one.side.detail.case.name, one.iou, one.exact) for one in values] == [
         ("A", 0.25, False),
@@ -263,7 +263,7 @@ def test_a_simulated_set_is_known_by_its_sources(tmp_path, columns, told):
     exact = (Nodule(100, 100, 20.0, box_px=Box(90, 90, 110, 110)),)
     result = fold(MULTI, {"A": (exact, (found(0.9, ON),))})
     own = Job((MULTI,), 1, 0, Path("out/x"), build(TrainConfig, {"data": str(tmp_path)}))
-    rows = rows_of(ITEMS["figure8"], [Scored(own, Record(DONE), result)], 0, 0)
+    rows = cell_results(ITEMS["figure8"], [ScoredJob(own, Record(DONE), result)], 0, 0)
     text = "\n".join(draw_item(ITEMS["figure8"], rows, (), tmp_path / "f.png").lines)
     assert ("The nodules were put into these images (sources.csv)" in text) is told
 
@@ -286,6 +286,7 @@ def made(disc_data, make_toy, tmp_path_factory):
         single = job.cells == (SINGLE,)
         outputs = ("nodule",) if single else ("nodule", "lung")
         make_toy(job.folder / "model", outputs=outputs, threshold=0.5 if single else 0.9)
+        (job.folder / "config.toml").write_text(to_toml(job.config))
     return config
 
 
@@ -350,6 +351,7 @@ def test_a_cell_that_has_not_run_has_no_picture(disc_data, make_toy, tmp_path):
     dataset = read_jsrt(disc_data)
     save_folds(job.run / "folds.json", make_folds(dataset, 2020), dataset)
     make_toy(job.folder / "model")
+    (job.folder / "config.toml").write_text(to_toml(job.config))
     for name in ("figure6", "figure7"):
         (tmp_path / f"{name}.png").write_bytes(b"old")
         done = reproduce(name, config)

@@ -12,9 +12,8 @@ from PIL import Image
 
 from cxrcad.core import UsageError
 from cxrcad.evaluation.froc import Curve, froc
-from cxrcad.evaluation.literature import PublishedPoint
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
-from cxrcad.report.drawing.froc import band_rates, drawn_band, drawn_points, drawn_steps, plot_froc
+from cxrcad.report.drawing.froc import band_rates, drawn_band, drawn_steps, plot_froc
 
 
 def curve(hits: list[float], fps: list[float], images: int, nodules: int) -> Curve:
@@ -57,23 +56,13 @@ def test_a_band_is_a_step_within_the_axes_that_ends_where_its_curve_does() -> No
     assert band_rates(curve([], [], 2, 1)) == ()
 
 
-def test_published_points_off_the_axes_are_left_out() -> None:
-    def point(label: str, sensitivity: float | None, fp_per_image: float | None) -> PublishedPoint:
-        return PublishedPoint(label, 2006, "source", "JSRT", True, sensitivity, fp_per_image, True)
-
-    points = [point("a", 0.5, 2.0), point("b", None, 2.0), point("c", 0.5, None), point("d", 0.5, 9.0)]
-    assert drawn_points(points) == [(2.0, 0.5, "a")]
-
-
-def test_bands_points_and_the_axis_are_named(tmp_path: Path) -> None:
-    point = PublishedPoint("Someone et al. 2006", 2006, "source", "JSRT", True, 0.5, 0.5, True)
+def test_bands_and_the_axis_are_named(tmp_path: Path) -> None:
     curves = {"multi": CURVES["multi-task"]}
     bands = {"multi": ((0.125, 1.0), (0.1, 0.5), (0.5, 0.9))}
-    plot_froc(curves, [tmp_path / "a.svg", tmp_path / "a.png"], "", bands, [point], "normals")
+    plot_froc(curves, [tmp_path / "a.svg", tmp_path / "a.png"], "", bands, "normals")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
     for words in (
         "shaded: 95 % bootstrap interval",
-        "Someone et al. 2006",
         "false positives per image (the normal images)",
     ):
         assert f"<!-- {words} -->" in text

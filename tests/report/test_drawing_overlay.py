@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxrcad.core import Box, Finding, Nodule, Radiograph, Source, WriteError
-from cxrcad.report.drawing.overlay import BELOW, REPORTED, TRUTH, render_overlay, write_overlay
+from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH
+from cxrcad.report.drawing.overlay import render_overlay, write_overlay
 
 
 def radiograph(rows: int, cols: int, spacing_mm: tuple[float, float] | None = (0.5, 0.5)) -> Radiograph:
@@ -25,7 +26,7 @@ def finding(score: float, box: Box) -> Finding:
 def extent(picture: Image.Image, colour: tuple[int, int, int]) -> Box | None:
     """Where a colour stands, without the legend in the lower left corner."""
     pixels: NDArray[np.uint8] = np.asarray(picture).copy()
-    pixels[-80:, :320] = 0
+    pixels[-130:, :560] = 0
     rows, cols = np.nonzero((pixels == colour).all(axis=2))
     return Box(cols.min(), rows.min(), cols.max() + 1, rows.max() + 1) if len(rows) else None
 
@@ -42,12 +43,12 @@ def test_the_picture_has_a_legible_size(rows: int, cols: int, size: tuple[int, i
 
 
 def test_a_box_is_drawn_about_its_finding() -> None:
-    """Half size: the box at (600, 800)-(700, 920) is (300, 400)-(350, 460) on the picture, its frame 3 pixels off."""
+    """Half size: the box at (600, 800)-(700, 920) is (300, 400)-(350, 460) on the picture, its frame 4 pixels off."""
     found = extent(render_overlay(radiograph(2048, 2048), [finding(0.9, Box(600, 800, 700, 920))]), REPORTED)
     assert found is not None
-    assert (found.x0, found.y1) == (297, 464)
-    assert found.x1 == 354
-    assert found.y0 < 397 - 8, "the score stands above the box"
+    assert (found.x0, found.y1) == (296, 465)
+    assert found.x1 < 300 + 80
+    assert found.y0 < 396 - 20, "the score stands above the box"
 
 
 def test_findings_below_the_threshold_have_another_colour() -> None:
@@ -109,8 +110,8 @@ def test_no_box_hides_a_score() -> None:
 
 def test_the_legend_stands_in_the_corner() -> None:
     picture = np.asarray(render_overlay(radiograph(1024, 1024), [], truth=[Nodule(500.0, 300.0)]))
-    assert (picture[-50:, :200] == REPORTED).all(axis=2).any()
-    assert (picture[-50:, :200] == TRUTH).all(axis=2).any()
+    assert (picture[-90:, :200] == REPORTED).all(axis=2).any()
+    assert (picture[-90:, :200] == TRUTH).all(axis=2).any()
 
 
 def test_an_overlay_is_written_as_png(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxrcad.core import Box, Case, Nodule
 from cxrcad.report.drawing.crops import crop_px, truth_box_px, write_crop
-from cxrcad.report.drawing.overlay import BELOW, REPORTED, TRUTH
+from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH
 from cxrcad.report.gallery import chosen, gallery
 
 
@@ -21,18 +21,7 @@ def shown(crops):
 def test_hits_misses_and_false_positives_with_what_is_known_of_them(crafted):
     assert shown(chosen([crafted.fold()], 12)) == [
         (
-            "Hits, best score first",
-            "Hit, 0.90",
-            "A3: score 0.90, 2.0 mm from the nodule's centre, IoU of the boxes 0.25; "
-            "nodule: 20 mm, subtlety 5, l.upper lobe",
-        ),
-        (
-            "Hits, best score first",
-            "Hit, 0.70",
-            "B3: score 0.70, 3.0 mm from the nodule's centre, IoU of the boxes 0.54; nodule: 10 mm, subtlety 1",
-        ),
-        (
-            "Misses, most obvious first",
+            "Missed nodules, most obvious first",
             "Miss",
             "C3: nodule of 10 mm, subtlety 1; found with 0.40, below the threshold 0.50",
         ),
@@ -45,6 +34,17 @@ def test_hits_misses_and_false_positives_with_what_is_known_of_them(crafted):
             "False positives, highest score first",
             "False positive, 0.60",
             "C3: score 0.60, 10 mm across, in the lung fields; nearest nodule (10 mm, subtlety 1) 20.0 mm away",
+        ),
+        (
+            "Found nodules, best score first",
+            "Hit, 0.90",
+            "A3: score 0.90, 2.0 mm from the nodule's centre, IoU of the boxes 0.25; "
+            "nodule: 20 mm, subtlety 5, l.upper lobe",
+        ),
+        (
+            "Found nodules, best score first",
+            "Hit, 0.70",
+            "B3: score 0.70, 3.0 mm from the nodule's centre, IoU of the boxes 0.54; nodule: 10 mm, subtlety 1",
         ),
     ]
 
@@ -59,9 +59,9 @@ def test_of_many_hits_a_third_are_the_worst_localised_of_the_rest(crafted):
     model = replace(crafted.fold().terms.model, threshold=0.3)
     crops = chosen([crafted.result(*details, model=model)], 3)
     assert [(crop.group, crop.detail.case.name) for crop in crops] == [
-        ("Hits, best score first", "H0"),
-        ("Hits, best score first", "H1"),
-        ("Hits, worst localised", "H3"),
+        ("Found nodules, best score first", "H0"),
+        ("Found nodules, best score first", "H1"),
+        ("Found nodules, worst localised first", "H3"),
     ]
 
 
@@ -107,8 +107,8 @@ def test_pictures_carry_captions_and_those_of_an_earlier_call_go(crafted, tmp_pa
     found = gallery([crafted.fold()], tmp_path)
     assert found.notes == ()
     assert {name: [picture.path.name for picture in pictures] for name, pictures in found.groups.items()} == {
-        "Hits, best score first": ["hit-01-A3.png", "hit-02-B3.png"],
-        "Misses, most obvious first": ["miss-01-C3.png"],
+        "Found nodules, best score first": ["hit-01-A3.png", "hit-02-B3.png"],
+        "Missed nodules, most obvious first": ["miss-01-C3.png"],
         "False positives, highest score first": ["false-positive-01-N3.png", "false-positive-02-C3.png"],
     }
     assert not (tmp_path / "hit-99-old.png").exists()
@@ -126,7 +126,7 @@ def test_an_image_that_is_gone_or_changed_is_named_and_left_out(crafted, tmp_pat
     details = (*fold.details[:2], replace(fold.details[2], sha256="0" * 64), fold.details[3])
     found = gallery([replace(fold, details=details)], tmp_path / "out")
     assert found.groups == {}
-    gone, damaged, changed, smaller = found.notes
+    changed, smaller, gone, damaged = found.notes
     assert gone.startswith("A3 is left out of the gallery: ")
     assert damaged.startswith("B3 is left out of the gallery: ")
     assert changed.endswith("C3.png: the file has changed since it was scored")

@@ -10,8 +10,11 @@ import pytest
 
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.bootstrap import bootstrap
+from cxrcad.report.html import Made
 from cxrcad.report.page import write_evaluation_report
 from cxrcad.report.tables import figure_shown, interval_shown
+
+MADE = Made("2020-03-31", "cxrcad evaluate --run runs/ours", "9.9")
 
 
 class Reader(HTMLParser):
@@ -44,7 +47,7 @@ class Reader(HTMLParser):
 def page(make_crafted, tmp_path_factory):
     crafted = make_crafted(tmp_path_factory.mktemp("images"))
     folder = tmp_path_factory.mktemp("report")
-    path = write_evaluation_report({"our run": [crafted.fold(1), crafted.fold(2)]}, folder, 50, 0)
+    path = write_evaluation_report({"our run": [crafted.fold(1), crafted.fold(2)]}, folder, 50, 0, MADE)
     return path, path.read_text()
 
 
@@ -53,7 +56,8 @@ def test_it_holds_each_figure_with_its_interval(crafted, page):
     found = bootstrap([crafted.fold(1), crafted.fold(2)], 50, 0)
     for name, one in found.items():
         if one.value is not None or name.startswith("sensitivity at"):
-            assert [name, figure_shown(name, one.value), interval_shown(name, one)] in rows
+            bound = " (lower bound: the curve ends before 8)" if name == "CPM" else ""
+            assert [name, figure_shown(name, one.value), interval_shown(name, one) + bound] in rows
     assert ["recall", "66.7 %", interval_shown("recall", found["recall"])] in rows
     assert ["sensitivity at 8", "not reached", ""] in rows
     assert not [row for row in rows if row and row[0] == "lung Dice"], "undefined"
@@ -61,18 +65,18 @@ def test_it_holds_each_figure_with_its_interval(crafted, page):
 
 def test_it_says_what_was_scored(page):
     rows = Reader(page[1]).rows
-    chosen, run_by, sha256 = "best F1 on the fold's validation cases", "CPUExecutionProvider", "ab12" * 16
-    for fold in ("1", "2"):
-        assert [fold, "4", "3", "net", "0.5", chosen, run_by, sha256] in rows
+    assert [row for row in rows if len(row) == 1 and row[0] in ("fold", "1", "2")] == [["fold"], ["1"], ["2"]]
+    chosen = "chosen from best F1 on the fold&#39;s validation cases; run by CPUExecutionProvider"
+    said = f"images 4; nodules 3; model net; threshold 0.5; {chosen}; model&#39;s sha256 {'ab12' * 16}"
+    assert f"In every fold: {said}." in page[1]
     for words in (
         "Data open-jsrt, protocol jsrt-247",
-        "A hit is a finding whose centre lies in the nodule&#x27;s disc",
-        "Folds 1, 2: 8 images, 6 nodules.",
+        "A hit is a finding whose centre lies in the nodule&#39;s disc",
         "A score ranks findings; it is not the probability",
-        "Multiple  MO-SegNet    pooled           57.1 %          66.7 % [30.0, 90.3]    50.0 %",
-        "Drawn behind the curve: none.",
+        "MO-SegNet, multiple task, folds 1, 2: 8 images, 6 nodules",
     ):
         assert words in page[1]
+    assert ["pooled", "57.1 %", "66.7 % [30.0, 90.3]", "50.0 %"] in rows
     assert "NOT A TEST" not in page[1]
 
 
@@ -108,28 +112,34 @@ def test_charts_take_the_page_s_colours(page):
 def test_pictures_lie_beside_it(page):
     folder = page[0].parent
     names = {"froc", "roc", "folds", "subtlety", "size", "reliability"}
-    assert {path.name for path in (folder / "charts").iterdir()} == {f"{n}.{e}" for n in names for e in ("png", "svg")}
+    assert {path.name for path in (folder / "charts").iterdir()} == {
+        "froc-small.svg",
+        *(f"{n}.{e}" for n in names for e in ("png", "svg")),
+    }
     assert len(list((folder / "gallery").iterdir())) == 10
 
 
 def test_the_same_folds_give_the_same_bytes_and_what_is_not_drawn_again_goes(crafted, page, tmp_path):
     folder = tmp_path / "out"
-    path = write_evaluation_report({"our run": [crafted.fold(1), crafted.fold(2)]}, folder, 50, 0)
+    path = write_evaluation_report({"our run": [crafted.fold(1), crafted.fold(2)]}, folder, 50, 0, MADE)
     assert path.read_text() == page[1]
     (folder / "charts" / "notes.png").write_bytes(b"kept")
-    write_evaluation_report({"our run": [crafted.fold(1)]}, folder, 50, 0)
+    write_evaluation_report({"our run": [crafted.fold(1)]}, folder, 50, 0, MADE)
     assert not (folder / "charts" / "folds.png").exists()
     assert (folder / "charts" / "notes.png").exists()
 
 
 def test_strata_of_which_nothing_is_known_vanish(crafted, tmp_path):
-    rows = Reader(write_evaluation_report({"run": [crafted.fold()]}, tmp_path / "a", 0, 0).read_text()).rows
-    assert ["1", "4", "2", "50.0 %", "[9.5, 90.5]", "0.50", "50.0 %", "100.0 %", "-", "-", "-"] in rows
+    rows = Reader(write_evaluation_report({"run": [crafted.fold()]}, tmp_path / "a", 0, 0, MADE).read_text()).rows
+    assert ["subtlety"] in rows
+    assert ["1", "2", " 50.0 [9.5, 90.5]", "50.0"] in rows, "what every subgroup has is said once"
+    same = "In every subgroup: at 1/2 100.0; at 1 -; at 2 -; at 4 -; images 4; false positives per image 0.50."
+    assert f"<p>{same}</p>" in (tmp_path / "a" / "report.html").read_text()
     nodule = (replace(crafted.fold().details[0].case.nodules[0], subtlety=None, location=None),)
     bare = crafted.result(crafted.scored("U", nodule, crafted.finding(0.9, 100, 100)))
-    text = write_evaluation_report({"run": [bare]}, tmp_path / "b", 0, 0).read_text()
-    assert "<caption>size</caption>" in text
-    assert "<caption>subtlety</caption>" not in text
+    text = write_evaluation_report({"run": [bare]}, tmp_path / "b", 0, 0, MADE).read_text()
+    assert ">size</th>" in text
+    assert ">subtlety</th>" not in text
     assert "unknown" not in re.sub(r"the spacing is unknown", "", text)
     assert not (tmp_path / "b" / "charts" / "subtlety.png").exists()
     assert not (tmp_path / "b" / "charts" / "roc.png").exists(), "no normal image"
@@ -138,27 +148,49 @@ def test_strata_of_which_nothing_is_known_vanish(crafted, tmp_path):
 def test_two_runs_are_compared_and_told_apart(crafted, tmp_path):
     model = replace(crafted.fold().terms.model, threshold=0.65)
     seen = replace(crafted.fold(model=model), trained_on=("A3",))
-    path = write_evaluation_report({"first": [crafted.fold()], "second": [seen]}, tmp_path, 50, 0)
+    path = write_evaluation_report({"first": [crafted.fold()], "second": [seen]}, tmp_path, 50, 0, MADE)
     text = path.read_text()
     assert ["figure", "first", "95 % interval", "second", "95 % interval"] in Reader(text).rows
     assert "<h2>Comparison</h2>" in text
-    assert re.search(r"precision +50\.0 % +66\.7 % +-16\.7 ", text)
-    warning = "NOT A TEST: 1 of the scored images of second stand in the model&#x27;s training list: A3"
+    assert ["precision", "50.0 %", "66.7 %", "-16.7"] in [row[:4] for row in Reader(text).rows]
+    f1 = "<dt>F1 at the threshold</dt><dd><strong>57.1 %</strong>"
+    assert f1 in text
+    found = "At its threshold 2 of 3 nodules found, with 0.25 false positives per image."
+    assert f'<p class="lead">second: {found}</p>' in text
+    warning = "NOT A TEST: 1 of the scored images of second stand in the model&#39;s training list: A3"
     assert f'<p class="warning">{warning}</p>' in text
     assert (tmp_path / "charts" / "subtlety-2.svg").is_file()
     assert (tmp_path / "gallery-2" / "hit-01-A3.png").is_file()
-    assert "<h3>second: Misses, most obvious first</h3>" in text
+    assert "<h3>second: Missed nodules, most obvious first</h3>" in text
 
 
 def test_an_image_that_is_gone_is_named_in_the_page(crafted, tmp_path):
     fold = crafted.fold()
     (crafted.folder / "N3.png").unlink()
-    text = write_evaluation_report({"run": [fold]}, tmp_path / "a", 0, 0).read_text()
+    text = write_evaluation_report({"run": [fold]}, tmp_path / "a", 0, 0, MADE).read_text()
     assert "N3 is left out of the gallery: " in text
     assert "no resamples were asked for" in text
 
 
 def test_folds_without_a_nodule_are_an_error(crafted, tmp_path):
     with pytest.raises(EvaluationError, match="none of the 1 images holds a nodule"):
-        write_evaluation_report({"run": [crafted.result(crafted.scored("N", ()))]}, tmp_path / "a", 0, 0)
+        write_evaluation_report({"run": [crafted.result(crafted.scored("N", ()))]}, tmp_path / "a", 0, 0, MADE)
     assert not (tmp_path / "a" / "report.html").exists()
+
+
+def test_the_first_screen_is_the_verdict_and_the_gallery_begins_with_what_was_missed(page):
+    header = page[1][: page[1].index("</header>")]
+    assert "<h1>Evaluation of our run</h1>" in header
+    assert "At its threshold 4 of 6 nodules found, with 0.50 false positives per image." in header
+    assert "<p>Folds 1, 2: 8 images, 6 nodules.</p>" in header
+    assert "<p>Data open-jsrt, protocol jsrt-247 (images with a nodule and normal images).</p>" in header
+    names = re.findall(r"<dt>(.*?)</dt>", header)
+    assert names == [
+        "Sensitivity at 1/4 false positive per image",
+        "Sensitivity at 1 false positive per image",
+        "F1 at the threshold",
+    ]
+    assert header.count("<svg") == 1
+    gallery = page[1][page[1].index("<h2>Gallery</h2>") :]
+    assert re.findall(r"<h3>(.*?),", gallery) == ["Missed nodules", "False positives", "Found nodules"]
+    assert "with <code>cxrcad evaluate --run runs/ours</code>" in page[1]

@@ -94,6 +94,28 @@ def test_folders_and_tables_that_are_none(nih_folder, tmp_path: Path):
         read_backgrounds(nih_folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        (
+            "01.png",
+            r"row 3 \(line 4\): 01\.png stands in row 2 \(line 3\) already, where one row is needed; remove one",
+        ),
+        ("./01.png", r"row 3 \(line 4\): \./01\.png stands in row 2 \(line 3\) already"),
+        (
+            "../nih/02.png",
+            r"row 3 \(line 4\): file is '\.\./nih/02\.png', where a file's path inside its folder \(not abs",
+        ),
+        ("/etc/02.png", r"row 3 \(line 4\): file is '/etc/02\.png', where a file's path inside its folder \(not abs"),
+    ],
+)
+def test_each_row_names_a_file_of_its_own_inside_the_folder(nih_folder: Path, file: str, sentence: str) -> None:
+    table = nih_folder / "metadata.csv"
+    table.write_text(table.read_text().replace("\n02.png", f"\n{file}"))
+    with pytest.raises(DataError, match=rf"metadata\.csv, {sentence}"):
+        read_backgrounds(nih_folder)
+
+
 def test_the_packaged_table_serves_where_the_folder_has_none(nih_folder, tmp_path):
     table = (nih_folder / "metadata.csv").rename(tmp_path / "packaged.csv")
     assert len(read_backgrounds(nih_folder, table).backgrounds) == 4

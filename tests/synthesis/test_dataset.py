@@ -58,7 +58,7 @@ def test_too_few_backgrounds_are_said():
 
 def test_a_set_is_written_in_jsrts_layout_and_read_back(nih_folder, ball_nodules, tmp_path):
     made = write_simulated(tmp_path / "out", config(nih_folder, ball_nodules, positives=2, negatives=1))
-    assert (made.cases, made.positives, made.shams) == (3, 2, 0)
+    assert (made.cases, made.positives, made.negative_insertions) == (3, 2, 0)
     dataset = read_jsrt(tmp_path / "out")
     assert [case.name for case in dataset.cases] == ["SXLN001", "SXLN002", "SXNN001"]
     assert dataset.notes == ()
@@ -144,19 +144,19 @@ def test_a_dicom_says_what_was_done_and_of_whom(nih_folder, ball_nodules, tmp_pa
     assert file.PatientAge[1:] in {f"{age}Y" for age in range(40, 44)}
 
 
-def test_shams_are_written_as_normals_with_their_places(nih_folder, ball_nodules, tmp_path):
+def test_negative_insertions_are_written_as_normals_with_their_places(nih_folder, ball_nodules, tmp_path):
     settings = {"positives": 2, "negatives": 1, "seed": 5}
     write_simulated(tmp_path / "real", config(nih_folder, ball_nodules, **settings))
-    made = write_simulated(tmp_path / "sham", config(nih_folder, ball_nodules, **settings, sham=True))
-    assert (made.cases, made.positives, made.shams) == (3, 0, 2)
-    dataset = read_jsrt(tmp_path / "sham", protocol="jsrt-247")
+    made = write_simulated(tmp_path / "negative", config(nih_folder, ball_nodules, **settings, sham=True))
+    assert (made.cases, made.positives, made.negative_insertions) == (3, 0, 2)
+    dataset = read_jsrt(tmp_path / "negative", protocol="jsrt-247")
     assert [case.name for case in dataset.cases] == ["SXNN001", "SXNN002", "SXNN003"]
     assert dataset.positives == ()
-    shams, boxes = rows_of(tmp_path / "sham" / "shams.csv"), rows_of(tmp_path / "real" / "boxes.csv")
-    assert [row["patch"] for row in shams] == ["contralateral", "blurred"]
+    inserted, boxes = rows_of(tmp_path / "negative" / "shams.csv"), rows_of(tmp_path / "real" / "boxes.csv")
+    assert [row["patch"] for row in inserted] == ["contralateral", "blurred"]
     places = ("x", "y", "x0", "y0", "x1", "y1", "diameter_mm", "outside_lung")
-    assert [[row[key] for key in places] for row in shams] == [[row[key] for key in places] for row in boxes]
-    assert rows_of(tmp_path / "sham" / "boxes.csv") == []
+    assert [[row[key] for key in places] for row in inserted] == [[row[key] for key in places] for row in boxes]
+    assert rows_of(tmp_path / "negative" / "boxes.csv") == []
 
 
 def test_normals_of_a_folder_in_jsrts_layout_are_backgrounds(disc_data, tmp_path):

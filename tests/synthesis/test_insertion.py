@@ -1,12 +1,13 @@
-"""One nodule into one radiograph, and a sham of it: same place, same path, no nodule."""
+"""One nodule into one radiograph, and its negative insertion: same place, same path, no nodule."""
 
 import numpy as np
 import pytest
 
 from cxrcad.core import DataError
 from cxrcad.synthesis.backgrounds import read_background, read_backgrounds
-from cxrcad.synthesis.insertion import PATCHES, Candidates, insert_nodule, project, reinsert_background
+from cxrcad.synthesis.insertion import PATCHES, Candidates, insert_nodule, reinsert_background
 from cxrcad.synthesis.nodules import read_nodules
+from cxrcad.synthesis.projection import project
 
 
 @pytest.fixture
@@ -57,34 +58,34 @@ def test_a_nodule_outside_the_lung_fields_lies_between_or_below_them_and_shows_l
 
 
 @pytest.mark.parametrize("patch", PATCHES)
-def test_a_sham_touches_the_nodules_place_and_keeps_the_mean_level(chest, balls, patch):
+def test_a_negative_insertion_touches_the_nodules_place_and_keeps_the_mean_level(chest, balls, patch):
     image, lung = chest
     _, truth = insert_nodule(image, lung, balls, 3, False, np.random.default_rng(7))
     before = image.copy()
-    result, sham = reinsert_background(
+    result, negative = reinsert_background(
         image, lung, np.random.default_rng(7), candidates=balls, outside=False, patch=patch
     )
-    assert sham == truth  # the place, shape and size that the nodule would have had
+    assert negative == truth  # the place, shape and size that the nodule would have had
     assert np.array_equal(image, before)
     change = (result - image).astype(np.float64)
-    core = np.s_[int(sham.y_px) - 8 : int(sham.y_px) + 8, int(sham.x_px) - 8 : int(sham.x_px) + 8]
+    core = np.s_[int(negative.y_px) - 8 : int(negative.y_px) + 8, int(negative.x_px) - 8 : int(negative.x_px) + 8]
     assert np.abs(change[core]).mean() > 1
-    box = sham.box_px
+    box = negative.box_px
     whole = np.s_[int(box.y0) - 16 : int(box.y1) + 16, int(box.x0) - 16 : int(box.x1) + 16]
     assert abs(change[whole].mean()) < 1e-4
     change[whole] = 0
     assert not change.any()
 
 
-def test_a_blurred_sham_has_less_noise_and_a_contralateral_one_shows_the_other_side(chest, balls):
+def test_a_blurred_insertion_has_less_noise_and_a_contralateral_one_shows_the_other_side(chest, balls):
     image, lung = chest
-    blurred, sham = reinsert_background(
+    blurred, negative = reinsert_background(
         image, lung, np.random.default_rng(7), candidates=balls, outside=False, patch="blurred"
     )
-    core = np.s_[int(sham.y_px) - 8 : int(sham.y_px) + 8, int(sham.x_px) - 8 : int(sham.x_px) + 8]
+    core = np.s_[int(negative.y_px) - 8 : int(negative.y_px) + 8, int(negative.x_px) - 8 : int(negative.x_px) + 8]
     assert blurred[core].std() < 0.5 * image[core].std()
     ramp = np.tile(np.abs(np.arange(1024) - 511.5).astype(np.float32) / 8, (1024, 1)) + 40  # the same on both sides
-    same, sham = reinsert_background(
+    same, negative = reinsert_background(
         ramp, lung, np.random.default_rng(7), candidates=balls, outside=False, patch="contralateral"
     )
     assert np.abs(same - ramp)[core].max() < 0.01

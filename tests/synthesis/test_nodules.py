@@ -1,5 +1,6 @@
 """Stocks of nodules: what a file holds, what formulas draw, and which nodule is drawn in which size."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from cxrcad.core import DataError
 from cxrcad.synthesis.analytic import KINDS, analytic_block
 from cxrcad.synthesis.nodules import ANALYTIC, draw_nodule, read_nodules
-from cxrcad.synthesis.projections import load_projections
+from cxrcad.synthesis.projection import load_projections
 
 
 def test_a_file_holds_blocks_and_those_below_6_mm_are_not_used(ball_nodules):
@@ -37,7 +38,15 @@ def test_a_nodule_is_drawn_near_a_size_and_scaled_to_it_within_bounds():
     [
         ({"densities": np.zeros(7, np.int16)}, r"densities holds 7 values and shapes asks for 8"),
         ({"diameters": np.array([6.0, 7.0])}, r"differ in length"),
-        ({"shapes": None}, r"shapes"),
+        ({"shapes": None}, r"'shapes is not a file in the archive'|shapes"),
+        ({"shapes": np.array([[2.0, 2.0, 2.0]])}, r"shapes holds float64, not whole numbers"),
+        ({"shapes": np.array([[-2, -2, 2]])}, r"a side in shapes is not 1 to 1000"),
+        ({"shapes": np.array([[2**32, 2**32, 2]]), "densities": np.ones(0, np.int16)}, r"a side in shapes is not 1 to"),
+        ({"shapes": np.array([2, 2, 2])}, r"shapes is not \(3, 3\)"),
+        ({"densities": np.ones(8)}, r"densities holds float64, not whole numbers"),
+        ({"densities": np.array([{}] * 8)}, r"no \.npz archive"),
+        ({"diameters": np.array(["6"])}, r"diameters holds <U1, not numbers"),
+        ({"diameters": np.array([np.nan])}, r"a diameter is not above 0 and up to 1000 mm"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_named(tmp_path: Path, arrays, fault):
@@ -57,6 +66,21 @@ def test_a_file_that_was_cut_is_named(tmp_path: Path, ball_nodules):
     (tmp_path / "cut.npz").write_bytes(ball_nodules.read_bytes()[:400])
     with pytest.raises(DataError, match=r"cut\.npz: not a file of CT nodules"):
         read_nodules(tmp_path / "cut.npz", count=1, seed=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x04K\x01.", b"\x93NUMPY\x01\x00\x10\x00" + 16 * b"("])
+def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "no.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"no\.npz: not a file of CT nodules \(.+\); see docs/DATA\.md"):
+        read_nodules(tmp_path / "no.npz", count=1, seed=0)
+
+
+def test_an_archive_that_asks_for_more_memory_than_there_is_is_named(tmp_path: Path):
+    header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
+        archive.writestr("shapes.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(DataError, match=r"big\.npz: not a file of CT nodules \(.+\); see docs/DATA\.md"):
+        read_nodules(tmp_path / "big.npz", count=1, seed=0)
 
 
 def test_formulas_draw_five_kinds_in_turn_as_blocks_like_ct():
@@ -104,7 +128,7 @@ def test_a_seed_and_an_index_make_a_nodule():
 
 
 def test_training_takes_analytic_nodules_which_have_no_series(monkeypatch):
-    monkeypatch.setattr("cxrcad.synthesis.projections.ANALYTIC_POOL", 5)
+    monkeypatch.setattr("cxrcad.synthesis.projection.ANALYTIC_POOL", 5)
     projections = load_projections(ANALYTIC, exclude_series=["1.1"], spacing_mm=1.4, count=5, seed=0)
     assert [projection.series_uid for projection in projections] == [""] * 5
     assert all(projection.outline.any() for projection in projections)

@@ -1,4 +1,4 @@
-"""Alterations: what they do to the pixels, and that the truth goes where the pixels go."""
+"""Perturbations: what they do to the pixels, and that the truth goes where the pixels go."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from cxrcad.core import Box, Case, Nodule, Radiograph, Source, UsageError
-from cxrcad.synthesis.perturbations import ALTERATIONS, UNALTERED, alterations_named
+from cxrcad.synthesis.perturbations import PERTURBATIONS, UNPERTURBED, perturbations_named
 
 ROWS, COLS, MM = 240, 200, 1.8
 X, Y, DIAMETER_MM = 61.5, 160.5, 23.4  # off the middle in both directions
 RADIUS = DIAMETER_MM / 2 / MM
 BOX = Box(X - RADIUS, Y - RADIUS, X + RADIUS, Y + RADIUS)
-MOVING = [name for name, alteration in ALTERATIONS.items() if alteration.move(100, 100) != UNALTERED.move(100, 100)]
+MOVING = [
+    name for name, perturbation in PERTURBATIONS.items() if perturbation.move(100, 100) != UNPERTURBED.move(100, 100)
+]
 
 
 def radiograph(pixels: np.ndarray, spacing: tuple[float, float] | None = (MM, MM)) -> Radiograph:
@@ -37,21 +39,21 @@ def gradient() -> np.ndarray:
 CASE = Case("A1", Path("a.png"), ROWS, COLS, (MM, MM), (Nodule(X, Y, DIAMETER_MM, 3, box_px=BOX, in_lung=True),))
 
 
-@pytest.mark.parametrize("name", list(ALTERATIONS))
-def test_the_altered_case_fits_the_altered_radiograph(name: str) -> None:
-    altered, case = ALTERATIONS[name].of(radiograph(disc()), "A1", 0), ALTERATIONS[name].of_case(CASE)
+@pytest.mark.parametrize("name", list(PERTURBATIONS))
+def test_the_perturbed_case_fits_the_perturbed_radiograph(name: str) -> None:
+    altered, case = PERTURBATIONS[name].of(radiograph(disc()), "A1", 0), PERTURBATIONS[name].of_case(CASE)
     assert (altered.rows, altered.cols) == (case.rows, case.cols)
     assert altered.pixels.dtype == np.float32
     assert 0 <= altered.pixels.min() <= altered.pixels.max() <= 1
-    assert altered.source == replace(radiograph(disc()).source, notes=("n", ALTERATIONS[name].words))
+    assert altered.source == replace(radiograph(disc()).source, notes=("n", PERTURBATIONS[name].words))
     if not name.startswith("spacing"):
         assert altered.spacing_mm == case.spacing_mm
 
 
 @pytest.mark.parametrize("name", ["unaltered", "gamma-1.6", "blur-low", "spacing-absent", *MOVING])
 def test_a_bright_disc_at_the_nodules_place_is_under_the_moved_truth(name: str) -> None:
-    alteration = {**ALTERATIONS, "unaltered": UNALTERED}[name]
-    altered, case = alteration.of(radiograph(disc()), "A1", 0), alteration.of_case(CASE)
+    perturbation = {**PERTURBATIONS, "unaltered": UNPERTURBED}[name]
+    altered, case = perturbation.of(radiograph(disc()), "A1", 0), perturbation.of_case(CASE)
     (nodule,) = case.nodules
     box, (row_mm, col_mm) = nodule.box_px, case.spacing_mm
     pixels = altered.pixels[int(box.y0) - 8 : int(box.y1) + 8, int(box.x0) - 8 : int(box.x1) + 8]
@@ -78,21 +80,21 @@ def test_resampling_scales_truth_and_spacing() -> None:
     square = Case(
         "A", Path("a"), 1024, 1024, (0.35, 0.35), (Nodule(300.0, 700.0, 20.0, box_px=Box(280, 660, 320, 740)),)
     )
-    small = ALTERATIONS["side-512"].of_case(square)
+    small = PERTURBATIONS["side-512"].of_case(square)
     assert (small.rows, small.cols, small.spacing_mm) == (512, 512, (0.7, 0.7))
     assert small.nodules[0] == Nodule(150.0, 350.0, 20.0, box_px=Box(140, 330, 160, 370))
-    large = ALTERATIONS["side-4000"].of_case(CASE)
+    large = PERTURBATIONS["side-4000"].of_case(CASE)
     assert (large.rows, large.cols) == (4000, 3333)
     assert large.spacing_mm == pytest.approx((MM * ROWS / 4000, MM * COLS / 3333))
-    assert ALTERATIONS["side-512"].of_case(replace(square, spacing_mm=None)).spacing_mm is None
+    assert PERTURBATIONS["side-512"].of_case(replace(square, spacing_mm=None)).spacing_mm is None
 
 
 def test_a_border_shifts_truth_by_a_tenth_and_shows_its_colour() -> None:
-    case = ALTERATIONS["border-black"].of_case(CASE)
+    case = PERTURBATIONS["border-black"].of_case(CASE)
     assert (case.rows, case.cols, case.spacing_mm) == (ROWS + 48, COLS + 40, (MM, MM))
     assert (case.nodules[0].x_px, case.nodules[0].y_px) == (X + 20, Y + 24)
     for name, level in (("border-black", 0.0), ("border-white", 1.0)):
-        pixels = ALTERATIONS[name].of(radiograph(disc()), "A1", 0).pixels
+        pixels = PERTURBATIONS[name].of(radiograph(disc()), "A1", 0).pixels
         assert np.array_equal(pixels[24:-24, 20:-20], disc().astype(np.float32))
         pixels[24:-24, 20:-20] = level
         assert (pixels == level).all()
@@ -100,41 +102,41 @@ def test_a_border_shifts_truth_by_a_tenth_and_shows_its_colour() -> None:
 
 def test_a_rotation_turns_truth_clockwise_about_the_middle() -> None:
     right_of_middle = replace(CASE, nodules=(Nodule(COLS / 2 + 50, ROWS / 2, 9.0, box_px=Box(140, 115, 160, 125)),))
-    (nodule,) = ALTERATIONS["rotated-clockwise"].of_case(right_of_middle).nodules
+    (nodule,) = PERTURBATIONS["rotated-clockwise"].of_case(right_of_middle).nodules
     cos, sin = math.cos(math.radians(5)), math.sin(math.radians(5))
     assert (nodule.x_px, nodule.y_px) == pytest.approx((COLS / 2 + 50 * cos, ROWS / 2 + 50 * sin))  # y is down
     half = math.hypot(10 * cos, 5 * sin), math.hypot(10 * sin, 5 * cos)
     box = nodule.box_px
     assert (box.x1 - box.x0, box.y1 - box.y0) == pytest.approx((2 * half[0], 2 * half[1]))
-    back = ALTERATIONS["rotated-anticlockwise"].of_case(replace(right_of_middle, nodules=(nodule,))).nodules[0]
+    back = PERTURBATIONS["rotated-anticlockwise"].of_case(replace(right_of_middle, nodules=(nodule,))).nodules[0]
     assert (back.x_px, back.y_px) == pytest.approx((COLS / 2 + 50, ROWS / 2))
 
 
 def test_lung_masks_are_dropped_and_outlines_move() -> None:
     outlined = replace(CASE, nodules=(), lung_masks=(Path("l"), Path("r")), polygons=(((0.0, 0.0), (10.0, 20.0)),))
-    case = ALTERATIONS["border-white"].of_case(outlined)
+    case = PERTURBATIONS["border-white"].of_case(outlined)
     assert (case.lung_masks, case.polygons) == ((), (((20.0, 24.0), (30.0, 44.0)),))
 
 
 def test_the_file_tells_another_spacing_and_truth_keeps_the_true_one() -> None:
     told = {
-        name: ALTERATIONS[f"spacing-{name}"].of(radiograph(disc()), "A1", 0) for name in ("absent", "small", "large")
+        name: PERTURBATIONS[f"spacing-{name}"].of(radiograph(disc()), "A1", 0) for name in ("absent", "small", "large")
     }
     assert (told["absent"].spacing_mm, told["absent"].spacing_from) == (None, None)
     assert told["small"].spacing_mm == pytest.approx((0.8 * MM, 0.8 * MM))
     assert told["large"].spacing_mm == pytest.approx((1.2 * MM, 1.2 * MM))
     for name, altered in told.items():
         assert np.array_equal(altered.pixels, disc().astype(np.float32))
-        assert ALTERATIONS[f"spacing-{name}"].of_case(CASE) == CASE
+        assert PERTURBATIONS[f"spacing-{name}"].of_case(CASE) == CASE
     unknown = radiograph(disc(), None)
-    assert ALTERATIONS["spacing-small"].of(unknown, "A1", 0).spacing_mm is None
+    assert PERTURBATIONS["spacing-small"].of(unknown, "A1", 0).spacing_mm is None
 
 
 def test_grey_levels_are_what_the_words_say() -> None:
     values = gradient()
 
     def altered(name: str) -> np.ndarray:
-        return ALTERATIONS[name].of(radiograph(values), "A1", 0).pixels
+        return PERTURBATIONS[name].of(radiograph(values), "A1", 0).pixels
 
     assert altered("inverted") == pytest.approx(1 - values, abs=1e-6)
     assert altered("gamma-0.6") == pytest.approx(values**0.6, abs=1e-5)
@@ -149,11 +151,11 @@ def test_grey_levels_are_what_the_words_say() -> None:
 
 def test_noise_and_blur_have_the_sizes_that_the_words_say() -> None:
     grey = radiograph(np.full((ROWS, COLS), 0.5))
-    low, high = (ALTERATIONS[name].of(grey, "A1", 0).pixels for name in ("noise-low", "noise-high"))
+    low, high = (PERTURBATIONS[name].of(grey, "A1", 0).pixels for name in ("noise-low", "noise-high"))
     assert (low.std(), high.std()) == pytest.approx((0.03, 0.10), rel=0.03)
     edge = radiograph(np.repeat(np.arange(100) >= 50, 100).reshape(100, 100).astype(float), (0.5, 0.5))
     for name, deviation_px in (("blur-low", 1.4), ("blur-high", 4.0)):
-        spread = np.diff(ALTERATIONS[name].of(edge, "A1", 0).pixels[:, 50].astype(np.float64))
+        spread = np.diff(PERTURBATIONS[name].of(edge, "A1", 0).pixels[:, 50].astype(np.float64))
         place = np.arange(99)
         middle = (spread * place).sum() / spread.sum()
         assert math.sqrt((spread * (place - middle) ** 2).sum() / spread.sum()) == pytest.approx(deviation_px, rel=0.03)
@@ -162,7 +164,7 @@ def test_noise_and_blur_have_the_sizes_that_the_words_say() -> None:
 @pytest.mark.parametrize("name", ["noise-low", "electrodes", "pacemaker", "port"])
 def test_chance_follows_from_the_seed_and_the_case(name: str) -> None:
     def altered(case: str, seed: int) -> np.ndarray:
-        return ALTERATIONS[name].of(radiograph(disc()), case, seed).pixels
+        return PERTURBATIONS[name].of(radiograph(disc()), case, seed).pixels
 
     assert np.array_equal(altered("A1", 0), altered("A1", 0))
     assert not np.array_equal(altered("A1", 0), altered("A2", 0))
@@ -172,7 +174,7 @@ def test_chance_follows_from_the_seed_and_the_case(name: str) -> None:
 def drawn(name: str, side: int = 400) -> np.ndarray:
     """By how much each pixel of a grey image of 360 mm became brighter."""
     grey = radiograph(np.full((side, side), 0.4), (360 / side, 360 / side))
-    change = ALTERATIONS[name].of(grey, "A1", 0).pixels - np.float32(0.4)
+    change = PERTURBATIONS[name].of(grey, "A1", 0).pixels - np.float32(0.4)
     assert change.min() >= 0
     return change
 
@@ -219,17 +221,17 @@ def test_devices_keep_their_size_in_mm_when_there_are_more_pixels() -> None:
     areas = [np.count_nonzero(change > 0.55) * (360 / len(change)) ** 2 for change in (small, large)]
     assert areas[0] == pytest.approx(areas[1], rel=0.05)
     unknown = radiograph(np.full((300, 300), 0.4), None)
-    assert np.array_equal(ALTERATIONS["pacemaker"].of(unknown, "A1", 0).pixels - np.float32(0.4), small)
+    assert np.array_equal(PERTURBATIONS["pacemaker"].of(unknown, "A1", 0).pixels - np.float32(0.4), small)
 
 
 def test_alterations_are_named_in_a_list() -> None:
-    assert alterations_named(None) == tuple(ALTERATIONS.values())
-    assert [one.name for one in alterations_named("text, side-512,text,")] == ["text", "side-512"]
+    assert perturbations_named(None) == tuple(PERTURBATIONS.values())
+    assert [one.name for one in perturbations_named("text, side-512,text,")] == ["text", "side-512"]
     with pytest.raises(
-        UsageError, match=r"^--alterations: there is no 'inverse'; did you mean inverted\? choose from wind"
+        UsageError, match=r"^--perturbations: there is no 'inverse'; did you mean inverted\? choose from wind"
     ):
-        alterations_named("text,inverse")
+        perturbations_named("text,inverse")
     with pytest.raises(UsageError, match=r"there is no 'xyzzy'; choose from window-narrow, .*, pacemaker, port$"):
-        alterations_named("xyzzy")
+        perturbations_named("xyzzy")
     with pytest.raises(UsageError, match=r"it names none; choose from"):
-        alterations_named(" , ")
+        perturbations_named(" , ")

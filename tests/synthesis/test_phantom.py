@@ -15,11 +15,13 @@ from PIL import Image
 from scipy import ndimage as ndi
 
 from cxrcad.config import PhantomConfig
-from cxrcad.core import UsageError
+from cxrcad.core import DataError, UsageError, WriteError
+from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.files import write_atomically
+from cxrcad.synthesis.files import dicom_bytes, img_bytes, mask_bytes, png_bytes
 from cxrcad.synthesis.phantom import dataset as phantom_module
 from cxrcad.synthesis.phantom.dataset import Phantom, PhantomSet, phantom_image, plan_phantoms, write_phantoms
-from cxrcad.synthesis.phantom.files import dicom_bytes, img_bytes, mask_bytes, png_bytes
-from cxrcad.synthesis.phantom.marks import CONTRAST
+from cxrcad.synthesis.projection import CONTRAST
 
 SIDE = 512
 MM = 358.4 / SIDE
@@ -198,20 +200,6 @@ def test_truth_agrees_with_what_was_drawn(outside: bool) -> None:
         assert nodule.in_lung is not outside
 
 
-def test_distractors_are_common_and_lie_outside_the_lungs() -> None:
-    kinds: Counter[str] = Counter()
-    with_any = 0
-    for index in range(16):
-        phantom = phantom_image((9, index), 256, subtlety=3 if index % 2 else None)
-        marks = phantom.layers["distractors"]
-        kinds.update(phantom.distractors)
-        with_any += bool(phantom.distractors)
-        assert not marks[phantom.lungs].any()
-        assert bool(marks.any()) is bool(phantom.distractors)
-    assert set(kinds) == {"electrode", "nipple", "marker"}
-    assert with_any >= 8
-
-
 def test_five_in_eight_have_a_nodule_and_jsrt_has_154_of_247() -> None:
     assert [sum(plan.subtlety is not None for plan in plan_phantoms(n, 0)) for n in (1, 8, 20, 80, 247)] == [
         1,
@@ -374,6 +362,41 @@ def test_a_folder_that_holds_anything_but_phantoms_is_refused_and_left_as_it_is(
     write_phantoms(tmp_path / "new", PhantomConfig(cases=1, image_side=256, format="dcm"))
     write_phantoms(tmp_path / "new", config)
     assert [path.name for path in (tmp_path / "new" / "images").iterdir()] == ["JPCLN001.png"]
+
+
+def test_a_set_is_no_data_set_before_it_is_whole(tmp_path, monkeypatch):
+    """CLNDAT_EN.txt comes last: what was killed before has none, is not read, and is not mixed with another set."""
+    written: list[str] = []
+
+    def stopped(path: Path, data: bytes | str) -> None:
+        if path.name == "CLNDAT_EN.txt":
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_atomically(path, data)
+
+    monkeypatch.setattr("cxrcad.synthesis.files.write_atomically", stopped)
+    monkeypatch.setattr(phantom_module, "_remove", lambda folder: None)  # as if it had been killed
+    config = PhantomConfig(cases=1, image_side=256, format="png")
+    with pytest.raises(KeyboardInterrupt):
+        write_phantoms(tmp_path / "out", config)
+    assert sorted(written) == ["CNNDAT_EN.TXT", "boxes.csv"]
+    with pytest.raises(DataError, match="CLNDAT_EN"):
+        read_jsrt(tmp_path / "out")
+    with pytest.raises(UsageError, match="holds other files"):
+        write_phantoms(tmp_path / "out", config)
+
+
+def test_an_earlier_set_that_cannot_be_removed_is_not_mixed_with_another(tmp_path, monkeypatch):
+    write_phantoms(tmp_path / "out", PhantomConfig(cases=1, image_side=256, format="png"))
+    before = sorted(path for path in (tmp_path / "out").rglob("*"))
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("cxrcad.synthesis.phantom.dataset.shutil.rmtree", refused)
+    with pytest.raises(WriteError, match=r"images: of an earlier set of phantoms, and cannot be removed \(Permission"):
+        write_phantoms(tmp_path / "out", PhantomConfig(cases=2, image_side=256, format="dcm"))
+    assert sorted(path for path in (tmp_path / "out").rglob("*")) == before
 
 
 def test_one_subtlety_can_be_asked_for(tmp_path):

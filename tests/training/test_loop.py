@@ -16,10 +16,15 @@ from safetensors.numpy import load_file
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError
+from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.samples import load_samples
+from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.training import loop as trainer
-from cxrcad.training.data import drawn_ahead, load_samples, make_source
+from cxrcad.training.data import drawn_ahead, make_source
 from cxrcad.training.plan import train
 
 SMALL = {
@@ -106,7 +111,7 @@ def test_a_training_without_data_says_how_to_get_it_in_three_lines():
 
 
 def test_single_task_learned_balance_and_batches_train(tiny_data, tmp_path):
-    short = {"max_steps": 6, "batch": 2, "checkpoint_steps": 3}
+    short = {"max_steps": 6, "batch": 2, "checkpoint_minutes": 0}
     train(config(tiny_data, tmp_path / "single", tasks="single", network="u-net", **short))
     assert load_bundle(tmp_path / "single" / "fold1" / "model").tasks == ("nodule",)
     train(config(tiny_data, tmp_path / "learned", balance="learned", balance_start=0.9, ema=0.9, **short))
@@ -128,7 +133,7 @@ def weights(run: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_training_killed_inside_an_epoch_resumes_to_the_same_weights(tiny_data, tmp_path):
-    values = {**SMALL, "epochs": 3, "checkpoint_steps": 4, "ema": 0.9, "mirror": True, "validate_epochs": 1}
+    values = {**SMALL, "epochs": 3, "checkpoint_minutes": 0, "ema": 0.9, "mirror": True, "validate_epochs": 1}
     train(build(TrainConfig, {**values, "data": tiny_data, "run": tmp_path / "whole"}))
     run = tmp_path / "killed"
     script = (
@@ -138,7 +143,7 @@ def test_a_training_killed_inside_an_epoch_resumes_to_the_same_weights(tiny_data
     told = json.dumps({**values, "data": str(tiny_data), "run": str(run)})
     child = subprocess.Popen([sys.executable, "-c", script, told], cwd=Path(__file__).parents[2])
     checkpoint = run / "fold1" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not checkpoint.is_file() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(child.pid, signal.SIGKILL)
@@ -158,7 +163,7 @@ def test_a_checkpoint_of_another_network_is_refused(trained, tiny_data, tmp_path
     folder = tmp_path / "other" / "fold1"
     folder.mkdir(parents=True)
     (folder / "checkpoint.safetensors").write_bytes((run / "fold1" / "checkpoint.safetensors").read_bytes())
-    with pytest.raises(TrainingError, match=r"not a checkpoint of this training .*; train without --resume"):
+    with pytest.raises(TrainingError, match=r"not a checkpoint of this training .*; remove this file, and --resume"):
         train(config(tiny_data, tmp_path / "other", network="pspnet", resume=True))
     (folder / "checkpoint.safetensors").write_bytes(b"cut")
     with pytest.raises(TrainingError, match="not a checkpoint"):
@@ -213,7 +218,7 @@ def test_a_training_can_start_from_a_packaged_model(trained, tiny_data, tmp_path
 def test_a_start_that_saw_a_held_out_case_is_refused(trained, tiny_data, tmp_path):
     run, _ = trained
     with pytest.raises(
-        TrainingError, match=r"--init .*fold1: was trained on \d+ of fold 2's validation and test cases"
+        TrainingError, match=r"--initial-weights .*fold1: was trained on \d+ of fold 2's validation and test cases"
     ):
         train(config(tiny_data, tmp_path / "run", init=str(run / "fold1"), fold="2"))
     assert not (tmp_path / "run").exists()
@@ -229,14 +234,15 @@ def test_of_a_run_each_fold_starts_from_its_own_model(trained, tiny_data, tmp_pa
 
 def test_settings_that_a_training_has_no_use_for_are_named(tiny_data, tmp_path):
     notes = Notes()
-    unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "shams": 3, "second_share": 0.2}
-    unused |= {"simulate_shams": 2, "simulate_share": 0.5}
+    unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "negative_insertions": 3, "ensemble_weight": 0.2}
+    unused |= {"simulate_count": 2}
     train(config(tiny_data, tmp_path / "run", max_steps=1, **unused), notes)
     assert [line for line in notes.lines if "not used" in line] == [
         "--width 24 is not used: mo-segnet has the paper's widths",
         "--lung-threshold is not used: a single-task network outlines no lungs",
-        "--simulate-share, --simulate-shams not used: no nodules are projected (--simulate)",
-        "--shams, --second-share not used: for a second look, and this training has none (--look)",
+        "--simulate-count not used: no nodules are projected (--simulate)",
+        "--negative-insertions, --ensemble-weight not used: for a patch classifier, and this training has none "
+        "(--patch-classifier)",
     ]
 
 
@@ -267,12 +273,18 @@ class Interrupted(Notes):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("look", [False, True])
-def test_a_training_that_is_stopped_keeps_its_last_step(tiny_data, tmp_path, look):
+@pytest.mark.parametrize("patch_classifier", [False, True])
+def test_a_training_that_is_stopped_keeps_its_last_step(tiny_data, tmp_path, patch_classifier):
     values = {"max_steps": 6, "simulate": "analytic", "norm": "group"}
-    if look:
+    if patch_classifier:
         train(config(tiny_data, tmp_path / "first", **values))
-        values |= {"look": True, "halve": False, "init": tmp_path / "first", "minings": 1, "patches": 8}
+        values |= {
+            "patch_classifier": True,
+            "half_side": False,
+            "init": tmp_path / "first",
+            "mining_rounds": 1,
+            "patches_per_image": 8,
+        }
     train(config(tiny_data, tmp_path / "whole", **values))
     told = Interrupted()
     with pytest.raises(KeyboardInterrupt):
@@ -353,7 +365,8 @@ def test_no_process_outlives_an_error_of_drawing_that_somebody_keeps():
     assert held.tb is not None
 
 
-def test_a_process_that_hangs_is_ended_with_the_drawing():
+def test_a_process_that_hangs_is_ended_with_the_drawing(monkeypatch):
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)  # torch waits 5 s for each process
     hanging = multiprocessing.Event()
 
     def draw(step):
@@ -364,7 +377,7 @@ def test_a_process_that_hangs_is_ended_with_the_drawing():
 
     drawn = drawn_ahead(draw, 0, 9, workers=2)
     assert next(drawn) == 0
-    assert hanging.wait(60)
+    assert hanging.wait(600)
     drawn.close()
     assert multiprocessing.active_children() == []
 
@@ -387,3 +400,41 @@ def test_hardware_is_drawn_over_a_part_of_the_images_and_into_no_mask(tiny_data,
     changed = [not bool((a.images == b.images).all()) for a, b in zip(drawn, plain, strict=True)]
     assert 1 <= sum(changed) <= 7
     assert all(bool((a.masks == b.masks).all()) for a, b in zip(drawn, plain, strict=True))
+
+
+def test_each_epoch_shows_every_sample_once_in_another_order(tiny_data, tmp_path):
+    own = config(tiny_data, tmp_path, augment=False)
+    dataset = read_jsrt(tiny_data)
+    source = make_source(load_samples(dataset.cases[:8], own, 16), own, dataset, ())
+    names = {sample.pixels.tobytes(): sample.case.name for sample in source.samples}
+    epochs = [[names[source.draw(8 * epoch + step).images.numpy().tobytes()] for step in range(8)] for epoch in (0, 1)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(names.values())
+    assert epochs[0] != epochs[1]
+
+
+def test_the_moving_average_keeps_its_decay_and_takes_the_rest_from_the_network():
+    import torch
+
+    average, network = (torch.nn.BatchNorm1d(1) for _ in range(2))
+    average.weight.data[:], network.weight.data[:] = 1.0, 0.0
+    network.running_mean[:], network.num_batches_tracked[...] = 10.0, 7
+    trainer.follow(average, network, 0.75)
+    assert (average.weight.item(), average.running_mean.item(), average.num_batches_tracked.item()) == (0.75, 2.5, 7)
+
+
+def test_the_threshold_comes_from_the_validation_cases(tiny_data, tmp_path):
+    short = {"network": "u-net", "tasks": "single", "norm": "group", "max_class_weight": 20, "min_class_weight": 1}
+    own = config(tiny_data, tmp_path / "run", **short, max_steps=40)
+    bundle = load_bundle(train(own) / "fold1" / "model")
+    split = json.loads((tmp_path / "run" / "folds.json").read_text())["folds"][0]
+    dataset, detector = read_jsrt(tiny_data), Detector.open(bundle, "cpu")
+    best = {}
+    for part in ("train", "validation"):
+        cases = [case for case in dataset.select(split[part]) if case.positive]
+        found = [match_image(case, detector.examine(read_case(case)).result.findings, HitRule()) for case in cases]
+        threshold = best_f1_threshold(found)
+        best[part] = threshold, score_at_threshold(found, threshold).f1, len(cases)
+    assert best["train"][0] != best["validation"][0]
+    threshold, f1, cases = best["validation"]
+    figure = {"cases": cases, "f1": round(f1, 4), "threshold": round(threshold, 4)}
+    assert (bundle.threshold, bundle.card["figures"]["validation cases"]) == (threshold, figure)

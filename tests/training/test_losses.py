@@ -10,11 +10,7 @@ from cxrcad.core import UsageError
 from cxrcad.training.losses import (
     LearnedBalance,
     class_weights,
-    highest,
-    image_cross_entropy,
     make_balance,
-    nodule_loss,
-    tversky_loss,
     weighted_cross_entropy,
 )
 
@@ -52,37 +48,6 @@ def test_a_focal_loss_leaves_what_is_sure_and_keeps_what_is_wrong():
     expected = 0.8 * -math.log(sure) * (1 - sure) ** 2 + 0.2 * -math.log(1 - sure) * sure**2
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     assert weighted_cross_entropy(logits, labels(20), 1, 1, 0).item() > loss.item()
-
-
-def test_a_tversky_loss_counts_a_missed_pixel_more_than_a_wrong_one():
-    # at a probability of 1/2 everywhere 20 nodule pixels are 10 hit and 10 missed, and 40 of the other 80 are wrong
-    loss = tversky_loss(torch.zeros(1, 2, 10, 10), labels(20))
-    assert loss.item() == pytest.approx(1 - 11 / (11 + 0.3 * 40 + 0.7 * 10))
-
-
-def test_an_image_has_a_nodule_where_its_highest_pixels_say_so():
-    logits = torch.full((2, 2, 100, 100), 0.0)
-    logits[:, 0] = 9.0  # surely none, but for
-    logits[:, 1].view(2, -1)[:, 100:105] = 11.0  # a two-thousandth of the pixels, with a logit of 2
-    truth = torch.zeros(2, 100, 100, dtype=torch.int64)
-    truth[1, 50, 50] = 1  # the second image has a nodule
-    there = 1 / (1 + math.exp(-2))
-    expected = (-math.log(1 - there) - math.log(there)) / 2
-    assert image_cross_entropy(highest(logits), truth).item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_what_is_asked_for_is_added_to_equation_1_by_its_weight():
-    torch.manual_seed(0)
-    logits, truth = torch.randn(1, 2, 10, 10), labels(20)
-    plain = nodule_loss(logits, truth, LossConfig(), None)
-    assert plain.item() == weighted_cross_entropy(logits, truth, 0, 1000, 0).item()
-    config = build(LossConfig, {"tversky": 0.5, "image_level": 2.0})
-    both, head = nodule_loss(logits, truth, config, None), torch.tensor([3.0])
-    more = 0.5 * tversky_loss(logits, truth) + 2 * image_cross_entropy(highest(logits), truth)
-    assert both.item() == pytest.approx((plain + more).item())
-    told = nodule_loss(logits, truth, config, head) - both
-    expected = 2 * (image_cross_entropy(head, truth) - image_cross_entropy(highest(logits), truth))
-    assert told.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_equation_2_weighs_nodules_with_lambda():

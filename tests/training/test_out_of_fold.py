@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from cxrcad.commands.robustness import measure_robustness
 from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build
 from cxrcad.core import EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.froc import best_f1_threshold
-from cxrcad.evaluation.robustness import measure_robustness
 from cxrcad.evaluation.runs import score
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.model import load_bundle
@@ -25,8 +25,10 @@ SHARED = {
     "min_area_mm2": 30, "peak_distance_mm": 20,
 }  # fmt: skip
 FIRST = {**SHARED, "side": 32, "max_steps": 4, "validate_epochs": 1}
-LOOK = {**SHARED, "side": 64, "look": True, "batch": 2, "patches": 12, "minings": 1, "max_steps": 3, "ema": 0.9,
-        "simulate": "analytic", "simulate_count": 2}  # fmt: skip
+LOOK = {
+    **{**SHARED, "side": 64, "patch_classifier": True, "batch": 2, "patches_per_image": 12, "mining_rounds": 1},
+    **{"max_steps": 3, "ema": 0.9, "simulate": "analytic", "simulate_count": 2},
+}
 
 
 def trained(data: Path, run: Path, **values) -> Path:
@@ -35,7 +37,7 @@ def trained(data: Path, run: Path, **values) -> Path:
 
 @pytest.fixture(scope="module")
 def folds(tiny_data, tmp_path_factory) -> Path:
-    """Folds 1 and 2 of a first look."""
+    """Folds 1 and 2 of a segmentation network."""
     run = tmp_path_factory.mktemp("runs") / "folds"
     for fold in ("1", "2"):
         trained(tiny_data, run, **FIRST, fold=fold)
@@ -44,7 +46,7 @@ def folds(tiny_data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def every(tiny_data, folds, tmp_path_factory) -> Path:
-    """The first look trained on every case."""
+    """The segmentation network trained on every case."""
     run = tmp_path_factory.mktemp("runs") / "every"
     return trained(tiny_data, run, **FIRST, fold="none", threshold_from=folds)
 
@@ -85,15 +87,15 @@ def test_it_is_not_scored_on_cases_that_it_saw(tiny_data, every):
         score(build(EvaluateConfig, {"data": tiny_data, "run": every}))
 
 
-def test_a_second_look_takes_the_mean_of_the_folds_shares(tiny_data, folds, every, tmp_path):
+def test_a_second_look_takes_the_mean_of_the_folds_weights(tiny_data, folds, every, tmp_path):
     run = tmp_path / "looks"
     for fold, share in (("1", 0.25), ("2", 0.75)):
-        trained(tiny_data, run, **LOOK, fold=fold, init=str(folds), second_share=share)
+        trained(tiny_data, run, **LOOK, fold=fold, init=str(folds), ensemble_weight=share)
     one = trained(tiny_data, tmp_path / "one", **LOOK, fold="none", threshold_from=run, init=str(every / "fold0"))
     weights = load_file(one / "fold0" / "model" / "model.safetensors")
-    assert float(weights["share"]) == 0.5
+    assert float(weights["weight"]) == 0.5
     assert json.loads((one / "fold0" / "history.json").read_text())[-1]["share"] == 0.5
-    assert float(load_file(run / "fold1" / "model" / "model.safetensors")["share"]) == 0.25
+    assert float(load_file(run / "fold1" / "model" / "model.safetensors")["weight"]) == 0.25
 
 
 def test_a_given_threshold_is_kept_and_needs_no_run(tiny_data, folds, tmp_path):
@@ -120,24 +122,24 @@ def test_what_gives_no_threshold_is_refused(tiny_data, folds, every, tmp_path):
     ):
         with pytest.raises(TrainingError, match=rf"--threshold-from .*: {words}"):
             trained(tiny_data, run, **FIRST, fold="none", threshold_from=place)
-    with pytest.raises(TrainingError, match=r"fold 1 has look False, side 32, and this training look True, side 64;"):
+    with pytest.raises(TrainingError, match=r"fold 1 has patch_classifier False, side 32, and this training patch_c"):
         trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds / "fold1"))
     with pytest.raises(TrainingError, match=r"fold 1 has norm group, and this training norm table1; name a run of the"):
         trained(tiny_data, run, **{**FIRST, "norm": "table1"}, fold="none", threshold_from=folds)
-    with pytest.raises(UsageError, match=r"--second-share 0.4: the threshold comes from scores that the shares of"):
-        trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds), second_share=0.4)
+    with pytest.raises(UsageError, match=r"--ensemble-weight 0.4: the threshold comes from scores that .* averaged"):
+        trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds), ensemble_weight=0.4)
     with pytest.raises(UsageError, match=r"--threshold-from: is for --fold none, and the fold is 1"):
         trained(tiny_data, run, **FIRST, threshold_from=folds)
     assert not run.exists()
 
 
 def test_a_part_of_the_training_cases_is_trained_on_and_the_same_are_held_out(tiny_data, folds, tmp_path):
-    half = trained(tiny_data, tmp_path / "half", **FIRST, fold="1", train_share=0.5)
+    half = trained(tiny_data, tmp_path / "half", **FIRST, fold="1", train_fraction=0.5)
     images = {run: load_bundle(run / "fold1" / "model").training_images for run in (half, folds)}
     assert 0 < len(images[half]) < len(images[folds])
     assert images[half] < images[folds]
     assert (half / "folds.json").read_text() == (folds / "folds.json").read_text()
-    some = trained(tiny_data, tmp_path / "some", **FIRST, fold="none", threshold_from=folds, train_share=0.5)
+    some = trained(tiny_data, tmp_path / "some", **FIRST, fold="none", threshold_from=folds, train_fraction=0.5)
     images = load_bundle(some / "fold0" / "model").training_images
     assert 0 < len(images) < len(read_jsrt(tiny_data, protocol="jsrt-247").cases)
 

@@ -1,4 +1,4 @@
-"""A second look trained beside a first one: what it takes for a start, writes, resumes and refuses."""
+"""A patch classifier trained beside a first one: what it takes for a start, writes, resumes and refuses."""
 
 import json
 import shutil
@@ -14,49 +14,53 @@ from cxrcad.datasets.folds import Split
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.files import Silent
 from cxrcad.inference.model import load_bundle
-from cxrcad.training.patch_classifier.loop import train_second_look
+from cxrcad.training.patch_classifier.loop import train_patch_classifier
 from cxrcad.training.plan import train
 
 SHARED = {
     "fold": "1", "threads": 1, "precision": "fp32", "norm": "group", "channels": "raw,local", "normals": True,
     "min_area_mm2": 30, "peak_distance_mm": 20,
 }  # fmt: skip
-LOOK = {"side": 64, "look": True, "batch": 2, "patches": 12, "minings": 1, "max_steps": 6, "ema": 0.9,
-        "checkpoint_steps": 3, "simulate": "analytic", "simulate_count": 2}  # fmt: skip
+ENSEMBLE = {
+    **{"side": 64, "patch_classifier": True, "batch": 2, "patches_per_image": 12, "mining_rounds": 1, "max_steps": 6},
+    **{"ema": 0.9, "checkpoint_minutes": 0, "simulate": "analytic", "simulate_count": 2},
+}
 
 
-def first_look(data: Path, run: Path, **values) -> Path:
+def segmentation(data: Path, run: Path, **values) -> Path:
     return train(build(TrainConfig, {**SHARED, "side": 32, "epochs": 1, "data": data, "run": run, **values}))
 
 
-def second_look(data: Path, run: Path, init: Path | None, **values) -> Path:
-    return train(build(TrainConfig, {**SHARED, **LOOK, "data": data, "run": run, "init": init and str(init), **values}))
+def ensemble(data: Path, run: Path, init: Path | None, **values) -> Path:
+    return train(
+        build(TrainConfig, {**SHARED, **ENSEMBLE, "data": data, "run": run, "init": init and str(init), **values})
+    )
 
 
 @pytest.fixture(scope="module")
 def first(tiny_data, tmp_path_factory) -> Path:
-    return first_look(tiny_data, tmp_path_factory.mktemp("runs") / "first")
+    return segmentation(tiny_data, tmp_path_factory.mktemp("runs") / "first")
 
 
 @pytest.fixture(scope="module")
 def second(tiny_data, first, tmp_path_factory) -> Path:
-    return second_look(tiny_data, tmp_path_factory.mktemp("runs") / "second", first)
+    return ensemble(tiny_data, tmp_path_factory.mktemp("runs") / "second", first)
 
 
-def test_the_model_has_the_first_look_as_it_was_and_a_second_that_learned(first, second):
+def test_the_model_has_the_segmentation_as_it_was_and_a_second_that_learned(first, second):
     before, after = (load_file(run / "fold1" / "model" / "model.safetensors") for run in (first, second))
     for name, weights in before.items():
-        np.testing.assert_array_equal(after[f"first.{name}"], weights)
-    assert np.abs(after["second.last.weight"]).max() > 0
+        np.testing.assert_array_equal(after[f"segmentation.{name}"], weights)
+    assert np.abs(after["classifier.last.weight"]).max() > 0
     (entry,) = json.loads((second / "fold1" / "history.json").read_text())
     assert entry["step"] == 6
-    assert float(after["share"]) == pytest.approx(entry["share"])
+    assert float(after["weight"]) == pytest.approx(entry["share"])
     assert entry["mean_sensitivity"][f"{entry['share']:g}"] == max(entry["mean_sensitivity"].values())
 
 
-def test_the_card_counts_the_first_look_s_training_and_serves_at_the_full_side(first, second):
+def test_the_card_counts_the_segmentation_s_training_and_serves_at_the_full_side(first, second):
     bundle = load_bundle(second / "fold1" / "model")
-    assert bundle.card["network"]["look"] is True
+    assert bundle.card["network"]["patch_classifier"] is True
     assert (bundle.grid.side, bundle.multiple) == (64, 32)
     assert bundle.card["training"]["init"]["sha256"] == load_bundle(first / "fold1" / "model").sha256
     assert bundle.training_images >= load_bundle(first / "fold1" / "model").training_images
@@ -64,11 +68,11 @@ def test_the_card_counts_the_first_look_s_training_and_serves_at_the_full_side(f
 
 def test_a_resumed_training_ends_with_the_same_weights(tiny_data, first, second, tmp_path):
     run = tmp_path / "stopped"
-    second_look(tiny_data, run, first)
+    ensemble(tiny_data, run, first)
     checkpoint = run / "fold1" / "checkpoint.safetensors"
     finished = load_file(checkpoint)
     _back_to_step_3(tiny_data, first, tmp_path / "half", run)
-    second_look(tiny_data, run, first, resume=True)
+    ensemble(tiny_data, run, first, resume=True)
     for name, weights in load_file(checkpoint).items():
         np.testing.assert_array_equal(weights, finished[name], err_msg=name)
 
@@ -88,7 +92,7 @@ def _back_to_step_3(data: Path, first: Path, place: Path, run: Path) -> None:
             if done_steps == 4:
                 raise Stopped
 
-    config = build(TrainConfig, {**SHARED, **LOOK, "data": data, "run": place, "init": str(first)})
+    config = build(TrainConfig, {**SHARED, **ENSEMBLE, "data": data, "run": place, "init": str(first)})
     with pytest.raises(Stopped):
         train(config, Watch())
     (run / "fold1" / "checkpoint.safetensors").write_bytes((place / "fold1" / "checkpoint.safetensors").read_bytes())
@@ -96,41 +100,41 @@ def _back_to_step_3(data: Path, first: Path, place: Path, run: Path) -> None:
         (run / "fold1" / "model" / name).unlink()
 
 
-def test_a_second_look_is_taken_over_beside_another_first_look_and_only_weighed(tiny_data, second, tmp_path):
-    other = first_look(tiny_data, tmp_path / "other", seed=5)
-    run = second_look(tiny_data, tmp_path / "run", other, second_init=str(second), max_steps=0)
+def test_a_ensemble_is_taken_over_beside_another_segmentation_and_only_weighed(tiny_data, second, tmp_path):
+    other = segmentation(tiny_data, tmp_path / "other", seed=5)
+    run = ensemble(tiny_data, tmp_path / "run", other, classifier_weights=str(second), max_steps=0)
     kept, joined, own = (load_file(one / "fold1" / "model" / "model.safetensors") for one in (second, run, other))
     for name, weights in joined.items():
-        if name.startswith("second."):
+        if name.startswith("classifier."):
             np.testing.assert_array_equal(weights, kept[name], err_msg=name)
-        elif name.startswith("first."):
-            np.testing.assert_array_equal(weights, own[name.removeprefix("first.")], err_msg=name)
+        elif name.startswith("segmentation."):
+            np.testing.assert_array_equal(weights, own[name.removeprefix("segmentation.")], err_msg=name)
     training = load_bundle(run / "fold1" / "model").card["training"]
-    assert (training["steps"], training["second_init"]["steps"]) == (0, 6)
-    assert training["second_init"]["sha256"] == load_bundle(second / "fold1" / "model").sha256
+    assert (training["steps"], training["classifier_weights"]["steps"]) == (0, 6)
+    assert training["classifier_weights"]["sha256"] == load_bundle(second / "fold1" / "model").sha256
 
 
 def test_a_two_look_model_is_fine_tuned_look_by_look(tiny_data, first, second, tmp_path):
-    """Its first look goes on alone, then its second one beside that."""
-    alone = first_look(tiny_data, tmp_path / "alone", init=str(second), max_steps=1, learning_rate=0.0)
+    """Its segmentation network goes on alone, then its second one beside that."""
+    alone = segmentation(tiny_data, tmp_path / "alone", init=str(second), max_steps=1, learning_rate=0.0)
     before, after = (load_file(run / "fold1" / "model" / "model.safetensors") for run in (first, alone))
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    both = second_look(tiny_data, tmp_path / "both", alone, second_init=str(second), max_steps=0)
-    again = second_look(tiny_data, tmp_path / "again", second, second_init=str(second), max_steps=0)
+    both = ensemble(tiny_data, tmp_path / "both", alone, classifier_weights=str(second), max_steps=0)
+    again = ensemble(tiny_data, tmp_path / "again", second, classifier_weights=str(second), max_steps=0)
     weights = [load_file(run / "fold1" / "model" / "model.safetensors") for run in (both, again, second)]
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert all(np.array_equal(weights[0][name], weights[2][name]) for name in weights[0] if name != "share")
 
 
-def test_a_second_look_of_another_kind_is_refused(tiny_data, first, tmp_path):
+def test_a_ensemble_of_another_kind_is_refused(tiny_data, first, tmp_path):
     with pytest.raises(
-        TrainingError, match=r"--second-init .* is no two-look model of side 64, channels raw,local and patch 69"
+        TrainingError, match=r"--classifier-weights .* is no ensemble of side 64, channels raw,local and patch 69"
     ):
-        second_look(tiny_data, tmp_path / "run", first, second_init=str(first))
+        ensemble(tiny_data, tmp_path / "run", first, classifier_weights=str(first))
 
 
 def test_without_simulated_nodules_it_learns_from_the_cases_own(tiny_data, first, tmp_path):
-    run = second_look(tiny_data, tmp_path / "run", first, simulate=None, max_steps=2)
+    run = ensemble(tiny_data, tmp_path / "run", first, simulate=None, max_steps=2)
     assert load_bundle(run / "fold1" / "model").card["training"]["steps"] == 2
 
 
@@ -138,31 +142,31 @@ def test_without_simulated_nodules_it_learns_from_the_cases_own(tiny_data, first
     ("values", "error", "words"),
     [
         ({"max_steps": 0}, UsageError, "--max-steps 0: trains nothing"),
-        ({"init": None}, UsageError, "--look needs a first look"),
-        ({"side": 96}, TrainingError, "has side 32, and this training's first look side 48"),
-        ({"halve": False}, TrainingError, "has side 32, and this training's first look side 64"),
+        ({"init": None}, UsageError, "--patch-classifier needs a segmentation network"),
+        ({"side": 96}, TrainingError, "has side 32, and this training's segmentation network side 48"),
+        ({"half_side": False}, TrainingError, "has side 32, and this training's segmentation network side 64"),
         (
             {"norm": "batch"},
             TrainingError,
-            "has side 32, norm group, and this training's first look side 32, norm batch; give",
+            "has side 32, norm group, and this training's segmentation network side 32, norm batch; give",
         ),
         ({"fold": "2"}, TrainingError, r"was trained on \d+ of fold 2's validation and test cases"),
     ],
 )
-def test_a_first_look_that_does_not_fit_or_leaks_is_refused(tiny_data, first, tmp_path, values, error, words):
+def test_a_segmentation_that_does_not_fit_or_leaks_is_refused(tiny_data, first, tmp_path, values, error, words):
     init = values.pop("init", first / "fold1")
     with pytest.raises(error, match=words):
-        second_look(tiny_data, tmp_path / "run", init, **values)
+        ensemble(tiny_data, tmp_path / "run", init, **values)
     assert not (tmp_path / "run").exists()
 
 
-def test_all_folds_have_their_first_look_before_the_first_is_trained(tiny_data, first, tmp_path):
+def test_all_folds_have_their_segmentation_before_the_first_is_trained(tiny_data, first, tmp_path):
     with pytest.raises(TrainingError, match=r"holds no finished fold2 \(finished: fold1\); train it, or name a model"):
-        second_look(tiny_data, tmp_path / "run", first, fold="all")
+        ensemble(tiny_data, tmp_path / "run", first, fold="all")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_first_look_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_path):
+def test_a_segmentation_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(tiny_data, data)
     (split, *_) = json.loads((first / "folds.json").read_text())["folds"]
@@ -170,6 +174,6 @@ def test_a_first_look_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_pa
     (data / "sources.csv").write_text("\n".join(rows) + "\n")
     dataset = read_jsrt(data)
     seen_by_hash = Split(1, tuple(split["train"]), tuple(split["validation"]), tuple(split["test"]))
-    config = build(TrainConfig, {**SHARED, **LOOK, "init": str(first / "fold1")})
+    config = build(TrainConfig, {**SHARED, **ENSEMBLE, "init": str(first / "fold1")})
     with pytest.raises(TrainingError, match=r"1 of fold 1's validation and test cases, or on their patients or series"):
-        train_second_look(config, dataset, seen_by_hash, tmp_path / "run", Silent())
+        train_patch_classifier(config, dataset, seen_by_hash, tmp_path / "run", Silent())

@@ -1,4 +1,4 @@
-"""Patches for the second look: what is in their middle, what is not, and where look-alikes lie."""
+"""Patches for the patch classifier: what is in their middle, what is not, and where hard negatives lie."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +9,11 @@ import torch
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case
+from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.blocks import InputChannels
-from cxrcad.synthesis.projections import Projection, Zones
-from cxrcad.training.data import Sample
+from cxrcad.synthesis.insertion import Zones
+from cxrcad.synthesis.projection import Projection
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, cut, make_grounds, peaks
 
 SIDE = 160
@@ -33,11 +34,11 @@ def sample(nodule_at: tuple[int, int] | None = (80, 60)) -> Sample:
 
 def zones(one: Sample) -> Zones:
     assert one.lung is not None
-    return Zones(np.flatnonzero(one.lung).astype(np.int32), np.zeros(0, np.int32), 0, 0.31)
+    return Zones(np.flatnonzero(one.lung).astype(np.int32), np.zeros(0, np.int32), 0.31)
 
 
 def source(*samples: Sample, projections: tuple[Projection, ...] = (), **values) -> PatchSource:
-    config = build(TrainConfig, {"look": True, "batch": 2, "patches": 20, **STILL, **values})
+    config = build(TrainConfig, {"patch_classifier": True, "batch": 2, "patches_per_image": 20, **STILL, **values})
     grounds = make_grounds(samples, [zones(one) for one in samples])
     return PatchSource(grounds, projections, config)
 
@@ -78,7 +79,7 @@ def test_the_same_draw_twice_is_the_same_and_another_is_not():
     assert not torch.equal(first, other)
 
 
-def test_projected_nodules_are_nodules_and_shams_are_not():
+def test_projected_nodules_are_nodules_and_negative_insertions_are_not():
     disc = np.hypot(*(np.mgrid[:17, :17] - 8)) <= 7
     projection = Projection(disc.astype(np.float32), disc, "1.1")
     flat = replace(sample(None), image=np.full((SIDE, SIDE), 80, np.uint8))
@@ -90,7 +91,7 @@ def test_projected_nodules_are_nodules_and_shams_are_not():
     assert np.abs(level[labels == 0] - 80 / 255).max() < 0.01
 
 
-def test_look_alikes_are_the_highest_peaks_away_from_the_nodules():
+def test_hard_negatives_are_the_highest_peaks_away_from_the_nodules():
     one = sample()
     ground = Ground(one, zones(one), np.flatnonzero(one.lung).astype(np.int32), np.zeros((0, 2)))
     judged = np.zeros((SIDE, SIDE), np.float32)
@@ -99,7 +100,7 @@ def test_look_alikes_are_the_highest_peaks_away_from_the_nodules():
         8,
         7,
         6,
-    )  # nodule, its edge, a look-alike, outside
+    )  # nodule, its edge, a hard negative, outside
     ground.take(judged)
     assert ground.hard[0].tolist() == [50, 100]
     assert [5, 5] not in ground.hard.tolist()

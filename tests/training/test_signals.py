@@ -8,6 +8,8 @@ import pytest
 from cxrcad.training import signals as stopping_module
 from cxrcad.training.signals import ProcessLost, Stopping, without_interrupts
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 
 def steps(stopping, done, sent):
     """Five steps; the signals of `sent` come in the middle of the step of that number."""

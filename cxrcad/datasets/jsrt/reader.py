@@ -199,8 +199,8 @@ def _check_images(names: Sequence[str], files: _Files, folder: Path) -> None:
     missing = [name for name in names if name not in files.images]
     if missing:
         raise DataError(
-            f"{folder}: {len(missing)} of {len(names)} images are missing: {_named(missing)} (looked for .IMG, .dcm, "
-            f".png in {_named(files.image_folders, 6)}); copy them there or correct the tables"
+            f"{folder}: {len(missing)} of {len(names)} images are missing: {_named(missing)} (looked in "
+            f"{_named(files.image_folders, 6)}); copy them there or correct the tables"
         )
 
 

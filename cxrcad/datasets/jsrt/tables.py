@@ -9,11 +9,13 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cxrcad.core import Box, DataError
+from cxrcad.imaging import read
 
 __all__ = [
     "BoxRow",
@@ -38,8 +40,8 @@ SUBTLETIES = {"extremely subtle": 1, "very subtle": 2, "subtle": 3, "relatively 
 
 UNKNOWN = ("", "?", "-", "unknown", "n/a")
 SEXES = {"male": "Male", "m": "Male", "female": "Female", "f": "Female"}
-IMAGE_ENDINGS = (".img", ".dcm", ".png")
-"""Endings under which an image may lie; of two files with one name the earlier ending counts."""
+IMAGE_ENDINGS = tuple(sorted(read.IMAGE_ENDINGS, key=lambda ending: ending != ".img"))
+"""Endings under which an image may lie, JSRT's own first; of two files with one name the earlier ending counts."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def case_name(file: str) -> str:
 
 
 def read_nodules(path: Path) -> tuple[NoduleRow, ...]:
-    """The rows of CLNDAT_EN.txt; several may name one file. Raises DataError, which names the row.
+    """The rows of CLNDAT_EN.txt; several may name one file, each nodule once. Raises DataError, which names the row.
 
     Columns: file, subtlety, size mm, age, sex, x, y, malignancy, location, diagnosis. A table of their titles alone is
     that of a data set without nodules; an empty file is an error.
@@ -114,6 +116,7 @@ def read_nodules(path: Path) -> tuple[NoduleRow, ...]:
                 "malignancy, location, diagnosis separated by tabs, with numbers for x and y; correct the row"
             )
         rows.append(_nodule(fields, path, number))
+    _check_once(path, [(row.row, (row.name, row.x, row.y)) for row in rows], "the nodule of {} at x {:g}, y {:g}")
     if not rows and not titled:
         raise DataError(f"{path}: no nodule in it; copy JSRT's CLNDAT_EN.txt again")
     return tuple(rows)
@@ -121,18 +124,17 @@ def read_nodules(path: Path) -> tuple[NoduleRow, ...]:
 
 def read_normals(path: Path) -> tuple[NormalRow, ...]:
     """The rows of CNNDAT_EN.TXT: file, age, sex, separated by tabs or blanks. DataError for a name given twice."""
-    rows: dict[str, NormalRow] = {}
+    rows: list[NormalRow] = []
     for number, line in _lines(path):
         fields = line.split()
         if number == 1 and not re.search(r"\d", line):
             continue  # a line of column titles
         name = case_name(fields[0])
-        if name in rows:
-            raise DataError(f"{path}, row {number}: {name} stands in row {rows[name].row} already; remove one of them")
         ages = [text for text in fields[1:] if re.match(r"\d", text)]
         sexes = [SEXES[text.lower()] for text in fields[1:] if text.lower() in SEXES]
-        rows[name] = NormalRow(number, name, _age(ages[0]) if ages else None, sexes[0] if sexes else None)
-    return tuple(rows.values())
+        rows.append(NormalRow(number, name, _age(ages[0]) if ages else None, sexes[0] if sexes else None))
+    _check_once(path, [(row.row, (row.name,)) for row in rows], "{}")
+    return tuple(rows)
 
 
 def read_boxes(path: Path) -> tuple[BoxRow, ...]:
@@ -148,6 +150,8 @@ def read_boxes(path: Path) -> tuple[BoxRow, ...]:
             raise DataError(f"{path}, row {number}: the box of {name} is empty; x1 must exceed x0 and y1 y0")
         outside = _number(record.get("outside_lung", ""))
         rows.append(BoxRow(number, name, box, None if outside is None else outside == 0))
+    boxes = [(row.row, (row.name, row.box.x0, row.box.y0, row.box.x1, row.box.y1)) for row in rows]
+    _check_once(path, boxes, "the box of {} from x {:g}, y {:g} to x {:g}, y {:g}")
     return tuple(rows)
 
 
@@ -162,6 +166,17 @@ def read_sources(path: Path) -> dict[str, SourceRow]:
         before = rows[name].groups if name in rows else ()
         rows[name] = SourceRow(name, tuple(dict.fromkeys((*before, *groups))), None if _unknown(view) else view)
     return rows
+
+
+def _check_once(path: Path, rows: Sequence[tuple[int, tuple[Any, ...]]], what: str) -> None:
+    """Raise DataError where two rows say the same: a nodule could be hit once only, and missed ever after."""
+    places: dict[tuple[Any, ...], int] = {}
+    for number, values in rows:
+        first = places.setdefault(values, number)
+        if first != number:
+            raise DataError(
+                f"{path}, row {number}: {what.format(*values)} stands in row {first} already; remove one of them"
+            )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -12,16 +12,12 @@ import numpy as np
 from cxrcad.core import Box, Case, DataError, Finding, Nodule, Radiograph
 from cxrcad.datasets.masks import nodule_box_px
 from cxrcad.files import write_atomically
-from cxrcad.report.drawing.overlay import BELOW, REPORTED, SHADOW, TRUTH
+from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH, Corners, corners_of, dashed, frame, label
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
 
-__all__ = ["Corners", "crop_px", "cut", "draw_dashed", "draw_labelled", "truth_box_px", "write_crop"]
-
-Corners = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in the pixels of a picture."""
+__all__ = ["crop_px", "cut", "truth_box_px", "write_crop"]
 
 SIDE_MM = 60.0
 """Length of a crop's side: a nodule of 10 mm and what surrounds it, ribs and vessels, are seen together."""
@@ -39,8 +35,7 @@ SHOWN_PART = (1.0, 99.0)
 LEAST_RANGE = 0.15
 """Percentiles of the crop that become black and white, and the least difference between them, presentation values."""
 
-TEXT_SIZE = 16
-DASH, GAP = 8, 6
+TEXT_SIZE = 22
 COLOURS = 128
 """Of the PNG's palette: so many shades of grey look smooth, and the page stays small."""
 
@@ -99,10 +94,11 @@ def write_crop(
     picture, placed = cut(radiograph, part, PICTURE_SIDE)
     draw = ImageDraw.Draw(picture)
     for box in truth:
-        draw_dashed(draw, placed(box, 2))
+        dashed(draw, corners_of(placed(box, 2)))
     if finding is not None:
         colour, thick = (REPORTED, 3) if finding.score >= threshold else (BELOW, 2)
-        draw_labelled(draw, placed(finding.box_px, 4), f"{finding.score:.2f}", colour, thick)
+        place = frame(draw, placed(finding.box_px, 4), colour, thick)
+        label(draw, place, f"{finding.score:.2f}", colour, TEXT_SIZE, thick)
     buffer = io.BytesIO()
     palette = Image.new("P", (1, 1))
     palette.putpalette([value for colour in _palette() for value in colour])
@@ -144,33 +140,3 @@ def _palette() -> list[tuple[int, int, int]]:
 def _darker(colour: tuple[int, int, int], part: float) -> tuple[int, int, int]:
     red, green, blue = (round(part * value) for value in colour)
     return red, green, blue
-
-
-def draw_labelled(draw: ImageDraw, box: Corners, text: str, colour: tuple[int, int, int], thick: int) -> None:
-    """Draw a box with lines `thick` pixels wide and the text above it, else below."""
-    from PIL import ImageFont
-
-    cols, rows = draw.im.size
-    x0, y0, x1, y1 = box
-    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=SHADOW, width=thick + 2)
-    draw.rectangle((x0, y0, x1, y1), outline=colour, width=thick)
-    font = ImageFont.load_default(TEXT_SIZE)
-    height = TEXT_SIZE + 6
-    width = round(draw.textlength(text, font=font)) + 6
-    left = min(max(round(x0) - 1, 0), cols - width)
-    top = round(y0) - height - 2 if y0 >= height + 2 else min(round(y1) + 4, rows - height)
-    draw.rectangle((left, top, left + width - 1, top + height - 1), fill=SHADOW)
-    draw.text((left + 3, top + height // 2), text, fill=colour, font=font, anchor="lm")
-
-
-def draw_dashed(draw: ImageDraw, box: Corners) -> None:
-    """Draw a dashed green rectangle on a dark one."""
-    x0, y0, x1, y1 = box
-    draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=SHADOW, width=4)
-    for ends in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
-        (ax, ay), (bx, by) = ends
-        length = max(abs(bx - ax), abs(by - ay))
-        for start in np.arange(0, length, DASH + GAP):
-            parts = [min(along, length) / length for along in (start, start + DASH)]
-            line = [(ax + (bx - ax) * part, ay + (by - ay) * part) for part in parts]
-            draw.line(line, fill=TRUTH, width=2)

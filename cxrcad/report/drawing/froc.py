@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import UsageError
 from cxrcad.evaluation.froc import RATES, Curve, sensitivity_at
-from cxrcad.evaluation.literature import PublishedPoint
 from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.records import AXIS_WORDS
-from cxrcad.report.drawing.style import COLOURS, INK, MARKERS, PAPER, STYLES, percent_axis, save, sheet
+from cxrcad.report.drawing.style import COLOURS, INK, MARKERS, STYLES, percent_axis, save, sheet
 
-__all__ = ["Band", "band_rates", "drawn_band", "drawn_points", "drawn_steps", "plot_froc"]
+__all__ = ["Band", "band_rates", "drawn_band", "drawn_steps", "plot_froc"]
 
 Band = tuple[Sequence[float], Sequence[float], Sequence[float]]
 """Rates (false positives an image, rising), and the lowest and highest sensitivity at each, 0-1."""
 
 STEPS_PER_OCTAVE = 8
+SMALL_INCH = 5.2
 
 
 def plot_froc(
@@ -27,8 +28,9 @@ def plot_froc(
     paths: Sequence[Path],
     caption: str,
     bands: Mapping[str, Band] | None = None,
-    points: Sequence[PublishedPoint] = (),
     fp_axis: str = "all",
+    *,
+    small: bool = False,
 ) -> None:
     """Draw named FROC curves from 1/8 to 8 false positives per image (log2), one picture for each path's ending.
 
@@ -40,9 +42,9 @@ def plot_froc(
         curves: By the name in the legend.
         paths: Files to write, .png or .svg, atomically.
         caption: What the figure rests on (data, protocol, hit rule); stands under the axes.
-        bands: 95 % bands by the curve's name (`evaluation.intervals.froc_band`), shaded behind it.
-        points: Published results that compare, as labelled crosses; those off the axes are left out.
+        bands: 95 % bands by the curve's name (`evaluation.bootstrap.froc_band`), shaded behind it.
         fp_axis: all or normals: the images over which false positives are counted.
+        small: For a narrow screen, where its words stay legible; the legend names the curves only.
 
     Raises:
         UsageError: No curve, or a path that ends otherwise.
@@ -50,7 +52,7 @@ def plot_froc(
     """
     if not curves:
         raise UsageError("there is no curve to draw; name a run that holds the fold")
-    save(lambda: _figure(curves, caption, bands or {}, points, fp_axis), paths)
+    save(lambda: _figure(curves, caption, bands or {}, fp_axis, small), paths)
 
 
 def band_rates(curve: Curve) -> tuple[float, ...]:
@@ -94,27 +96,17 @@ def drawn_band(curve: Curve, band: Band) -> tuple[list[float], list[float], list
     return x, lows, highs
 
 
-def drawn_points(points: Sequence[PublishedPoint]) -> list[tuple[float, float, str]]:
-    """(FP per image, sensitivity, label) of the points that have both and lie on the axes."""
-    return [
-        (point.fp_per_image, point.sensitivity, point.label)
-        for point in points
-        if point.fp_per_image is not None and point.sensitivity is not None
-        if RATES[0] <= point.fp_per_image <= RATES[-1]
-    ]
-
-
-def _figure(
-    curves: Mapping[str, Curve], caption: str, bands: Mapping[str, Band], points: Sequence[PublishedPoint], fp_axis: str
-) -> Any:
-    figure, (axes,) = sheet(caption, 0.25 * (len(curves) + bool(bands)) + 0.2, (4.7,))
-    _draw_points(axes, points)
+def _figure(curves: Mapping[str, Curve], caption: str, bands: Mapping[str, Band], fp_axis: str, small: bool) -> Any:
+    if small:
+        figure, (axes,) = sheet("", 0.22 * len(curves) if len(curves) > 1 else 0.1, (2.9,), width_inch=SMALL_INCH)
+    else:
+        figure, (axes,) = sheet(caption, 0.25 * (len(curves) + bool(bands)) + 0.2, (4.7,))
     for number, (name, curve) in enumerate(curves.items()):
         if name in bands:
             x, lows, highs = drawn_band(curve, bands[name])
             axes.fill_between(x, lows, highs, color=COLOURS[number % len(COLOURS)], alpha=0.2, linewidth=0, zorder=1)
-        _draw(axes, name, curve, number)
-    if bands:
+        _draw(axes, textwrap.shorten(name, 48) if small else _label(name, curve), curve, number)
+    if bands and not small:
         axes.fill_between([], [], [], color=INK, alpha=0.2, linewidth=0, label="shaded: 95 % bootstrap interval")
     axes.set_xscale("log", base=2)
     axes.set_xlim(RATES[0] / 1.06, RATES[-1] * 1.06)
@@ -124,19 +116,26 @@ def _figure(
     percent_axis(axes.yaxis)
     axes.set_xlabel(f"false positives per image ({AXIS_WORDS[fp_axis]})", fontsize=12)
     axes.set_ylabel("sensitivity (nodules found)", fontsize=12)
+    if small and len(curves) == 1:
+        return figure
     # Above the axes, where it hides no curve.
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)
     return figure
 
 
-def _draw(axes: Any, name: str, curve: Curve, number: int) -> None:
+def _label(name: str, curve: Curve) -> str:
+    """The curve in the legend: its name, its nodules and images, and where it ends."""
+    ends = curve.final_fp_per_image
+    label = f"{name} (nodules: {curve.n_nodules}, images: {curve.n_images}"
+    label += f"; ends at {ends:.2g} FP/image" if ends < RATES[-1] else ""
+    return label + (")" if drawn_steps(curve)[0] else ", left of the axis)")
+
+
+def _draw(axes: Any, label: str, curve: Curve, number: int) -> None:
     colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
     marker = MARKERS[number % len(MARKERS)]
     x, y = drawn_steps(curve)
     ends = curve.final_fp_per_image
-    label = f"{name} (nodules: {curve.n_nodules}, images: {curve.n_images}"
-    label += f"; ends at {ends:.2g} FP/image" if ends < RATES[-1] else ""
-    label += ")" if x else ", left of the axis)"
     axes.plot(x, y, style, color=colour, linewidth=2)
     reached = [(rate, sensitivity_at(curve, rate)) for rate in RATES]
     marks = [(rate, sensitivity) for rate, sensitivity in reached if sensitivity is not None]
@@ -144,20 +143,3 @@ def _draw(axes: Any, name: str, curve: Curve, number: int) -> None:
     axes.plot([], [], style, marker=marker, color=colour, linewidth=2, markersize=6, label=label)
     if x and ends < RATES[-1]:
         axes.plot(x[-1], y[-1], "|", color=colour, markersize=16, markeredgewidth=2.5)
-
-
-def _draw_points(axes: Any, points: Sequence[PublishedPoint]) -> None:
-    """Crosses with their labels on the side where there is room, behind the curves."""
-    for rate, sensitivity, label in drawn_points(points):
-        axes.plot(rate, sensitivity, "X", color=INK, markeredgecolor=PAPER, markersize=9, zorder=1.5)
-        right = rate < 2
-        axes.annotate(
-            label,
-            (rate, sensitivity),
-            xytext=(8 if right else -8, 0),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="center",
-            fontsize=9,
-            zorder=1.5,
-        )

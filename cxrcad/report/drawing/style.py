@@ -52,8 +52,10 @@ def save(draw: Callable[[], Any], paths: Sequence[Path]) -> None:
             write_atomically(path, content.getvalue())
 
 
-def sheet(caption: str, over_inch: float, bodies_inch: Sequence[float], tick_lines: int = 1) -> tuple[Any, list[Any]]:
-    """A figure 8 inches wide, and its axes from top to bottom, `bodies_inch` high, with the caption under them.
+def sheet(
+    caption: str, over_inch: float, bodies_inch: Sequence[float], tick_lines: int = 1, width_inch: float = WIDTH_INCH
+) -> tuple[Any, list[Any]]:
+    """A figure `width_inch` wide, and its axes from top to bottom, `bodies_inch` high, with the caption under them.
 
     `over_inch` is left free above, for a legend, and room for `tick_lines` lines of tick labels below. The axes share
     the left and right edge.
@@ -61,12 +63,13 @@ def sheet(caption: str, over_inch: float, bodies_inch: Sequence[float], tick_lin
     from matplotlib.figure import Figure
 
     lines = [line for text in caption.splitlines() for line in wrapped(text, CAPTION_COLUMNS)]
+    left = 0.96 / width_inch
     under, gap = 0.19 * (len(lines) + tick_lines) + 0.55, 0.15
     height = under + sum(bodies_inch) + gap * (len(bodies_inch) - 1) + over_inch
-    figure = Figure(figsize=(WIDTH_INCH, height))
+    figure = Figure(figsize=(width_inch, height))
     axes, top = [], height - over_inch
     for body in bodies_inch:
-        axes.append(figure.add_axes((0.12, (top - body) / height, 0.85, body / height)))
+        axes.append(figure.add_axes((left, (top - body) / height, 0.97 - left, body / height)))
         top -= body + gap
     for one in axes:
         one.tick_params(labelsize=11)

@@ -22,6 +22,10 @@ KIND_WORDS: Mapping[str, str] = {
 }
 
 
+LEGEND_COLUMNS = 84
+"""Letters in a line of the legend."""
+
+
 @dataclass(frozen=True)
 class Bar:
     """One bar: recall at the threshold, 0-1, with Wilson's 95 % interval; `hits` of `n_nodules`."""
@@ -36,7 +40,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Point:
-    """One fold of a run, or (`fold` None) its pooled counts: false positives an image and recall with its interval."""
+    """One fold of a run, or (`fold` None) its pooled counts: false positives per image and recall with its interval."""
 
     run: str
     fold: int | None
@@ -118,7 +122,7 @@ def _point(run: str, fold: int | None, counts: Operating) -> Point:
 
 
 def plot_folds(runs: Mapping[str, Sequence[FoldResult]], paths: Sequence[Path], caption: str) -> None:
-    """Draw recall against false positives an image at each fold's threshold, numbered, for one or more runs.
+    """Draw recall against false positives per image at each fold's threshold, numbered, for one or more runs.
 
     A run's pooled counts are a large marker with Wilson's 95 % interval; where a run has one fold, that is its marker.
     Raises UsageError where there is no fold, WriteError.
@@ -132,7 +136,8 @@ def plot_folds(runs: Mapping[str, Sequence[FoldResult]], paths: Sequence[Path], 
 
 def _folds_figure(points: Sequence[Point], caption: str, fp_axis: str) -> Any:
     runs = list(dict.fromkeys(point.run for point in points))
-    figure, (axes,) = sheet(caption, 0.25 * len(runs) + 0.2, (4.0,))
+    over = 0.2 + 0.25 * sum(len(wrapped(_legend_words(points, run), LEGEND_COLUMNS)) for run in runs)
+    figure, (axes,) = sheet(caption, over, (4.0,))
     for number, run in enumerate(runs):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         mine = [point for point in points if point.run == run]
@@ -142,8 +147,7 @@ def _folds_figure(points: Sequence[Point], caption: str, fp_axis: str) -> Any:
         last = mine[-1]
         reach = [[last.recall - last.low], [last.high - last.recall]]
         style = {"markersize": 13, "markeredgecolor": PAPER, "markeredgewidth": 1.5, "capsize": 5}
-        words = "large: all folds pooled" if last.fold is None else "one fold"
-        label = f"{run} ({words}, with Wilson's 95 % interval)"
+        label = "\n".join(wrapped(_legend_words(points, run), LEGEND_COLUMNS))
         axes.errorbar(
             last.fp_per_image, last.recall, yerr=reach, fmt=marker, color=colour, label=label, zorder=3, **style
         )
@@ -155,6 +159,12 @@ def _folds_figure(points: Sequence[Point], caption: str, fp_axis: str) -> Any:
     axes.set_ylabel("recall at the threshold", fontsize=12)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False)
     return figure
+
+
+def _legend_words(points: Sequence[Point], run: str) -> str:
+    pooled = any(point.run == run and point.fold is None for point in points)
+    words = "large: all folds pooled" if pooled else "one fold"
+    return f"{run} ({words}, with Wilson's 95 % interval)"
 
 
 def _number(axes: Any, point: Point) -> None:

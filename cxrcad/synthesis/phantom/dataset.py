@@ -1,33 +1,35 @@
 """Phantoms: synthetic chest radiographs with known nodules, in JSRT's exact layout, for tests, demo and CI.
 
-No patient and no data set enters them: everything is drawn from a seed. `phantom_draw` says how.
+No patient and no data set enters them: everything is drawn from a seed, see `chest` and `image`.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrcad.config import PhantomConfig
-from cxrcad.core import Box, Case, Nodule, UsageError
+from cxrcad.core import Box, Case, Nodule, UsageError, WriteError
 from cxrcad.files import write_atomically
-from cxrcad.synthesis.phantom.anatomy import FIELD_MM
-from cxrcad.synthesis.phantom.files import (
+from cxrcad.synthesis.files import (
+    FIELD_MM,
     JSRT_SIDE,
     MASK_SIDE,
+    box_row,
     dicom_bytes,
     image_path,
     img_bytes,
+    location,
     mask_bytes,
+    mask_paths,
     png_bytes,
     write_tables,
 )
-from cxrcad.synthesis.phantom.image import Phantom, phantom_image
-from cxrcad.synthesis.phantom.marks import Blob
+from cxrcad.synthesis.phantom.image import DrawnNodule, Phantom, phantom_image
 
 __all__ = ["Phantom", "PhantomSet", "Plan", "phantom_image", "plan_phantoms", "write_phantoms"]
 
@@ -63,7 +65,7 @@ class PhantomSet:
 
 
 def plan_phantoms(cases: int, seed: int) -> tuple[Plan, ...]:
-    """`cases` plans: 5 in 8 with a nodule, subtleties in JSRT's shares, 14 of 154 nodules outside the lung fields.
+    """`cases` plans: 5 in 8 with a nodule, subtleties in JSRT's proportions, 14 of 154 nodules outside the lung fields.
 
     Nodules come first (JPCLN001...), then the phantoms without (JPCNN001...), as JSRT names them.
     """
@@ -76,9 +78,9 @@ def plan_phantoms(cases: int, seed: int) -> tuple[Plan, ...]:
 
 
 def _apportion(positives: int) -> list[int]:
-    """`positives` subtleties in JSRT's shares, by largest remainders."""
+    """`positives` subtleties in JSRT's proportions, by largest remainders."""
     exact = {level: positives * count / JSRT_NODULES for level, count in SUBTLETY_COUNTS.items()}
-    counts = {level: int(share) for level, share in exact.items()}
+    counts = {level: int(number) for level, number in exact.items()}
     by_remainder = sorted(exact, key=lambda level: counts[level] - exact[level])
     for level in by_remainder[: positives - sum(counts.values())]:
         counts[level] += 1
@@ -108,17 +110,14 @@ def write_phantoms(folder: Path, config: PhantomConfig) -> PhantomSet:
 
 
 def _written(folder: Path, config: PhantomConfig) -> PhantomSet:
-    drawn = list(_write_images(folder, config))
-    positives, negatives, boxes = [], [], []
-    for plan, phantom in drawn:
-        sex, age = phantom.sex, str(phantom.age_years)
-        if phantom.nodule is None:
-            negatives.append((f"{plan.name}.IMG", age, sex, "normal"))
-            continue
-        positives.append(_clndat_row(plan.name, phantom))
-        boxes.append(_box_row(plan.name, phantom))
-    write_tables(folder, positives, negatives, boxes)
-    return PhantomSet(folder, tuple(_case(folder, config, plan, phantom) for plan, phantom in drawn))
+    plans = plan_phantoms(config.cases, config.seed)
+    cases = tuple(_write_phantom(folder, config, plan) for plan in plans)
+    normals = [
+        (f"{case.name}.IMG", str(case.age_years), str(case.sex), "normal") for case in cases if not case.positive
+    ]
+    positives = [case for case in cases if case.positive]
+    write_tables(folder, [_clndat_row(case) for case in positives], normals, [_box_row(case) for case in positives])
+    return PhantomSet(folder, cases)
 
 
 def _make_room(folder: Path) -> None:
@@ -135,128 +134,81 @@ def _make_room(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove what a set of phantoms is made of."""
-    for name in ("images", "scr"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("CLNDAT_EN.txt", "CNNDAT_EN.TXT", "boxes.csv"):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what a set of phantoms is made of. Raises WriteError: what stays would be mixed with the next set."""
+    try:
+        for name in ("images", "scr"):
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name)
+        for name in ("CNNDAT_EN.TXT", "boxes.csv", "CLNDAT_EN.txt"):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(
+            f"{error.filename}: of an earlier set of phantoms, and cannot be removed ({error.strerror}); remove "
+            f"{folder}, or name a new folder"
+        ) from None
 
 
-@dataclass(frozen=True)
-class _Truth:
-    """What is kept of a phantom once its files are written."""
-
-    sex: str
-    age_years: int
-    nodule: Blob | None
-    drawn_side: int
-    middle_px: float
-    lung_rows: tuple[int, int]
-
-
-def _write_images(folder: Path, config: PhantomConfig) -> Iterator[tuple[Plan, _Truth]]:
-    for plan in plan_phantoms(config.cases, config.seed):
-        if config.subtlety is not None and plan.subtlety is not None:
-            plan = replace(plan, subtlety=config.subtlety)
-        phantom = phantom_image(
-            (config.seed, plan.index), config.image_side, subtlety=plan.subtlety, outside_lung=plan.outside_lung
-        )
-        number = plan.index + 1
-        anatomy = phantom.anatomy
-        if config.format == "img":
-            content = img_bytes(phantom.pixels)
-        elif config.format == "png":
-            content = png_bytes(phantom.pixels, 8 if number % 2 else 16)
-        else:
-            content = dicom_bytes(phantom.pixels, plan.name, number, config.seed, anatomy.sex, anatomy.age_years)
-        write_atomically(image_path(folder, plan.name, config.format), content)
-        for path, mask in zip(
-            _mask_paths(folder, plan), (phantom.right_lung, phantom.left_lung, phantom.heart), strict=True
-        ):
-            write_atomically(path, mask_bytes(mask))
-        rows, cols = np.nonzero(phantom.lungs)
-        middle = (float(cols.min()) + float(cols.max()) + 1) / 2
-        yield (
-            plan,
-            _Truth(
-                anatomy.sex,
-                anatomy.age_years,
-                phantom.nodule,
-                phantom.drawn_side,
-                middle,
-                (int(rows.min()), int(rows.max())),
-            ),
-        )
-
-
-def _mask_paths(folder: Path, plan: Plan) -> tuple[Path, ...]:
-    masks = folder / "scr" / f"fold{1 + plan.index % 2}" / "masks"
-    return tuple(masks / structure / f"{plan.name}.gif" for structure in MASKS)
-
-
-def _location(truth: _Truth, nodule: Blob) -> str:
-    """JSRT's words for where a nodule lies: side and lobe, from the third of the lungs' height."""
-    side = "r" if nodule.x_px < truth.middle_px else "l"
-    top, bottom = truth.lung_rows
-    third = int(np.clip(3 * (nodule.y_px - top) / (bottom - top), 0, 2))
-    return f"{side}.{('upper lobe', 'middle lobe' if side == 'r' else 'upper lobe', 'lower lobe')[third]}"
-
-
-def _clndat_row(name: str, truth: _Truth) -> tuple[str, ...]:
-    nodule = truth.nodule
-    assert nodule is not None
-    scale = JSRT_SIDE / truth.drawn_side
-    return (
-        f"{name}.IMG",
-        str(nodule.subtlety),
-        str(round(nodule.diameter_mm)),
-        str(truth.age_years),
-        truth.sex,
-        str(round(nodule.x_px * scale)),
-        str(round(nodule.y_px * scale)),
-        "benign",
-        _location(truth, nodule),
-        DIAGNOSIS,
-    )
-
-
-def _box_row(name: str, truth: _Truth) -> tuple[object, ...]:
-    nodule = truth.nodule
-    assert nodule is not None
-    scale = MASK_SIDE / truth.drawn_side
-    box = nodule.box_px
-    lengths = [round(value * scale, 2) for value in (nodule.x_px, nodule.y_px, box.x0, box.y0, box.x1, box.y1)]
-    return (name, *lengths, round(nodule.diameter_mm, 2), nodule.subtlety, int(not nodule.in_lung))
-
-
-def _case(folder: Path, config: PhantomConfig, plan: Plan, truth: _Truth) -> Case:
-    nodules: tuple[Nodule, ...] = ()
-    scale = config.image_side / truth.drawn_side
-    if truth.nodule is not None:
-        blob = truth.nodule
-        box = Box(*(value * scale for value in (blob.box_px.x0, blob.box_px.y0, blob.box_px.x1, blob.box_px.y1)))
-        nodules = (
-            Nodule(
-                x_px=blob.x_px * scale,
-                y_px=blob.y_px * scale,
-                diameter_mm=blob.diameter_mm,
-                subtlety=blob.subtlety,
-                malignancy="benign",
-                location=_location(truth, blob),
-                diagnosis=DIAGNOSIS,
-                box_px=box,
-                in_lung=blob.in_lung,
-            ),
-        )
+def _write_phantom(folder: Path, config: PhantomConfig, plan: Plan) -> Case:
+    """The phantom's case, once its image and masks are written."""
+    subtlety = None if plan.subtlety is None else config.subtlety or plan.subtlety
+    seeds, side = (config.seed, plan.index), config.image_side
+    phantom = phantom_image(seeds, side, subtlety=subtlety, outside_lung=plan.outside_lung)
+    number, sex, age_years = plan.index + 1, phantom.anatomy.sex, phantom.anatomy.age_years
+    if config.format == "img":
+        content = img_bytes(phantom.pixels)
+    elif config.format == "png":
+        content = png_bytes(phantom.pixels, 8 if number % 2 else 16)
+    else:
+        content = dicom_bytes(phantom.pixels, plan.name, number, config.seed, sex, age_years)
+    image = image_path(folder, plan.name, config.format)
+    write_atomically(image, content)
+    paths = mask_paths(folder, plan.name, plan.index, MASKS)
+    for path, mask in zip(paths, (phantom.right_lung, phantom.left_lung, phantom.heart), strict=True):
+        write_atomically(path, mask_bytes(mask))
+    mm = FIELD_MM / side
+    nodules = () if phantom.nodule is None else (_nodule(phantom.nodule, phantom.lungs, side / phantom.drawn_side),)
     return Case(
         name=plan.name,
-        image=image_path(folder, plan.name, config.format),
-        rows=config.image_side,
-        cols=config.image_side,
-        spacing_mm=(FIELD_MM / config.image_side, FIELD_MM / config.image_side),
+        image=image,
+        rows=side,
+        cols=side,
+        spacing_mm=(mm, mm),
         nodules=nodules,
-        lung_masks=_mask_paths(folder, plan)[:2],
-        age_years=truth.age_years,
-        sex=truth.sex,
+        lung_masks=paths[:2],
+        age_years=age_years,
+        sex=sex,
         view="PA",
     )
+
+
+def _nodule(drawn: DrawnNodule, lungs: NDArray[np.bool_], scale: float) -> Nodule:
+    """The nodule in the pixels of its image, which has `scale` times as many a side as the grid of `lungs`."""
+    box = drawn.box_px
+    middle = float(np.flatnonzero(lungs.any(0))[[0, -1]].mean()) + 0.5
+    return Nodule(
+        x_px=drawn.x_px * scale,
+        y_px=drawn.y_px * scale,
+        diameter_mm=drawn.diameter_mm,
+        subtlety=drawn.subtlety,
+        malignancy="benign",
+        location=location(drawn.x_px, drawn.y_px, middle, lungs),
+        diagnosis=DIAGNOSIS,
+        box_px=Box(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale),
+        in_lung=drawn.in_lung,
+    )
+
+
+def _clndat_row(case: Case) -> tuple[str, ...]:
+    (nodule,), scale = case.nodules, JSRT_SIDE / case.cols
+    place = (round(nodule.x_px * scale), round(nodule.y_px * scale), nodule.malignancy, nodule.location, DIAGNOSIS)
+    size = round(nodule.diameter_mm or 0)
+    return tuple(str(v) for v in (f"{case.name}.IMG", nodule.subtlety, size, case.age_years, case.sex, *place))
+
+
+def _box_row(case: Case) -> tuple[object, ...]:
+    (nodule,), scale = case.nodules, MASK_SIDE / case.cols
+    assert nodule.box_px is not None
+    assert nodule.diameter_mm is not None
+    box = nodule.box_px
+    lengths = (scale * v for v in (nodule.x_px, nodule.y_px, box.x0, box.y0, box.x1, box.y1))
+    return box_row(case.name, (*lengths, nodule.diameter_mm), nodule.subtlety, not nodule.in_lung)

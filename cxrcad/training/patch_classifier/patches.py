@@ -1,4 +1,4 @@
-"""What the second look learns from: patches about nodules, and about what looks like one, cut from training images."""
+"""What the patch classifier learns from: patches about nodules and about hard negatives, cut from training images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrcad.config import TrainConfig
+from cxrcad.datasets.samples import Sample
 from cxrcad.networks.blocks import InputChannels
-from cxrcad.synthesis.hardware import draw_hardware
-from cxrcad.synthesis.projections import Projection, Zones, insert_nodules, insert_shams
+from cxrcad.synthesis.foreign_objects import draw_foreign_objects
+from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules
+from cxrcad.synthesis.projection import Projection
 from cxrcad.training.augment import expose
-from cxrcad.training.data import Sample, easiness
+from cxrcad.training.data import easiness
 
 __all__ = ["Ground", "PatchSource", "Places", "cut", "make_grounds", "peaks"]
 
@@ -27,14 +29,14 @@ RING_PX = (5.0, 14.0)  # beside a nodule's edge, where its neighbourhood is no n
 THORAX_PX = 8  # beyond the lung fields, and all between them
 SQUEEZE = 0.07  # largest log2 of a change of scale along one axis alone
 SPARE = 8  # times the places that are wanted are drawn anywhere: most of a small image may show nodules
-PEAKS, PEAK_DISTANCE_PX = 33, 11  # look-alikes kept of an image
+PEAKS, PEAK_DISTANCE_PX = 33, 11  # hard negatives kept of an image
 
 Points = NDArray[np.float64]
 
 
 @dataclass(eq=False)
 class Ground:
-    """A training image as ground for patches: `thorax` holds flat pixel indices, `hard` (n, 2) look-alikes' pixels."""
+    """A training image as ground for patches: `thorax` holds flat pixel indices, `hard` (n, 2) hard negatives."""
 
     sample: Sample
     zones: Zones
@@ -42,13 +44,13 @@ class Ground:
     hard: Points
 
     def take(self, judged: NDArray[np.float32]) -> None:
-        """Take the peaks of `judged` (H, W) away from the image's own nodules for its look-alikes."""
+        """Take the peaks of `judged` (H, W) away from the image's own nodules for its hard negatives."""
         found = peaks(judged, self.thorax, PEAKS).astype(np.float64)
         self.hard = found[_apart(found, _nodules(self.sample.nodules))]
 
 
 def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tuple[Ground, ...]:
-    """The samples that have lung fields, each with the spots of its blob channel as the first look-alikes."""
+    """The samples that have lung fields, each with the spots of its blob channel as the segmentation network-alikes."""
     grounds = []
     for sample, zone in zip(samples, zones, strict=True):
         if zone is None or sample.lung is None:
@@ -85,7 +87,7 @@ class PatchSource:
     config: TrainConfig
 
     def draw(self, step: int) -> Places:
-        """The places of `step` (0-based), in `batch` images; seed and step decide them, and the look-alikes."""
+        """The places of `step` (0-based), in `batch` images; seed and step decide them, and the hard negatives."""
         rng = np.random.default_rng([self.config.seed, step])
         chosen = rng.integers(len(self.grounds), size=self.config.batch)
         drawn = [self._one(self.grounds[int(index)], step, rng) for index in chosen]
@@ -93,21 +95,26 @@ class PatchSource:
         return Places(torch.stack(images)[:, None], torch.stack(matrices), torch.cat(labels), rng)
 
     def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        settings = self.config.augment
+        settings = self.config.synthesis
         image = ground.sample.pixels
         nodules = ground.sample.nodules.copy()
         count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
         easy = easiness(settings, step)
         insert_nodules(image, nodules, ground.zones, self.projections, count=count, easy=easy, rng=rng)
-        traces = insert_shams(
-            image, nodules, ground.zones, self.projections, count=self.config.second.shams * bool(count), rng=rng
+        traces = insert_backgrounds(
+            image,
+            nodules,
+            ground.zones,
+            self.projections,
+            count=self.config.classifier.negative_insertions * bool(count),
+            rng=rng,
         )
-        if rng.random() < settings.hardware:
-            image, things = draw_hardware(image, rng)
+        if rng.random() < self.config.augment.hardware:
+            image, things = draw_foreign_objects(image, rng)
             traces = np.concatenate([traces, things])
         truth = _nodules(nodules)
-        with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.second.patches), rng)
-        wanted = self.config.second.patches - len(with_nodule)
+        with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.classifier.patches_per_image), rng)
+        wanted = self.config.classifier.patches_per_image - len(with_nodule)
         without = np.resize(self._without(ground, truth, traces, rng)[:wanted], (wanted, 2))
         points = np.concatenate([with_nodule, without])
         labels = torch.from_numpy(np.arange(len(points)) < len(with_nodule)).float()
@@ -115,8 +122,8 @@ class PatchSource:
         return torch.from_numpy(image), matrices, labels
 
     def _without(self, ground: Ground, truth: Points, traces: Points, rng: np.random.Generator) -> Points:
-        """Places without a nodule, in the order in which they are wanted: traces, look-alikes, rings, any others."""
-        wanted = self.config.second.patches
+        """Places without a nodule, in the order in which they are wanted: traces, hard negatives, rings, any others."""
+        wanted = self.config.classifier.patches_per_image
         hard = rng.permutation(ground.hard)[: wanted // 3]
         turn, away = rng.uniform(0, 2 * np.pi, len(truth)), rng.uniform(*RING_PX, len(truth))
         ring = truth[:, :2] + (truth[:, 2] + away)[:, None] * np.stack([np.sin(turn), np.cos(turn)], 1)
@@ -188,7 +195,7 @@ def _matrices(points: Points, shape: Sequence[int], config: TrainConfig, rng: np
     turn = turn * np.exp2(zoom * on)[:, None, :] * np.stack([mirror, np.ones(count)], 1)[:, None, :]
     half = (np.array(shape)[::-1] - 1) / 2  # grid_sample measures from the middle, in these
     moved = (points[:, ::-1] / half - 1)[:, :, None]
-    matrix = np.concatenate([turn * (config.network.patch // 2) / half[:, None], moved], 2)
+    matrix = np.concatenate([turn * (config.network.patch_side // 2) / half[:, None], moved], 2)
     return torch.from_numpy(matrix.astype(np.float32))
 
 
@@ -204,7 +211,7 @@ def cut(
     if config.augment.augment:
         images = expose(images, config.augment, places.rng, generator)
     channels = inputs(images)
-    (batch, count), side = matrices.shape[:2], config.network.patch
+    (batch, count), side = matrices.shape[:2], config.network.patch_side
     grid = functional.affine_grid(matrices.flatten(0, 1), [batch * count, 1, side, side], align_corners=True)
     grid = grid.reshape(batch, count * side, side, 2)  # an image's patches, one below the other
     patches = functional.grid_sample(channels, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -1,0 +1,47 @@
+"""`cxrcad train`: a run with its trained folds, and what to do with it next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxrcad.config import LESIONS, TrainConfig
+from cxrcad.core import TrainingError
+from cxrcad.files import Progress
+
+__all__ = ["Trained", "train_run"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The run's folder, and one sentence that names the commands to go on with."""
+
+    run: Path
+    sentence: str
+
+
+def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) -> Trained:
+    """Train the folds that `config` names; `given` has the names of the settings that were given.
+
+    Raises what `training.plan.train` does, and TrainingError where a library of the extra `train` is not installed.
+    """
+    try:
+        from cxrcad.training.plan import lesion_of, train
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise TrainingError(
+            f"training needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
+        ) from None
+    try:
+        run = train(config, progress, given)
+    except KeyboardInterrupt:
+        again = f"cxrcad train --resume{f' --run {config.run}' if config.run else ''}"
+        progress.note(f"stopped; `{again}` goes on from what is kept")
+        raise
+    if config.fold == "none":
+        sentence = f"done: cxrcad detect SCAN --model {run / 'fold0'} finds with it, cxrcad export packages it"
+    elif lesion_of(run) == LESIONS[0]:
+        sentence = f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it"
+    else:
+        sentence = f"done: cxrcad evaluate --lesion {lesion_of(run)} --run {run} scores it"
+    return Trained(run, sentence)

@@ -1,0 +1,49 @@
+"""Cases on the model's grid, read once and kept as uint8, with their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.config import TrainConfig
+from cxrcad.core import Case
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.masks import lung_mask, truth_mask
+from cxrcad.imaging.preprocess import Geometry, to_grid
+
+__all__ = ["Sample", "load_samples"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One case on the model's grid: `image` uint8 (H, W); `nodules` and `lung` bool (H, W), `lung` None if unknown."""
+
+    case: Case
+    image: NDArray[np.uint8]
+    nodules: NDArray[np.bool_]
+    lung: NDArray[np.bool_] | None
+    geometry: Geometry
+    sha256: str
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """The image as (H, W) float32, 0-1; a copy."""
+        return self.image.astype(np.float32) / np.float32(255)
+
+
+def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> tuple[Sample, ...]:
+    """The cases' images and masks on the model's grid, in order. Raises ReadError or DataError with the file's name."""
+
+    def load(case: Case) -> Sample:
+        radiograph = read_case(case)
+        pixels, geometry = to_grid(radiograph, config.grid, multiple)
+        nodules = truth_mask(case, geometry, config.loss.truth)
+        image = np.rint(pixels * 255).astype(np.uint8)
+        return Sample(case, image, nodules, lung_mask(case, geometry), geometry, radiograph.source.sha256)
+
+    with ThreadPoolExecutor(2) as pool:
+        return tuple(pool.map(load, cases))

@@ -1,0 +1,175 @@
+"""What an earlier evaluation kept, used again image by image: bound by model, settings, image, truth and masks.
+
+A file's name, folder and time decide nothing: what comes out always equals a fresh evaluation of the present data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cxrcad.core import Case, CxrcadError, counted
+from cxrcad.datasets.content import Content, content_of, differences, truth_sha256
+from cxrcad.evaluation.matching import HitRule, ImageMatch
+from cxrcad.evaluation.records import Detail, FoldResult, read_matches, rematched
+from cxrcad.inference.model import Bundle
+
+__all__ = [
+    "NEW",
+    "Again",
+    "KeptFile",
+    "because",
+    "bound_to",
+    "has_discs",
+    "model_changes",
+    "named",
+    "read_kept",
+    "used_again",
+    "used_notes",
+]
+
+NAMED = 3
+"""Images that a sentence names; all are counted."""
+
+NEW = "new"
+"""Why an image is done of which nothing was kept."""
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A file of matches and what it holds."""
+
+    path: Path
+    result: FoldResult
+
+
+@dataclass(frozen=True)
+class Again:
+    """One image of which kept findings are used: matched with the present truth; `how` says in words what was done."""
+
+    origin: KeptFile
+    how: str
+    match: ImageMatch
+    lung_dice: float | None
+    detail: Detail
+
+
+def read_kept(first: Path) -> tuple[KeptFile, ...]:
+    """What `first` holds, then the other files of matches beside it; one that cannot be read is as if it was not."""
+    found = []
+    for path in (first, *sorted(set(first.parent.glob("matches-*.json")) - {first})):
+        try:
+            found.append(KeptFile(path, read_matches(path)))
+        except CxrcadError:
+            continue
+    return tuple(found)
+
+
+def used_again(
+    files: Sequence[KeptFile], cases: Sequence[Case], bundle: Bundle, rule: HitRule
+) -> tuple[dict[str, Again], dict[str, tuple[str, ...]]]:
+    """By case: the images of which kept findings are used; and for the others, in words, why they are not.
+
+    Raises EvaluationError where a case cannot be matched, DataError where its files cannot be read.
+    """
+    known = [
+        (kept, {d.case.name: (d, o) for d, o in zip(kept.result.details, kept.result.lung_dice, strict=False)})
+        for kept in files
+    ]
+    again: dict[str, Again] = {}
+    reasons: dict[str, tuple[str, ...]] = {}
+    for case in cases:
+        content = content_of(case)
+        for kept, images in known:
+            if case.name not in images:
+                continue
+            detail, overlap = images[case.name]
+            changed = _changes(kept.result, detail, case, content, bundle)
+            if not changed:
+                again[case.name] = _matched(kept, detail, overlap, case, rule)
+                break
+            reasons.setdefault(case.name, changed)
+    return again, {case.name: reasons.get(case.name, (NEW,)) for case in cases if case.name not in again}
+
+
+def model_changes(sha256: str, settings_sha256: str, bundle: Bundle) -> tuple[str, ...]:
+    """What of the model changed since something was kept, in words; none where it is the same."""
+    if sha256 != bundle.sha256:
+        return ("model changed",)
+    if not settings_sha256:
+        return ("kept by an earlier version",)
+    return () if settings_sha256 == bundle.settings_sha256 else ("settings changed",)
+
+
+def bound_to(bundle: Bundle, cases: Sequence[Case]) -> dict[str, Any]:
+    """What a document of figures says of what it rests on: the model's settings, image, truth and masks of each case.
+
+    Raises DataError for a file that cannot be read.
+    """
+    content = {case.name: asdict(content_of(case)) for case in cases}
+    return {"settings_sha256": bundle.settings_sha256, "content": content}
+
+
+def has_discs(case: Case) -> bool:
+    """Whether the case has nodules and all have a disc of known size, so that a nodule Dice is taken."""
+    sized = case.spacing_mm is not None and all(nodule.diameter_mm is not None for nodule in case.nodules)
+    return bool(case.nodules) and sized
+
+
+def because(reasons: Mapping[str, Sequence[str]]) -> str:
+    """Of images that are done again, why: ": image changed (A, B); new (C)", or "" where nothing was kept of any."""
+    by_reason: dict[str, list[str]] = {}
+    for name, words in reasons.items():
+        by_reason.setdefault(", ".join(words), []).append(name)
+    if set(by_reason) <= {NEW}:
+        return ""
+    return ": " + "; ".join(f"{reason} ({named(names)})" for reason, names in by_reason.items())
+
+
+def used_notes(again: Mapping[str, Again]) -> Iterator[str]:
+    """A line for each file and each way in which its images are used again."""
+    groups: dict[tuple[Path, str], int] = {}
+    for one in again.values():
+        key = one.origin.path, one.how
+        groups[key] = groups.get(key, 0) + 1
+    return (f"{counted(count, 'image')}, matches of {path} {how}" for (path, how), count in groups.items())
+
+
+def _changes(kept: FoldResult, detail: Detail, case: Case, content: Content, bundle: Bundle) -> tuple[str, ...]:
+    """Why an image is to be detected again; none where its kept findings can be used.
+
+    Another truth is matched with the same findings, unless maps are needed again for it, which are not kept.
+    """
+    model = model_changes(kept.terms.model.sha256, kept.terms.settings_sha256, bundle)
+    if model:
+        return model
+    truth = truth_sha256(detail.case) if _needs_maps(detail.case, case) else content.truth
+    before = Content(detail.sha256, truth, detail.masks_sha256 or "")
+    return tuple(f"{what} changed" for what in differences(before, content))
+
+
+def _needs_maps(before: Case, now: Case) -> bool:
+    """Whether the truth changed in what is measured on the model's maps: nodule Dice, distances in mm."""
+    if (before.rows, before.cols, before.spacing_mm) != (now.rows, now.cols, now.spacing_mm):
+        return True
+    discs = [[(n.x_px, n.y_px, n.diameter_mm) for n in case.nodules] for case in (before, now)]
+    return has_discs(now) and discs[0] != discs[1]
+
+
+def _matched(kept: KeptFile, detail: Detail, overlap: float | None, case: Case, rule: HitRule) -> Again:
+    how = "used again"
+    if kept.result.terms.rule != rule:
+        how = "matched again under this hit rule"
+    elif truth_sha256(detail.case) != truth_sha256(case):
+        how = "matched again with the changed truth"
+    nodule_dice = detail.nodule_dice if has_discs(case) else None
+    now = replace(detail, case=replace(case, lung_masks=()), nodule_dice=nodule_dice)
+    return Again(kept, how, rematched(now, rule), overlap, now)
+
+
+def named(names: Sequence[str]) -> str:
+    """The first names, and how many more there are: "A, B, C and 2 more"."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -1,0 +1,214 @@
+"""A trained fold -> its packaged model: weights, ONNX file, threshold and card."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from cxrcad import config as settings
+from cxrcad.config import LESIONS, FindConfig, TrainConfig
+from cxrcad.datasets.images import read_case
+from cxrcad.datasets.samples import Sample
+from cxrcad.documents import as_name
+from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
+from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.evaluation.runs import folds_of_run
+from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
+from cxrcad.evaluation.statistics import dice
+from cxrcad.files import write_atomically
+from cxrcad.inference.candidates import find
+from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.lungs import lung_fields
+from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, resolve_model, write_card
+from cxrcad.networks.blocks import tasks_of
+from cxrcad.packaging.onnx_export import write_onnx
+from cxrcad.packaging.series import listed_series, unknown_series
+
+__all__ = ["Shown", "export_fold", "out_of_fold_words"]
+
+PATHS = (
+    "data",
+    "simulate",
+    "initial_weights",
+    "classifier_weights",
+    "run",
+    "runs",
+    "threshold_from",
+)  # of these settings a card keeps the last part alone
+LEVELS = tuple(step / 20 for step in range(19, 0, -1))  # thresholds that are tried where not each score can be
+INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a network saw or may have seen in training: SHA-256 of images, and of the UIDs of CT series."""
+
+    images: tuple[str, ...]
+    series: frozenset[str]
+
+
+def export_fold(
+    network: nn.Module,
+    config: TrainConfig,
+    shown: Shown,
+    validation: Sequence[Sample],
+    folder: Path,
+    history: Sequence[Mapping[str, Any]],
+    seconds: float,
+) -> Path:
+    """Write `folder`/model: weights, ONNX, card, which names what the network was `shown`.
+
+    The validation set gives the threshold, through ONNX Runtime, unless one is given or comes from another run.
+    """
+    from safetensors.torch import save
+
+    outlined = config.data.lesion != LESIONS[0]
+    found = replace(config.find, method="components") if outlined else config.find  # an area has no peaks
+    weights = {key: value.detach().cpu().float().contiguous() for key, value in network.state_dict().items()}
+    multiple = int(getattr(network, "multiple"))  # noqa: B009
+    card = {
+        "name": as_name(f"{folder.resolve().parent.name}-{folder.name}"),
+        "lesion": config.data.lesion,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "network": settings.to_dict(config.network),
+        "tasks": list(tasks_of(config.network)),
+        "multiple": multiple,
+        "grid": settings.to_dict(config.grid),
+        "find": settings.to_dict(replace(found, threshold=0.5)),
+        "training": _training(config, shown, history, seconds),
+        "figures": {},
+        "sources": [],
+        "intended_use": INTENDED_USE,
+    }
+    with tempfile.TemporaryDirectory(prefix="cxrcad-") as name:
+        trial = Path(name)  # a fold has a card only once its threshold is known
+        write_onnx(network, tasks_of(config.network), multiple, trial / ONNX_NAME)
+        write_card(trial, card)
+        best: float | None = None
+        examined = _examined(load_bundle(trial), validation)
+        if config.threshold_from is not None:
+            assert config.find.threshold is not None  # `training.out_of_fold` put it there
+            threshold, card["threshold_from"] = config.find.threshold, out_of_fold_words(config.threshold_from)
+        elif config.find.threshold is None:
+            threshold, best = _dice_threshold(examined) if outlined else _threshold(found, examined)
+            card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
+        else:
+            threshold, card["threshold_from"] = config.find.threshold, "given for the training"
+        target = folder / "model"
+        write_atomically(target / WEIGHTS_NAME, save(weights, {"format": "pt"}))
+        write_atomically(target / ONNX_NAME, (trial / ONNX_NAME).read_bytes())
+    if found.lung_threshold is None:
+        found = replace(found, lung_threshold=_lung_threshold(examined))
+    card["find"] = settings.to_dict(replace(found, threshold=threshold))
+    if validation:
+        measured = {"dice" if outlined else "f1": best, "threshold": round(threshold, 4)}
+        card["figures"] = {"validation cases": {"cases": len(validation), **measured}}
+    write_card(target, card)
+    return folder
+
+
+def _training(
+    config: TrainConfig, shown: Shown, history: Sequence[Mapping[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """The card's part on the training; images and CT series of the models that it started from count as its own."""
+    training: dict[str, Any] = {
+        "images": list(shown.images),
+        "series": sorted(shown.series),
+        "config": _without_folders(settings.to_dict(config)),
+        "steps": history[-1]["step"] if history else 0,
+        "minutes": round(seconds / 60, 1),
+    }
+    second = config.classifier.classifier_weights if config.network.patch_classifier else None
+    unknown: set[str] = set()
+    for name, start in (("init", config.initial_weights), ("second_init", second)):
+        if start is not None:
+            first = resolve_model(start)
+            training[name] = _before(first)
+            training["images"] = sorted({*training["images"], *first.training_images})
+            training["series"] = sorted({*training["series"], *listed_series(first)})
+            unknown |= set(unknown_series(first))
+    if unknown:
+        training["series_unknown"] = sorted(unknown)
+    return training
+
+
+def _before(first: Bundle) -> dict[str, Any]:
+    """What a card tells of the model that a training started from."""
+    kept = first.training
+    before = {name: kept[name] for name in ("steps", "minutes", "init", "second_init") if name in kept}
+    config = _without_folders(first.training_config)
+    return {"name": first.name, "sha256": first.sha256, "config": config, **before}
+
+
+def _without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for a card: of paths, which are this machine's, the last part."""
+    return {name: Path(value).name if name in PATHS and value else value for name, value in values.items()}
+
+
+def _examined(bundle: Bundle, validation: Sequence[Sample]) -> list[tuple[Sample, Examined]]:
+    """The validation cases through the code that serves."""
+    detector = Detector.open(bundle, device="cpu")
+    return [(sample, detector.examine(read_case(sample.case))) for sample in validation]
+
+
+def _threshold(find_config: FindConfig, examined: Sequence[tuple[Sample, Examined]]) -> tuple[float, float]:
+    """The threshold with the best F1 on the validation cases, and that F1.
+
+    Peaks are scored once and their scores are the candidates; components depend on the level at which the map is cut,
+    so each level of 0.05 ... 0.95 is tried.
+    """
+    if find_config.method == "peaks":
+        matches = [match_image(sample.case, one.result.findings, HitRule()) for sample, one in examined]
+        best = score_at_threshold(matches, best_f1_threshold(matches))
+    else:
+        best = max((_components_at(find_config, level, examined) for level in LEVELS), key=lambda one: one.f1)
+    assert best.threshold is not None
+    return best.threshold, round(best.f1, 4)
+
+
+def _dice_threshold(examined: Sequence[tuple[Sample, Examined]]) -> tuple[float, float]:
+    """The threshold with the best mean Dice on the validation cases that have the lesion, and that mean."""
+    positives = [(sample, one) for sample, one in examined if sample.case.positive]
+    threshold, best = best_dice(
+        [overlap(one.maps["nodule"], sample.nodules, one.geometry) for sample, one in positives]
+    )
+    return threshold, round(best, 4)
+
+
+def _lung_threshold(examined: Sequence[tuple[Sample, Examined]]) -> float | None:
+    """The level with the best mean Dice of the lung fields; None without lung maps or masks. Of equal ones the higher.
+
+    Class weights above 1 for lung pixels let the map reach beyond the lungs at 0.5.
+    """
+    known = [
+        (one.maps["lung"], sample.lung) for sample, one in examined if "lung" in one.maps and sample.lung is not None
+    ]
+    if not known:
+        return None
+    means = {
+        level: float(np.mean([dice(lung_fields(found, level), true) for found, true in known])) for level in LEVELS
+    }
+    return max(LEVELS, key=lambda level: means[level])
+
+
+def _components_at(find_config: FindConfig, level: float, examined: Sequence[tuple[Sample, Examined]]) -> Operating:
+    config = replace(find_config, threshold=level)
+    matches = [
+        match_image(sample.case, find(one.maps["nodule"], one.maps.get("lung"), one.geometry, config), HitRule())
+        for sample, one in examined
+    ]
+    return score_at_threshold(matches, level)
+
+
+def out_of_fold_words(run: Path) -> str:
+    """Where such a threshold comes from, for a card."""
+    folds = folds_of_run(run)
+    cases = f"the test cases of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+    return f"best F1 on {cases} of {run.name}, each scored by its own fold's model"

@@ -1,0 +1,95 @@
+"""A trained network as an ONNX file: probabilities by task, sides left open, weights in the file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cxrcad.core import ModelError
+from cxrcad.files import write_atomically
+
+__all__ = ["write_onnx"]
+
+SMALLEST_HALVED = 1024  # weights; what is smaller (gains, offsets) takes no room
+
+
+class _Probabilities(nn.Module):
+    """The network with its softmax: (B, 1, H, W) -> per task (B, H, W), the probability of channel 1."""
+
+    def __init__(self, network: nn.Module, tasks: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.tasks = network, tasks
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(image)
+        return tuple(outputs[task].softmax(dim=1)[:, 1] for task in self.tasks)
+
+
+def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
+    """Write `network` as ONNX, float32, inference mode: image (1, 1, height, width) -> a map a task (1, height, width).
+
+    Height and width are dynamic. Weights lie in the file; with `weights` fp16 as 16-bit floats, which are made 32-bit
+    ones when the file is opened. Raises ModelError where the export fails.
+    """
+    module = _Probabilities(network.cpu().float().eval(), tasks)
+    side = 8 * multiple
+    units = torch.export.Dim("rows", min=4, max=512), torch.export.Dim("cols", min=4, max=512)
+    shapes = {"image": {2: multiple * units[0], 3: multiple * units[1]}}
+    chatter = io.StringIO()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                module,
+                (torch.rand(1, 1, side, side + multiple),),
+                dynamo=True,
+                dynamic_shapes=shapes,
+                input_names=["image"],
+                output_names=list(tasks),
+                verbose=False,
+            )
+        except Exception as error:
+            if _interrupted(error):
+                raise KeyboardInterrupt from None
+            raise ModelError(f"{path}: the network cannot be written as ONNX ({str(error).splitlines()[0]})") from error
+    assert program is not None
+    model = program.model_proto
+    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
+        del part.metadata_props[:]  # torch keeps each operation's stack trace there, with this machine's paths
+        part.doc_string = ""
+    if weights == "fp16":
+        _halve_weights(model.graph)
+    write_atomically(path, model.SerializeToString())
+
+
+def _halve_weights(graph: Any) -> None:
+    """Keep the graph's larger float32 weights as float16, each with a cast back under its name."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype == np.float32 and values.size >= SMALLEST_HALVED:
+            casts.append(helper.make_node("Cast", [f"{weight.name}_fp16"], [weight.name], to=TensorProto.FLOAT))
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{weight.name}_fp16"))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether a Ctrl-C lies behind an error: torch's exporter makes another one of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,211 @@
+"""Foreign objects drawn over a chest: electrodes with leads, a pacemaker, a port, rings, letters, burned-in text.
+
+For perturbations they lie where they do in patients, with sizes in mm; for training anywhere, with sizes in pixels.
+Shapes are simple and their edges soft. Places are fractions of the image's width and height, as in a frontal radiograph
+that the chest fills. Image right is the patient's left.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from cxrcad.core import Radiograph
+
+__all__ = ["draw_electrodes", "draw_foreign_objects", "draw_pacemaker", "draw_port", "draw_text", "pixel_mm"]
+
+USUAL_FIELD_MM = 360.0  # longer side of a chest radiograph, where the file states no spacing
+SOFT_MM = 0.4  # standard deviation of an edge's blur
+JITTER = 0.015  # standard deviation of a place, fraction of the side
+
+ELECTRODES = (
+    ((0.28, 0.19), (0.30, 0.60), (0.45, 1.02)),
+    ((0.73, 0.20), (0.74, 0.65), (0.60, 1.02)),
+    ((0.60, 0.43), (0.62, 0.75), (0.53, 1.02)),
+)
+"""Each electrode's place, the bend of its lead, and where the lead leaves the image."""
+
+TEXTS = (
+    ("L", 0.050, (0.93, 0.03), "ra"),
+    ("PORTABLE AP", 0.022, (0.03, 0.03), "la"),
+    ("DOE JANE   F   1948-03-02", 0.018, (0.03, 0.95), "ls"),
+    ("ID 0047110815   14:05", 0.018, (0.03, 0.975), "ls"),
+)
+"""Text, height (fraction of the longer side), place, and which part of the text lies there (Pillow's anchors)."""
+
+# What training draws, in pixels of its grid of about 0.7 mm
+MOST = 4  # objects in one image
+SNAP_PX, LEAD_PX, RING_PX, LETTER_PX = (4, 16), (2, 5), (10, 36), (12, 40)  # diameter, width, diameter, height
+DENSITY = (0.25, 1.0)  # of what is missing to white
+EDGE_PX = (0.4, 1.0)  # standard deviation of an edge's blur: sharper than a nodule's
+LETTERS = "LRPATCXRPORTABLE"
+
+Point = tuple[float, float]
+Pixels = NDArray[np.float32]
+
+
+def pixel_mm(radiograph: Radiograph) -> float:
+    """Mean distance of the pixels, mm; where the file states none, that of a field of 360 mm."""
+    if radiograph.spacing_mm is None:
+        return USUAL_FIELD_MM / max(radiograph.rows, radiograph.cols)
+    return sum(radiograph.spacing_mm) / 2
+
+
+def draw_text(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
+    """The pixels with a side marker, the kind of exposure, and a made-up patient's name burned in white."""
+    layer = _Layer.of(radiograph)
+    longer = max(radiograph.rows, radiograph.cols)
+    for text, height, place, anchor in TEXTS:
+        font = ImageFont.load_default(max(8, round(height * longer)))
+        layer.draw.text(layer.px(place), text, fill=255, font=font, anchor=anchor)
+    return layer.over(radiograph.pixels, 1.0, soft=False)
+
+
+def draw_electrodes(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
+    """The pixels with three ECG electrodes: a faint pad, a dense snap of 9 mm, and a lead that leaves the image."""
+    pads, snaps, leads = (_Layer.of(radiograph) for _ in range(3))
+    for path in ELECTRODES:
+        start, bend, end = (_near(point, rng) for point in path)
+        pads.disc(start, 36)
+        snaps.disc(start, 9)
+        leads.line(_curve((start, bend, end)), 1.6)
+    pixels = pads.over(radiograph.pixels, 0.10)
+    pixels = leads.over(pixels, 0.55)
+    return snaps.over(pixels, 0.75)
+
+
+def draw_pacemaker(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
+    """The pixels with a pacemaker of 46 x 42 mm over the patient's left upper chest, and two leads to the heart."""
+    can, header, leads = (_Layer.of(radiograph) for _ in range(3))
+    x, y = _near((0.76, 0.22), rng)
+    can.block((x, y), 46, 42, 15)
+    header.block((x - can.fraction(6), y - can.fraction(23)), 30, 14, 5)
+    for end in ((0.58, 0.70), (0.47, 0.56)):
+        tip = _near(end, rng)
+        leads.line(_curve(((x - 0.02, y - 0.05), (0.58, 0.10), (0.47, 0.22), (0.42, 0.55), tip)), 2.0)
+        leads.disc(tip, 4)
+    pixels = leads.over(radiograph.pixels, 0.7)
+    pixels = header.over(pixels, 0.6)
+    return can.over(pixels, 0.95)
+
+
+def draw_port(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
+    """The pixels with a port of 27 mm over the patient's right upper chest, and its catheter to the great vein."""
+    base, ring, catheter = (_Layer.of(radiograph) for _ in range(3))
+    x, y = _near((0.27, 0.27), rng)
+    base.disc((x, y), 27)
+    ring.disc((x, y), 27)
+    ring.disc((x, y), 18, level=0)
+    catheter.line(
+        _curve(((x + 0.03, y - 0.02), (0.33, 0.10), (0.44, 0.10), (0.46, 0.25), _near((0.46, 0.43), rng))), 2.4
+    )
+    pixels = catheter.over(radiograph.pixels, 0.45)
+    pixels = base.over(pixels, 0.35)
+    return ring.over(pixels, 0.6)
+
+
+def draw_foreign_objects(image: Pixels, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.float64]]:
+    """`image` (rows, cols; 0-1) with one to four objects drawn on it, and a place (row, column) on each: (n, 2).
+
+    Half of them are snaps with a lead, as ECG electrodes have; the others are rings and letters.
+    """
+    rows, cols = image.shape
+    layer = _Layer(rows, cols)
+    places: list[Point] = []
+    for _ in range(int(rng.integers(1, MOST + 1))):
+        place = float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.05, 0.95))
+        level = round(255 * float(rng.uniform(*DENSITY)))
+        kind = rng.choice(("snap", "snap", "ring", "letter"))
+        x, y = layer.px(place)
+        if kind == "snap":
+            _lead(layer, place, level, rng)
+            layer.disc(place, float(rng.uniform(*SNAP_PX)), min(255, round(1.3 * level)))
+        elif kind == "ring":
+            radius = float(rng.uniform(*RING_PX)) / 2
+            box = (x - radius, y - radius, x + radius, y + radius)
+            layer.draw.ellipse(box, outline=level, width=int(rng.integers(2, 6)))
+        else:
+            font = ImageFont.load_default(float(rng.uniform(*LETTER_PX)))
+            layer.draw.text((x, y), str(rng.choice(list(LETTERS))), fill=level, font=font, anchor="mm")
+        places.append((y, x))
+    weight = layer.blurred(float(rng.uniform(*EDGE_PX))) / np.float32(255)
+    return _over(image, weight), np.array(places, dtype=np.float64)
+
+
+def _lead(layer: _Layer, place: Point, level: int, rng: np.random.Generator) -> None:
+    """A bent lead from `place` to somewhere at or beyond the image's edge, fainter than `level`."""
+    end = float(rng.uniform(-0.2, 1.2)), -0.05 if rng.random() < 0.3 else 1.05
+    bend = float(rng.uniform(0, 1)), float(rng.uniform(0, 1))
+    layer.line(_curve((place, bend, end), 40), int(rng.integers(*LEAD_PX)), round(0.7 * level))
+
+
+class _Layer:
+    """A mask of the image's size that shapes are drawn on; places are fractions of the sides, sizes mm.
+
+    Without a pixel's side in mm, sizes are pixels.
+    """
+
+    def __init__(self, rows: int, cols: int, mm: float = 1.0) -> None:
+        self.size = (cols, rows)
+        self.mm = mm
+        self.mask = Image.new("L", self.size)
+        self.draw = ImageDraw.Draw(self.mask)
+
+    @classmethod
+    def of(cls, radiograph: Radiograph) -> _Layer:
+        """The layer of a radiograph."""
+        return cls(radiograph.rows, radiograph.cols, pixel_mm(radiograph))
+
+    def px(self, place: Point) -> Point:
+        """A place in pixels."""
+        return place[0] * self.size[0], place[1] * self.size[1]
+
+    def fraction(self, length_mm: float) -> float:
+        """A length as a fraction of the image's width."""
+        return length_mm / self.mm / self.size[0]
+
+    def disc(self, place: Point, diameter_mm: float, level: int = 255) -> None:
+        """A disc about a place."""
+        (x, y), radius = self.px(place), max(1.0, diameter_mm / 2 / self.mm)
+        self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=level)
+
+    def block(self, place: Point, width_mm: float, height_mm: float, corner_mm: float) -> None:
+        """A rectangle with round corners about a place."""
+        (x, y), across, down = self.px(place), width_mm / 2 / self.mm, height_mm / 2 / self.mm
+        self.draw.rounded_rectangle((x - across, y - down, x + across, y + down), corner_mm / self.mm, fill=255)
+
+    def line(self, places: Sequence[Point], width_mm: float, level: int = 255) -> None:
+        """A line through places."""
+        width = max(1, round(width_mm / self.mm))
+        self.draw.line([self.px(place) for place in places], fill=level, width=width, joint="curve")
+
+    def blurred(self, deviation_px: float) -> Pixels:
+        """The mask, 0-255, with its edges blurred."""
+        return np.asarray(self.mask.filter(ImageFilter.GaussianBlur(deviation_px)), np.float32)
+
+    def over(self, pixels: Pixels, density: float, soft: bool = True) -> Pixels:
+        """`pixels` (0-1) with the mask over them: `density` of what is missing to white is added where it is set."""
+        mask = self.blurred(SOFT_MM / self.mm) if soft else np.asarray(self.mask, np.float32)
+        return _over(pixels, mask * np.float32(density / 255))
+
+
+def _over(pixels: Pixels, weight: Pixels) -> Pixels:
+    return np.asarray(pixels + weight * (1 - pixels), np.float32)
+
+
+def _near(place: Point, rng: np.random.Generator) -> Point:
+    across, down = rng.normal(0, JITTER, 2)
+    return place[0] + float(across), place[1] + float(down)
+
+
+def _curve(points: Sequence[Point], count: int = 80) -> list[Point]:
+    """A Bezier curve of these control points (de Casteljau), from the first to the last."""
+    steps = np.linspace(0, 1, count)[:, None]
+    levels = [np.broadcast_to(np.array(point), (count, 2)) for point in points]
+    while len(levels) > 1:
+        levels = [first * (1 - steps) + second * steps for first, second in itertools.pairwise(levels)]
+    return [(float(x), float(y)) for x, y in levels[0]]

@@ -1,0 +1,175 @@
+"""The folder of a run: which one it is, what was begun in it, and with which settings a training goes on in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cxrcad import config as settings
+from cxrcad.config import NO_FOLD, TrainConfig
+from cxrcad.core import TrainingError, UsageError, WriteError
+from cxrcad.datasets.content import CONTENT_NAME
+from cxrcad.datasets.folds import WHOLE
+from cxrcad.documents import toml_value
+from cxrcad.files import Progress
+from cxrcad.inference.model import CARD_NAME, RUN_FOLDER
+from cxrcad.synthesis.nodules import ANALYTIC
+from cxrcad.training.initial_weights import lasting_name
+from cxrcad.training.loop import CHECKPOINT
+
+__all__ = [
+    "CONFIG",
+    "FOLDS_NAME",
+    "begun",
+    "check_unused",
+    "finished",
+    "folder_name",
+    "lasting",
+    "new_folder",
+    "read_kept",
+    "resumed",
+    "run_folder",
+]
+
+CONFIG = "config.toml"
+FOLDS_NAME = "folds.json"
+MAY_CHANGE = (
+    *("fold", "epochs", "max_steps", "checkpoint_minutes", "validate_epochs"),
+    *("device", "threads", "workers", "precision", "runs", "run", "resume", "allow_unknown_series"),
+)
+"""Settings that may be given anew with --resume; every other one would make it another training.
+
+`data` may be, too, where the run's content.json says whether they are the same.
+"""
+
+PLACES = ("data", "simulate", "threshold_from", "runs")
+MODELS = ("initial_weights", "classifier_weights")
+"""Settings that are paths, and those that are a model's name or path: kept so that every working folder finds them."""
+
+
+def folder_name(fold: str | None) -> str:
+    """The folder, in a run, of the fold."""
+    return WHOLE if fold == NO_FOLD else f"fold{fold or 1}"
+
+
+def finished(place: Path) -> bool:
+    """Whether the fold in this folder is trained and packaged."""
+    return (place / RUN_FOLDER / CARD_NAME).is_file()
+
+
+def begun(run: Path) -> list[Path]:
+    """The folders of folds in which a training left a checkpoint or a model."""
+    return [place for place in sorted(run.glob("fold?")) if (place / CHECKPOINT).is_file() or finished(place)]
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """Where the run lies: the one named, the newest to resume, or a new one named by time and network.
+
+    Raises TrainingError where there is none to resume, or one to resume that is to be begun.
+    """
+    if config.run is not None:
+        if config.resume and not config.run.is_dir():
+            raise TrainingError(f"{config.run}: there is no such run to resume; check --run, or leave out --resume")
+        if not config.resume:
+            check_unused(config, config.run)
+        return config.run
+    if config.resume:
+        times: dict[Path, float] = {}
+        for file in (*config.runs.glob(f"*/{FOLDS_NAME}"), *config.runs.glob(f"*/fold?/{CONFIG}")):
+            run = file.parent if file.name == FOLDS_NAME else file.parent.parent
+            times[run] = max(times.get(run, 0.0), file.stat().st_mtime)
+        if not times:
+            raise TrainingError(f"{config.runs}: there is no run to resume; leave out --resume, or name --run")
+        return max(times, key=lambda run: times[run])
+    return config.runs / f"{datetime.now():%Y%m%d-%H%M%S}-{config.network.network}-{config.network.tasks}"
+
+
+def new_folder(wanted: Path) -> Path:
+    """A folder that was not there before, made: `wanted`, or with -2, -3 behind its name. Raises WriteError."""
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(1):
+            folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    except OSError as error:
+        raise WriteError(f"{wanted}: cannot be made ({error.strerror}); choose another --runs or make room") from None
+    raise AssertionError("itertools.count ends")
+
+
+def check_unused(config: TrainConfig, run: Path) -> None:
+    """Refuse to begin a fold that the run's folder holds already. Raises TrainingError."""
+    if any(config.fold == "all" or place.name == folder_name(config.fold) for place in begun(run)):
+        raise TrainingError(f"{run}: there is a training in this folder already; use --resume or another --run")
+
+
+def read_kept(file: Path) -> TrainConfig:
+    """The settings that a fold was trained with. Raises TrainingError."""
+    try:
+        return settings.build(TrainConfig, toml_value(file.read_text(encoding="utf-8")), str(file))
+    except (OSError, ValueError, UsageError) as error:
+        raise TrainingError(f"{file}: cannot be read ({error}); start a new run") from None
+
+
+def lasting(config: TrainConfig) -> TrainConfig:
+    """`config` with paths that do not depend on the working folder."""
+    values = settings.to_dict(config)
+    return settings.build(TrainConfig, {name: _absolute(name, value) for name, value in values.items()})
+
+
+def _absolute(name: str, value: Any) -> Any:
+    if value is None or (name == "simulate" and Path(value) == ANALYTIC):
+        return value
+    if name in MODELS:
+        return lasting_name(value)
+    return str(Path(value).absolute()) if name in PLACES else value
+
+
+def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Progress) -> TrainConfig:
+    """The settings that the run was begun with; of those that are `given` now, the ones that may change.
+
+    Raises TrainingError for a setting that would make another training of it.
+    """
+    files = sorted(run.glob(f"fold?/{CONFIG}"))
+    own = run / folder_name(config.fold) / CONFIG
+    if not files:
+        if config.data.data is None:
+            raise TrainingError(f"{run}: no training was begun in it; leave out --resume, and give --data")
+        return config
+    file = own if "fold" in given and own in files else files[-1]
+    kept = settings.to_dict(read_kept(file))
+    now = settings.to_dict(config)
+    bound = (*MAY_CHANGE, "data") if (run / CONTENT_NAME).is_file() else MAY_CHANGE
+    for name in (*PLACES, *MODELS):
+        if name not in given or name not in bound:
+            kept[name] = _found(name, kept[name], run, progress)
+    for name in given:
+        value = _absolute(name, now[name])
+        if name in bound:
+            kept[name] = value
+        elif value != kept[name]:
+            raise TrainingError(
+                f"{file}: {name} is {kept[name]!r} and {now[name]!r} was given; leave it out, or start a new run"
+            )
+    return replace(settings.build(TrainConfig, kept), resume=True, run=run)
+
+
+def _found(name: str, value: Any, run: Path, progress: Progress) -> Any:
+    """A run's path as an absolute one: runs of before have it relative to the folder in which they were begun.
+
+    That may be the working folder, or one that holds the run.
+    """
+    path = Path(str(value))
+    if value is not None and not path.is_absolute() and not path.exists() and name != "runs":
+        for parent in run.absolute().parents:
+            if (parent / path).exists():
+                progress.note(f"--{name.replace('_', '-')} {value}: found at {parent / path}")
+                return str(parent / path)
+    return _absolute(name, value)
