@@ -47,17 +47,6 @@ CONFIGS = {
     **{"export": ExportConfig, "phantom": PhantomConfig, "simulate": SimulateConfig},
 }
 
-# Names that the pages use already; until a command has one, its former name is checked. Empty when all are renamed.
-FORMER_COMMANDS: dict[str, str] = {}
-FORMER_FLAGS = {
-    **{"--patch-classifier": "--look", "--half-side": "--halve", "--no-half-side": "--no-halve"},
-    **{"--patch-side": "--patch", "--patches-per-image": "--patches", "--mining-rounds": "--minings"},
-    **{"--initial-weights": "--init", "--classifier-weights": "--second-init"},
-    **{"--ensemble-weight": "--second-share", "--analytic-fraction": "--analytic-share"},
-    **{"--train-fraction": "--train-share", "--perturbations": "--alterations", "--out-of-fold": "--held-out"},
-    **{"--negative-insertions": "--shams"},
-}
-
 
 def lines_of(block: str) -> list[str]:
     """The commands of a shell block, comments cut."""
@@ -84,21 +73,15 @@ def none(faults: Iterator[str]) -> None:
 
 
 def flags_of(command: click.Command) -> set[str]:
-    return {flag for item in command.params for flag in (*item.opts, *item.secondary_opts)} | {"--help"}
+    """The command's flags, without former spellings, which are hidden."""
+    shown = [item for item in command.params if not getattr(item, "hidden", False)]
+    return {flag for item in shown for flag in (*item.opts, *item.secondary_opts)} | {"--help"}
 
 
 def command_of(name: str) -> click.Command:
-    module = name if name in COMMANDS else FORMER_COMMANDS.get(name, name)
-    assert module in COMMANDS, f"there is no command {name}"
-    command: click.Command = importlib.import_module(f"cxrcad.cli.{module.replace('-', '_')}").command
+    assert name in COMMANDS, f"there is no command {name}"
+    command: click.Command = importlib.import_module(f"cxrcad.cli.{name.replace('-', '_')}").command
     return command
-
-
-def present(argument: str, known: set[str]) -> str:
-    """The argument, or the flag's former name (simulate calls it --sham) while `known` lacks the one in the pages."""
-    flag, equals, value = argument.partition("=")
-    former = [name for name in (FORMER_FLAGS.get(flag, flag), "--sham") if name in known]
-    return argument if flag in known or flag not in FORMER_FLAGS or not former else former[0] + equals + value
 
 
 def commands_named() -> list[tuple[str, str]]:
@@ -122,8 +105,10 @@ def test_a_command_that_is_named_is_one(page: str, line: str) -> None:
     if name == "COMMAND":
         return
     command = command_of(name)
-    told = [present(argument, flags_of(command)) for argument in arguments]
-    values, _, _ = command.make_parser(click.Context(command, help_option_names=["-h", "--help"])).parse_args(told)
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    assert not [flag for flag in flags if flag not in flags_of(command)], f"former or unknown options in {line}"
+    parser = command.make_parser(click.Context(command, help_option_names=["-h", "--help"]))
+    values, _, _ = parser.parse_args(arguments)
     known = {item.name: item for item in settings_of(CONFIGS[name])} if name in CONFIGS else {}
     for key, value in values.items():
         if key in known and isinstance(value, str):
@@ -140,7 +125,7 @@ def test_flags_and_variables_that_are_named_exist() -> None:
         f"{name}: there is no {flag}"
         for name, text in texts.items()
         for flag in re.findall(r"(?<![\w!-])--[a-z][a-z0-9-]*", text)
-        if present(flag, flags) not in flags | others | of_scripts
+        if flag not in flags | others | of_scripts
     )
     none(
         f"{name}: there is no variable {variable}"
