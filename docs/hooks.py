@@ -6,13 +6,14 @@ import importlib
 import json
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cxrcad.cli.main import COMMANDS
+from cxrcad.cli.options import OTHER_GROUP
 from cxrcad.config import ALL_CONFIGS, settings_of
 
 MARK = re.compile(r"<!-- generated: (.+?) -->")
@@ -38,7 +39,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
 
 def commands() -> str:
-    """A heading and a table of options for every command."""
+    """A heading and the tables of options, one for each group, of every command."""
     return "\n\n".join(_command(name) for name in COMMANDS)
 
 
@@ -49,9 +50,23 @@ def _command(name: str) -> str:
     paragraphs = (" ".join(part.split()) for part in told.split("\n\n"))
     text = "\n\n".join(_plain(part.replace("\b ", "")) for part in paragraphs)
     options = [item for item in command.params if isinstance(item, click.Option) and not item.hidden]
-    rows = [f"| {_flags(item)} | {_cell(item.help or '')} |" for item in options]
-    table = "\n".join(["| option | meaning |", "|---|---|", *rows])
-    return "\n\n".join([f"## {name}", f"`cxrcad {name} {usage}`", text, *([table] if rows else [])])
+    groups: dict[str, list[click.Option]] = {}
+    for item in options:
+        groups.setdefault(getattr(item, "group", "") or OTHER_GROUP, []).append(item)
+    last = groups.pop(OTHER_GROUP, [])
+    tables = [_table(title, items) for title, items in (*groups.items(), (OTHER_GROUP, last)) if items]
+    return "\n\n".join([f"## {name}", f"`cxrcad {name} {usage}`", text, *tables])
+
+
+def _table(title: str, options: Sequence[click.Option]) -> str:
+    """The options of a group, the advanced ones last and marked."""
+    ordered = sorted(options, key=_is_advanced)
+    rows = [f"| {_flags(item)} | {_cell(item.help or '')}{' *Advanced.*' * _is_advanced(item)} |" for item in ordered]
+    return "\n".join([f"| {title} | meaning |", "|---|---|", *rows])
+
+
+def _is_advanced(option: click.Option) -> bool:
+    return bool(getattr(option, "advanced", False))
 
 
 def _flags(option: click.Option) -> str:

@@ -42,7 +42,7 @@ SMALL = {
     **{"CXRCAD_IMAGE_SIDE": "256", "CXRCAD_FORMAT": "png", "OMP_NUM_THREADS": "1", "CXRCAD_RESAMPLES": "100"},
     **{"CXRCAD_FOLDS": "3", "CXRCAD_CELLS": "u-net-single"},
 }
-SMALLER = {"--max-steps 300": "--max-steps 1", "--side 256": "--side 64", "--image-side 1024": "--image-side 256"}
+SMALLER = {"--max-steps 400": "--max-steps 1", "--side 256": "--side 64", "--image-side 1024": "--image-side 256"}
 
 
 def blocks(page: Path, language: str, runnable: bool = False) -> list[str]:
