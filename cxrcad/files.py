@@ -23,6 +23,7 @@ __all__ = [
     "check_folder",
     "check_out",
     "check_results",
+    "json_sha256",
     "read_json",
     "remove_leftovers",
     "sha256_of",
@@ -173,6 +174,11 @@ def read_json(path: Path, error: type[CxrcadError]) -> Any:
         raise error(f"{path}: cannot be read ({fault.strerror}); check the path and its permissions") from None
     except ValueError as fault:
         raise error(f"{path}: not JSON ({fault}); make the file again") from None
+
+
+def json_sha256(value: Any) -> str:
+    """The SHA-256 of a JSON value, in hexadecimal, whatever the order of its objects' names."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

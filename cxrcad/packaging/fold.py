@@ -22,7 +22,7 @@ from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
-from cxrcad.files import write_atomically
+from cxrcad.files import json_sha256, write_atomically
 from cxrcad.inference.candidates import find
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
@@ -123,6 +123,7 @@ def _training(
         "series": sorted(shown.series),
         "config": _without_folders(settings.to_dict(config)),
         "steps": history[-1]["step"] if history else 0,
+        "history_sha256": json_sha256(list(history)),
         "minutes": round(seconds / 60, 1),
     }
     second = config.classifier.classifier_weights if config.network.patch_classifier else None

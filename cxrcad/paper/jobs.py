@@ -16,7 +16,7 @@ from cxrcad.documents import MALFORMED, shown
 from cxrcad.evaluation.records import FoldResult
 from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import SegmentedFold, score_segmentation
-from cxrcad.files import Progress, read_json, write_json
+from cxrcad.files import Progress, json_sha256, read_json, write_json
 from cxrcad.paper.cells import Item, chosen_cells, resolved
 from cxrcad.paper.runs import KeptRuns
 
@@ -74,12 +74,25 @@ class Job:
 
     @property
     def history(self) -> tuple[Mapping[str, Any], ...]:
-        """The validations so far. Raises EvaluationError for a damaged history.json."""
+        """The validations so far; of a finished fold, those of its model.
+
+        Raises EvaluationError for a damaged history.json, and for one that is not the finished model's.
+        """
         path = self.folder / "history.json"
         document = read_json(path, EvaluationError) if path.is_file() else []
         if not isinstance(document, list):
             raise EvaluationError(f"{path}: holds {shown(document)}, where a list is needed; train the fold again")
+        if self.finished and self._known_history() not in (None, json_sha256(document)):
+            raise EvaluationError(
+                f"{path}: is not of the training whose model lies beside it; remove {self.folder} to train it again"
+            )
         return tuple(entry.fields for entry in listed(path, EvaluationError, document))
+
+    def _known_history(self) -> object:
+        """The SHA-256 of the validations that the model's card names; cards of before name none."""
+        card = read_json(self.folder / "model" / "card.json", EvaluationError)
+        training = card.get("training") if isinstance(card, dict) else None
+        return training.get("history_sha256") if isinstance(training, dict) else None
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 from cxrcad.config import EvaluateConfig, ScoringConfig, TrainConfig, to_dict
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE
-from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.runs import folds_of_run, score
-from cxrcad.files import Progress, read_json
+from cxrcad.files import Progress
 from cxrcad.inference.model import RUN_FOLDER, Bundle, load_bundle
+from cxrcad.networks.ensemble import Ensemble
 from cxrcad.packaging.fold import out_of_fold_words
+from cxrcad.packaging.parity import load_network
 
 __all__ = ["with_out_of_fold"]
 
@@ -60,9 +61,9 @@ def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
     found = replace(config, find=find, threshold_from=origin)
     if not look or config.classifier.ensemble_weight is not None:
         return found
-    share = _mean([_share(run / f"fold{fold}" / "history.json") for fold in folds])
-    progress.note(f"ensemble weight {share:g}: the mean of the folds' shares")
-    return replace(found, classifier=replace(config.classifier, ensemble_weight=share))
+    weight = _mean([_ensemble_weight(bundle) for bundle in bundles.values()])
+    progress.note(f"ensemble weight {weight:g}: the mean of the folds' weights")
+    return replace(found, classifier=replace(config.classifier, ensemble_weight=weight))
 
 
 def _what_lacks(run: Path) -> str:
@@ -96,15 +97,11 @@ def _threshold(config: TrainConfig, run: Path, progress: Progress) -> float:
     return best_f1_threshold([match for result in results for match in result.matches])
 
 
-def _share(path: Path) -> float:
-    """The ensemble weight in a fold's history.json. Raises TrainingError for a damaged one."""
-    history = read_json(path, TrainingError)
-    try:
-        return made(float, history[-1]["share"])
-    except MALFORMED as fault:
-        raise TrainingError(
-            f"{path}: names no share of a patch classifier ({fault_words(fault)}); train again"
-        ) from None
+def _ensemble_weight(bundle: Bundle) -> float:
+    """The weight of the model's patch classifier, from its checked weights; `_check_alike` knows that it has one."""
+    network = load_network(bundle.folder)
+    assert isinstance(network, Ensemble)
+    return round(float(network.weight), 6)
 
 
 def _mean(values: list[float]) -> float | None:

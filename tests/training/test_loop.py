@@ -16,14 +16,16 @@ import pytest
 from safetensors.numpy import load_file
 
 from cxrcad.config import TrainConfig, build
-from cxrcad.core import DataError, TrainingError
+from cxrcad.core import DataError, EvaluationError, TrainingError
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.datasets.samples import load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
+from cxrcad.files import json_sha256
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
+from cxrcad.paper.jobs import Job
 from cxrcad.training import loop as trainer
 from cxrcad.training.data import drawn_ahead, make_source
 from cxrcad.training.plan import train
@@ -80,6 +82,18 @@ def test_a_finished_fold_is_a_packaged_model_with_the_images_it_saw(trained, tin
     assert bundle.tasks == ("nodule", "lung")
     assert bundle.card["network"]["channels"] == "raw,local"
     assert set(bundle.card["files"]) == {"model.onnx", "model.safetensors"}
+
+
+def test_the_card_names_the_history_of_its_training(trained):
+    run, _ = trained
+    history = json.loads((run / "fold1" / "history.json").read_text())
+    job = Job(("a",), 1, 0, run, build(TrainConfig, {}))
+    assert load_bundle(run / "fold1" / "model").training["history_sha256"] == json_sha256(history)
+    assert [entry["step"] for entry in job.history] == [entry["step"] for entry in history]
+    other = shutil.copytree(run, run.parent / "other")
+    (other / "fold1" / "history.json").write_text(json.dumps([*history[:-1], {**history[-1], "loss": 99.0}]))
+    with pytest.raises(EvaluationError, match=r"history.json: is not of the training whose model lies beside it"):
+        _ = replace(job, run=other).history
 
 
 def test_the_run_s_config_builds_the_same_training(trained, tiny_data):
