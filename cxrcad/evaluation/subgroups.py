@@ -4,8 +4,8 @@ Strata of nodules (subtlety, size, malignancy, side, location, in or outside the
 false positive and drop the other nodules: a finding on a dropped nodule is then neither hit nor false positive. Strata
 of images (age, sex, view) keep their images only, with the false positives in them.
 
-Both are counted as the whole is: each image at its own fold's threshold, false positives over the images of the terms'
-axis. With the axis "normals" an image whose nodules are dropped is no normal one, so a stratum of nodules has the
+Both are counted as the whole is: each image at its own fold's threshold, false positives over the images of the
+terms' axis. With the axis "normals" an image whose nodules are dropped is no normal one, so a stratum of nodules has the
 normals of the whole; a stratum of images without any normal one has no false positives per image (None), and so no rate
 is reached.
 """
