@@ -14,7 +14,7 @@ from cxrcad.core import ModelIdentity
 from cxrcad.evaluation.bootstrap import bootstrap, compare
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.metrics import figures, tally
-from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoringContext
 
 LIMIT_SECONDS = 2.0
 POSITIVES, IMAGES = 154, 247
@@ -29,8 +29,8 @@ def made_up(seed: int) -> FoldResult:
         hits = (Hit(float(rng.beta(2, 2)), 0, 3.0),) if index < POSITIVES and rng.random() < 0.8 else ()
         matches.append(ImageMatch(str(index), int(index < POSITIVES), hits, fps))
     model = ModelIdentity("made up", "", 0.4, "none")
-    terms = Terms("made up", "jsrt-247", HitRule(), model, "mo-segnet", "multi", "made up", 1)
-    return FoldResult(terms, tuple(matches), (None,) * IMAGES)
+    context = ScoringContext("made up", "jsrt-247", HitRule(), model, "mo-segnet", "multi", "made up", 1)
+    return FoldResult(context, tuple(matches), (None,) * IMAGES)
 
 
 def main() -> None:

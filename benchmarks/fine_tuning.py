@@ -27,7 +27,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
 from cxrcad.evaluation.bootstrap import Interval, bootstrap, compare
 from cxrcad.evaluation.protocols import protocol_of
-from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
@@ -88,13 +88,13 @@ def tested(model: Path, dataset: Dataset, names: Sequence[str], threads: int) ->
     detector = Detector.open(load_bundle(model), "cpu", threads)
     protocol, _ = protocol_of(EvaluateConfig(data=replace(EvaluateConfig().data, protocol=dataset.protocol)))
     chosen = "best F1 on the validation cases"
-    terms = Terms(
+    context = ScoringContext(
         str(dataset.folder), protocol.name, protocol.rule, detector.identity, model.parent.name, "multi", chosen, fold=3
     )
     return evaluate_cases(
         dataset.select(names),
         lambda case: Detection(detector.detect(read_case(case))),
-        terms,
+        context,
         true_lung=lambda case: None,
         trained_on=detector.bundle.training_images,
     )

@@ -27,7 +27,7 @@ from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
 from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.bootstrap import Comparison, compare
 from cxrcad.evaluation.matching import HitRule, match_image
-from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import load_bundle
@@ -107,11 +107,11 @@ def findings_of(sample: Sample, logit: Map, config: TrainConfig) -> tuple[Findin
     return find((1 / (1 + np.exp(-logit))).astype(np.float32), None, sample.geometry, config.find)
 
 
-def result_of(fold: int, found: Sequence[tuple[Case, tuple[Finding, ...]]], terms: Terms) -> FoldResult:
+def result_of(fold: int, found: Sequence[tuple[Case, tuple[Finding, ...]]], context: ScoringContext) -> FoldResult:
     """The matches of one fold's cases."""
-    matches = tuple(match_image(case, findings, terms.rule) for case, findings in found)
-    details = tuple(Detail(case, case.name, findings, (None,) * len(findings)) for case, findings in found)
-    return FoldResult(terms, matches, (None,) * len(matches), (), details)
+    matches = tuple(match_image(case, findings, context.rule) for case, findings in found)
+    scored_images = tuple(ScoredImage(case, case.name, findings, (None,) * len(findings)) for case, findings in found)
+    return FoldResult(context, matches, (None,) * len(matches), (), scored_images)
 
 
 def scored(
@@ -122,7 +122,7 @@ def scored(
     others = {other.name: ensemble(other, split.fold) for other in also}
     config = build(TrainConfig, {**bundle.card["grid"], **bundle.card["find"]})
     model = ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, "torch")
-    terms = Terms(str(dataset.folder), dataset.protocol, HitRule(), model, run.name, "multi", "", split.fold)
+    context = ScoringContext(str(dataset.folder), dataset.protocol, HitRule(), model, run.name, "multi", "", split.fold)
     found = {}
     for part in PARTS:
         kept = defaultdict(list)
@@ -132,7 +132,7 @@ def scored(
             for name, logit in variants(network, others, sample).items():
                 kept[name].append((sample.case, findings_of(sample, logit, config)))
             bar.step(number + 1)
-        found.update({(part, name): result_of(split.fold, cases, terms) for name, cases in kept.items()})
+        found.update({(part, name): result_of(split.fold, cases, context) for name, cases in kept.items()})
     return found
 
 
@@ -173,7 +173,7 @@ def main() -> None:
             if split.fold in folds_of_run(given.run):
                 for key, result in scored(given.run, given.beside, dataset, split, bar).items():
                     results[key].append(result)
-    folds = ", ".join(str(result.terms.fold) for result in results["test", AS_IT_IS])
+    folds = ", ".join(str(result.context.fold) for result in results["test", AS_IT_IS])
     print(f"{given.run.name}, fold {folds}")
     print("\n".join(lines(results)))
 

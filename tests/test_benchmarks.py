@@ -22,7 +22,7 @@ from cxrcad.datasets.folds import Split, make_folds
 from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
 from cxrcad.datasets.samples import Sample
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
-from cxrcad.evaluation.records import Terms
+from cxrcad.evaluation.records import ScoringContext
 from cxrcad.files import sha256_of
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
@@ -150,12 +150,12 @@ def test_a_map_that_finds_the_nodule_is_above_one_that_finds_another_thing(looks
     other = 3 - np.hypot(rows - 30, cols - 50).astype(np.float32)
     nodule = 6 - np.hypot(rows - 30, cols - 20).astype(np.float32)
     model = ModelIdentity("m", "", 0.5, "torch")
-    terms = Terms("d", "jsrt-247", HitRule(), model, "n", "multi", "", 1)
+    context = ScoringContext("d", "jsrt-247", HitRule(), model, "n", "multi", "", 1)
     empty = replace(sample.case, name="B", nodules=())
     found = {}
     for name, logit in (("as it is", other), ("better", nodule)):
         cases = [(one, looks.findings_of(sample, logit, TrainConfig())) for one in (sample.case, empty)]
-        result = looks.result_of(1, cases, terms)
+        result = looks.result_of(1, cases, context)
         found["validation", name] = [result, result]  # a case may be a validation case of several folds
         found["test", name] = [result]
     head, _, worse, better = looks.lines(found, resamples=20)

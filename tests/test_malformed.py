@@ -23,7 +23,7 @@ from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.nih import read_effusions
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.matching import HitRule
-from cxrcad.evaluation.records import Terms, read_matches, rematched, to_document
+from cxrcad.evaluation.records import ScoringContext, read_matches, rematched, to_document
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.segmentation import SegmentedFold, SegmentedImage, measured, read_segmentation
 from cxrcad.inference.model import load_bundle
@@ -40,7 +40,7 @@ CASES = tuple(
          (), 50, "Male", "PA", (f"patient:{number}",))
     for number, box in enumerate([Box(10, 10, 20, 20), None, None, None, None])
 )  # fmt: skip
-TERMS = Terms("data", "paper", HitRule(), IDENTITY, "u-net", "multi", "half", 3, "all", "all")
+CONTEXT = ScoringContext("data", "paper", HitRule(), IDENTITY, "u-net", "multi", "half", 3, "all", "all")
 
 
 def matches() -> Any:
@@ -48,7 +48,7 @@ def matches() -> Any:
         more = replace(FINDING, score=0.7, center_px=(50.0, 50.0))
         return Detection(Result("p", "0" * 64, 64, 64, case.spacing_mm, None, (FINDING, more)))
 
-    return to_document(evaluate_cases(CASES[:2], detect, TERMS))
+    return to_document(evaluate_cases(CASES[:2], detect, CONTEXT))
 
 
 def segmented() -> Any:
@@ -126,7 +126,7 @@ def read_all_matches(path: Path, _: Path) -> None:
     from cxrcad.packaging.failures import failures
 
     result = read_matches(path.rename(path.with_name("matches-x.json")))
-    _ = result.operating, froc(result.matches), [rematched(one, result.terms.rule) for one in result.details]
+    _ = result.operating, froc(result.matches), [rematched(one, result.context.rule) for one in result.scored]
     failures([result], "m")
 
 

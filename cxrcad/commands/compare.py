@@ -11,7 +11,7 @@ from cxrcad.commands.froc import check_counted
 from cxrcad.config import EvaluateConfig
 from cxrcad.core import EvaluationError, UsageError
 from cxrcad.evaluation.bootstrap import compare
-from cxrcad.evaluation.records import scope, terms_lines
+from cxrcad.evaluation.records import context_lines, scope
 from cxrcad.evaluation.runs import Scored, data_of_run, folds_of_run, score
 from cxrcad.files import check_out, write_atomically, write_json
 from cxrcad.report.tables import comparison_text
@@ -35,15 +35,15 @@ def report_comparison(first: str, second: str, config: EvaluateConfig, note: Not
     for name in (first, second):
         own = None if config.out is None else config.out / str(len(sides) + 1)
         sides.append(score(replace(_named(name, config), out=own), note)[0])
-    folds = [{result.terms.fold for result in side.results} for side in sides]
+    folds = [{result.context.fold for result in side.results} for side in sides]
     shared = folds[0] & folds[1]
     if not shared:
         raise EvaluationError(f"{first} and {second} have no fold in common; score the same folds of both")
     if folds[0] != folds[1]:
         note(f"compared: folds {', '.join(str(fold) for fold in sorted(shared, key=str))}, which both hold")
-    results = [[r for r in side.results if r.terms.fold in shared] for side in sides]
+    results = [[r for r in side.results if r.context.fold in shared] for side in sides]
     compared = compare(results[0], results[1], config.scoring.resamples, config.scoring.bootstrap_seed)
-    head = [*terms_lines(results[0][0].terms), f"Scored: {scope(results[0])}.", ""]
+    head = [*context_lines(results[0][0].context), f"Scored: {scope(results[0])}.", ""]
     text = "\n".join(head) + "\n" + comparison_text(compared, (first, second), config.scoring.resamples)
     if config.out is not None:
         write_atomically(config.out / "comparison.txt", text)

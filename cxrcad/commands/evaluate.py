@@ -125,11 +125,11 @@ def _document(
 ) -> dict[str, Any]:
     runs = []
     for one, title, (found, parted) in zip(scored, titles, counted, strict=True):
-        terms = one.results[0].terms
+        context = one.results[0].context
         folds = [
             {
-                "fold": r.terms.fold,
-                "model": asdict(r.terms.model),
+                "fold": r.context.fold,
+                "model": asdict(r.context.model),
                 **asdict(r.operating),
                 "trained_on": list(r.trained_on),
             }
@@ -137,8 +137,12 @@ def _document(
         ]
         runs.append(
             {
-                **{"name": title, "data": terms.data, "protocol": terms.protocol, "images": terms.image_set},
-                **{"fp_axis": terms.fp_axis, "hit_rule": terms.rule.describe(), "threshold_from": terms.threshold_from},
+                **{"name": title, "data": context.data, "protocol": context.protocol, "images": context.image_set},
+                **{
+                    "fp_axis": context.fp_axis,
+                    "hit_rule": context.rule.describe(),
+                    "threshold_from": context.threshold_from,
+                },
                 **{"folds": folds, "figures": figures_document(found), "strata": strata_document(parted)},
             }
         )
@@ -163,8 +167,8 @@ def titles_of(scored: Sequence[Scored]) -> list[str]:
     same = len({one.name for one in scored}) < len(scored)
     titles = []
     for one in scored:
-        terms = one.results[0].terms
-        title = f"{terms.network}, {names.get(terms.tasks, terms.tasks)} ({one.folder if same else one.name})"
-        title = title if terms.tasks else terms.network
+        context = one.results[0].context
+        title = f"{context.network}, {names.get(context.tasks, context.tasks)} ({one.folder if same else one.name})"
+        title = title if context.tasks else context.network
         titles.append(f"{title}, again" if title in titles else title)
     return titles

@@ -34,17 +34,17 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
         found = bootstrap(one.results, config.scoring.resamples, config.scoring.bootstrap_seed)
         write_froc(place / "froc.json", place / "froc.csv", one.results, found)
         texts.append(f"{title}\n{froc_text(one.results, found)}")
-        curves[title] = froc(pooled_matches(one.results), one.results[0].terms.fp_axis)
+        curves[title] = froc(pooled_matches(one.results), one.results[0].context.fp_axis)
         rates = band_rates(curves[title])
         if config.scoring.resamples and rates:
             bands[title] = (
                 rates,
                 *froc_band(one.results, rates, config.scoring.resamples, config.scoring.bootstrap_seed),
             )
-    terms = scored[0].results[0].terms
+    context = scored[0].results[0].context
     place = place_of(scored[0], config)
     pictures = [place / "froc.png", place / "froc.svg"]
-    plot_froc(curves, pictures, froc_caption(terms), bands, terms.fp_axis)
+    plot_froc(curves, pictures, froc_caption(context), bands, context.fp_axis)
     written = ", ".join(str(place / f"froc.{ending}") for ending in ("json", "csv", "png", "svg"))
     return "\n".join([*texts, f"written: {written}\n"])
 

@@ -14,7 +14,7 @@ from cxrcad.datasets.jsrt.reader import Dataset, how_to_get_data, read_jsrt
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.kept import bound_to
 from cxrcad.evaluation.protocols import protocol_of
-from cxrcad.evaluation.records import Terms, scope, terms_lines, write_matches
+from cxrcad.evaluation.records import ScoringContext, context_lines, scope, write_matches
 from cxrcad.evaluation.robustness import PerturbedResult, score_perturbed
 from cxrcad.files import Progress, Silent, check_results, write_atomically, write_json
 from cxrcad.inference.detector import Detector
@@ -55,7 +55,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
             "another --fold, or data with nodules"
         )
     detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
-    found = _scored(cases, chosen, detector, _terms(dataset, detector, config), config, out, progress)
+    found = _scored(cases, chosen, detector, _context(dataset, detector, config), config, out, progress)
     text = _text(found, config)
     write_atomically(out / "robustness.md", text)
     write_json(out / "robustness.json", {**_document(found, config), **bound_to(bundle, cases)})
@@ -66,7 +66,7 @@ def _scored(
     cases: Sequence[Case],
     chosen: Sequence[Perturbation],
     detector: Detector,
-    terms: Terms,
+    context: ScoringContext,
     config: RobustnessConfig,
     out: Path,
     progress: Progress,
@@ -80,7 +80,7 @@ def _scored(
         progress.step(len(done))
 
     found: list[PerturbedResult] = []
-    for one in score_perturbed(cases, chosen, detector, terms, config.scoring, config.seed, count):
+    for one in score_perturbed(cases, chosen, detector, context, config.scoring, config.seed, count):
         write_matches(out / "robustness" / f"matches-{one.perturbation.name}.json", one.result)
         found.append(one)
     return tuple(found)
@@ -100,10 +100,10 @@ def _limited(cases: Sequence[Case], limit: int | None) -> tuple[Case, ...]:
     return tuple(cases[index * len(cases) // limit] for index in range(limit))
 
 
-def _terms(dataset: Dataset, detector: Detector, config: RobustnessConfig) -> Terms:
+def _context(dataset: Dataset, detector: Detector, config: RobustnessConfig) -> ScoringContext:
     protocol, _ = protocol_of(EvaluateConfig(data=config.data))
     network = detector.bundle.card.get("network", {})
-    return Terms(
+    return ScoringContext(
         data=str(dataset.folder),
         protocol=protocol.name,
         rule=protocol.rule,
@@ -119,7 +119,7 @@ def _terms(dataset: Dataset, detector: Detector, config: RobustnessConfig) -> Te
 
 def _text(found: Sequence[PerturbedResult], config: RobustnessConfig) -> str:
     unperturbed = found[0].result
-    model = unperturbed.terms.model
+    model = unperturbed.context.model
     seen = unperturbed.trained_on
     resamples = config.scoring.resamples
     drawn = f"{resamples:,} resamples of the images" if resamples else "no resamples, no interval"
@@ -128,7 +128,7 @@ def _text(found: Sequence[PerturbedResult], config: RobustnessConfig) -> str:
     head = [
         f"# Robustness of {model.name}",
         "",
-        *terms_lines(unperturbed.terms),
+        *context_lines(unperturbed.context),
         f"Scored: {scope([unperturbed])}{limited}, each as it is and under each perturbation.",
         *([not_a_test] * bool(seen)),
         "",
@@ -166,10 +166,10 @@ def _points(value: float) -> float:
 def _document(found: Sequence[PerturbedResult], config: RobustnessConfig) -> dict[str, Any]:
     """robustness.json, whose keys are those of the schema's first version."""
     unperturbed = found[0].result
-    terms = unperturbed.terms
+    context = unperturbed.context
     return {
-        **{"schema": SCHEMA, "model": asdict(terms.model), "data": terms.data, "fold": terms.fold},
-        **{"protocol": terms.protocol, "hit_rule": terms.rule.describe(), "fp_axis": terms.fp_axis},
+        **{"schema": SCHEMA, "model": asdict(context.model), "data": context.data, "fold": context.fold},
+        **{"protocol": context.protocol, "hit_rule": context.rule.describe(), "fp_axis": context.fp_axis},
         "images": [match.case for match in unperturbed.matches],
         "trained_on": list(unperturbed.trained_on),
         **{"seed": config.seed, "limit": config.limit},

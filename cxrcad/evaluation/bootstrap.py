@@ -90,7 +90,7 @@ def _patients(results: Sequence[FoldResult]) -> NDArray[np.intp]:
 
 def _patient(result: FoldResult, index: int) -> str:
     """What an image is drawn with: its patient, else itself."""
-    groups = result.details[index].case.groups if result.details else ()
+    groups = result.scored[index].case.groups if result.scored else ()
     patients = [group for group in groups if group.startswith("patient:")]
     return patients[0] if patients else result.matches[index].case
 
@@ -172,7 +172,7 @@ def compare(
     nor does one image with a nodule.
 
     Raises:
-        EvaluationError: The runs are scored on different images or under different terms.
+        EvaluationError: The runs are scored on different images or in different contexts.
     """
     return compare_seeds([(first, second)], resamples, seed)
 

@@ -10,7 +10,7 @@ from cxrcad.core import Case, EvaluationError, ModelIdentity, Result, UsageError
 from cxrcad.datasets.fields import PROBABILITY, Entry, is_json, parse_json, read_text
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.evaluation.protocols import protocol_of
-from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.files import sha256_of
 from cxrcad.interchange.predictions import read_predictions
@@ -51,7 +51,7 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
             f"{config.predictions}: holds no boxes below a score of {cut:.4g}; its curve ends there{less}. "
             "`cxrcad detect --min-score 0` writes every candidate"
         )
-    terms = Terms(
+    context = ScoringContext(
         data=str(config.truth_file),
         protocol=protocol.name,
         rule=protocol.rule,
@@ -68,7 +68,7 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
             Result(str(case.image), "", case.rows, case.cols, case.spacing_mm, None, tuple(found[case.name]))
         )
 
-    return evaluate_cases(cases, detect, terms)
+    return evaluate_cases(cases, detect, context)
 
 
 def _scored(truth: TruthSet, path: Path, images: str) -> tuple[Case, ...]:

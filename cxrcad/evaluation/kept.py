@@ -13,7 +13,7 @@ from typing import Any
 from cxrcad.core import Case, CxrcadError, counted
 from cxrcad.datasets.content import Content, content_of, differences, truth_sha256
 from cxrcad.evaluation.matching import HitRule, ImageMatch
-from cxrcad.evaluation.records import Detail, FoldResult, read_matches, rematched
+from cxrcad.evaluation.records import FoldResult, ScoredImage, read_matches, rematched
 from cxrcad.inference.model import Bundle
 
 __all__ = [
@@ -53,7 +53,7 @@ class Again:
     how: str
     match: ImageMatch
     lung_dice: float | None
-    detail: Detail
+    scored_image: ScoredImage
 
 
 def read_kept(first: Path) -> tuple[KeptFile, ...]:
@@ -75,7 +75,7 @@ def used_again(
     Raises EvaluationError where a case cannot be matched, DataError where its files cannot be read.
     """
     known = [
-        (kept, {d.case.name: (d, o) for d, o in zip(kept.result.details, kept.result.lung_dice, strict=False)})
+        (kept, {d.case.name: (d, o) for d, o in zip(kept.result.scored, kept.result.lung_dice, strict=False)})
         for kept in files
     ]
     again: dict[str, Again] = {}
@@ -85,10 +85,10 @@ def used_again(
         for kept, images in known:
             if case.name not in images:
                 continue
-            detail, overlap = images[case.name]
-            changed = _changes(kept.result, detail, case, content, bundle)
+            scored_image, overlap = images[case.name]
+            changed = _changes(kept.result, scored_image, case, content, bundle)
             if not changed:
-                again[case.name] = _matched(kept, detail, overlap, case, rule)
+                again[case.name] = _matched(kept, scored_image, overlap, case, rule)
                 break
             reasons.setdefault(case.name, changed)
     return again, {case.name: reasons.get(case.name, (NEW,)) for case in cases if case.name not in again}
@@ -137,16 +137,18 @@ def used_notes(again: Mapping[str, Again]) -> Iterator[str]:
     return (f"{counted(count, 'image')}, matches of {path} {how}" for (path, how), count in groups.items())
 
 
-def _changes(kept: FoldResult, detail: Detail, case: Case, content: Content, bundle: Bundle) -> tuple[str, ...]:
+def _changes(
+    kept: FoldResult, scored_image: ScoredImage, case: Case, content: Content, bundle: Bundle
+) -> tuple[str, ...]:
     """Why an image is to be detected again; none where its kept findings can be used.
 
     Another truth is matched with the same findings, unless maps are needed again for it, which are not kept.
     """
-    model = model_changes(kept.terms.model.sha256, kept.terms.settings_sha256, bundle)
+    model = model_changes(kept.context.model.sha256, kept.context.settings_sha256, bundle)
     if model:
         return model
-    truth = truth_sha256(detail.case) if _needs_maps(detail.case, case) else content.truth
-    before = Content(detail.sha256, truth, detail.masks_sha256 or "")
+    truth = truth_sha256(scored_image.case) if _needs_maps(scored_image.case, case) else content.truth
+    before = Content(scored_image.sha256, truth, scored_image.masks_sha256 or "")
     return tuple(f"{what} changed" for what in differences(before, content))
 
 
@@ -158,14 +160,14 @@ def _needs_maps(before: Case, now: Case) -> bool:
     return has_discs(now) and discs[0] != discs[1]
 
 
-def _matched(kept: KeptFile, detail: Detail, overlap: float | None, case: Case, rule: HitRule) -> Again:
+def _matched(kept: KeptFile, scored_image: ScoredImage, overlap: float | None, case: Case, rule: HitRule) -> Again:
     how = "used again"
-    if kept.result.terms.rule != rule:
+    if kept.result.context.rule != rule:
         how = "matched again under this hit rule"
-    elif truth_sha256(detail.case) != truth_sha256(case):
+    elif truth_sha256(scored_image.case) != truth_sha256(case):
         how = "matched again with the changed truth"
-    nodule_dice = detail.nodule_dice if has_discs(case) else None
-    now = replace(detail, case=replace(case, lung_masks=()), nodule_dice=nodule_dice)
+    nodule_dice = scored_image.nodule_dice if has_discs(case) else None
+    now = replace(scored_image, case=replace(case, lung_masks=()), nodule_dice=nodule_dice)
     return Again(kept, how, rematched(now, rule), overlap, now)
 
 

@@ -25,7 +25,7 @@ Figures = dict[str, Array]
 """Figures by name, each (R,) for R weightings; NaN where a figure is undefined."""
 
 
-DETAILS = ("lung_iou", "lung_hd95_mm", "nodule_dice")
+IMAGE_FIGURES = ("lung_iou", "lung_hd95_mm", "nodule_dice")
 COCO_RECALLS = np.linspace(0, 1, 101)
 BLOCK = 1000
 """Weightings that are worked on at once, to bound the memory."""
@@ -75,12 +75,12 @@ def tally(results: Sequence[FoldResult]) -> Tally:
     """The images of these folds, each at its own fold's threshold.
 
     Raises:
-        EvaluationError: No fold, an image twice, folds under different terms, or no nodule.
+        EvaluationError: No fold, an image twice, folds in different contexts, or no nodule.
     """
     matches = pooled_matches(results)
-    limits = [result.terms.model.threshold for result in results for _ in result.matches]
+    limits = [result.context.model.threshold for result in results for _ in result.matches]
     overlaps = [value for result in results for value in result.lung_dice]
-    details = [detail for result in results for detail in result.details]
+    scored_images = [scored_image for result in results for scored_image in result.scored]
     lesions = [(score, index) for index, match in enumerate(matches) for score in _lesion_scores(match)]
     if not lesions:
         raise EvaluationError(f"none of the {len(matches)} images holds a nodule; score cases with nodules")
@@ -113,10 +113,10 @@ def tally(results: Sequence[FoldResult]) -> Tally:
         lesions=np.array([score for score, _ in lesions]),
         lesion_image=np.array([index for _, index in lesions], np.intp),
         lung_dice=_or_nan(overlaps),
-        **{name: _or_nan([getattr(d, name) for d in details] or [None] * len(matches)) for name in DETAILS},
+        **{name: _or_nan([getattr(d, name) for d in scored_images] or [None] * len(matches)) for name in IMAGE_FIGURES},
         offset_mm=np.array([sum(values) for values in offsets], np.float64),
         offsets=np.array([len(values) for values in offsets], np.float64),
-        fp_axis=results[0].terms.fp_axis,
+        fp_axis=results[0].context.fp_axis,
     )
 
 

@@ -1,6 +1,6 @@
 """The protocols of the field in one table: which images, what is a hit, over what false positives are counted.
 
-A protocol is a name for choices that decide a figure as much as the detector does. `terms_lines` prints them with
+A protocol is a name for choices that decide a figure as much as the detector does. `context_lines` prints them with
 every figure; a flag that changes one is named there.
 """
 

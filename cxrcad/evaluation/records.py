@@ -1,4 +1,4 @@
-"""What scoring keeps: every finding, the truth and what became of them, image by image, with the terms of it all.
+"""What scoring keeps: every finding, the truth and what became of them, image by image, with the context of it all.
 
 matches.json is raw: each figure, under another hit rule too, can be made from it again without the model.
 """
@@ -20,17 +20,17 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.files import read_json, write_json
 
 __all__ = [
-    "Detail",
     "FoldResult",
-    "Terms",
+    "ScoredImage",
+    "ScoringContext",
     "check_once",
+    "context_lines",
     "from_document",
     "nodule_words",
     "pooled_matches",
     "read_matches",
     "rematched",
     "scope",
-    "terms_lines",
     "to_document",
     "write_matches",
 ]
@@ -46,7 +46,7 @@ AXIS_WORDS: Mapping[str, str] = {"all": "all scored images", "normals": "the nor
 
 
 @dataclass(frozen=True)
-class Terms:
+class ScoringContext:
     """What a figure rests on besides the matches; printed with it.
 
     `data` names the data set, `model.threshold` is the operating point and `threshold_from` says in words where it was
@@ -74,7 +74,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Detail:
+class ScoredImage:
     """One scored image: truth, every finding best first, and how its maps overlap with the true masks.
 
     `in_lung` says of each finding whether its centre lies in the true lung fields (None without a mask). `lung_iou` and
@@ -95,22 +95,22 @@ class Detail:
 
 @dataclass(frozen=True)
 class FoldResult:
-    """The raw matches of one fold's scored cases, each image's lung Dice (None without map or mask), and the terms.
+    """The raw matches of one fold's scored cases, each image's lung Dice (None without map or mask), and the context.
 
     `trained_on` names scored cases whose image stands in the model's training list: figures with any are no test.
-    `details` goes with `matches`, image by image.
+    `scored` goes with `matches`, image by image.
     """
 
-    terms: Terms
+    context: ScoringContext
     matches: tuple[ImageMatch, ...]
     lung_dice: tuple[float | None, ...]
     trained_on: tuple[str, ...] = ()
-    details: tuple[Detail, ...] = ()
+    scored: tuple[ScoredImage, ...] = ()
 
     @property
     def operating(self) -> Operating:
         """Counts and figures at the model's threshold. Raises EvaluationError where there is no nodule."""
-        return score_at_threshold(self.matches, self.terms.model.threshold, self.terms.fp_axis)
+        return score_at_threshold(self.matches, self.context.model.threshold, self.context.fp_axis)
 
     @property
     def known_dice(self) -> tuple[float, ...]:
@@ -125,11 +125,13 @@ def nodule_words(nodule: Nodule) -> str:
     return ", ".join(filter(None, (size, subtlety, nodule.location)))
 
 
-def rematched(detail: Detail, rule: HitRule) -> ImageMatch:
+def rematched(scored_image: ScoredImage, rule: HitRule) -> ImageMatch:
     """The image's findings matched again with its truth under `rule`. Raises EvaluationError."""
-    places = {finding.center_px: inside for finding, inside in zip(detail.findings, detail.in_lung, strict=True)}
-    known = any(inside is not None for inside in detail.in_lung)
-    return match_image(detail.case, detail.findings, rule, _lookup(places) if known else None)
+    places = {
+        finding.center_px: inside for finding, inside in zip(scored_image.findings, scored_image.in_lung, strict=True)
+    }
+    known = any(inside is not None for inside in scored_image.in_lung)
+    return match_image(scored_image.case, scored_image.findings, rule, _lookup(places) if known else None)
 
 
 def _lookup(places: Mapping[tuple[float, float], bool | None]) -> Callable[[float, float], bool]:
@@ -148,29 +150,29 @@ def pooled_matches(results: Sequence[FoldResult]) -> tuple[ImageMatch, ...]:
     return matches
 
 
-def terms_lines(terms: Terms) -> tuple[str, str]:
+def context_lines(context: ScoringContext) -> tuple[str, str]:
     """What a figure rests on, in two lines: data, protocol, images and axis; the hit rule."""
-    axis = "" if terms.fp_axis == "all" else f"; false positives are counted over {AXIS_WORDS[terms.fp_axis]}"
-    line = f"Data {terms.data}, protocol {terms.protocol} ({IMAGE_WORDS[terms.image_set]}{axis})."
-    return line, terms.rule.describe()
+    axis = "" if context.fp_axis == "all" else f"; false positives are counted over {AXIS_WORDS[context.fp_axis]}"
+    line = f"Data {context.data}, protocol {context.protocol} ({IMAGE_WORDS[context.image_set]}{axis})."
+    return line, context.rule.describe()
 
 
-def terms_words(terms: Terms) -> str:
+def context_words(context: ScoringContext) -> str:
     """What tells evaluations of the same cases apart: "protocol paper, hit rule center", and images where chosen."""
-    images = f", images {terms.images}" if terms.images else ""
-    return f"protocol {terms.protocol}{images}, hit rule {terms.rule.kind}"
+    images = f", images {context.images}" if context.images else ""
+    return f"protocol {context.protocol}{images}, hit rule {context.rule.kind}"
 
 
-def terms_flags(terms: Terms) -> str:
-    """The options of `cxrcad evaluate` that give these terms."""
-    images = f" --images {terms.images}" if terms.images else ""
-    return f"--protocol {terms.protocol}{images} --hit-rule {terms.rule.kind} --data DATA"
+def context_flags(context: ScoringContext) -> str:
+    """The options of `cxrcad evaluate` that give this context."""
+    images = f" --images {context.images}" if context.images else ""
+    return f"--protocol {context.protocol}{images} --hit-rule {context.rule.kind} --data DATA"
 
 
 def scope(results: Sequence[FoldResult]) -> str:
     """How much these folds hold: "folds 1, 2: 62 images, 62 nodules". Raises EvaluationError as `pooled_matches`."""
     matches = pooled_matches(results)
-    folds = [str(result.terms.fold) for result in results if result.terms.fold is not None]
+    folds = [str(result.context.fold) for result in results if result.context.fold is not None]
     name = {0: "all cases", 1: "fold "}.get(len(folds), "folds ") + ", ".join(folds)
     nodules = sum(match.n_nodules for match in matches)
     return f"{name}: {counted(len(matches), 'image')}, {counted(nodules, 'nodule')}"
@@ -188,16 +190,16 @@ def check_alike(results: Sequence[FoldResult]) -> None:
     if not results:
         raise EvaluationError("there is no scored fold; evaluate one first")
     for name in ("data", "protocol", "rule", "image_set", "fp_axis"):
-        if len({getattr(result.terms, name) for result in results}) > 1:
+        if len({getattr(result.context, name) for result in results}) > 1:
             raise EvaluationError(f"the folds differ in their {name}, so they do not compare; score them alike")
 
 
 def to_document(result: FoldResult) -> dict[str, Any]:
     """The result as the JSON document of matches.json; `from_document` gives it back bit for bit."""
-    terms = result.terms
-    details = result.details or (None,) * len(result.matches)
+    context = result.context
+    scored_images = result.scored or (None,) * len(result.matches)
     images = []
-    for match, overlap, detail in zip(result.matches, result.lung_dice, details, strict=True):
+    for match, overlap, scored_image in zip(result.matches, result.lung_dice, scored_images, strict=True):
         image = {
             "case": match.case,
             "nodules": match.n_nodules,
@@ -206,38 +208,38 @@ def to_document(result: FoldResult) -> dict[str, Any]:
             "duplicates": list(match.duplicates),
             "lung_dice": overlap,
         }
-        images.append(image if detail is None else {**image, **_detail(detail)})
+        images.append(image if scored_image is None else {**image, **_scored_image(scored_image)})
     return {
         "schema": SCHEMA,
-        "data": terms.data,
-        "protocol": terms.protocol,
-        "images_scored": terms.images,
-        "fp_axis": terms.fp_axis,
-        "fold": terms.fold,
-        "hit_rule": {**asdict(terms.rule), "sentence": terms.rule.describe()},
-        "model": asdict(terms.model),
-        "network": terms.network,
-        "tasks": terms.tasks,
-        "threshold_from": terms.threshold_from,
-        "settings_sha256": terms.settings_sha256,
+        "data": context.data,
+        "protocol": context.protocol,
+        "images_scored": context.images,
+        "fp_axis": context.fp_axis,
+        "fold": context.fold,
+        "hit_rule": {**asdict(context.rule), "sentence": context.rule.describe()},
+        "model": asdict(context.model),
+        "network": context.network,
+        "tasks": context.tasks,
+        "threshold_from": context.threshold_from,
+        "settings_sha256": context.settings_sha256,
         "trained_on": list(result.trained_on),
         "images": images,
     }
 
 
-def _detail(detail: Detail) -> dict[str, Any]:
-    case = detail.case
+def _scored_image(scored_image: ScoredImage) -> dict[str, Any]:
+    case = scored_image.case
     return {
         "path": str(case.image),
-        "sha256": detail.sha256,
-        "masks_sha256": detail.masks_sha256,
+        "sha256": scored_image.sha256,
+        "masks_sha256": scored_image.masks_sha256,
         **{name: getattr(case, name) for name in ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")},
         "truth": [asdict(nodule) for nodule in case.nodules],
         "findings": [
             {**asdict(finding), "in_lung": inside}
-            for finding, inside in zip(detail.findings, detail.in_lung, strict=True)
+            for finding, inside in zip(scored_image.findings, scored_image.in_lung, strict=True)
         ],
-        **{name: getattr(detail, name) for name in ("lung_iou", "lung_hd95_mm", "nodule_dice")},
+        **{name: getattr(scored_image, name) for name in ("lung_iou", "lung_hd95_mm", "nodule_dice")},
     }
 
 
@@ -250,18 +252,20 @@ def from_document(document: Any, origin: str) -> FoldResult:
         kept = ("data", "protocol", "model", "network", "tasks", "threshold_from", "fold", "fp_axis")
         values = {key: document[key] for key in kept}
         values["settings_sha256"] = document.get("settings_sha256", "")  # documents from before name none
-        terms = made(Terms, {**values, "rule": rule, "images": document["images_scored"]})
-        if terms.image_set not in IMAGE_WORDS or terms.fp_axis not in AXIS_WORDS:
-            raise ValueError(f"images {terms.image_set} and axis {terms.fp_axis} are not both known")
+        context = made(ScoringContext, {**values, "rule": rule, "images": document["images_scored"]})
+        if context.image_set not in IMAGE_WORDS or context.fp_axis not in AXIS_WORDS:
+            raise ValueError(f"images {context.image_set} and axis {context.fp_axis} are not both known")
         images = document["images"]
         matches = tuple(_match_from(image) for image in images)
         overlaps = tuple(None if image["lung_dice"] is None else made(float, image["lung_dice"]) for image in images)
         check_once([match.case for match in matches])
-        details = tuple(_detail_from(image) for image in images if "findings" in image)
-        if details and len(details) < len(matches):
-            raise ValueError(f"{len(matches) - len(details)} images have no findings")
-        _check_numbers(matches, details)
-        return FoldResult(terms, matches, overlaps, tuple(made(str, name) for name in document["trained_on"]), details)
+        scored_images = tuple(_scored_image_from(image) for image in images if "findings" in image)
+        if scored_images and len(scored_images) < len(matches):
+            raise ValueError(f"{len(matches) - len(scored_images)} images have no findings")
+        _check_numbers(matches, scored_images)
+        return FoldResult(
+            context, matches, overlaps, tuple(made(str, name) for name in document["trained_on"]), scored_images
+        )
     except (*MALFORMED, CxrcadError) as fault:
         reason = fault_words(fault)
         raise EvaluationError(f"{origin}: damaged matches ({reason}); make it again with `cxrcad evaluate`") from None
@@ -279,7 +283,7 @@ def _match_from(image: Mapping[str, Any]) -> ImageMatch:
     return match
 
 
-def _detail_from(image: Mapping[str, Any]) -> Detail:
+def _scored_image_from(image: Mapping[str, Any]) -> ScoredImage:
     own = ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")
     case = {
         **{name: image[name] for name in own},
@@ -289,18 +293,18 @@ def _detail_from(image: Mapping[str, Any]) -> Detail:
     values["masks_sha256"] = image.get("masks_sha256")  # documents from before name none
     findings = [{key: value for key, value in found.items() if key != "in_lung"} for found in image["findings"]]
     in_lung = [found["in_lung"] for found in image["findings"]]
-    return made(Detail, {**values, "case": case, "findings": findings, "in_lung": in_lung})
+    return made(ScoredImage, {**values, "case": case, "findings": findings, "in_lung": in_lung})
 
 
-def _check_numbers(matches: Sequence[ImageMatch], details: Sequence[Detail]) -> None:
+def _check_numbers(matches: Sequence[ImageMatch], scored_images: Sequence[ScoredImage]) -> None:
     """Raise ValueError where a match counts nodules or findings that its image has not, or the image has no size."""
-    for match, detail in zip(matches, details, strict=False):
-        case = detail.case
+    for match, scored_image in zip(matches, scored_images, strict=False):
+        case = scored_image.case
         numbers = [hit.finding for hit in match.hits] + [wrong.finding for wrong in match.false_positives]
         if match.n_nodules != len(case.nodules):
             raise ValueError(f"{case.name} has {match.n_nodules} nodules and the truth of {len(case.nodules)}")
-        if not all(number is None or 0 <= number < len(detail.findings) for number in numbers):
-            raise ValueError(f"{case.name} has {len(detail.findings)} findings and matches of {numbers}")
+        if not all(number is None or 0 <= number < len(scored_image.findings) for number in numbers):
+            raise ValueError(f"{case.name} has {len(scored_image.findings)} findings and matches of {numbers}")
         if min(case.rows, case.cols, *(case.spacing_mm or ())) <= 0:
             raise ValueError(f"{case.name} has {case.rows} x {case.cols} pixels of {case.spacing_mm} mm")
 

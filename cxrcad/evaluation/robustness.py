@@ -13,7 +13,7 @@ from cxrcad.config import ScoringConfig
 from cxrcad.core import Case
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.bootstrap import Comparison, compare
-from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.inference.detector import Detector
 from cxrcad.synthesis.perturbations import UNPERTURBED, Perturbation
@@ -34,7 +34,7 @@ def score_perturbed(
     cases: Sequence[Case],
     perturbations: Sequence[Perturbation],
     detector: Detector,
-    terms: Terms,
+    context: ScoringContext,
     scoring: ScoringConfig,
     seed: int,
     on_done: Callable[[str], None] | None = None,
@@ -51,7 +51,7 @@ def score_perturbed(
         result = evaluate_cases(
             [perturbation.of_case(case) for case in cases],
             _detect_perturbed(cases, detector, perturbation, seed),
-            terms,
+            context,
             true_lung=lambda case: None,
             trained_on=detector.bundle.training_images,
             on_done=on_done,

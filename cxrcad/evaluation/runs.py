@@ -17,7 +17,7 @@ from cxrcad.documents import MALFORMED, as_name, toml_value
 from cxrcad.evaluation.external import score_predictions
 from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
 from cxrcad.evaluation.protocols import protocol_of
-from cxrcad.evaluation.records import FoldResult, Terms, to_document, write_matches
+from cxrcad.evaluation.records import FoldResult, ScoringContext, to_document, write_matches
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import check_out, check_results, read_json
@@ -77,9 +77,9 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
         first = _score_run(chosen_run(config, note), config, note, config.out)
     if config.beside is None:
         return (first,)
-    folds = [result.terms.fold for result in first.results]
+    folds = [result.context.fold for result in first.results]
     second = _score_run(config.beside, config, note, config.out and config.out / config.beside.resolve().name)
-    return (first, Scored(second.name, second.folder, tuple(r for r in second.results if r.terms.fold in folds)))
+    return (first, Scored(second.name, second.folder, tuple(r for r in second.results if r.context.fold in folds)))
 
 
 def chosen_run(config: EvaluateConfig, note: Note) -> Path:
@@ -157,7 +157,7 @@ def _score_model(config: EvaluateConfig, note: Note) -> Scored:
 
 def _score_predictions(config: EvaluateConfig, note: Note) -> Scored:
     result = score_predictions(config, note)
-    name = as_name(Path(result.terms.model.name).stem)
+    name = as_name(Path(result.context.model.name).stem)
     return Scored(name, config.out or config.runs / name, (result,))
 
 
@@ -175,7 +175,7 @@ def _score_fold(
     names = {case.name for case in dataset.scored()}
     cases = [case for case in dataset.select(split.test) if case.name in names]
     network = bundle.card.get("network", {})
-    terms = Terms(
+    context = ScoringContext(
         data=str(dataset.folder),
         protocol=protocol.name,
         rule=protocol.rule,
@@ -199,8 +199,8 @@ def _score_fold(
         detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
         note(f"fold {split.fold}: detecting in {counted(len(reasons), 'image')}{because(reasons)}")
         todo = [case for case in cases if case.name in reasons]
-        found = evaluate_cases(todo, _detect_with(detector), replace(terms, model=detector.identity))
-    result = _joined(cases, again, found, terms, bundle.training_images)
+        found = evaluate_cases(todo, _detect_with(detector), replace(context, model=detector.identity))
+    result = _joined(cases, again, found, context, bundle.training_images)
     if not files or files[0].path != path or to_document(files[0].result) != to_document(result):
         write_matches(path, result)
     return result
@@ -219,24 +219,26 @@ def _joined(
     cases: Sequence[Case],
     again: Mapping[str, Again],
     found: FoldResult | None,
-    terms: Terms,
+    context: ScoringContext,
     training_images: frozenset[str],
 ) -> FoldResult:
     """What is used again and what was found now, in the cases' order."""
-    images = {name: (one.match, one.lung_dice, one.detail) for name, one in again.items()}
+    images = {name: (one.match, one.lung_dice, one.scored_image) for name, one in again.items()}
     results = [one.origin.result for one in again.values()]
     if found is not None:
-        new = zip(found.matches, found.lung_dice, found.details, strict=True)
-        images |= {match.case: (match, overlap, detail) for match, overlap, detail in new}
+        new = zip(found.matches, found.lung_dice, found.scored, strict=True)
+        images |= {match.case: (match, overlap, scored_image) for match, overlap, scored_image in new}
         results.append(found)
-    providers = sorted({one for result in results for one in result.terms.model.provider.split(", ")})
+    providers = sorted({one for result in results for one in result.context.model.provider.split(", ")})
     ordered = [images[case.name] for case in cases]
     return FoldResult(
-        terms=replace(terms, model=replace(terms.model, provider=", ".join(providers))),
+        context=replace(context, model=replace(context.model, provider=", ".join(providers))),
         matches=tuple(match for match, _, _ in ordered),
         lung_dice=tuple(overlap for _, overlap, _ in ordered),
-        trained_on=tuple(detail.case.name for _, _, detail in ordered if detail.sha256 in training_images),
-        details=tuple(detail for _, _, detail in ordered),
+        trained_on=tuple(
+            scored_image.case.name for _, _, scored_image in ordered if scored_image.sha256 in training_images
+        ),
+        scored=tuple(scored_image for _, _, scored_image in ordered),
     )
 
 
@@ -244,9 +246,11 @@ def _reported_from(result: FoldResult, threshold: float | None) -> FoldResult:
     """The same matches with --threshold in place of the model's; the nodule maps were cut at that one."""
     if threshold is None:
         return result
-    terms = replace(result.terms, model=replace(result.terms.model, threshold=threshold), threshold_from="--threshold")
-    details = tuple(replace(detail, nodule_dice=None) for detail in result.details)
-    return replace(result, terms=terms, details=details)
+    context = replace(
+        result.context, model=replace(result.context.model, threshold=threshold), threshold_from="--threshold"
+    )
+    scored_images = tuple(replace(scored_image, nodule_dice=None) for scored_image in result.scored)
+    return replace(result, context=context, scored=scored_images)
 
 
 def _detect_with(detector: Detector) -> Callable[[Case], Detection]:

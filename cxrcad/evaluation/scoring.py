@@ -14,7 +14,7 @@ from cxrcad.datasets.content import masks_sha256
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.kept import named
 from cxrcad.evaluation.matching import HitRule, ImageMatch, best_first, lung_lookup, match_image
-from cxrcad.evaluation.records import Detail, FoldResult, Terms, check_once
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext, check_once
 from cxrcad.evaluation.statistics import dice, hd95_mm, jaccard
 from cxrcad.imaging.read import read_mask
 from cxrcad.inference.lungs import lung_fields
@@ -67,7 +67,7 @@ def choose_threshold(cases: Sequence[Case], detect: Detect, rule: HitRule) -> fl
 def evaluate_cases(
     cases: Sequence[Case],
     detect: Detect,
-    terms: Terms,
+    context: ScoringContext,
     *,
     true_lung: Callable[[Case], NDArray[np.bool_] | None] = read_true_lung,
     trained_on: frozenset[str] = frozenset(),
@@ -80,7 +80,7 @@ def evaluate_cases(
     Args:
         cases: Exactly the cases that the protocol scores; all of them are the denominator.
         detect: Gives every candidate of a case.
-        terms: Kept with the matches; `terms.rule` decides hits.
+        context: Kept with the matches; `context.rule` decides hits.
         true_lung: The true lung mask over the image's extent, or None; for lung Dice and false positives outside lungs.
         trained_on: SHA-256 of the model's training images; cases whose image is among them are named in the result.
         on_done: Called with each case's name when it is done.
@@ -92,20 +92,20 @@ def evaluate_cases(
     """
     check_once([case.name for case in cases])
 
-    def scored(case: Case) -> tuple[ImageMatch, float | None, Detail]:
+    def scored(case: Case) -> tuple[ImageMatch, float | None, ScoredImage]:
         found = _detected(case, detect)
         lung = true_lung(case)
-        match = match_image(case, found.result.findings, terms.rule, lung)
-        overlap, detail = _detail(case, found, lung)
+        match = match_image(case, found.result.findings, context.rule, lung)
+        overlap, scored_image = _scored_image(case, found, lung)
         if on_done is not None:
             on_done(case.name)
-        return match, overlap, detail
+        return match, overlap, scored_image
 
     images = of_every_case(cases, scored)
-    details = tuple(detail for _, _, detail in images)
-    seen = tuple(detail.case.name for detail in details if detail.sha256 in trained_on)
+    scored_images = tuple(scored_image for _, _, scored_image in images)
+    seen = tuple(scored_image.case.name for scored_image in scored_images if scored_image.sha256 in trained_on)
     matches, overlaps = tuple(match for match, _, _ in images), tuple(overlap for _, overlap, _ in images)
-    return FoldResult(terms, matches, overlaps, seen, details)
+    return FoldResult(context, matches, overlaps, seen, scored_images)
 
 
 def of_every_case(cases: Sequence[Case], of_case: Callable[[Case], T]) -> list[T]:
@@ -136,23 +136,25 @@ def _detected(case: Case, detect: Detect) -> Detection:
     return found
 
 
-def _detail(case: Case, found: Detection, lung: NDArray[np.bool_] | None) -> tuple[float | None, Detail]:
+def _scored_image(case: Case, found: Detection, lung: NDArray[np.bool_] | None) -> tuple[float | None, ScoredImage]:
     """The lung Dice, and what else is kept of one image."""
     findings = best_first(found.result.findings)
     inside = lung_lookup(case, lung)
     kept = replace(case, lung_masks=())
     in_lung = tuple(None if inside is None else bool(inside(*finding.center_px)) for finding in findings)
     masks = "" if lung is None else masks_sha256(case)
-    detail = Detail(kept, found.result.sha256, findings, in_lung, nodule_dice=found.nodule_dice, masks_sha256=masks)
+    scored_image = ScoredImage(
+        kept, found.result.sha256, findings, in_lung, nodule_dice=found.nodule_dice, masks_sha256=masks
+    )
     if lung is None or found.lung is None:
-        return None, detail
+        return None, scored_image
     mine = _on_grid_of(found.lung, lung)
     spacing = None
     if case.spacing_mm is not None:
         row_mm, col_mm = case.spacing_mm
         spacing = row_mm * case.rows / lung.shape[0], col_mm * case.cols / lung.shape[1]
     distance = None if spacing is None else hd95_mm(mine, lung, spacing)
-    return dice(mine, lung), replace(detail, lung_iou=jaccard(mine, lung), lung_hd95_mm=distance)
+    return dice(mine, lung), replace(scored_image, lung_iou=jaccard(mine, lung), lung_hd95_mm=distance)
 
 
 def _on_grid_of(lung: NDArray[np.float32] | NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -5,9 +5,9 @@ false positive and drop the other nodules: a finding on a dropped nodule is then
 of images (age, sex, view) keep their images only, with the false positives in them.
 
 Both are counted as the whole is: each image at its own fold's threshold, false positives over the images of the
-terms' axis. With the axis "normals" an image whose nodules are dropped is no normal one, so a stratum of nodules has the
-normals of the whole; a stratum of images without any normal one has no false positives per image (None), and so no rate
-is reached.
+context's axis. With the axis "normals" an image whose nodules are dropped is no normal one, so a stratum of nodules has
+the normals of the whole; a stratum of images without any normal one has no false positives per image (None), and so no
+rate is reached.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from itertools import compress
 from cxrcad.core import Case, Nodule
 from cxrcad.evaluation.froc import froc, is_counted, score_at_thresholds, sensitivity_at
 from cxrcad.evaluation.matching import ImageMatch, nodule_under
-from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 from cxrcad.evaluation.statistics import wilson
 
 __all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "strata"]
@@ -62,23 +62,26 @@ def strata(results: Sequence[FoldResult]) -> tuple[Stratum, ...]:
     found: list[Stratum] = []
     if not results:
         return ()
-    terms = results[0].terms
-    details = [detail for result in results for detail in result.details]
-    further = [_further(terms, detail, match) for detail, match in zip(details, _matches(results), strict=False)]
+    context = results[0].context
+    scored_images = [scored_image for result in results for scored_image in result.scored]
+    further = [
+        _further(context, scored_image, match)
+        for scored_image, match in zip(scored_images, _matches(results), strict=False)
+    ]
     for kind, of_nodule, order in NODULE_KINDS:
         nodules = [[of_nodule(nodule) for nodule in case.nodules] for case in _cases(results)]
         for name in _present([value for values in nodules for value in values], order):
             kept = [[value == name for value in values] for values in nodules]
             parts = zip(_matches(results), kept, further, strict=True)
             matches = [nodules_of(match, mine, places) for match, mine, places in parts]
-            found.append(_stratum((kind, name), matches, _thresholds(results), terms.fp_axis))
+            found.append(_stratum((kind, name), matches, _thresholds(results), context.fp_axis))
     for kind, of_case, order in IMAGE_KINDS:
         values = [of_case(case) for case in _cases(results)]
         for name in _present([v for v, case in zip(values, _cases(results), strict=True) if case.nodules], order):
             kept_images = [value == name for value in values]
             matches = list(compress(_matches(results), kept_images))
             thresholds = list(compress(_thresholds(results), kept_images))
-            found.append(_stratum((kind, name), matches, thresholds, terms.fp_axis))
+            found.append(_stratum((kind, name), matches, thresholds, context.fp_axis))
     return tuple(found)
 
 
@@ -98,12 +101,14 @@ def nodules_of(match: ImageMatch, kept: Sequence[bool], further: Mapping[int | N
     )
 
 
-def _further(terms: Terms, detail: Detail, match: ImageMatch) -> dict[int | None, int]:
+def _further(context: ScoringContext, scored_image: ScoredImage, match: ImageMatch) -> dict[int | None, int]:
     """Which nodules the image's false positives lie on: that does a further finding on a hit nodule alone."""
-    if terms.rule.duplicates == "ignored":
+    if context.rule.duplicates == "ignored":
         return {}
     numbers = [fp.finding for fp in match.false_positives if fp.finding is not None]
-    places = {number: nodule_under(detail.case, detail.findings[number], terms.rule) for number in numbers}
+    places = {
+        number: nodule_under(scored_image.case, scored_image.findings[number], context.rule) for number in numbers
+    }
     return {number: nodule for number, nodule in places.items() if nodule is not None}
 
 
@@ -112,11 +117,11 @@ def _matches(results: Sequence[FoldResult]) -> list[ImageMatch]:
 
 
 def _cases(results: Sequence[FoldResult]) -> list[Case]:
-    return [detail.case for result in results for detail in result.details]
+    return [scored_image.case for result in results for scored_image in result.scored]
 
 
 def _thresholds(results: Sequence[FoldResult]) -> list[float]:
-    return [result.terms.model.threshold for result in results for _ in result.matches]
+    return [result.context.model.threshold for result in results for _ in result.matches]
 
 
 def _present(values: Sequence[str], order: Sequence[str]) -> list[str]:

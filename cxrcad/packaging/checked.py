@@ -12,7 +12,7 @@ from typing import Any
 
 from cxrcad.core import DataError, EvaluationError, ModelError, counted
 from cxrcad.datasets.content import CONTENT_NAME, Content, differences, read_content, truth_sha256
-from cxrcad.evaluation.records import FoldResult, read_matches, terms_flags
+from cxrcad.evaluation.records import FoldResult, context_flags, read_matches
 from cxrcad.evaluation.segmentation import SegmentedFold, outlining, read_segmentation
 from cxrcad.files import read_json
 from cxrcad.inference.model import Bundle
@@ -60,13 +60,19 @@ def kept_matches(source: Bundle) -> tuple[CheckedMatches, ...]:
 
 def _matches(path: Path, source: Bundle) -> CheckedMatches:
     result = read_matches(path)
-    terms = result.terms
+    context = result.context
     images = {}
-    for detail in result.details:
-        masks = {} if detail.masks_sha256 is None else {"masks": detail.masks_sha256}
-        images[detail.case.name] = {"image": detail.sha256, "truth": truth_sha256(detail.case), **masks}
-    again = f"cxrcad evaluate {_named(source)} --fold {terms.fold} {terms_flags(terms)}"
-    kept = Kept(path, terms.model.sha256, terms.settings_sha256, terms.model.threshold, terms.fold, images, again)
+    for scored_image in result.scored:
+        masks = {} if scored_image.masks_sha256 is None else {"masks": scored_image.masks_sha256}
+        images[scored_image.case.name] = {
+            "image": scored_image.sha256,
+            "truth": truth_sha256(scored_image.case),
+            **masks,
+        }
+    again = f"cxrcad evaluate {_named(source)} --fold {context.fold} {context_flags(context)}"
+    kept = Kept(
+        path, context.model.sha256, context.settings_sha256, context.model.threshold, context.fold, images, again
+    )
     notes = checked(kept, source)
     seen = [name for name, known in images.items() if known["image"] in source.training_images]
     if seen:

@@ -22,11 +22,11 @@ def failures(results: Sequence[FoldResult], model: str) -> dict[str, Any] | None
     if not results:
         return None
     result = max(results, key=lambda one: len(one.matches))
-    terms, counts = result.terms, result.operating
+    context, counts = result.context, result.operating
     wrong = _false_positives(result)
     return {
-        "command": f"cxrcad evaluate --model {model} --fold {terms.fold} --protocol {terms.protocol} --data DATA",
-        "threshold": terms.model.threshold,
+        "command": f"cxrcad evaluate --model {model} --fold {context.fold} --protocol {context.protocol} --data DATA",
+        "threshold": context.model.threshold,
         "missed": _missed(result),
         "nodules": counts.tp + counts.fn,
         "false_positives": wrong[:MOST],
@@ -35,31 +35,31 @@ def failures(results: Sequence[FoldResult], model: str) -> dict[str, Any] | None
 
 
 def _missed(result: FoldResult) -> list[str]:
-    threshold = result.terms.model.threshold
+    threshold = result.context.model.threshold
     found: list[tuple[int, str]] = []
-    for match, detail in zip(result.matches, result.details, strict=True):
+    for match, scored_image in zip(result.matches, result.scored, strict=True):
         scores = {hit.nodule: hit.score for hit in match.hits}
-        for number, nodule in enumerate(detail.case.nodules):
+        for number, nodule in enumerate(scored_image.case.nodules):
             score = scores.get(number)
             if score is not None and score >= threshold:
                 continue
             best = "no candidate on it" if score is None else f"its candidate has {score:.2f}"
-            found.append((-(nodule.subtlety or 0), f"{detail.case.name}: {nodule_words(nodule)}; {best}"))
+            found.append((-(nodule.subtlety or 0), f"{scored_image.case.name}: {nodule_words(nodule)}; {best}"))
     return [line for _, line in sorted(found)]
 
 
 def _false_positives(result: FoldResult) -> list[str]:
     found: list[tuple[float, str]] = []
-    for match, detail in zip(result.matches, result.details, strict=True):
+    for match, scored_image in zip(result.matches, result.scored, strict=True):
         for wrong in match.false_positives:
-            if wrong.score < result.terms.model.threshold:
+            if wrong.score < result.context.model.threshold:
                 continue
             where = {True: "in the lung fields", False: "outside the lung fields", None: "unknown whether in a lung"}
             place = ""
             if wrong.finding is not None:
-                x, y = detail.findings[wrong.finding].center_px
+                x, y = scored_image.findings[wrong.finding].center_px
                 place = f" at x {x:.0f}, y {y:.0f}"
-            kind = "with a nodule" if detail.case.positive else "without a nodule"
-            line = f"{detail.case.name} ({kind}): {wrong.score:.2f}{place}, {where[wrong.in_lung]}"
+            kind = "with a nodule" if scored_image.case.positive else "without a nodule"
+            line = f"{scored_image.case.name} ({kind}): {wrong.score:.2f}{place}, {where[wrong.in_lung]}"
             found.append((-wrong.score, line))
     return [line for _, line in sorted(found)]

@@ -9,7 +9,7 @@ from typing import Any
 from cxrcad.config import NO_FOLD, ScoringConfig
 from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap
-from cxrcad.evaluation.records import terms_flags, terms_words
+from cxrcad.evaluation.records import context_flags, context_words
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
 from cxrcad.inference.model import Bundle, load_bundle
@@ -71,15 +71,15 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
 def _pooled(kept: Mapping[int, CheckedMatches], run: Path) -> dict[str, Any]:
     results = [one.result for one in kept.values()]
     unknown = sorted({one.notes[NOT_CHECKED] for one in kept.values() if one.notes})
-    terms, scoring = results[0].terms, ScoringConfig()
+    context, scoring = results[0].context, ScoringConfig()
     found = bootstrap(results, scoring.resamples, scoring.bootstrap_seed)
-    title = f"out of fold: test cases of folds {', '.join(map(str, kept))} of {run.name}, {terms_words(terms)}"
+    title = f"out of fold: test cases of folds {', '.join(map(str, kept))} of {run.name}, {context_words(context)}"
     return {
         title: {
-            "command": f"cxrcad evaluate --run {run.name} --fold all {terms_flags(terms)}, and froc with the same",
+            "command": f"cxrcad evaluate --run {run.name} --fold all {context_flags(context)}, and froc with the same",
             "threshold": "each fold's own",
             "each image": "scored by the model of the fold that held it out, never by this one",
-            "hit_rule": terms.rule.describe(),
+            "hit_rule": context.rule.describe(),
             "images": sum(len(result.matches) for result in results),
             "nodules": sum(match.n_nodules for result in results for match in result.matches),
             **{name: str(one) for name, one in found.items() if one.value is not None},

@@ -15,7 +15,7 @@ from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted
 from cxrcad.documents import NAME, is_name
 from cxrcad.evaluation.froc import RATES, froc, sensitivity_at
-from cxrcad.evaluation.records import terms_flags, terms_words
+from cxrcad.evaluation.records import context_flags, context_words
 from cxrcad.evaluation.segmentation import measured
 from cxrcad.files import write_atomically
 from cxrcad.imaging.preprocess import to_grid
@@ -163,14 +163,14 @@ def _figures(kept: Sequence[CheckedMatches], model: str) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for one in kept:
         result = one.result
-        counts, curve = result.operating, froc(result.matches, result.terms.fp_axis)
+        counts, curve = result.operating, froc(result.matches, result.context.fp_axis)
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
-        terms = result.terms
-        figures[f"test cases of fold {terms.fold}, {terms_words(terms)}"] = {
-            "command": f"cxrcad evaluate --model {model} --fold {terms.fold} {terms_flags(terms)}, "
+        context = result.context
+        figures[f"test cases of fold {context.fold}, {context_words(context)}"] = {
+            "command": f"cxrcad evaluate --model {model} --fold {context.fold} {context_flags(context)}, "
             "and froc with the same",
-            "hit_rule": terms.rule.describe(),
+            "hit_rule": context.rule.describe(),
             "images": counts.n_images,
             "nodules": counts.tp + counts.fn,
             "f1": _rounded(counts.f1),

@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrcad.core import Box, Finding
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
-from cxrcad.evaluation.records import Detail
+from cxrcad.evaluation.records import ScoredImage
 from cxrcad.paper.jobs import Job
 from cxrcad.paper.results import CellResult
 from cxrcad.report.drawing.crops import truth_box_px
@@ -40,7 +40,7 @@ class Side:
 
     job: Job
     match: ImageMatch
-    detail: Detail
+    scored_image: ScoredImage
     threshold: float
 
     @property
@@ -69,7 +69,7 @@ class Side:
 
     def finding(self, number: int | None) -> Finding | None:
         """The finding of that number, best first."""
-        return None if number is None else self.detail.findings[number]
+        return None if number is None else self.scored_image.findings[number]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Scene:
     @property
     def name(self) -> str:
         """The case's name."""
-        return self.single.detail.case.name
+        return self.single.scored_image.case.name
 
 
 @dataclass(frozen=True)
@@ -144,17 +144,17 @@ def sides_of(row: CellResult, seed: int) -> tuple[Side, ...]:
     """The row's test images of one seed, by fold, then in the fold's order."""
     there = sorted((one for one in row.there if one.job.seed == seed), key=lambda one: one.job.fold)
     return tuple(
-        Side(one.job, match, detail, one.result.terms.model.threshold)
+        Side(one.job, match, scored_image, one.result.context.model.threshold)
         for one in there
         if one.result is not None
-        for match, detail in zip(one.result.matches, one.result.details, strict=False)
+        for match, scored_image in zip(one.result.matches, one.result.scored, strict=False)
     )
 
 
 def scenes_of(single: CellResult, multi: CellResult, seed: int) -> tuple[Scene, ...]:
     """The images of the folds that both rows hold, in order."""
-    theirs = {(side.job.fold, side.detail.case.name): side for side in sides_of(multi, seed)}
-    mine = {(side.job.fold, side.detail.case.name): side for side in sides_of(single, seed)}
+    theirs = {(side.job.fold, side.scored_image.case.name): side for side in sides_of(multi, seed)}
+    mine = {(side.job.fold, side.scored_image.case.name): side for side in sides_of(single, seed)}
     return tuple(Scene(side, theirs[key]) for key, side in mine.items() if key in theirs)
 
 
@@ -223,8 +223,8 @@ def overlaps(sides: Sequence[Side]) -> tuple[tuple[Overlap, ...], int]:
     found, unknown = [], 0
     for side in sides:
         for hit in side.hits:
-            nodule = side.detail.case.nodules[hit.nodule]
-            truth, finding = truth_box_px(side.detail.case, nodule), side.finding(hit.finding)
+            nodule = side.scored_image.case.nodules[hit.nodule]
+            truth, finding = truth_box_px(side.scored_image.case, nodule), side.finding(hit.finding)
             if truth is None or finding is None:
                 unknown += 1
                 continue
@@ -235,7 +235,7 @@ def overlaps(sides: Sequence[Side]) -> tuple[tuple[Overlap, ...], int]:
 
 def least_overlapping(found: Sequence[Overlap], most: int) -> tuple[Overlap, ...]:
     """At most `most` hits, the lowest IoU first; ties by name."""
-    return tuple(sorted(found, key=lambda one: (one.iou, one.side.detail.case.name, one.hit.nodule))[:most])
+    return tuple(sorted(found, key=lambda one: (one.iou, one.side.scored_image.case.name, one.hit.nodule))[:most])
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -129,7 +129,7 @@ def _plan_outside(scenes: Sequence[Scene], compared: Comparison | None, seed: in
     )
     head = ["drawn image", "fold", "nodules", "single: outside", "in lung", "hits", "multi: outside", "in lung", "hits"]
     body = [
-        [s.name, str(s.single.job.fold), _nodules(s.single.detail.case), *_counts(s.single), *_counts(s.multi)]
+        [s.name, str(s.single.job.fold), _nodules(s.single.scored_image.case), *_counts(s.single), *_counts(s.multi)]
         for s in shown
     ]
     lines = [*_outside_lines(counts, compared, _extent(scenes, seed)), "", rule]
@@ -215,7 +215,7 @@ def _found_lines(found: Found, extent: str) -> list[str]:
 
 
 def _found_row(lesion: Lesion, who: str, drawn: bool) -> list[str]:
-    scene, nodule = lesion.scene, lesion.scene.single.detail.case.nodules[lesion.nodule]
+    scene, nodule = lesion.scene, lesion.scene.single.scored_image.case.nodules[lesion.nodule]
     scores = [f"{_score(side, lesion.nodule)} ({side.threshold:.2f})" for side in (scene.single, scene.multi)]
     return [who, scene.name, str(scene.single.job.fold), nodule_words(nodule), *scores, "yes" if drawn else "no"]
 
@@ -262,7 +262,7 @@ def _plan_overlaps(sides: Sequence[Side], seed: int) -> _Plan:
         lines = [f"There is no hit on a nodule of known size at the threshold ({_extent(sides, seed)}).", "", rule]
     if unknown:
         lines += ["", f"Left out: {counted(unknown, 'hit')} on nodules of unknown size."]
-    drawn = [{"case": one.side.detail.case.name, "nodule": one.hit.nodule, "iou": one.iou} for one in shown]
+    drawn = [{"case": one.side.scored_image.case.name, "nodule": one.hit.nodule, "iou": one.iou} for one in shown]
     return _Plan(tuple(lines), {"rule": rule, "iou": numbers, "drawn": drawn}, shown)
 
 
@@ -291,7 +291,7 @@ def _put_in(data: Path | None) -> bool:
 
 
 def _overlap_row(one: Overlap) -> list[str]:
-    case = one.side.detail.case
+    case = one.side.scored_image.case
     words = nodule_words(case.nodules[one.hit.nodule])
     return [case.name, str(one.side.job.fold), words, f"{one.hit.score:.2f}", f"{one.iou:.2f}"]
 
@@ -328,7 +328,7 @@ class _Viewer:
             return None
         if data.data not in self.datasets:
             self.datasets[data.data] = read_jsrt(data.data)
-        case = self.datasets[data.data].by_name.get(side.detail.case.name)
+        case = self.datasets[data.data].by_name.get(side.scored_image.case.name)
         return None if case is None else read_true_lung(case)
 
     def shade(self, side: Side, radiograph: Radiograph) -> NDArray[np.float32]:
@@ -348,7 +348,7 @@ def _views(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[CaseView], l
     for one in shown:
         side = one.side if isinstance(one, Overlap) else (one if isinstance(one, Scene) else one.scene).single
         try:
-            radiograph = read_scored(side.detail)
+            radiograph = read_scored(side.scored_image)
             if isinstance(one, Overlap):
                 views.append(_overlap_view(one, radiograph, viewer))
             elif isinstance(one, Lesion):
@@ -356,13 +356,13 @@ def _views(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[CaseView], l
             else:
                 views.append(_scene_view(one, radiograph, viewer))
         except CxrcadError as error:
-            faults.append(f"{side.detail.case.name} is left out of the picture: {error}")
+            faults.append(f"{side.scored_image.case.name} is left out of the picture: {error}")
     return views, faults
 
 
 def _scene_view(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     whole = Box(0, 0, radiograph.cols, radiograph.rows)
-    case = scene.single.detail.case
+    case = scene.single.scored_image.case
     sides = "; ".join(
         f"{name}: {side.outside} outside the lungs, {counted(len(side.hits), 'hit')}"
         for name, side in (("Single", scene.single), ("multiple", scene.multi))
@@ -372,7 +372,7 @@ def _scene_view(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> CaseVi
 
 
 def _lesion_view(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
-    scene, case = lesion.scene, lesion.scene.single.detail.case
+    scene, case = lesion.scene, lesion.scene.single.scored_image.case
     nodule = case.nodules[lesion.nodule]
     part = crop_px(case, [_true_box(case, nodule)], AROUND_MM)
     scores = [_score(side, lesion.nodule) for side in (scene.single, scene.multi)]
@@ -384,7 +384,7 @@ def _lesion_view(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> Cas
 
 
 def _overlap_view(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
-    case = one.side.detail.case
+    case = one.side.scored_image.case
     truth = Mark(TRUE, one.truth_px)
     ours = Mark(HIT, one.finding.box_px, f"{one.hit.score:.2f}")
     words = nodule_words(case.nodules[one.hit.nodule])
@@ -398,7 +398,7 @@ def _overlap_view(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> Case
 
 def _three(scene: Scene, part: Box, radiograph: Radiograph, viewer: _Viewer) -> tuple[Panel, ...]:
     """Input with truth, then either network's map with its findings in that part of the image."""
-    case, lung = scene.single.detail.case, viewer.lung(scene.single)
+    case, lung = scene.single.scored_image.case, viewer.lung(scene.single)
     truth = tuple(Mark(TRUE, _true_box(case, nodule)) for nodule in case.nodules)
     panels = [Panel("Input and truth", truth, None, lung)]
     for name, side in (("Single task", scene.single), ("Multiple task", scene.multi)):
@@ -413,7 +413,7 @@ def _marks(side: Side) -> list[Mark]:
     kinds = {hit.finding: (HIT, "hit") for hit in side.match.hits}
     kinds |= {one.finding: (FALSE_POSITIVE, PLACE_WORDS[one.in_lung]) for one in side.match.false_positives}
     marks, below = [], []
-    for number, finding in enumerate(side.detail.findings):
+    for number, finding in enumerate(side.scored_image.findings):
         kind, word = kinds.get(number, (HIT, "again"))
         if finding.score >= side.threshold:
             marks.append(Mark(kind, finding.box_px, f"{word} {finding.score:.2f}"))

@@ -13,7 +13,7 @@ from cxrcad.core import counted
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.froc import RATES, Curve, Operating, froc, sensitivity_at
 from cxrcad.evaluation.metrics import rate_name
-from cxrcad.evaluation.records import FoldResult, Terms, pooled_matches, scope, terms_lines
+from cxrcad.evaluation.records import FoldResult, ScoringContext, context_lines, pooled_matches, scope
 from cxrcad.evaluation.statistics import pool, wilson
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.tables import NO_CPM, figure_shown, interval_shown
@@ -32,21 +32,21 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
     threshold (each fold's own), false positives in images without a lung mask being neither inside nor outside.
 
     Raises:
-        EvaluationError: No fold, no nodule, an image twice, or folds scored under different terms.
+        EvaluationError: No fold, no nodule, an image twice, or folds scored in different contexts.
     """
-    terms = results[0].terms
-    curve = froc(pooled_matches(results), terms.fp_axis)
+    context = results[0].context
+    curve = froc(pooled_matches(results), context.fp_axis)
     counts = pool([result.operating for result in results])
     return {
         "schema": SCHEMA,
-        "data": terms.data,
-        "protocol": terms.protocol,
-        "hit_rule": terms.rule.describe(),
-        "folds": [result.terms.fold for result in results],
-        "models": [{"name": result.terms.model.name, "sha256": result.terms.model.sha256} for result in results],
+        "data": context.data,
+        "protocol": context.protocol,
+        "hit_rule": context.rule.describe(),
+        "folds": [result.context.fold for result in results],
+        "models": [{"name": result.context.model.name, "sha256": result.context.model.sha256} for result in results],
         "images": curve.n_images,
         "nodules": curve.n_nodules,
-        "fp_axis": _fp_axis(curve, terms),
+        "fp_axis": _fp_axis(curve, context),
         "sensitivities": [_at_rate(curve, rate, figures) for rate in RATES],
         "cpm": None if figures is None else asdict(figures["CPM"]),
         "at_threshold": _counts(counts),
@@ -70,10 +70,10 @@ def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | N
     Raises:
         EvaluationError: As `froc_document`.
     """
-    terms = results[0].terms
-    curve = froc(pooled_matches(results), terms.fp_axis)
+    context = results[0].context
+    curve = froc(pooled_matches(results), context.fp_axis)
     counts = pool([result.operating for result in results])
-    lines = [*terms_lines(terms), f"Scored: {scope(results)}.", "", "FP/image  sensitivity"]
+    lines = [*context_lines(context), f"Scored: {scope(results)}.", "", "FP/image  sensitivity"]
     lines += [_rate_line(curve, rate, figures) for rate in RATES]
     if figures is not None:
         bound = "" if curve.final_fp_per_image >= RATES[-1] else " (lower bound: an unreached rate takes the last one)"
@@ -84,7 +84,7 @@ def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | N
     low, high = wilson(counts.tp, counts.tp + counts.fn)
     lines += [
         "",
-        f"The curve ends at {curve.final_fp_per_image:.2f} false positives per image ({_fp_axis(curve, terms)}).",
+        f"The curve ends at {curve.final_fp_per_image:.2f} false positives per image ({_fp_axis(curve, context)}).",
         f"At the threshold: sensitivity {100 * counts.recall:.1f} % "
         f"(Wilson's 95 % interval {100 * low:.1f} to {100 * high:.1f}), "
         f"{counts.fp_per_image:.2f} false positives per image, {counts.fp_in_lung} inside the lung fields, "
@@ -96,9 +96,9 @@ def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | N
     return "\n".join(lines) + "\n"
 
 
-def froc_caption(terms: Terms) -> str:
+def froc_caption(context: ScoringContext) -> str:
     """What belongs under a FROC plot: data and protocol, then the hit rule; two lines."""
-    return "\n".join(terms_lines(terms))
+    return "\n".join(context_lines(context))
 
 
 def write_froc(
@@ -106,7 +106,7 @@ def write_froc(
 ) -> None:
     """Write the curve as JSON and as CSV, atomically. Raises EvaluationError, WriteError."""
     write_json(json_path, froc_document(results, figures))
-    write_atomically(csv_path, froc_csv(froc(pooled_matches(results), results[0].terms.fp_axis)))
+    write_atomically(csv_path, froc_csv(froc(pooled_matches(results), results[0].context.fp_axis)))
 
 
 def _at_rate(curve: Curve, rate: float, figures: Mapping[str, Interval] | None) -> dict[str, float | None]:
@@ -140,7 +140,7 @@ def _counts(counts: Operating) -> dict[str, float | int | None]:
     }
 
 
-def _fp_axis(curve: Curve, terms: Terms) -> str:
-    if terms.fp_axis == "all":
+def _fp_axis(curve: Curve, context: ScoringContext) -> str:
+    if context.fp_axis == "all":
         return f"false positives over all {counted(curve.n_images, 'scored image')}"
     return f"false positives over the {counted(curve.n_images, 'normal image')}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from cxrcad.core import Box, Case, CxrcadError, Finding, Nodule, Radiograph
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
-from cxrcad.evaluation.records import Detail, FoldResult, nodule_words
+from cxrcad.evaluation.records import FoldResult, ScoredImage, nodule_words
 from cxrcad.report.drawing.crops import crop_px, truth_box_px, write_crop
 from cxrcad.report.html import Picture
 
@@ -30,7 +30,7 @@ class Crop:
     group: str
     title: str
     caption: str
-    detail: Detail
+    scored_image: ScoredImage
     part: Box
     finding: Finding | None
     threshold: float
@@ -49,15 +49,15 @@ class _Scene:
     """One image with its matches, at its fold's threshold."""
 
     match: ImageMatch
-    detail: Detail
+    scored_image: ScoredImage
     threshold: float
 
     @property
     def case(self) -> Case:
-        return self.detail.case
+        return self.scored_image.case
 
     def finding(self, number: int | None) -> Finding | None:
-        return None if number is None else self.detail.findings[number]
+        return None if number is None else self.scored_image.findings[number]
 
 
 def gallery(results: Sequence[FoldResult], folder: Path, most: int = 12) -> Gallery:
@@ -73,10 +73,10 @@ def gallery(results: Sequence[FoldResult], folder: Path, most: int = 12) -> Gall
     notes: dict[str, str] = {}
     numbered = [(index, crop) for index, crop in enumerate(crops)]
     written: dict[int, Path] = {}
-    for name in dict.fromkeys(crop.detail.case.name for crop in crops):  # each image is read once
-        mine = [(index, crop) for index, crop in numbered if crop.detail.case.name == name]
+    for name in dict.fromkeys(crop.scored_image.case.name for crop in crops):  # each image is read once
+        mine = [(index, crop) for index, crop in numbered if crop.scored_image.case.name == name]
         try:
-            radiograph = read_scored(mine[0][1].detail)
+            radiograph = read_scored(mine[0][1].scored_image)
         except CxrcadError as error:
             notes[name] = f"{name} is left out of the gallery: {error}"
             continue
@@ -86,16 +86,16 @@ def gallery(results: Sequence[FoldResult], folder: Path, most: int = 12) -> Gall
             _write(radiograph, crop, written[index])
     for index, path in sorted(written.items()):
         places.setdefault(crops[index].group, []).append(Picture(crops[index].title, path, crops[index].caption))
-    if any(result.matches and not result.details for result in results):
+    if any(result.matches and not result.scored for result in results):
         notes[""] = "Matches without findings have no gallery; score them again with `cxrcad evaluate`."
     return Gallery({name: tuple(pictures) for name, pictures in places.items()}, tuple(notes.values()))
 
 
-def read_scored(detail: Detail) -> Radiograph:
+def read_scored(scored_image: ScoredImage) -> Radiograph:
     """The image that was scored. Raises CxrcadError where it cannot be read or is another one."""
-    case = detail.case
+    case = scored_image.case
     radiograph = read_case(case)
-    if detail.sha256 not in ("", radiograph.source.sha256):
+    if scored_image.sha256 not in ("", radiograph.source.sha256):
         raise CxrcadError(f"{case.image}: the file has changed since it was scored")
     if (radiograph.rows, radiograph.cols) != (case.rows, case.cols):
         found = f"{radiograph.rows} x {radiograph.cols}"
@@ -104,7 +104,7 @@ def read_scored(detail: Detail) -> Radiograph:
 
 
 def _write(radiograph: Radiograph, crop: Crop, path: Path) -> None:
-    case = crop.detail.case
+    case = crop.scored_image.case
     boxes = [truth_box_px(case, nodule) or _point(nodule) for nodule in case.nodules]
     write_crop(radiograph, crop.part, path, finding=crop.finding, truth=boxes, threshold=crop.threshold)
 
@@ -120,9 +120,9 @@ def chosen(results: Sequence[FoldResult], most: int) -> tuple[Crop, ...]:
     without a hit at the threshold, most obvious first (subtlety, then diameter); false positives go by score.
     """
     scenes = [
-        _Scene(match, detail, result.terms.model.threshold)
+        _Scene(match, scored_image, result.context.model.threshold)
         for result in results
-        for match, detail in zip(result.matches, result.details, strict=False)
+        for match, scored_image in zip(result.matches, result.scored, strict=False)
     ]
     hits = [(scene, hit) for scene in scenes for hit in scene.match.hits if hit.score >= scene.threshold]
     hits.sort(key=lambda one: (-one[1].score, one[0].case.name, one[1].nodule))
@@ -171,7 +171,7 @@ def _miss(scene: _Scene, number: int) -> Crop:
         caption = f"{start}found with {low.score:.2f}, below the threshold {scene.threshold:.2f}"
         return _crop(scene, MISSES, "Miss", caption, scene.finding(low.finding), nodule)
     around = crop_px(scene.case, [truth_box_px(scene.case, nodule) or _point(nodule)])
-    near = next((finding for finding in scene.detail.findings if _inside(finding.center_px, around)), None)
+    near = next((finding for finding in scene.scored_image.findings if _inside(finding.center_px, around)), None)
     if near is None:
         return _crop(scene, MISSES, "Miss", f"{start}nothing found near it", None, nodule)
     off = _distance(scene.case, near, nodule)
@@ -197,7 +197,7 @@ def _crop(scene: _Scene, group: str, title: str, caption: str, finding: Finding 
     boxes = [] if finding is None or group == MISSES else [finding.box_px]
     boxes += [] if nodule is None else [truth_box_px(scene.case, nodule) or _point(nodule)]
     part = crop_px(scene.case, boxes)
-    return Crop(group, title, caption, scene.detail, part, finding, scene.threshold)
+    return Crop(group, title, caption, scene.scored_image, part, finding, scene.threshold)
 
 
 def _point(nodule: Nodule) -> Box:

@@ -11,7 +11,7 @@ from cxrcad.core import counted
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.froc import RATES, Curve, froc, sensitivity_at
 from cxrcad.evaluation.metrics import rate_name
-from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, pooled_matches, scope, terms_lines
+from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, context_lines, pooled_matches, scope
 from cxrcad.evaluation.statistics import pool
 from cxrcad.evaluation.subgroups import Stratum, strata
 from cxrcad.report.drawing.froc import Band, band_rates, plot_froc
@@ -97,7 +97,7 @@ def write_evaluation_report(
     leaves bootstrap intervals out. `made` stands at the foot. Pictures of an earlier report there are replaced.
 
     Raises:
-        EvaluationError: No fold or no nodule, folds under different terms, or two runs on different images.
+        EvaluationError: No fold or no nodule, folds in different contexts, or two runs on different images.
         WriteError: A file cannot be written.
     """
     for old in (folder / "charts").glob("*"):
@@ -151,7 +151,7 @@ def _page(runs: Sequence[RunShown], made: Made, curve: Picture, sections: Sequen
         for name, words in KEY_FIGURES.items()
     )
     extent = scope(runs[0].results)
-    paragraphs = (f"{extent[:1].upper()}{extent[1:]}.", terms_lines(runs[0].results[0].terms)[0])
+    paragraphs = (f"{extent[:1].upper()}{extent[1:]}.", context_lines(runs[0].results[0].context)[0])
     return Page(
         title=f"Evaluation of {' and '.join(run.name for run in runs)}",
         made=made,
@@ -197,21 +197,21 @@ def _scored(runs: Sequence[RunShown], resamples: int) -> Section:
         )
         tables.append(table)
         told += [f"{run.name}: {same[0]}" if len(runs) > 1 else same[0]] if same else []
-    words = (*terms_lines(runs[0].results[0].terms), drawn, RANKING, *told)
+    words = (*context_lines(runs[0].results[0].context), drawn, RANKING, *told)
     return Section("What was scored", words, tables=tuple(tables))
 
 
 def _fold_row(result: FoldResult) -> tuple[str, ...]:
-    terms = result.terms
+    context = result.context
     return (
-        "all cases" if terms.fold is None else str(terms.fold),
+        "all cases" if context.fold is None else str(context.fold),
         str(len(result.matches)),
         str(sum(match.n_nodules for match in result.matches)),
-        terms.model.name,
-        f"{terms.model.threshold:.4g}",
-        terms.threshold_from,
-        terms.model.provider or "not known",
-        terms.model.sha256,
+        context.model.name,
+        f"{context.model.threshold:.4g}",
+        context.threshold_from,
+        context.model.provider or "not known",
+        context.model.sha256,
     )
 
 
@@ -245,7 +245,7 @@ def _subgroups(runs: Sequence[RunShown]) -> list[Section]:
         [
             Section(
                 "Subgroups",
-                (SUBGROUP_WORDS.format(axis=AXIS_WORDS[runs[0].results[0].terms.fp_axis]), *told),
+                (SUBGROUP_WORDS.format(axis=AXIS_WORDS[runs[0].results[0].context.fp_axis]), *told),
                 tables=tuple(tables),
             )
         ]
@@ -267,15 +267,15 @@ def _gallery(runs: Sequence[RunShown]) -> list[Section]:
 
 def _curve(runs: Runs, folder: Path, resamples: int, seed: int) -> Picture:
     """The FROC curve of all runs as files for a talk, and small, without its caption, for the first screen."""
-    terms = next(iter(runs.values()))[0].terms
-    curves = {name: froc(pooled_matches(results), terms.fp_axis) for name, results in runs.items()}
+    context = next(iter(runs.values()))[0].context
+    curves = {name: froc(pooled_matches(results), context.fp_axis) for name, results in runs.items()}
     bands: dict[str, Band] = {}
     for name, curve in curves.items():
         rates = band_rates(curve)
         if rates and resamples:
             bands[name] = (rates, *froc_band(runs[name], rates, resamples, seed))
-    plot_froc(curves, _both(folder, "froc"), froc_caption(terms), bands, terms.fp_axis)
-    plot_froc(curves, [folder / "froc-small.svg"], "", bands, terms.fp_axis, small=True)
+    plot_froc(curves, _both(folder, "froc"), froc_caption(context), bands, context.fp_axis)
+    plot_froc(curves, [folder / "froc-small.svg"], "", bands, context.fp_axis, small=True)
     several = len(curves) > 1
     told = "; ".join((f"{name}: " if several else "") + _reached(curve) for name, curve in curves.items())
     shaded = " Shaded: 95 % interval." if bands else ""
@@ -285,7 +285,7 @@ def _curve(runs: Runs, folder: Path, resamples: int, seed: int) -> Picture:
 
 def _shared_charts(runs: Runs, folder: Path) -> tuple[Picture, ...]:
     """ROC where there are normal images; folds where there are several points."""
-    caption = froc_caption(next(iter(runs.values()))[0].terms)
+    caption = froc_caption(next(iter(runs.values()))[0].context)
     charts = []
     areas = [
         f"{name}: ROC {area(roc):.3f}, AFROC {area(afroc):.3f}"
@@ -307,7 +307,7 @@ def _own_charts(
     name: str, results: Sequence[FoldResult], own: Sequence[Stratum], folder: Path, mark: str
 ) -> tuple[Picture, ...]:
     """Recall by subtlety and by size where they are known, and the reliability of the scores, of one run."""
-    caption = f"{name}\n{froc_caption(results[0].terms)}"
+    caption = f"{name}\n{froc_caption(results[0].context)}"
     charts = []
     for kind in BAR_KINDS:
         bars = drawn_bars(own, kind)

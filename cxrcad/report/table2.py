@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cxrcad.core import counted
 from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
-from cxrcad.evaluation.records import FoldResult, check_alike, scope, terms_lines
+from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, scope
 from cxrcad.evaluation.statistics import pool, spread, wilson
 from cxrcad.report.tables import Table, text_lines
 
@@ -22,9 +22,9 @@ LAYOUT = "{:<9} {:<12} {:<16} {:<15} {:<22} {}"
 
 
 def table2_text(groups: Sequence[Sequence[FoldResult]]) -> str:
-    """`table2` as text, with the terms above and the notes below. Raises as `table2`."""
+    """`table2` as text, with the context above and the notes below. Raises as `table2`."""
     table = text_lines(table2(groups), LAYOUT)
-    return "\n".join([*terms_lines(groups[0][0].terms), "", *table, "", *table2_notes(groups)]) + "\n"
+    return "\n".join([*context_lines(groups[0][0].context), "", *table, "", *table2_notes(groups)]) + "\n"
 
 
 def table2(groups: Sequence[Sequence[FoldResult]]) -> Table:
@@ -34,7 +34,7 @@ def table2(groups: Sequence[Sequence[FoldResult]]) -> Table:
     adds up the folds' counts, each at its own threshold. Brackets hold Wilson's 95 % interval of a recall.
 
     Raises:
-        EvaluationError: No fold, two folds with the same image, or terms that differ.
+        EvaluationError: No fold, two folds with the same image, or contexts that differ.
     """
     check_alike([result for group in groups for result in group])
     return Table("", COLUMNS, tuple(row for group in groups for row in _group_rows(group)))
@@ -44,22 +44,22 @@ def table2_notes(groups: Sequence[Sequence[FoldResult]]) -> list[str]:
     """What Table 2 rests on, network by network, and what its signs mean; lines."""
     lines = [line for group in groups for line in _group_notes(group)]
     lines.append("± is the standard deviation over folds (n - 1); brackets hold Wilson's 95 % interval.")
-    if any(paper_row(group[0].terms.network, group[0].terms.tasks) for group in groups):
+    if any(paper_row(group[0].context.network, group[0].context.tasks) for group in groups):
         lines.append("The paper's rows are JSRT's 154 positives; it states neither hit rule nor threshold protocol.")
     return lines
 
 
 def _group_rows(group: Sequence[FoldResult]) -> list[tuple[str, ...]]:
-    terms = group[0].terms
-    names = TASK_NAMES.get(terms.tasks, terms.tasks), NETWORK_NAMES.get(terms.network, terms.network)
+    context = group[0].context
+    names = TASK_NAMES.get(context.tasks, context.tasks), NETWORK_NAMES.get(context.network, context.network)
     rows: list[tuple[str, ...]] = []
-    paper = paper_row(terms.network, terms.tasks)
+    paper = paper_row(context.network, context.tasks)
     if paper is not None:
         source = f"paper, Table {paper.table}"
         rows.append((*names, source, str(paper.f1), str(paper.recall), str(paper.precision)))
     folds = [result.operating for result in group]
     for result, fold in zip(group, folds, strict=True):
-        name = f"fold {result.terms.fold}" if result.terms.fold is not None else "all cases"
+        name = f"fold {result.context.fold}" if result.context.fold is not None else "all cases"
         rows.append((*names, name, *_operating_cells(fold)))
     if len(folds) > 1:
         f1, recall = _spread_cell([fold.f1 for fold in folds]), _spread_cell([fold.recall for fold in folds])
@@ -71,16 +71,16 @@ def _group_rows(group: Sequence[FoldResult]) -> list[tuple[str, ...]]:
 
 def _group_notes(group: Sequence[FoldResult]) -> list[str]:
     """Threshold, false positives by place, lung Dice and training cases of one network's folds, a line each."""
-    terms = group[0].terms
+    context = group[0].context
     counts = pool([result.operating for result in group])
     elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
     places = f"{counts.fp_in_lung} inside the lung fields, {counts.fp_outside_lung} outside"
     places += f", {elsewhere} in images without a lung mask" if elsewhere else ""
-    thresholds = ", ".join(f"{result.terms.model.threshold:.4g}" for result in group)
-    origins = "; ".join(dict.fromkeys(result.terms.threshold_from for result in group))
-    task = f", {TASK_NAMES.get(terms.tasks, terms.tasks).lower()} task" if terms.tasks else ""
+    thresholds = ", ".join(f"{result.context.model.threshold:.4g}" for result in group)
+    origins = "; ".join(dict.fromkeys(result.context.threshold_from for result in group))
+    task = f", {TASK_NAMES.get(context.tasks, context.tasks).lower()} task" if context.tasks else ""
     lines = [
-        f"{NETWORK_NAMES.get(terms.network, terms.network)}{task}, {scope(group)}",
+        f"{NETWORK_NAMES.get(context.network, context.network)}{task}, {scope(group)}",
         f"  threshold {thresholds} ({origins})",
         f"  false positives {counts.fp} ({counts.fp_per_image:.2f} per image): {places}",
     ]

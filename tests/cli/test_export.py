@@ -20,7 +20,7 @@ def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, 
     from cxrcad.inference.model import load_bundle
 
     cxrcad("evaluate", "--fold", "3", "--run", trained)
-    (tmp_path / "sources.txt").write_text("Drawn discs.\n\nNo terms.\n")
+    (tmp_path / "sources.txt").write_text("Drawn discs.\n\nNo context.\n")
     options = ["--name", "discs", "--data", tiny_data / "images", "--compare", "2", "--sources", "sources.txt"]
     answer = cxrcad("export", trained, "--out", "packed", *options)
     assert answer.code == 0, answer.err
@@ -37,7 +37,7 @@ def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, 
     assert bundle.training_images == own.training_images
     assert bundle.card["parity"]["images"] == 2
     assert f"{bundle.card['parity']['largest_difference']:.1e}" == told[1]
-    assert bundle.card["sources"] == ["Drawn discs.", "No terms."]
+    assert bundle.card["sources"] == ["Drawn discs.", "No context."]
     figures = bundle.card["figures"]["test cases of fold 3, protocol paper, hit rule center"]
     assert (figures["images"], figures["nodules"]) == (4, 4)
     readme = (tmp_path / "packed" / "README.md").read_text()

@@ -14,7 +14,7 @@ from cxrcad.config import ReproduceConfig, TrainConfig, build, to_dict
 from cxrcad.config.sources import resolve_config
 from cxrcad.core import DataError, ModelIdentity, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
-from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.paper import learning
 from cxrcad.paper.cells import ITEMS, fitted, profile_file, resolved
 from cxrcad.paper.jobs import DONE, FAILED, Job, Record, plan, rounds
@@ -323,8 +323,8 @@ def fold_result(fold: int, hits: int, outside: int, inside: int = 0, tasks: str 
         for number in range(4)
     ]
     model = ModelIdentity("toy", "0" * 64, 0.5, "CPU")
-    terms = Terms("DATA", "paper", HitRule(), model, "u-net", tasks, "validation", fold)
-    return FoldResult(terms, tuple(matches), (0.9,) * 4 if tasks == "multi" else (None,) * 4)
+    context = ScoringContext("DATA", "paper", HitRule(), model, "u-net", tasks, "validation", fold)
+    return FoldResult(context, tuple(matches), (0.9,) * 4 if tasks == "multi" else (None,) * 4)
 
 
 def scored(cell: str, fold: int, result: FoldResult | None, seed: int = 0, record: Record | None = None) -> ScoredJob:

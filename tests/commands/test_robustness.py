@@ -82,8 +82,10 @@ def test_the_unperturbed_cases_are_scored_as_evaluate_scores_them(measure, disc_
     (scored,) = score(build(EvaluateConfig, settings))
     mine = read_matches(tmp_path / "out" / "robustness" / "matches-unaltered.json")
     assert [match.hits for match in mine.matches] == [match.hits for match in scored.results[0].matches]
-    assert [detail.findings for detail in mine.details] == [detail.findings for detail in scored.results[0].details]
-    assert mine.terms == scored.results[0].terms
+    assert [scored_image.findings for scored_image in mine.scored] == [
+        scored_image.findings for scored_image in scored.results[0].scored
+    ]
+    assert mine.context == scored.results[0].context
 
 
 def test_an_inverted_image_loses_the_disc_and_the_difference_says_so(measure, tmp_path):

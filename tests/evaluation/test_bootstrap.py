@@ -12,11 +12,11 @@ from cxrcad.core import Case, EvaluationError, ModelIdentity
 from cxrcad.evaluation.bootstrap import Interval, _p, _swaps, bootstrap, compare, compare_seeds, draw, froc_band
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.metrics import figures, tally
-from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 from cxrcad.evaluation.statistics import wilson
 
 MODEL = ModelIdentity("m", "ab", 0.5, "CPUExecutionProvider")
-TERMS = Terms("data", "jsrt-247", HitRule(), MODEL, "mo-segnet", "multi", "validation", 1)
+CONTEXT = ScoringContext("data", "jsrt-247", HitRule(), MODEL, "mo-segnet", "multi", "validation", 1)
 
 
 def fold(found: list[bool], normals: int = 0, score: float = 0.9) -> FoldResult:
@@ -24,7 +24,7 @@ def fold(found: list[bool], normals: int = 0, score: float = 0.9) -> FoldResult:
     matches = [ImageMatch(f"P{i}", 1, (Hit(score, 0, 1.0),) if hit else ()) for i, hit in enumerate(found)]
     fp = (FalsePositive(0.7, True),)
     matches += [ImageMatch(f"N{i}", 0, (), fp if i % 2 else ()) for i in range(normals)]
-    return FoldResult(TERMS, tuple(matches), (None,) * len(matches))
+    return FoldResult(CONTEXT, tuple(matches), (None,) * len(matches))
 
 
 def test_recall_has_wilson_s_interval_which_the_bootstrap_of_the_same_hits_comes_near() -> None:
@@ -81,8 +81,8 @@ def test_positives_and_normals_are_drawn_apart_and_images_of_a_patient_together(
         Case(m.case, Path(m.case), 10, 10, groups=("patient:7",) if m.case in ("P0", "P2") else ())
         for m in result.matches
     ]
-    details = tuple(Detail(case, "", (), ()) for case in cases)
-    together = draw([replace(result, details=details)], 200, 0)
+    scored_images = tuple(ScoredImage(case, "", (), ()) for case in cases)
+    together = draw([replace(result, scored=scored_images)], 200, 0)
     assert (together[:, 0] == together[:, 2]).all()
     assert not (together[:, 0] == together[:, 1]).all()
 
@@ -158,7 +158,7 @@ def test_runs_on_other_images_or_under_other_rules_are_not_compared() -> None:
     with pytest.raises(EvaluationError, match="stand in another order"):
         compare([one], [replace(one, matches=one.matches[::-1])], 10, 0)
     with pytest.raises(EvaluationError, match="differ in their rule"):
-        compare([one], [replace(one, terms=replace(TERMS, rule=HitRule("iou")))], 10, 0)
+        compare([one], [replace(one, context=replace(CONTEXT, rule=HitRule("iou")))], 10, 0)
 
 
 def test_one_image_with_a_nodule_gives_a_difference_without_interval_or_p() -> None:
@@ -193,7 +193,7 @@ def _chance(rng: np.random.Generator) -> FoldResult:
         fps = (FalsePositive(float(rng.random()), True),)
         hits = (Hit(float(rng.random()), 0, 1.0),) if index < 24 and rng.random() < 0.7 else ()
         matches.append(ImageMatch(str(index), int(index < 24), hits, fps))
-    return FoldResult(TERMS, tuple(matches), (None,) * 40)
+    return FoldResult(CONTEXT, tuple(matches), (None,) * 40)
 
 
 def of_patients(result: FoldResult, patients: list[str]) -> FoldResult:
@@ -202,7 +202,7 @@ def of_patients(result: FoldResult, patients: list[str]) -> FoldResult:
         Case(match.case, Path(match.case), 10, 10, groups=(f"patient:{patient}",))
         for match, patient in zip(result.matches, patients, strict=True)
     ]
-    return replace(result, details=tuple(Detail(case, "", (), ()) for case in cases))
+    return replace(result, scored=tuple(ScoredImage(case, "", (), ()) for case in cases))
 
 
 def test_results_change_places_by_patient_and_not_image_by_image() -> None:
@@ -225,7 +225,7 @@ def test_a_patient_with_a_nodule_in_any_image_is_drawn_with_the_positives() -> N
     """A has a nodule and then none, B one, C none: A and B are drawn from A and B, C alone."""
     names = ["A", "A", "B", "C"]
     matches = tuple(ImageMatch(f"{i}", int(i in (0, 2))) for i in range(4))
-    weights = draw([of_patients(FoldResult(TERMS, matches, (None,) * 4), names)], 200, 0)
+    weights = draw([of_patients(FoldResult(CONTEXT, matches, (None,) * 4), names)], 200, 0)
     assert set(weights[:, 0] + weights[:, 2]) == {2.0}
     assert set(weights[:, 3]) == {1.0}
 
@@ -234,7 +234,7 @@ def test_images_are_drawn_together_by_their_patient_and_by_no_other_group() -> N
     result = fold([True] * 4)
     groups = [("series:1", "patient:7"), ("series:1",), ("series:2", "patient:7"), ("series:1",)]
     cases = [Case(m.case, Path(m.case), 10, 10, groups=mine) for m, mine in zip(result.matches, groups, strict=True)]
-    weights = draw([replace(result, details=tuple(Detail(case, "", (), ()) for case in cases))], 200, 0)
+    weights = draw([replace(result, scored=tuple(ScoredImage(case, "", (), ()) for case in cases))], 200, 0)
     assert (weights[:, 0] == weights[:, 2]).all()
     assert not (weights[:, 0] == weights[:, 1]).all()
     assert not (weights[:, 1] == weights[:, 3]).all()
@@ -258,8 +258,8 @@ def test_the_band_counts_false_positives_on_the_axis() -> None:
     """Two nodules at 0.5, two normals with a false positive at 0.6: 1 per image of the axis, 1/2 of all images."""
     matches = [ImageMatch(f"P{i}", 1, (Hit(0.5, 0, 1.0),)) for i in range(2)]
     matches += [ImageMatch(f"N{i}", 0, (), (FalsePositive(0.6, True),)) for i in range(2)]
-    on_all = FoldResult(TERMS, tuple(matches), (None,) * 4)
-    on_normals = replace(on_all, terms=replace(TERMS, fp_axis="normals"))
+    on_all = FoldResult(CONTEXT, tuple(matches), (None,) * 4)
+    on_normals = replace(on_all, context=replace(CONTEXT, fp_axis="normals"))
     none, both = wilson(0, 2), wilson(2, 2)  # of two: no resample differs
     assert froc_band([on_all], (0.5,), 50, 0) == ((both[0],), (both[1],))
     assert froc_band([on_normals], (0.5, 1.0), 50, 0) == ((none[0], both[0]), (none[1], both[1]))

@@ -17,15 +17,17 @@ from cxrcad.core import Box, Case, EvaluationError, Finding, ModelIdentity, Nodu
 from cxrcad.evaluation.froc import RATES, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
 from cxrcad.evaluation.metrics import figures, rate_name, tally
-from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoringContext
 
 
 def fold(
     *matches: ImageMatch, threshold: float = 0.5, fp_axis: str = "all", lung_dice: float | None = None
 ) -> FoldResult:
     model = ModelIdentity("m", "ab", threshold, "CPUExecutionProvider")
-    terms = Terms("data", "jsrt-247", HitRule(), model, "mo-segnet", "multi", "validation", 1, fp_axis=fp_axis)
-    return FoldResult(terms, matches, (lung_dice,) * len(matches))
+    context = ScoringContext(
+        "data", "jsrt-247", HitRule(), model, "mo-segnet", "multi", "validation", 1, fp_axis=fp_axis
+    )
+    return FoldResult(context, matches, (lung_dice,) * len(matches))
 
 
 def image(

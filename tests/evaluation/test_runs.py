@@ -62,11 +62,11 @@ def test_a_scored_run_has_its_name_place_and_folds(make_run, fold_names, disc_da
     run = make_run(tmp_path / "run", folds=(2, 3))
     said = []
     (scored,) = score(config(run=run), said.append)
-    assert (scored.name, scored.folder, [result.terms.fold for result in scored.results]) == ("run", run, [2, 3])
+    assert (scored.name, scored.folder, [result.context.fold for result in scored.results]) == ("run", run, [2, 3])
     for result in scored.results:
-        assert [match.case for match in result.matches] == fold_names(run, result.terms.fold, "JPCLN")
+        assert [match.case for match in result.matches] == fold_names(run, result.context.fold, "JPCLN")
         assert [len(match.hits) for match in result.matches] == [1, 1]
-        assert (result.terms.data, result.terms.network, result.terms.tasks) == (str(disc_data), "u-net", "multi")
+        assert (result.context.data, result.context.network, result.context.tasks) == (str(disc_data), "u-net", "multi")
     assert said[0] == f"{run}: folds 1, 4, 5 are not finished and not in the figures"
     said.clear()
     assert score(config(run=run, fold="2"), said.append)[0].results == (scored.results[0],)
@@ -90,7 +90,7 @@ def test_beside_has_the_first_run_s_folds_only(make_run, tmp_path):
     first = make_run(tmp_path / "first", folds=(2,))
     second = make_run(tmp_path / "second", folds=(1, 2), outputs=("nodule",))
     one, two = score(config(run=first, beside=second, out=tmp_path / "out"))
-    assert [[result.terms.fold for result in scored.results] for scored in (one, two)] == [[2], [2]]
+    assert [[result.context.fold for result in scored.results] for scored in (one, two)] == [[2], [2]]
     assert (one.folder, two.folder) == (tmp_path / "out", tmp_path / "out" / "second")
 
 
@@ -264,7 +264,7 @@ def test_matches_of_another_model_with_the_same_settings_are_not_used(make_run, 
     (theirs,) = score(config(run=other, fold="3"))[0].results
     shutil.copy(other / "fold3" / "matches-paper-center.json", run / "fold3")
     (mine,) = score(config(run=run, fold="3"))[0].results
-    assert (theirs.lung_dice, mine.terms.model.sha256) == ((0.0, 0.0), one.sha256)
+    assert (theirs.lung_dice, mine.context.model.sha256) == ((0.0, 0.0), one.sha256)
     assert mine.lung_dice == score(config(run=run, fold="3", out=tmp_path / "fresh"))[0].results[0].lung_dice
     assert min(value for value in mine.lung_dice if value is not None) > 0.5
 
@@ -278,11 +278,14 @@ def test_matches_of_the_version_before_can_be_read_and_are_made_again(make_run, 
     older["images"] = [{k: v for k, v in one.items() if k != "masks_sha256"} for one in new["images"]]
     kept.write_text(json.dumps(older))
     (read,) = [read_matches(kept)]
-    assert (read.terms.settings_sha256, [detail.masks_sha256 for detail in read.details]) == ("", [None, None])
+    assert (read.context.settings_sha256, [scored_image.masks_sha256 for scored_image in read.scored]) == (
+        "",
+        [None, None],
+    )
     assert read.matches == first.results[0].matches
     said: list[str] = []
     assert score(config(run=run, fold="3"), said.append)[0] == first
-    names = ", ".join(detail.case.name for detail in read.details)
+    names = ", ".join(scored_image.case.name for scored_image in read.scored)
     assert said == [f"fold 3: detecting in 2 images: kept by an earlier version ({names})"]
     assert json.loads(kept.read_text()) == new
 

@@ -18,13 +18,13 @@ from cxrcad.core import Box, Case, EvaluationError, Finding, ModelIdentity, Nodu
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import (
     FoldResult,
-    Terms,
+    ScoringContext,
+    context_lines,
     from_document,
     pooled_matches,
     read_matches,
     rematched,
     scope,
-    terms_lines,
     to_document,
     write_matches,
 )
@@ -32,7 +32,9 @@ from cxrcad.evaluation.scoring import Detection, choose_threshold, evaluate_case
 from cxrcad.report.table2 import table2_text
 
 MODEL = ModelIdentity("mo-segnet-open", "ab12", 0.5, "CPUExecutionProvider")
-TERMS = Terms("open-jsrt", "paper", HitRule(), MODEL, "mo-segnet", "multi", "best F1 on 25 validation images", 3)
+CONTEXT = ScoringContext(
+    "open-jsrt", "paper", HitRule(), MODEL, "mo-segnet", "multi", "best F1 on 25 validation images", 3
+)
 
 
 def case(name: str, *nodules: Nodule) -> Case:
@@ -71,7 +73,7 @@ def left_half(case: Case) -> NDArray[np.bool_] | None:
 
 def test_three_cases_with_the_answers_known() -> None:
     seen: list[str] = []
-    result = evaluate_cases([A, B, NORMAL], ANSWERS, TERMS, true_lung=left_half, on_done=seen.append)
+    result = evaluate_cases([A, B, NORMAL], ANSWERS, CONTEXT, true_lung=left_half, on_done=seen.append)
     assert result.matches == (
         ImageMatch("A", 1, (Hit(0.9, 0, 1.0),), (FalsePositive(0.6, False),)),
         ImageMatch("B", 2, (Hit(0.4, 0, 2.0),)),
@@ -85,7 +87,7 @@ def test_three_cases_with_the_answers_known() -> None:
 
 
 def test_images_of_the_training_list_are_named() -> None:
-    result = evaluate_cases([A, B], ANSWERS, TERMS, true_lung=left_half, trained_on=frozenset({"sha-B", "sha-X"}))
+    result = evaluate_cases([A, B], ANSWERS, CONTEXT, true_lung=left_half, trained_on=frozenset({"sha-B", "sha-X"}))
     assert result.trained_on == ("B",)
     assert "NOT A TEST: 1 of the scored images stand in the model's training list: B" in table2_text([[result]])
 
@@ -97,11 +99,11 @@ def test_lung_dice_is_taken_on_the_true_masks_grid() -> None:
     """
     lung = np.zeros((20, 20), dtype=np.float32)
     lung[:, :5] = 0.5
-    result = evaluate_cases([A, NORMAL], Answers(ANSWERS.findings, lung), TERMS, true_lung=left_half)
+    result = evaluate_cases([A, NORMAL], Answers(ANSWERS.findings, lung), CONTEXT, true_lung=left_half)
     assert result.lung_dice == (40 / 70, None)
     assert result.known_dice == (40 / 70,)
     exact = Answers(ANSWERS.findings, left_half(A))  # type: ignore[arg-type]
-    assert evaluate_cases([A], exact, TERMS, true_lung=left_half).lung_dice == (1.0,)
+    assert evaluate_cases([A], exact, CONTEXT, true_lung=left_half).lung_dice == (1.0,)
 
 
 def test_masks_are_read_from_their_files_and_joined(tmp_path: Path) -> None:
@@ -126,11 +128,11 @@ def test_the_threshold_is_the_best_of_the_validation_cases() -> None:
 
 def test_an_image_scored_twice_and_a_result_of_another_size_are_errors() -> None:
     with pytest.raises(EvaluationError, match="A: the image is scored 2 times"):
-        evaluate_cases([A, B, A], ANSWERS, TERMS)
+        evaluate_cases([A, B, A], ANSWERS, CONTEXT)
     with pytest.raises(
         EvaluationError, match="A: the result is of an image with 100 x 100 pixels and the case has 50 x 100"
     ):
-        evaluate_cases([replace(A, rows=50)], ANSWERS, TERMS)
+        evaluate_cases([replace(A, rows=50)], ANSWERS, CONTEXT)
 
 
 def test_images_that_cannot_be_read_are_all_counted_and_three_are_named() -> None:
@@ -144,21 +146,21 @@ def test_images_that_cannot_be_read_are_all_counted_and_three_are_named() -> Non
 
     cases, done = [case(name) for name in "ABCDEF"], []
     with pytest.raises(ReadError, match=r"^B\.png: damaged; copy it again$"):
-        evaluate_cases(cases, reading("B"), TERMS, on_done=done.append)
+        evaluate_cases(cases, reading("B"), CONTEXT, on_done=done.append)
     assert done == ["A", "C", "D", "E", "F"]
     with pytest.raises(
         ReadError,
         match=r"^4 of 6 images cannot be read: B, C, E and 1 more; the first: B\.png: damaged; copy it again$",
     ):
-        evaluate_cases(cases, reading("B", "C", "E", "F"), TERMS)
+        evaluate_cases(cases, reading("B", "C", "E", "F"), CONTEXT)
 
 
-def fold(number: int, hits: list[float], misses: int, fps: list[float], **terms: object) -> FoldResult:
+def fold(number: int, hits: list[float], misses: int, fps: list[float], **context: object) -> FoldResult:
     """A fold of one image for each hit and each miss; all false positives, inside the lung, stand in the first."""
     matches = [ImageMatch(f"{number}-{index}", 1, (Hit(score, 0, 1.5),)) for index, score in enumerate(hits)]
     matches += [ImageMatch(f"{number}-m{index}", 1) for index in range(misses)]
     matches[0] = replace(matches[0], false_positives=tuple(FalsePositive(score, True) for score in fps))
-    return FoldResult(replace(TERMS, fold=number, **terms), tuple(matches), (0.9,) * len(matches))  # type: ignore[arg-type]
+    return FoldResult(replace(CONTEXT, fold=number, **context), tuple(matches), (0.9,) * len(matches))  # type: ignore[arg-type]
 
 
 def test_the_table_has_the_papers_row_the_folds_their_mean_and_the_pooled_counts() -> None:
@@ -213,7 +215,7 @@ def test_a_fold_without_findings_leaves_the_mean_precision_undefined() -> None:
         ({"rule": HitRule("iou")}, "rule"),
     ],
 )
-def test_folds_scored_under_different_terms_are_not_put_together(other: dict[str, object], name: str) -> None:
+def test_folds_scored_under_different_contexts_are_not_put_together(other: dict[str, object], name: str) -> None:
     pair = [fold(1, [0.9], 0, []), fold(2, [0.9], 0, [], **other)]
     with pytest.raises(EvaluationError, match=f"differ in their {name}"):
         pooled_matches(pair)
@@ -229,13 +231,13 @@ def test_pooling_refuses_an_image_of_two_folds_and_no_fold() -> None:
             empty([])
 
 
-def test_terms_and_scope_say_what_figures_rest_on() -> None:
-    assert terms_lines(replace(TERMS, protocol="jsrt-247"))[0] == (
+def test_context_and_scope_say_what_figures_rest_on() -> None:
+    assert context_lines(replace(CONTEXT, protocol="jsrt-247"))[0] == (
         "Data open-jsrt, protocol jsrt-247 (images with a nodule and normal images)."
     )
     assert scope([fold(2, [0.9], 3, [])]) == "fold 2: 4 images, 4 nodules"
     alone = fold(2, [0.9], 0, [])
-    assert scope([replace(alone, terms=replace(alone.terms, fold=None))]) == "all cases: 1 image, 1 nodule"
+    assert scope([replace(alone, context=replace(alone.context, fold=None))]) == "all cases: 1 image, 1 nodule"
 
 
 SCORES = st.floats(0, 1)
@@ -253,10 +255,12 @@ IMAGES = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(IMAGES, max_size=4), st.none() | st.floats(0, 1), st.sampled_from([TERMS, replace(TERMS, fold=None)]))
-def test_matches_come_back_from_json_bit_for_bit(images, overlap, terms) -> None:  # type: ignore[no-untyped-def]
+@given(
+    st.lists(IMAGES, max_size=4), st.none() | st.floats(0, 1), st.sampled_from([CONTEXT, replace(CONTEXT, fold=None)])
+)
+def test_matches_come_back_from_json_bit_for_bit(images, overlap, context) -> None:  # type: ignore[no-untyped-def]
     matches = tuple(ImageMatch(f"image {n}", len(i[0]) + n, *i) for n, i in enumerate(images))
-    result = FoldResult(terms, matches, (overlap,) * len(matches), ("image 0",))
+    result = FoldResult(context, matches, (overlap,) * len(matches), ("image 0",))
     text = json.dumps(to_document(result))
     again = from_document(json.loads(text), "matches.json")
     assert again == result
@@ -264,7 +268,7 @@ def test_matches_come_back_from_json_bit_for_bit(images, overlap, terms) -> None
 
 
 def test_matches_are_written_and_read(tmp_path: Path) -> None:
-    result = evaluate_cases([A, B, NORMAL], ANSWERS, TERMS, true_lung=left_half)
+    result = evaluate_cases([A, B, NORMAL], ANSWERS, CONTEXT, true_lung=left_half)
     write_matches(tmp_path / "matches.json", result)
     assert read_matches(tmp_path / "matches.json") == result
     document = json.loads((tmp_path / "matches.json").read_text(encoding="utf-8"))
@@ -289,11 +293,11 @@ def test_matches_are_written_and_read(tmp_path: Path) -> None:
 
 def test_the_same_findings_are_matched_again_under_another_rule() -> None:
     """At 1 mm a pixel the findings lie 1, 2 and some 40 mm off: within 1.5 mm one nodule of three is hit."""
-    result = evaluate_cases([A, B, NORMAL], ANSWERS, TERMS, true_lung=left_half)
-    near = [rematched(detail, HitRule("distance", max_distance_mm=1.5)) for detail in result.details]
+    result = evaluate_cases([A, B, NORMAL], ANSWERS, CONTEXT, true_lung=left_half)
+    near = [rematched(scored_image, HitRule("distance", max_distance_mm=1.5)) for scored_image in result.scored]
     assert [len(match.hits) for match in near] == [1, 0, 0]
     assert near[1].false_positives == (FalsePositive(0.4, False),)
-    assert tuple(rematched(detail, TERMS.rule) for detail in result.details) == result.matches
+    assert tuple(rematched(scored_image, CONTEXT.rule) for scored_image in result.scored) == result.matches
 
 
 def damaged(change: str) -> object:

@@ -16,24 +16,24 @@ from cxrcad.evaluation.froc import froc, sensitivity_at
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
 from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.protocols import TABLE, Protocol
-from cxrcad.evaluation.records import Detail, FoldResult, Terms, pooled_matches
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext, pooled_matches
 from cxrcad.evaluation.statistics import pool, wilson
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, nodules_of, strata
 
-TERMS = Terms(
+CONTEXT = ScoringContext(
     "data", "jsrt-247", HitRule(), ModelIdentity("m", "ab", 0.5, "CPU"), "mo-segnet", "multi", "validation", 1
 )
 OBVIOUS = Nodule(10, 10, 12.0, subtlety=5, malignancy="malignant", location="r.upper lobe", in_lung=True)
 SUBTLE = Nodule(40, 40, 8.0, subtlety=1, malignancy="Benign", location="Left lower lobe", in_lung=False)
 
 
-def detail(name: str, *nodules: Nodule, **facts: object) -> Detail:
+def scored_image(name: str, *nodules: Nodule, **facts: object) -> ScoredImage:
     case = replace(Case(name, Path(name), 100, 100, (1.0, 1.0), nodules), **facts)  # type: ignore[arg-type]
-    return Detail(case, "", (), ())
+    return ScoredImage(case, "", (), ())
 
 
 STORY = FoldResult(
-    TERMS,
+    CONTEXT,
     (
         ImageMatch("A", 2, (Hit(0.9, 0, 1.0), Hit(0.6, 1, 2.0)), (FalsePositive(0.7, True),), (0.55,)),
         ImageMatch("B", 1, (), (FalsePositive(0.8, False), FalsePositive(0.4, True))),
@@ -42,9 +42,9 @@ STORY = FoldResult(
     (None, None, None),
     (),
     (
-        detail("A", OBVIOUS, SUBTLE, sex="Male", age_years=70, view="PA"),
-        detail("B", replace(SUBTLE, subtlety=None), sex="Female", age_years=49, view="AP"),
-        detail("N", sex="Male", age_years=30, view="PA"),
+        scored_image("A", OBVIOUS, SUBTLE, sex="Male", age_years=70, view="PA"),
+        scored_image("B", replace(SUBTLE, subtlety=None), sex="Female", age_years=49, view="AP"),
+        scored_image("N", sex="Male", age_years=30, view="PA"),
     ),
 )
 
@@ -87,7 +87,7 @@ def test_strata_of_images_keep_their_images_only() -> None:
 
 def test_a_kind_of_which_nothing_is_known_is_left_out() -> None:
     bare = replace(
-        STORY, details=tuple(detail(d.case.name, *(Nodule(1, 1),) * len(d.case.nodules)) for d in STORY.details)
+        STORY, scored=tuple(scored_image(d.case.name, *(Nodule(1, 1),) * len(d.case.nodules)) for d in STORY.scored)
     )
     assert strata([bare]) == ()
 
@@ -100,7 +100,7 @@ def test_a_finding_on_a_nodule_that_is_dropped_is_neither_hit_nor_false_positive
 
 
 def by_normals(*results: FoldResult) -> list[FoldResult]:
-    return [replace(one, terms=replace(one.terms, fp_axis="normals")) for one in results]
+    return [replace(one, context=replace(one.context, fp_axis="normals")) for one in results]
 
 
 def test_with_the_axis_normals_an_image_whose_nodules_are_dropped_is_no_normal_one() -> None:
@@ -127,10 +127,10 @@ def test_further_findings_on_a_dropped_nodule_that_are_false_positives_vanish_wi
     places = [(0.9, 10.0), (0.8, 11.0), (0.7, 40.0), (0.6, 80.0)]
     findings = tuple(Finding("nodule", score, Box(at, at, at, at), (at, at), 1.0) for score, at in places)
     rule = HitRule(duplicates="false-positives")
-    terms = replace(TERMS, rule=rule)
+    context = replace(CONTEXT, rule=rule)
     match = match_image(case, findings, rule)
     assert [fp.score for fp in match.false_positives] == [0.8, 0.6]
-    result = FoldResult(terms, (match,), (None,), (), (Detail(case, "", findings, (None,) * 4),))
+    result = FoldResult(context, (match,), (None,), (), (ScoredImage(case, "", findings, (None,) * 4),))
     found = {one.name: one.fp_per_image for one in strata([result]) if one.kind == "subtlety"}
     assert found == {"1": 1.0, "5": 2.0}
 
@@ -143,16 +143,16 @@ def folds(draw: st.DrawFn, images: str) -> list[FoldResult]:
     for number in (1, 2):
         kinds = draw(st.lists(st.integers(0 if images == "all" else 1, 2), min_size=1, max_size=4))
         kinds += [0, 1] if images == "all" else [1]
-        matches, details = [], []
+        matches, scored_images = [], []
         for place, count in enumerate(kinds):
             hits = tuple(Hit(draw(scores), nodule) for nodule in range(count) if draw(st.booleans()))
             wrong = tuple(FalsePositive(score, True) for score in draw(st.lists(scores, max_size=3)))
             name = f"{number}-{place}"
             matches.append(ImageMatch(name, count, hits, wrong))
-            details.append(detail(name, *(OBVIOUS,) * count, sex="Male", age_years=70, view="PA"))
-        model = replace(TERMS.model, threshold=draw(scores))
-        terms = replace(TERMS, fold=number, model=model)
-        results.append(FoldResult(terms, tuple(matches), (None,) * len(matches), (), tuple(details)))
+            scored_images.append(scored_image(name, *(OBVIOUS,) * count, sex="Male", age_years=70, view="PA"))
+        model = replace(CONTEXT.model, threshold=draw(scores))
+        context = replace(CONTEXT, fold=number, model=model)
+        results.append(FoldResult(context, tuple(matches), (None,) * len(matches), (), tuple(scored_images)))
     return results
 
 
@@ -166,7 +166,7 @@ def test_a_stratum_of_everything_is_the_whole(protocol: Protocol, axis: str, dat
     """Under every protocol and on each axis that it can have, with the figures that the other pages print."""
     assert {one.name for one, _ in AXES} == set(PROTOCOLS)
     results = [
-        replace(one, terms=replace(one.terms, protocol=protocol.name, rule=protocol.rule, fp_axis=axis))
+        replace(one, context=replace(one.context, protocol=protocol.name, rule=protocol.rule, fp_axis=axis))
         for one in data.draw(folds(protocol.images))
     ]
     counts = pool([one.operating for one in results])

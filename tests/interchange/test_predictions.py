@@ -202,8 +202,8 @@ def test_content_decides_and_never_the_ending(written: Written, truth_kind: str,
     result = score_predictions(EvaluateConfig(predictions=predictions, truth_file=truth, hit_rule="iou"), notes.append)
     assert result.matches == tuple(MATCHES)
     told = (0.75, "the file of the boxes") if kind == "boxes" else (0.5, "half, as the file names none; --threshold")
-    assert result.terms.model.threshold == told[0]
-    assert result.terms.threshold_from.startswith(told[1])
+    assert result.context.model.threshold == told[0]
+    assert result.context.threshold_from.startswith(told[1])
     cut = [note for note in notes if f"found{ending}: holds no boxes below a score of 0.15; its curve ends" in note]
     assert len(cut) == (kind == "boxes")
 

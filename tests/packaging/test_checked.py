@@ -87,7 +87,7 @@ def test_matches_at_other_settings_are_refused(run, changed, words):
 
 def test_another_threshold_is_not_kept_with_the_matches(run):
     evaluate(run, fold="3", threshold=0.3)
-    assert [one.result.terms.model.threshold for one in kept_matches(model(run))] == [0.9]
+    assert [one.result.context.model.threshold for one in kept_matches(model(run))] == [0.9]
 
 
 @pytest.mark.parametrize("what", ["image", "truth", "lung masks"])

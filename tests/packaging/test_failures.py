@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from cxrcad.core import Box, Case, Finding, ModelIdentity, Nodule
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
-from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 from cxrcad.packaging.failures import MOST, failures
 from cxrcad.packaging.package import card_text
 from tests.packaging.test_package import CARD
@@ -24,24 +24,24 @@ def case(name: str, *nodules: Nodule) -> Case:
     return Case(name, Path(f"{name}.png"), 100, 100, (1.0, 1.0), nodules)
 
 
-def result(protocol: str, *images: tuple[ImageMatch, Detail]) -> FoldResult:
+def result(protocol: str, *images: tuple[ImageMatch, ScoredImage]) -> FoldResult:
     model = ModelIdentity("toy", "0" * 64, 0.5, "CPUExecutionProvider")
-    terms = Terms("data", protocol, HitRule(), model, "u-net", "single", "validation", 3)
-    return FoldResult(terms, tuple(m for m, _ in images), (None,) * len(images), details=tuple(d for _, d in images))
+    context = ScoringContext("data", protocol, HitRule(), model, "u-net", "single", "validation", 3)
+    return FoldResult(context, tuple(m for m, _ in images), (None,) * len(images), scored=tuple(d for _, d in images))
 
 
 HIT = (
     ImageMatch("A", 1, (Hit(0.9, 0, 1.0, 0),), (FalsePositive(0.6, False, 1), FalsePositive(0.4, True, 2))),
-    Detail(case("A", Nodule(30, 30, 10.0, 3)), "a", (found(0.9, 30, 31), found(0.6, 90, 80), found(0.4, 5, 5)),
+    ScoredImage(case("A", Nodule(30, 30, 10.0, 3)), "a", (found(0.9, 30, 31), found(0.6, 90, 80), found(0.4, 5, 5)),
            (True, False, True)),
 )  # fmt: skip
 LOW = (
     ImageMatch("B", 2, (Hit(0.3, 1, 1.0, 0),), ()),
-    Detail(case("B", Nodule(30, 30, 8.0, 2), Nodule(60, 60, 18.4, 5)), "b", (found(0.3, 60, 61),), (True,)),
+    ScoredImage(case("B", Nodule(30, 30, 8.0, 2), Nodule(60, 60, 18.4, 5)), "b", (found(0.3, 60, 61),), (True,)),
 )
 NORMAL = (
     ImageMatch("N", 0, (), (FalsePositive(0.8, None, 0),)),
-    Detail(case("N"), "n", (found(0.8, 12.4, 40),), (None,)),
+    ScoredImage(case("N"), "n", (found(0.8, 12.4, 40),), (None,)),
 )
 
 
@@ -70,7 +70,7 @@ def test_missed_nodules_come_most_obvious_first_and_false_positives_highest_firs
 def test_a_card_lists_the_surest_false_positives_and_counts_all():
     many = tuple(FalsePositive(0.99 - number / 100, True, number) for number in range(MOST + 3))
     places = tuple(found(one.score, 10, 10 + number) for number, one in enumerate(many))
-    image = (ImageMatch("N", 0, (), many), Detail(case("N"), "n", places, (True,) * len(many)))
+    image = (ImageMatch("N", 0, (), many), ScoredImage(case("N"), "n", places, (True,) * len(many)))
     failed = failures([result("paper", HIT, image)], "packed")
     assert failed is not None
     assert (len(failed["false_positives"]), failed["false_positives_in_all"]) == (MOST, MOST + 4)

@@ -15,7 +15,7 @@ from cxrcad.core import Box, Case, Finding, ModelIdentity, Nodule
 from cxrcad.datasets.folds import make_folds, save_folds
 from cxrcad.datasets.jsrt.reader import read_jsrt
 from cxrcad.evaluation.matching import HitRule, match_image
-from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 from cxrcad.paper.case_selection import (
     Outside,
     count_found,
@@ -50,16 +50,16 @@ def found(score: float, x: float, y: float = 100, side: float = 20) -> Finding:
 
 def fold(cell: str, images: dict[str, tuple[tuple[Nodule, ...], tuple[Finding, ...]]], masked: bool = True):
     """A fold of images of 400 x 400 pixels of 0.5 mm, at the cell's threshold."""
-    terms = Terms(
+    context = ScoringContext(
         "DATA", "paper", HitRule(), ModelIdentity(cell, "0" * 64, THRESHOLDS[cell], "CPU"), "net", "x", "v", 1
     )
-    details, matches = [], []
+    scored_images, matches = [], []
     for name, (nodules, findings) in images.items():
         case = Case(name, Path(f"{name}.png"), 400, 400, (0.5, 0.5), nodules)
         places = tuple(finding.center_px[0] < LEFT if masked else None for finding in findings)
-        details.append(Detail(case, "", findings, places))
-        matches.append(match_image(case, findings, terms.rule, (lambda x, y: x < LEFT) if masked else None))
-    return FoldResult(terms, tuple(matches), (None,) * len(matches), (), tuple(details))
+        scored_images.append(ScoredImage(case, "", findings, places))
+        matches.append(match_image(case, findings, context.rule, (lambda x, y: x < LEFT) if masked else None))
+    return FoldResult(context, tuple(matches), (None,) * len(matches), (), tuple(scored_images))
 
 
 def scored(cell: str, result: FoldResult | None, seed: int = 0, number: int = 1) -> ScoredJob:
@@ -91,7 +91,7 @@ def test_the_lowest_seed_that_every_cell_has_and_the_folds_that_both_have():
     ]
     single, multi = cell_results(ITEMS["figure6"], results, 0, 0)
     assert first_seed([single, multi]) == 1
-    assert [side.detail.case.name for side in sides_of(single, 1)] == ["C", "B"]
+    assert [side.scored_image.case.name for side in sides_of(single, 1)] == ["C", "B"]
     assert [scene.name for scene in scenes_of(single, multi, 1)] == ["C"]
     assert first_seed([single]) == 0
     assert first_seed(cell_results(ITEMS["figure6"], results[:3], 0, 0)) is None
@@ -230,14 +230,14 @@ def test_overlaps_are_those_of_reported_hits_and_the_least_are_drawn():
     }
     (row,) = cell_results(ITEMS["figure8"], [scored(MULTI, fold(MULTI, multi))], 0, 0)
     values, unknown = overlaps(sides_of(row, 0))
-    assert [(one.side.detail.case.name, one.iou, one.exact) for one in values] == [
+    assert [(one.side.scored_image.case.name, one.iou, one.exact) for one in values] == [
         ("A", 0.25, False),
         ("B", 1.0, False),
         ("C", 0.0625, False),
         ("E", 1.0, True),
     ]
     assert unknown == 0
-    assert [one.side.detail.case.name for one in least_overlapping(values, 3)] == ["C", "A", "B"]
+    assert [one.side.scored_image.case.name for one in least_overlapping(values, 3)] == ["C", "A", "B"]
     assert quartiles([0.0, 1.0, 0.5, 0.25, 0.75]) == (0.25, 0.5, 0.75)
 
 

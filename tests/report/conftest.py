@@ -12,9 +12,9 @@ from PIL import Image
 
 from cxrcad.core import Box, Case, Finding, ModelIdentity, Nodule
 from cxrcad.evaluation.matching import HitRule, match_image
-from cxrcad.evaluation.records import Detail, FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 
-TERMS = Terms(
+CONTEXT = ScoringContext(
     "open-jsrt",
     "jsrt-247",
     HitRule(),
@@ -37,20 +37,20 @@ class Crafted:
         box = Box(x - side / 2, y - side / 2, x + side / 2, y + side / 2)
         return Finding("nodule", score, box, (x, y), side * side, diameter_mm=side / 2)
 
-    def scored(self, name: str, nodules: tuple[Nodule, ...], *findings: Finding) -> Detail:
+    def scored(self, name: str, nodules: tuple[Nodule, ...], *findings: Finding) -> ScoredImage:
         path = self.folder / f"{name}.png"
         rows, cols = np.mgrid[:400, :400]
         Image.fromarray(((rows + cols) % 256).astype(np.uint8)).save(path)
         case = Case(name, path, 400, 400, (0.5, 0.5), nodules, age_years=60, sex="Male")
-        return Detail(case, "", findings, (True,) * len(findings))
+        return ScoredImage(case, "", findings, (True,) * len(findings))
 
     @staticmethod
-    def result(*details: Detail, **terms: Any) -> FoldResult:
-        own = replace(TERMS, **terms)
-        matches = tuple(match_image(d.case, d.findings, own.rule, lambda x, y: True) for d in details)
-        return FoldResult(own, matches, (None,) * len(details), (), details)
+    def result(*scored_images: ScoredImage, **context: Any) -> FoldResult:
+        own = replace(CONTEXT, **context)
+        matches = tuple(match_image(d.case, d.findings, own.rule, lambda x, y: True) for d in scored_images)
+        return FoldResult(own, matches, (None,) * len(scored_images), (), scored_images)
 
-    def fold(self, number: int = 3, **terms: Any) -> FoldResult:
+    def fold(self, number: int = 3, **context: Any) -> FoldResult:
         """Three nodules and a normal: hits at 0.9 (2 mm off) and 0.7 (3 mm off), one found at 0.4 only.
 
         Subtleties 5, 1, 1. False positives: 0.8 in the normal image, 0.6 (20 mm off) and 0.2 in the third.
@@ -63,7 +63,7 @@ class Crafted:
             self.scored(f"B{number}", (subtle,), finding(0.7, 300, 306)),
             self.scored(f"C{number}", (subtle,), finding(0.6, 340, 300), finding(0.4, 300, 302), finding(0.2, 20, 20)),
             self.scored(f"N{number}", (), finding(0.8, 50, 60)),
-            **{"fold": number, **terms},
+            **{"fold": number, **context},
         )
 
 

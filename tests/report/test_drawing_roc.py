@@ -30,7 +30,7 @@ def test_findings_fall_into_tenths_of_the_score(crafted):
         (0.8, 1, 0, 0.8),
         (0.9, 1, 1, 0.9),
     ]
-    nodule = crafted.fold().details[0].case.nodules
+    nodule = crafted.fold().scored[0].case.nodules
     found = crafted.scored("D", nodule, *(crafted.finding(score, 250, 250) for score in (0.92, 0.98, 1.0)))
     hit = crafted.scored("E", nodule, crafted.finding(0.9, 100, 100), crafted.finding(0.85, 100, 101))
     assert drawn_reliability([crafted.result(found, hit)]) == (
@@ -48,8 +48,8 @@ def test_a_curve_goes_from_0_to_1_by_falling_score(crafted):
 def test_the_areas_are_the_figures_auc_and_jafroc(crafted):
     """A normal image without a finding ties with a nodule that is missed: half."""
     fold = crafted.fold()
-    quiet, missed = crafted.scored("Q", ()), crafted.scored("M", fold.details[1].case.nodules)
-    result = crafted.result(*fold.details, quiet, missed)
+    quiet, missed = crafted.scored("Q", ()), crafted.scored("M", fold.scored[1].case.nodules)
+    result = crafted.result(*fold.scored, quiet, missed)
     figures = bootstrap([result], 0, 0)
     assert area(drawn_roc([result])) == pytest.approx(figures["image AUC"].value)
     assert area(drawn_afroc([result])) == pytest.approx(figures["JAFROC"].value)
@@ -57,14 +57,14 @@ def test_the_areas_are_the_figures_auc_and_jafroc(crafted):
 
 
 def test_without_normal_images_there_is_no_curve(crafted, tmp_path):
-    result = crafted.result(*crafted.fold().details[:3])
+    result = crafted.result(*crafted.fold().scored[:3])
     assert drawn_roc([result]) is None
     with pytest.raises(UsageError, match="there is no ROC curve without normal images"):
         plot_roc({"run": [result]}, [tmp_path / "a.png"], "")
 
 
 def test_nothing_found_is_nothing_to_draw(crafted, tmp_path):
-    result = crafted.result(crafted.scored("M", crafted.fold().details[0].case.nodules))
+    result = crafted.result(crafted.scored("M", crafted.fold().scored[0].case.nodules))
     assert drawn_reliability([result]) == ()
     with pytest.raises(UsageError, match="there is no finding whose score could be drawn"):
         plot_reliability([result], [tmp_path / "a.png"], "")

@@ -28,7 +28,7 @@ def test_a_kind_of_which_nothing_is_known_vanishes(crafted, tmp_path):
 
 def test_folds_are_points_and_the_pooled_counts_the_last_one(crafted):
     """Each fold: 2 of 3 nodules, 2 false positives in 4 images; at 0.85 one of 3 and none."""
-    model = replace(crafted.fold().terms.model, threshold=0.85)
+    model = replace(crafted.fold().context.model, threshold=0.85)
     points = drawn_folds({"run": [crafted.fold(1), crafted.fold(2, model=model)], "single": [crafted.fold()]})
     assert points == (
         Point("run", 1, 0.5, 2 / 3, *wilson(2, 3)),

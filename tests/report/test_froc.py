@@ -13,10 +13,10 @@ from cxrcad.core import EvaluationError, ModelIdentity
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
-from cxrcad.evaluation.records import FoldResult, Terms
+from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.report.froc import froc_caption, froc_csv, froc_document, froc_text, write_froc
 
-TERMS = Terms(
+CONTEXT = ScoringContext(
     "open-jsrt",
     "paper",
     HitRule(),
@@ -30,7 +30,7 @@ TERMS = Terms(
 # Four images with a nodule each: hits at 0.9 and 0.6, two misses; false positives at 0.8 and 0.3 inside the lung fields
 # and at 0.6 outside. The curve ends at 3/4 false positives an image.
 FOLD = FoldResult(
-    TERMS,
+    CONTEXT,
     (
         ImageMatch("a", 1, (Hit(0.9, 0, 1.0),), (FalsePositive(0.8, True),)),
         ImageMatch("b", 1, (Hit(0.6, 0, 2.0),), (FalsePositive(0.6, False),)),
@@ -40,7 +40,7 @@ FOLD = FoldResult(
     (0.9, 0.9, None, 0.9),
 )
 SECOND = FoldResult(
-    replace(TERMS, fold=4, model=replace(TERMS.model, threshold=0.2)),
+    replace(CONTEXT, fold=4, model=replace(CONTEXT.model, threshold=0.2)),
     (ImageMatch("e", 1, (Hit(0.25, 0, 1.0),), (FalsePositive(0.1),)),),
     (None,),
     ("e",),
@@ -147,14 +147,14 @@ def test_the_text_says_not_reached_where_the_curve_has_ended() -> None:
 
 
 def test_the_text_names_training_images_and_images_without_a_mask() -> None:
-    low = replace(SECOND, terms=replace(SECOND.terms, model=replace(SECOND.terms.model, threshold=0.1)))
+    low = replace(SECOND, context=replace(SECOND.context, model=replace(SECOND.context.model, threshold=0.1)))
     lines = froc_text([low]).splitlines()
     assert lines[-2].endswith("0 inside the lung fields, 0 outside, 1 without a lung mask.")
     assert lines[-1] == "NOT A TEST: 1 of the images stand in the model's training list: e"
 
 
 def test_the_caption_is_data_protocol_and_hit_rule() -> None:
-    assert froc_caption(TERMS).splitlines() == [
+    assert froc_caption(CONTEXT).splitlines() == [
         "Data open-jsrt, protocol paper (images with a nodule only).",
         HitRule().describe(),
     ]

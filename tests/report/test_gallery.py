@@ -52,13 +52,13 @@ def test_hits_misses_and_false_positives_with_what_is_known_of_them(crafted):
 def test_of_many_hits_a_third_are_the_worst_localised_of_the_rest(crafted):
     """Six hits 0.9 ... 0.4, off by 1, 2, 3, 6, 4, 5 pixels of 0.5 mm; most 3: two best, then the 3 mm one."""
     nodule = (Nodule(200, 200, 40.0),)
-    details = [
+    scored_images = [
         crafted.scored(f"H{number}", nodule, crafted.finding(0.9 - number / 10, 200 + off, 200))
         for number, off in enumerate((1, 2, 3, 6, 4, 5))
     ]
-    model = replace(crafted.fold().terms.model, threshold=0.3)
-    crops = chosen([crafted.result(*details, model=model)], 3)
-    assert [(crop.group, crop.detail.case.name) for crop in crops] == [
+    model = replace(crafted.fold().context.model, threshold=0.3)
+    crops = chosen([crafted.result(*scored_images, model=model)], 3)
+    assert [(crop.group, crop.scored_image.case.name) for crop in crops] == [
         ("Found nodules, best score first", "H0"),
         ("Found nodules, best score first", "H1"),
         ("Found nodules, worst localised first", "H3"),
@@ -68,8 +68,8 @@ def test_of_many_hits_a_third_are_the_worst_localised_of_the_rest(crafted):
 def test_a_miss_shows_the_best_finding_in_its_crop_if_there_is_one(crafted):
     """The crop reaches 60 pixels from the nodule: a finding 40 pixels off is near it, one 100 pixels off is not."""
     nodule, away, near = (Nodule(200, 200, 10.0),), crafted.finding(0.9, 300, 200), crafted.finding(0.2, 240, 200)
-    details = crafted.scored("far", nodule, away), crafted.scored("near", nodule, away, near)
-    crops = [crop for crop in chosen([crafted.result(*details)], 12) if crop.title == "Miss"]
+    scored_images = crafted.scored("far", nodule, away), crafted.scored("near", nodule, away, near)
+    crops = [crop for crop in chosen([crafted.result(*scored_images)], 12) if crop.title == "Miss"]
     assert [(crop.caption, crop.finding) for crop in crops] == [
         ("far: nodule of 10 mm; nothing found near it", None),
         ("near: nodule of 10 mm; best finding near it 0.20, 20.0 mm away", near),
@@ -123,8 +123,8 @@ def test_an_image_that_is_gone_or_changed_is_named_and_left_out(crafted, tmp_pat
     (crafted.folder / "A3.png").unlink()
     (crafted.folder / "B3.png").write_bytes(b"no picture")
     Image.linear_gradient("L").save(crafted.folder / "N3.png")
-    details = (*fold.details[:2], replace(fold.details[2], sha256="0" * 64), fold.details[3])
-    found = gallery([replace(fold, details=details)], tmp_path / "out")
+    scored_images = (*fold.scored[:2], replace(fold.scored[2], sha256="0" * 64), fold.scored[3])
+    found = gallery([replace(fold, scored=scored_images)], tmp_path / "out")
     assert found.groups == {}
     changed, smaller, gone, damaged = found.notes
     assert gone.startswith("A3 is left out of the gallery: ")
@@ -134,7 +134,7 @@ def test_an_image_that_is_gone_or_changed_is_named_and_left_out(crafted, tmp_pat
 
 
 def test_matches_without_findings_have_no_gallery(crafted, tmp_path):
-    found = gallery([replace(crafted.fold(), details=())], tmp_path)
+    found = gallery([replace(crafted.fold(), scored=())], tmp_path)
     assert (found.groups, len(found.notes)) == ({}, 1)
 
 

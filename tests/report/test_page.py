@@ -135,7 +135,7 @@ def test_strata_of_which_nothing_is_known_vanish(crafted, tmp_path):
     assert ["1", "2", " 50.0 [9.5, 90.5]", "50.0"] in rows, "what every subgroup has is said once"
     same = "In every subgroup: at 1/2 100.0; at 1 -; at 2 -; at 4 -; images 4; false positives per image 0.50."
     assert f"<p>{same}</p>" in (tmp_path / "a" / "report.html").read_text()
-    nodule = (replace(crafted.fold().details[0].case.nodules[0], subtlety=None, location=None),)
+    nodule = (replace(crafted.fold().scored[0].case.nodules[0], subtlety=None, location=None),)
     bare = crafted.result(crafted.scored("U", nodule, crafted.finding(0.9, 100, 100)))
     text = write_evaluation_report({"run": [bare]}, tmp_path / "b", 0, 0, MADE).read_text()
     assert ">size</th>" in text
@@ -146,7 +146,7 @@ def test_strata_of_which_nothing_is_known_vanish(crafted, tmp_path):
 
 
 def test_two_runs_are_compared_and_told_apart(crafted, tmp_path):
-    model = replace(crafted.fold().terms.model, threshold=0.65)
+    model = replace(crafted.fold().context.model, threshold=0.65)
     seen = replace(crafted.fold(model=model), trained_on=("A3",))
     path = write_evaluation_report({"first": [crafted.fold()], "second": [seen]}, tmp_path, 50, 0, MADE)
     text = path.read_text()

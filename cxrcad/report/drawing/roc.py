@@ -89,7 +89,7 @@ def plot_reliability(results: Sequence[FoldResult], paths: Sequence[Path], capti
     bins = drawn_reliability(results)
     if not bins:
         raise UsageError("there is no finding whose score could be drawn; nothing was found in these images")
-    thresholds = sorted({result.terms.model.threshold for result in results})
+    thresholds = sorted({result.context.model.threshold for result in results})
     save(lambda: _reliability_figure(bins, thresholds, f"{RANKING}\n{caption}"), paths)
 
 

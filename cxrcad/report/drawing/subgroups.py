@@ -107,11 +107,11 @@ def _tick(bar: Bar) -> str:
 
 
 def drawn_folds(runs: Mapping[str, Sequence[FoldResult]]) -> tuple[Point, ...]:
-    """Each run's folds, then its pooled counts where there are several folds; false positives on the terms' axis."""
+    """Each run's folds, then its pooled counts where there are several folds; false positives on the context's axis."""
     points = []
     for name, results in runs.items():
         counts = [result.operating for result in results]
-        points += [_point(name, result.terms.fold, one) for result, one in zip(results, counts, strict=True)]
+        points += [_point(name, result.context.fold, one) for result, one in zip(results, counts, strict=True)]
         if len(counts) > 1:
             points.append(_point(name, None, pool(counts)))
     return tuple(points)
@@ -130,7 +130,7 @@ def plot_folds(runs: Mapping[str, Sequence[FoldResult]], paths: Sequence[Path], 
     points = drawn_folds(runs)
     if not points:
         raise UsageError("there is no fold to draw; evaluate one first")
-    axis = next(results[0].terms.fp_axis for results in runs.values() if results)
+    axis = next(results[0].context.fp_axis for results in runs.values() if results)
     save(lambda: _folds_figure(points, caption, axis), paths)
 
 
