@@ -55,7 +55,7 @@ def _steps(training: Mapping[str, Any]) -> int | None:
     own = training.get("steps")
     if not isinstance(own, int):
         return None
-    return own + sum(_steps_before(training, start) for start in ("init", "classifier_weights"))
+    return own + sum(_steps_before(training, start) for start in ("init", "second_init"))
 
 
 def _steps_before(training: Mapping[str, Any], start: str) -> int:
