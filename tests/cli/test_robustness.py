@@ -41,8 +41,8 @@ def test_two_cases_under_some_perturbations(cxrcad, toy, disc_data, tmp_path):
 
 def test_the_former_name_of_perturbations_still_works(cxrcad, toy, disc_data):
     flags = ("--model", "toy", "--data", disc_data, "--limit", 1, "--resamples", 0, "--threads", 1)
-    former = cxrcad("robustness", *flags, "--perturbations", "text")
-    assert (former.code, former.err.splitlines()[0]) == (0, "--perturbations is now --perturbations")
+    former = cxrcad("robustness", *flags, "--alterations", "text")
+    assert (former.code, former.err.splitlines()[0]) == (0, "--alterations is now --perturbations")
     assert former.out == cxrcad("robustness", *flags, "--perturbations", "text").out
 
 
