@@ -167,11 +167,20 @@ def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> 
 
 def _absolute(config: ReproduceConfig) -> ReproduceConfig:
     """The config with absolute paths: a training is the same one whatever the working folder."""
-    data, synthesis = config.train.data, config.train.synthesis
+    from cxrcad.training.initial_weights import lasting_name
+
+    data, synthesis, classifier = config.train.data, config.train.synthesis, config.train.classifier
     data = replace(data, data=None if data.data is None else data.data.resolve())
     if synthesis.simulate not in (None, ANALYTIC):
         synthesis = replace(synthesis, simulate=synthesis.simulate.resolve())
-    return replace(config, train=replace(config.train, data=data, synthesis=synthesis))
+    if classifier.classifier_weights is not None:
+        classifier = replace(classifier, classifier_weights=lasting_name(classifier.classifier_weights))
+    first = config.train.initial_weights
+    train = replace(
+        replace(config.train, data=data, synthesis=synthesis, classifier=classifier),
+        initial_weights=None if first is None else lasting_name(first),
+    )
+    return replace(config, train=train)
 
 
 def _checked(name: str, config: ReproduceConfig) -> Item:

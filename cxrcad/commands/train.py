@@ -7,7 +7,9 @@ from pathlib import Path
 
 from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import TrainingError
+from cxrcad.datasets.folds import WHOLE
 from cxrcad.files import Progress
+from cxrcad.inference.model import CARD_NAME, RUN_FOLDER
 
 __all__ = ["Trained", "train_run"]
 
@@ -35,11 +37,13 @@ def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) ->
     try:
         run = train(config, progress, given)
     except KeyboardInterrupt:
-        again = f"cxrcad train --resume{f' --run {config.run}' if config.run else ''}"
+        usual = TrainConfig().runs
+        place = f" --run {config.run}" if config.run else f" --runs {config.runs}" if config.runs != usual else ""
+        again = f"cxrcad train --resume{place}"
         progress.note(f"stopped; `{again}` goes on from what is kept")
         raise
-    if config.fold == "none":
-        sentence = f"done: cxrcad detect SCAN --model {run / 'fold0'} finds with it, cxrcad export packages it"
+    if (run / WHOLE / RUN_FOLDER / CARD_NAME).is_file():
+        sentence = f"done: cxrcad detect SCAN --model {run / WHOLE} finds with it, cxrcad export packages it"
     elif lesion_of(run) == LESIONS[0]:
         sentence = f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it"
     else:

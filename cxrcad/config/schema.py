@@ -142,8 +142,6 @@ def _converted(value: Any, kind: type, text: bool) -> Any:
         return None
     if isinstance(value, str) and "\0" in value:
         return None
-    if isinstance(value, str) and "\0" in value:  # no path and no name holds one
-        return None
     if kind is int and isinstance(value, float) and not value.is_integer():
         return None
     try:
@@ -239,7 +237,7 @@ def assemble(config: type[T], values: Mapping[str, Any]) -> T:
 def unknown_setting(name: str, origin: str, known: Mapping[str, Setting]) -> str:
     """The sentence that `origin` names a setting that does not exist, with the nearest one of `known`."""
     if name in REMOVED:
-        return f"{origin}: the setting {name} is gone, because it did not pay (docs/RECIPE.md); leave it out"
+        return f"{origin}: the setting {name} is gone (docs/GLOSSARY.md says why); leave it out"
     near = difflib.get_close_matches(name.replace("-", "_"), known, 1, 0.5)
     return f"{origin}: there is no setting {name}" + (
         f"; did you mean {near[0]}?" if near else "; `cxrcad COMMAND --help` lists them"

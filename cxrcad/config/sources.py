@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 from cxrcad.config import ALL_CONFIGS
 from cxrcad.config.schema import (
+    ANY,
     ENVIRONMENT_PREFIX,
+    REMOVED,
     Setting,
     assemble,
     former_names,
@@ -92,6 +94,8 @@ def _environment(note: Callable[[str], None]) -> dict[str, tuple[str, str]]:
         if not text or not variable.startswith(ENVIRONMENT_PREFIX) or variable in OTHER_VARIABLES:
             continue
         name, origin = variable.removeprefix(ENVIRONMENT_PREFIX).lower(), f"environment variable {variable}"
+        if REMOVED.get(name) is ANY:
+            continue
         if name not in everything and name not in former:
             raise UsageError(unknown_setting(name, origin, everything))
         present = former.get(name, name)

@@ -12,7 +12,7 @@ from cxrcad.config import PROTOCOLS, EvaluateConfig
 from cxrcad.core import UsageError
 from cxrcad.evaluation.matching import HitRule
 
-__all__ = ["TABLE", "Protocol", "protocol_of"]
+__all__ = ["TABLE", "Protocol", "protocol_of", "rule_changes"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,21 @@ TABLE: tuple[Protocol, ...] = (
         fp_axis="normals",
     ),
 )
+
+
+def rule_changes(name: str, rule: HitRule, fp_axis: str) -> dict[str, str]:
+    """What of a hit rule and an axis differs from the protocol `name`, but for the kind of rule: settings and values.
+
+    Empty for a protocol that is not known.
+    """
+    named = next((row for row in TABLE if row.name == name), None)
+    if named is None:
+        return {}
+    usual = named.rule if rule.kind == named.rule.kind else HitRule(rule.kind, duplicates=named.rule.duplicates)
+    limit = {"iou": "min_iou", "distance": "max_distance_mm"}.get(rule.kind)
+    found = {} if limit is None else {limit: (f"{getattr(rule, limit):g}", f"{getattr(usual, limit):g}")}
+    found |= {"duplicates": (rule.duplicates, usual.duplicates), "fp_axis": (fp_axis, named.fp_axis)}
+    return {setting: own for setting, (own, other) in found.items() if own != other}
 
 
 def protocol_of(config: EvaluateConfig) -> tuple[Protocol, str | None]:

@@ -17,6 +17,7 @@ from cxrcad.core import Case, CxrcadError, EvaluationError, Finding, ModelIdenti
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import Operating, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
+from cxrcad.evaluation.protocols import rule_changes
 from cxrcad.files import read_json, write_json
 
 __all__ = [
@@ -166,7 +167,9 @@ def context_words(context: ScoringContext) -> str:
 def context_flags(context: ScoringContext) -> str:
     """The options of `cxrcad evaluate` that give this context."""
     images = f" --images {context.images}" if context.images else ""
-    return f"--protocol {context.protocol}{images} --hit-rule {context.rule.kind} --data DATA"
+    changed = rule_changes(context.protocol, context.rule, context.fp_axis)
+    more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return f"--protocol {context.protocol}{images} --hit-rule {context.rule.kind}{more} --data DATA"
 
 
 def scope(results: Sequence[FoldResult]) -> str:

@@ -16,7 +16,7 @@ from cxrcad.datasets.read import how_to_get
 from cxrcad.documents import MALFORMED, as_name, toml_value
 from cxrcad.evaluation.external import score_predictions
 from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
-from cxrcad.evaluation.protocols import protocol_of
+from cxrcad.evaluation.protocols import protocol_of, rule_changes
 from cxrcad.evaluation.records import FoldResult, ScoringContext, to_document, write_matches
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.statistics import dice
@@ -188,7 +188,9 @@ def _score_fold(
         fp_axis=protocol.fp_axis,
         settings_sha256=bundle.settings_sha256,
     )
-    path = place / f"matches-{'-'.join(filter(None, (protocol.name, images, protocol.rule.kind)))}.json"
+    changed = rule_changes(protocol.name, protocol.rule, protocol.fp_axis)
+    parts = (protocol.name, images, protocol.rule.kind, *(f"{name}-{value}" for name, value in changed.items()))
+    path = place / f"matches-{'-'.join(filter(None, parts))}.json"
     files = read_kept(path)
     again, reasons = used_again(files, cases, bundle, protocol.rule)
     for line in used_notes(again):

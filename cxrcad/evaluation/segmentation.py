@@ -174,18 +174,18 @@ def score_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> S
         dataset = read_data(config.data)
         splits = {split.fold: split for split in make_folds(dataset, config.data.fold_seed)}
         wanted = [fold for fold in splits if config.fold in ("all", str(fold))]
-        bundles, name, folder, chosen = dict.fromkeys(wanted, bundle), bundle.name, config.runs / bundle.name, CARD
+        bundles, name, folder = dict.fromkeys(wanted, bundle), bundle.name, config.runs / bundle.name
     else:
         run = chosen_run(config, note)
         bundles = folds_to_score(run, config, note)
         data = replace(config.data, data=config.data.data or data_of_run(run))
         dataset = read_data(data)
         splits = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
-        name, folder, chosen = run.name, run, ""
+        name, folder = run.name, run
     folder = config.out or folder
     folds = []
     for fold, bundle in bundles.items():
-        own = "--threshold" if config.threshold is not None else chosen or str(bundle.card.get("threshold_from", CARD))
+        own = "--threshold" if config.threshold is not None else str(bundle.card.get("threshold_from", CARD))
         folds.append(_scored(bundle, dataset, splits[fold], config, (own, folder / f"fold{fold}", note)))
     return Segmentation(name, folder, tuple(folds))
 

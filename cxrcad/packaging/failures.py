@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cxrcad.evaluation.records import FoldResult, nodule_words
+from cxrcad.evaluation.records import FoldResult, context_flags, nodule_words
 
 __all__ = ["failures"]
 
@@ -25,7 +25,7 @@ def failures(results: Sequence[FoldResult], model: str) -> dict[str, Any] | None
     context, counts = result.context, result.operating
     wrong = _false_positives(result)
     return {
-        "command": f"cxrcad evaluate --model {model} --fold {context.fold} --protocol {context.protocol} --data DATA",
+        "command": f"cxrcad evaluate --model {model} --fold {context.fold} {context_flags(context)}",
         "threshold": context.model.threshold,
         "missed": _missed(result),
         "nodules": counts.tp + counts.fn,

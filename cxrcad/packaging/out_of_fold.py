@@ -94,4 +94,4 @@ def _stratum(one: Stratum) -> str:
         f"{'not reached' if value is None else f'{value:.3f}'} at {rate:g}"
         for rate, value in zip(STRATUM_RATES, one.sensitivities, strict=True)
     )
-    return f"recall {one.recall:.3f} of {one.n_nodules}, sensitivity {rates} false positives an image"
+    return f"recall {one.recall:.3f} of {one.n_nodules}, sensitivity {rates} false positives per image"

@@ -161,7 +161,9 @@ def strata_text(strata: Sequence[Stratum]) -> str:
     table = subgroups_table(strata).without("images", "false positives per image")
     columns = ("", "", *table.columns[2:])
     lines = text_lines(replace(table, columns=columns), "  {:<11} {:<20} {:>7}  {:<21}" + "  ".join(["{:>6}"] * 5))
-    title = "Strata: recall at the threshold [Wilson's 95 % interval], then sensitivity, %, at false positives an image"
+    title = (
+        "Subgroups: recall [Wilson's 95 % interval] at the threshold, then sensitivity, %, at false positives per image"
+    )
     return "\n".join([title, *lines, "  -: the curve does not reach that rate"]) + "\n"
 
 

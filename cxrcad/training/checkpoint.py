@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cxrcad.core import TrainingError
+from cxrcad.documents import json_value
 from cxrcad.files import write_atomically
 
-__all__ = ["CheckpointTimer", "load_checkpoint", "no_checkpoint", "save_checkpoint"]
+__all__ = ["CheckpointTimer", "load_checkpoint", "no_checkpoint", "read_record", "save_checkpoint"]
 
 SCHEMA = "cxrcad/checkpoint/1"
 
@@ -83,6 +84,18 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
         reason = "nested too deeply" if isinstance(error, RecursionError) else (str(error) or "damaged").splitlines()[0]
         raise no_checkpoint(path, reason) from None
     return record
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of a checkpoint, without its tensors; empty where there is none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            record = json_value((file.metadata() or {}).get("record", "null"))
+    except (OSError, SafetensorError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _check_states(states: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:

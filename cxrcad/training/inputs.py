@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import TrainConfig
+from cxrcad.config import NetworkConfig, TrainConfig
 from cxrcad.core import Case, DataError, TrainingError
 from cxrcad.datasets.content import content_of
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import resolve_model
 from cxrcad.synthesis.nodules import ANALYTIC
+from cxrcad.training.checkpoint import read_record
 
-__all__ = ["check_inputs", "inputs_of"]
+__all__ = ["check_inputs", "check_one_source", "inputs_of"]
 
 
 def inputs_of(config: TrainConfig, cases: Sequence[Case]) -> dict[str, Any]:
@@ -36,6 +38,21 @@ def inputs_of(config: TrainConfig, cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
+def check_one_source(config: TrainConfig, run: Path) -> None:
+    """Raise TrainingError where another fold of the run projected the nodules of another file: folds are pooled.
+
+    Checkpoints of earlier versions do not name it. DataError for a file of nodules that cannot be read.
+    """
+    now = inputs_of(replace(config, initial_weights=None, network=NetworkConfig()), ())["simulate"]
+    for path in sorted(run.glob("fold?/checkpoint.safetensors")):
+        before = read_record(path).get("inputs")
+        if isinstance(before, dict) and before.get("simulate", now) != now:
+            raise TrainingError(
+                f"{path}: was made with other CT nodules than --simulate names now; the folds of a run are pooled, so "
+                "give the same file, or another --run"
+            )
+
+
 def _model_sha256(name: str | None) -> str | None:
     return None if name is None else resolve_model(name).sha256
 
@@ -46,7 +63,7 @@ def _digest(case: Case) -> str:
 
 
 def check_inputs(path: Path, before: Any, now: Mapping[str, Any]) -> None:
-    """Raise TrainingError where the checkpoint `path` was made from something else; one of before tells nothing."""
+    """Raise TrainingError where the checkpoint `path` was made from something else; an older one names nothing."""
     if not isinstance(before, dict):
         return
     ways = {

@@ -345,4 +345,4 @@ def _sentence(entry: dict[str, Any]) -> str:
         f"{'not reached' if value is None else f'{value:.2f}'} at {rate}"
         for rate, value in entry["sensitivity"].items()
     )
-    return f"{head} F1 {entry['f1']:.3f}, sensitivity {reached} false positives an image{lung}"
+    return f"{head} F1 {entry['f1']:.3f}, sensitivity {reached} false positives per image{lung}"

@@ -76,10 +76,10 @@ class LearnedBalance(nn.Module):
         )
 
     def forward(self, losses: dict[str, Tensor]) -> Tensor:
-        context = [
+        terms = [
             torch.exp(-self.log_variance[task]) * loss + self.log_variance[task] / 2 for task, loss in losses.items()
         ]
-        return torch.stack(context).sum()
+        return torch.stack(terms).sum()
 
     def state(self) -> float:
         """The lambda that the learned weights amount to: the nodule's fraction of both weights."""

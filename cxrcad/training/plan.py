@@ -22,6 +22,7 @@ from cxrcad.networks.registry import build_network
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.training.device import check_device
 from cxrcad.training.initial_weights import initial_model
+from cxrcad.training.inputs import check_one_source
 from cxrcad.training.locks import check_free, locked
 from cxrcad.training.loop import train_fold
 from cxrcad.training.losses import make_balance
@@ -64,6 +65,7 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
     config = replace(config, fold=config.fold or FIRST_FOLD)
     _check(config)
     _check_one_network(config, folder)
+    check_one_source(config, folder)
     for place in sorted(folder.glob("fold?")):
         if config.fold == "all" or place.name == folder_name(config.fold):
             check_free(place)

@@ -265,7 +265,7 @@ def test_boxes_have_no_task_and_without_masks_no_place(cxrcad, tmp_path):
     assert " task, all cases" not in answer.out
     assert "-task" not in answer.out
     assert "paper" not in answer.out.replace("protocol paper", "")
-    assert "in the lung fields" not in answer.out.split("Strata")[0].split("Figures")[1]
+    assert "in the lung fields" not in answer.out.split("Subgroups")[0].split("Figures")[1]
     nothing = cxrcad("compare", boxes, "nothing.json", "--truth", truth)
     assert (nothing.code, "nothing.json" in nothing.err) == (1, True)
     bare = cxrcad("compare", boxes, boxes)

@@ -143,7 +143,7 @@ def test_all_folds_are_trained_one_after_the_other(cxrcad, tiny_data, tmp_path, 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_training_says_how_to_go_on_and_does(cxrcad, tiny_data, tmp_path):
     flags = ["--network", "u-net", "--tasks", "single", "--side", "64", "--precision", "fp32", "--threads", "1"]
-    flags += ["--fold", "2", "--run", "runs/one", "--data", str(tiny_data), "--checkpoint-steps", "2"]
+    flags += ["--fold", "2", "--run", "runs/one", "--data", str(tiny_data), "--checkpoint-minutes", "0"]
     command = [sys.executable, "-m", "cxrcad", "train", *flags, "--epochs", "10000"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
@@ -179,7 +179,7 @@ def test_without_data_three_lines_say_how_to_get_it_and_how_to_try_without(cxrca
     ("flags", "code", "sentence"),
     [
         (["--balance", "2"], 2, "--balance: balance is '2'; it takes a number of 0-1, or learned"),
-        (["--channels", "red"], 2, "input channels ['red'] are not known; choose from raw, local, blob, broad"),
+        (["--channels", "red"], 2, "input channels ['red'] are not known; choose from raw, local, blob"),
         (["--simulate", "."], 1, ".: is a folder; --simulate takes CT nodules (.npz), or analytic"),
         (["--simulate", "no.npz"], 1, "no.npz: there is no such file; --simulate takes CT nodules (.npz), or analytic"),
         (["--fold", "6"], 2, "--fold: fold is '6'; choose from 1, 2, 3, 4, 5, all, none"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cxrcad.core import DataError
+from cxrcad.synthesis import insertion
 from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules, placement_zones
 from cxrcad.synthesis.projection import CONTRAST, Projection, load_projections
 
@@ -69,7 +70,7 @@ def chest() -> tuple[np.ndarray, np.ndarray]:
 
 def test_zones_lie_inside_the_lung_or_behind_heart_and_domes():
     image, lung = chest()
-    zones = placement_zones(image, lung, 0.1)
+    zones = placement_zones(image, lung)
     assert lung.ravel()[zones.lung].all()
     assert not lung.ravel()[zones.outside].any()
     rows = zones.outside // 256
@@ -78,12 +79,14 @@ def test_zones_lie_inside_the_lung_or_behind_heart_and_domes():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
-def test_the_fraction_outside_the_lungs_is_the_one_asked_for(nodules, fraction):
+def test_the_fraction_outside_the_lungs_is_that_of_jsrt(nodules, fraction, monkeypatch):
+    assert insertion.OUTSIDE_FRACTION == 14 / 154
+    monkeypatch.setattr(insertion, "OUTSIDE_FRACTION", fraction)
     image, lung = chest()
     rng, outside, count = np.random.default_rng(3), 0, 0
     for _ in range(150):
         truth = np.zeros_like(lung)
-        zones = placement_zones(image, lung, fraction)
+        zones = placement_zones(image, lung)
         count += insert_nodules(image.copy(), truth, zones, load(nodules), count=1, easy=1.0, rng=rng)
         outside += bool(truth.any()) and not (truth & lung).sum() > truth.sum() / 2
     assert count > 100
@@ -94,7 +97,7 @@ def test_nodules_brighten_what_they_outline_and_nothing_far_from_it(nodules):
     image, lung = chest()
     before, truth = image.copy(), np.zeros_like(lung)
     rng = np.random.default_rng(2)
-    count = insert_nodules(image, truth, placement_zones(image, lung, 0.1), load(nodules), count=3, easy=1.0, rng=rng)
+    count = insert_nodules(image, truth, placement_zones(image, lung), load(nodules), count=3, easy=1.0, rng=rng)
     assert count == 3
     change = image - before
     assert (change[truth] > 0).all()
@@ -108,7 +111,7 @@ def test_nodules_brighten_what_they_outline_and_nothing_far_from_it(nodules):
 
 def test_easy_multiplies_the_contrast(nodules):
     image, lung = chest()
-    zones, projections = placement_zones(image, lung, 0.1), load(nodules)
+    zones, projections = placement_zones(image, lung), load(nodules)
     peaks = []
     for easy in (1.0, 2.0):
         drawn = image.copy()
@@ -122,13 +125,13 @@ def test_easy_multiplies_the_contrast(nodules):
 def test_a_place_that_is_taken_or_over_the_edge_is_left(nodules):
     image, lung = chest()
     taken = np.ones_like(lung)
-    zones = placement_zones(image, lung, 0.1)
+    zones = placement_zones(image, lung)
     rng = np.random.default_rng(0)
     assert insert_nodules(image, taken, zones, load(nodules), count=5, easy=1.0, rng=rng) == 0
-    corner = Zones(np.array([0], np.int32), np.array([0], np.int32), 0.1, 0.3)
+    corner = Zones(np.array([0], np.int32), np.array([0], np.int32), 0.3)
     empty = np.zeros_like(lung)
     assert insert_nodules(image, empty, corner, load(nodules), count=5, easy=1.0, rng=rng) == 0
-    nowhere = Zones(np.array([], np.int32), np.array([], np.int32), 0.1, 0.3)
+    nowhere = Zones(np.array([], np.int32), np.array([], np.int32), 0.3)
     assert insert_nodules(image, empty, nowhere, load(nodules), count=5, easy=1.0, rng=rng) == 0
 
 
@@ -146,7 +149,7 @@ def test_negative_insertions_change_the_background_but_not_its_level_and_keep_of
     image = rng.uniform(0.3, 0.6, (200, 200)).astype(np.float32)
     before, taken = image.copy(), np.zeros((200, 200), dtype=bool)
     taken[:, :100] = True
-    zones = Zones(np.flatnonzero(np.ones((200, 200), bool)).astype(np.int32), np.zeros(0, np.int32), 0, 0.45)
+    zones = Zones(np.flatnonzero(np.ones((200, 200), bool)).astype(np.int32), np.zeros(0, np.int32), 0.45)
     middles = insert_backgrounds(image, taken, zones, load(nodules), count=30, rng=rng)
     changed = np.abs(image - before) > 1e-6
     assert 1 <= len(middles) < 30  # those that would touch the nodule are left out
@@ -161,7 +164,7 @@ def test_negative_insertions_change_the_background_but_not_its_level_and_keep_of
 
 def test_no_negative_insertion_is_asked_for(nodules):
     image = np.full((50, 50), 0.5, np.float32)
-    zones = Zones(np.arange(2500, dtype=np.int32), np.zeros(0, np.int32), 0, 0.5)
+    zones = Zones(np.arange(2500, dtype=np.int32), np.zeros(0, np.int32), 0.5)
     middles = insert_backgrounds(image, np.zeros((50, 50), bool), zones, (), count=0, rng=np.random.default_rng(0))
     assert middles.shape == (0, 2)
     assert (image == 0.5).all()

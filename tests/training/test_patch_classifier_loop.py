@@ -110,8 +110,8 @@ def test_a_ensemble_is_taken_over_beside_another_segmentation_and_only_weighed(t
         elif name.startswith("segmentation."):
             np.testing.assert_array_equal(weights, own[name.removeprefix("segmentation.")], err_msg=name)
     training = load_bundle(run / "fold1" / "model").card["training"]
-    assert (training["steps"], training["classifier_weights"]["steps"]) == (0, 6)
-    assert training["classifier_weights"]["sha256"] == load_bundle(second / "fold1" / "model").sha256
+    assert (training["steps"], training["second_init"]["steps"]) == (0, 6)
+    assert training["second_init"]["sha256"] == load_bundle(second / "fold1" / "model").sha256
 
 
 def test_a_two_look_model_is_fine_tuned_look_by_look(tiny_data, first, second, tmp_path):

@@ -50,7 +50,7 @@ class Ground:
 
 
 def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tuple[Ground, ...]:
-    """The samples that have lung fields, each with the spots of its blob channel as the segmentation network-alikes."""
+    """The samples that have lung fields, each with the spots of its blob channel as its first hard negatives."""
     grounds = []
     for sample, zone in zip(samples, zones, strict=True):
         if zone is None or sample.lung is None:
