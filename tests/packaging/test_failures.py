@@ -48,7 +48,7 @@ NORMAL = (
 def test_missed_nodules_come_most_obvious_first_and_false_positives_highest_first():
     failed = failures([result("paper", HIT, LOW), result("jsrt-247", HIT, LOW, NORMAL)], "packed")
     assert failed == {
-        "command": "cxrcad evaluate --model packed --fold 3 --protocol jsrt-247 --data DATA",
+        "command": "cxrcad evaluate --model packed --fold 3 --protocol jsrt-247 --hit-rule center --data DATA",
         "threshold": 0.5,
         "missed": [
             "B: 18 mm, subtlety 5; its candidate has 0.30",
