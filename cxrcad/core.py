@@ -37,7 +37,7 @@ __all__ = [
 
 
 class CxrcadError(Exception):
-    """The root of every error that cxrcad raises on purpose: a sentence that names the fault and the way out."""
+    """The root of every error that cxrcad raises on purpose: a sentence that names the fault and the remedy."""
 
     exit_code = 1
 

@@ -103,10 +103,10 @@ def read_content(folder: Path) -> Mapping[str, Content] | None:
         raise DataError(f"{path}: damaged ({fault_words(fault)}); train in a new run folder") from None
 
 
-def check_content(folder: Path, dataset: Dataset, way_out: str) -> bool:
+def check_content(folder: Path, dataset: Dataset, remedy: str) -> bool:
     """Whether a run's folder keeps what it was made from, which then is what the data set holds, wherever it lies.
 
-    DataError, ending in `way_out`, names the first case that differs.
+    DataError, ending in `remedy`, names the first case that differs.
     """
     kept = read_content(folder)
     if kept is None:
@@ -123,6 +123,6 @@ def check_content(folder: Path, dataset: Dataset, way_out: str) -> bool:
         name, what = next(iter(odd.items()))
         more = f", and {counted(len(odd) - 1, 'more case')} differ" if len(odd) > 1 else ""
         raise DataError(
-            f"{folder / CONTENT_NAME}: made from other data than {dataset.folder} holds: {name} {what}{more}; {way_out}"
+            f"{folder / CONTENT_NAME}: made from other data than {dataset.folder} holds: {name} {what}{more}; {remedy}"
         )
     return True

@@ -63,7 +63,7 @@ class Entry:
     """One JSON object or CSV row of a file; every refusal is of the kind `error`.
 
     `place` says where it stands ("images entry 2, nodules entry 1"), empty for the whole file. The fields of a CSV row
-    (`row`) are texts, from which numbers are read. `remedy` is the way out where a refusal names none.
+    (`row`) are texts, from which numbers are read. `remedy` is what to do where a refusal names none.
     """
 
     path: Path
@@ -73,11 +73,11 @@ class Entry:
     row: bool = False
     remedy: str = ""
 
-    def refuse(self, fault: str, way_out: str = "") -> NoReturn:
+    def refuse(self, fault: str, remedy: str = "") -> NoReturn:
         """Raise `error` with the one sentence: file, place, fault, remedy."""
         where = f"{self.path}, {self.place}" if self.place else f"{self.path}"
         usual = self.remedy or ("correct the row" if self.row else "correct the entry")
-        raise self.error(f"{where}: {fault}; {way_out or usual}")
+        raise self.error(f"{where}: {fault}; {remedy or usual}")
 
     def refuse_field(self, key: str, allowed: str) -> NoReturn:
         """Raise `error` for the field's value, where `allowed` is needed."""

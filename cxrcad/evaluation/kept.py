@@ -34,7 +34,7 @@ NAMED = 3
 """Images that a sentence names; all are counted."""
 
 NEW = "new"
-"""Why an image is done of which nothing was kept."""
+"""The reason to detect an image for which nothing was kept."""
 
 
 @dataclass(frozen=True)

@@ -66,10 +66,10 @@ class Detector:
             if device == "auto" and CUDA in providers:
                 return cls.open(bundle, "cpu", threads)
             reason = f"ONNX Runtime cannot load it ({_first_line(error)})"
-            raise ModelError(f"{bundle.onnx_path}: {reason}; {_way_out(device)}") from error
+            raise ModelError(f"{bundle.onnx_path}: {reason}; {_remedy(device)}") from error
         provider = str(session.get_providers()[0])
         if device == "cuda" and provider != CUDA:
-            raise ModelError(f"{bundle.name}: asked for CUDA, but ONNX Runtime runs on {provider}; {_way_out(device)}")
+            raise ModelError(f"{bundle.name}: asked for CUDA, but ONNX Runtime runs on {provider}; {_remedy(device)}")
         _check_signature(session, bundle)
         return cls(bundle, provider, session)
 
@@ -158,9 +158,9 @@ def _providers(device: str, name: str) -> list[str]:
         raise ModelError(f"{name}: no ONNX Runtime here ({error}); install it with pip install onnxruntime") from None
     built_in = CUDA in onnxruntime.get_available_providers()
     if device == "cuda" and not built_in:
-        raise ModelError(f"{name}: this ONNX Runtime was built without CUDA; {_way_out(device)}")
+        raise ModelError(f"{name}: this ONNX Runtime was built without CUDA; {_remedy(device)}")
     if device == "cuda" and not _has_driver():
-        raise ModelError(f"{name}: no NVIDIA driver (libcuda.so.1) can be loaded here; {_way_out(device)}")
+        raise ModelError(f"{name}: no NVIDIA driver (libcuda.so.1) can be loaded here; {_remedy(device)}")
     if device == "cpu" or not built_in or not _has_driver():
         return [CPU]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
@@ -217,7 +217,7 @@ def _check_signature(session: Any, bundle: Bundle) -> None:
         )
 
 
-def _way_out(device: str) -> str:
+def _remedy(device: str) -> str:
     if device == "cuda":
         return "use --device cpu, or install onnxruntime-gpu[cuda,cudnn] and an NVIDIA driver"
     return "copy the whole folder again or export the model again"

@@ -114,19 +114,19 @@ def checked(kept: Kept, source: Bundle) -> dict[str, str]:
     Raises ModelError where another model, or other settings of its card, made the file, EvaluationError where its
     images are no test cases of their fold, or have changed since the run was trained, with their truth or lung masks.
     """
-    way_out = f"run `{kept.again}`, or remove the file"
+    remedy = f"run `{kept.again}`, or remove the file"
     if kept.sha256 != source.sha256:
         raise ModelError(
             f"{kept.path}: is of another model ({kept.sha256[:12]}...) than {source.folder} "
-            f"({source.sha256[:12]}...); {way_out}"
+            f"({source.sha256[:12]}...); {remedy}"
         )
     if kept.threshold != source.threshold:
         raise ModelError(
             f"{kept.path}: was made at a threshold of {kept.threshold:g}, and the card of {source.folder} has "
-            f"{source.threshold:g}; {way_out}"
+            f"{source.threshold:g}; {remedy}"
         )
     if kept.settings_sha256 not in ("", source.settings_sha256):
-        raise ModelError(f"{kept.path}: was made with other settings than the card of {source.folder} has; {way_out}")
+        raise ModelError(f"{kept.path}: was made with other settings than the card of {source.folder} has; {remedy}")
     unknown = ["the model's settings but its threshold"] * (not kept.settings_sha256)
     run = source.folder.parent.parent
     content = read_content(run)
@@ -134,7 +134,7 @@ def checked(kept: Kept, source: Bundle) -> dict[str, str]:
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
         raise EvaluationError(
-            f"{kept.path}: {faults[0]}{more}; with the data that the run was trained on as DATA, {way_out}"
+            f"{kept.path}: {faults[0]}{more}; with the data that the run was trained on as DATA, {remedy}"
         )
     if content is None or any(not {"image", "truth"} <= set(known) for known in kept.images.values()):
         unknown.append("the data" if content is not None else f"the data, as the run has no {CONTENT_NAME}")

@@ -1,4 +1,4 @@
-"""The models that a training starts from, of a run each fold its own; refused where they saw what is held out."""
+"""Initial weights per fold; rejects models trained on held-out cases, patients or CT series."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
     in what comes back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of
     another recipe, EvaluationError.
     """
-    run, look = config.threshold_from, config.network.patch_classifier
+    run, ensemble = config.threshold_from, config.network.patch_classifier
     if run is None:
         given = {
             "--threshold": config.find.threshold,
-            **({"--ensemble-weight": config.classifier.ensemble_weight} if look else {}),
+            **({"--ensemble-weight": config.classifier.ensemble_weight} if ensemble else {}),
         }
         if None not in given.values():
             return config
@@ -39,7 +39,7 @@ def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
             "--fold none: holds out no case that could give a threshold; name a run of the same recipe with "
             f"--threshold-from, or give {' and '.join(given)}"
         )
-    if look and config.classifier.ensemble_weight is not None and config.find.threshold is None:
+    if ensemble and config.classifier.ensemble_weight is not None and config.find.threshold is None:
         raise UsageError(
             f"--ensemble-weight {config.classifier.ensemble_weight:g}: the threshold comes from scores that {run} "
             "averaged with its own weights; leave it out, or give --threshold too"
@@ -59,7 +59,7 @@ def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
         lung = _mean([one.find.lung_threshold for one in bundles.values() if one.find.lung_threshold is not None])
     find = replace(config.find, threshold=threshold, lung_threshold=lung)
     found = replace(config, find=find, threshold_from=origin)
-    if not look or config.classifier.ensemble_weight is not None:
+    if not ensemble or config.classifier.ensemble_weight is not None:
         return found
     weight = _mean([_ensemble_weight(bundle) for bundle in bundles.values()])
     progress.note(f"ensemble weight {weight:g}: the mean of the folds' weights")

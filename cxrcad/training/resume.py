@@ -162,7 +162,7 @@ def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Pr
 
 
 def _found(name: str, value: Any, run: Path, progress: Progress) -> Any:
-    """A run's path as an absolute one: runs of before have it relative to the folder in which they were begun.
+    """A run's path as an absolute one: older runs have it relative to the folder in which they were begun.
 
     That may be the working folder, or one that holds the run.
     """

@@ -273,7 +273,7 @@ def test_a_changed_case_is_named_and_its_trainings_are_not_used(cxrcad, kept, tr
     )
     for run in (out / "runs").iterdir():
         shutil.rmtree(run)
-    assert cxrcad(*arguments).code == 1  # the way out leads to a training, which here fails
+    assert cxrcad(*arguments).code == 1  # the remedy leads to a training, which here fails
     assert len(trained) == 1
 
 

@@ -96,7 +96,7 @@ def test_the_content_decides_not_the_ending(member, tmp_path):
     assert image_size(renamed) == stored.shape
 
 
-def test_a_file_cut_anywhere_is_refused_and_the_way_out_is_another_copy(member, fault):
+def test_a_file_cut_anywhere_is_refused_and_the_remedy_is_another_copy(member, fault):
     path = member[0]
     cut = path.with_suffix(".raw") if path.suffix == ".mhd" else path
     whole = cut.read_bytes()

@@ -141,7 +141,7 @@ def test_an_unknown_device_names_the_devices(tiny: Bundle) -> None:
         Detector.open(tiny, "tpu")
 
 
-def test_cuda_without_a_driver_is_an_error_with_a_way_out(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_driver_is_an_error_with_a_remedy(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_has_driver", lambda: False)
     with pytest.raises(ModelError, match=r"^tiny: .*CUDA|^tiny: no NVIDIA driver") as caught:
         Detector.open(tiny, "cuda")

@@ -47,7 +47,7 @@ def model(run: Path, fold: int = 3):
     return load_bundle(run / f"fold{fold}" / "model")
 
 
-def way_out(run: Path, fold: int = 3) -> str:
+def remedy(run: Path, fold: int = 3) -> str:
     flags = "--protocol jsrt-247 --hit-rule center --data DATA"
     return f"run `cxrcad evaluate --run {run} --fold {fold} {flags}`, or remove the file"
 
@@ -55,7 +55,7 @@ def way_out(run: Path, fold: int = 3) -> str:
 def refused(error: type[Exception], run: Path, *parts: str) -> None:
     with pytest.raises(error) as caught:
         kept_matches(model(run))
-    for part in (f"{run / 'fold3' / KEPT}: ", *parts, way_out(run)):
+    for part in (f"{run / 'fold3' / KEPT}: ", *parts, remedy(run)):
         assert part in str(caught.value)
 
 
@@ -159,13 +159,13 @@ def test_out_of_fold_figures_are_of_the_folds_models_and_data(run, make_toy, dis
     data = shutil.copytree(disc_data, tmp_path / "data")
     rewrite(data / "CLNDAT_EN.txt", fold_names(run, 2)[0], x=900)
     evaluate(run, data=data)
-    with pytest.raises(EvaluationError, match=rf"fold2/{KEPT}: .* has another truth .*{re.escape(way_out(run, 2))}"):
+    with pytest.raises(EvaluationError, match=rf"fold2/{KEPT}: .* has another truth .*{re.escape(remedy(run, 2))}"):
         out_of_fold(run, whole(run, make_toy))
 
 
 def test_out_of_fold_figures_of_another_model_of_the_recipe_are_refused(run, make_toy):
     another_network(run / "fold2" / "model")
-    with pytest.raises(ModelError, match=rf"fold2/{KEPT}: is of another model .*{re.escape(way_out(run, 2))}"):
+    with pytest.raises(ModelError, match=rf"fold2/{KEPT}: is of another model .*{re.escape(remedy(run, 2))}"):
         out_of_fold(run, whole(run, make_toy))
     evaluate(run, fold="2")
     assert len(out_of_fold(run, whole(run, make_toy))[0]) == 1

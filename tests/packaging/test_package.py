@@ -122,13 +122,13 @@ def test_a_model_is_replaced_only_where_that_is_asked_for(tiny_run, tiny_data, t
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(UsageError) as error:
         export(name="second")
-    way_out = "already; name another folder, or give --overwrite to replace it"
-    assert str(error.value) == f"--out {out}: holds the model first {way_out}"
+    remedy = "already; name another folder, or give --overwrite to replace it"
+    assert str(error.value) == f"--out {out}: holds the model first {remedy}"
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     (out / "model.onnx").unlink()
     with pytest.raises(UsageError) as error:
         export(name="second")
-    assert str(error.value) == f"--out {out}: holds a damaged model {way_out}"
+    assert str(error.value) == f"--out {out}: holds a damaged model {remedy}"
     assert export(name="second", overwrite=True) == said
     assert load_bundle(out).name == "second"
 

@@ -341,7 +341,7 @@ def test_processes_that_draw_get_neither_ctrl_c_nor_sigterm():
     assert list(drawn_ahead(draw, 0, 2, workers=1)) == [True, True]
 
 
-def test_a_process_that_ends_while_it_draws_is_told_with_the_way_out():
+def test_a_process_that_ends_while_it_draws_is_told_with_the_remedy():
     def draw(step):
         os.kill(os.getpid(), signal.SIGBUS)  # what a full /dev/shm does
 

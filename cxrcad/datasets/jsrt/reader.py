@@ -309,7 +309,7 @@ def _size_notes(cases: Sequence[Case]) -> list[str]:
 
 
 def _located(cases: Sequence[Case], folder: Path) -> list[Case]:
-    """The cases with `in_lung` of every nodule known: boxes.csv's word, else the lung mask under its centre."""
+    """The cases with `in_lung` of every nodule known: from boxes.csv, otherwise from the lung mask at its centre."""
     unknown = [
         case.name for case in cases if not case.lung_masks and any(nodule.in_lung is None for nodule in case.nodules)
     ]

@@ -203,7 +203,7 @@ def _run(
     config = patches.config
     started, before = time.monotonic(), state.seconds
     turns = config.classifier.mining_rounds
-    minings = sorted({round(total * (turn + 1) / (turns + 1)) for turn in range(turns)})
+    rounds = sorted({round(total * (turn + 1) / (turns + 1)) for turn in range(turns)})
     mined, timer, pace = state.step, CheckpointTimer(config.checkpoint_minutes), Pace(total, progress)
 
     def hard() -> list[Any]:
@@ -211,11 +211,11 @@ def _run(
 
     def keep() -> None:
         """The state as it stands, unless a search for hard negatives was cut short."""
-        if state.step not in minings or mined == state.step:
+        if state.step not in rounds or mined == state.step:
             keep_state(state, folder, progress, hard=hard())
 
     with Stopping(keep) as stopping:
-        for last in [*(step for step in minings if step > state.step), total]:  # hard negatives stay in between
+        for last in [*(step for step in rounds if step > state.step), total]:  # hard negatives stay in between
             with closing(drawn_ahead(patches.draw, state.step, last, backend.workers)) as drawn:
                 for places in drawn:
                     with stopping.step():
@@ -224,7 +224,7 @@ def _run(
                             raise TrainingError(f"the loss is {loss} at step {state.step}; lower --learning-rate")
                         state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
                         state.step += 1
-                    if state.step in minings:
+                    if state.step in rounds:
                         state.network.load_state_dict(state.average.state_dict())  # state.network is network.classifier
                         _mine(network, patches.grounds, backend)
                         mined = state.step
