@@ -151,13 +151,11 @@ def read_segmented(path: Path, _: Path) -> None:
 
 def read_history(path: Path, _: Path) -> None:
     from cxrcad.paper.learning import _scores
-    from cxrcad.training.out_of_fold import _share
 
     job = Job((), 3, 0, path.parent, TrainConfig())
     job.folder.mkdir(exist_ok=True)
     shutil.copy(path, job.folder / "history.json")
     _scores(job)
-    _share(job.folder / "history.json")
 
 
 def read_jobs(path: Path, _: Path) -> None:

@@ -38,14 +38,14 @@ def inputs_of(config: TrainConfig, cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
-def check_one_source(config: TrainConfig, run: Path) -> None:
-    """Raise TrainingError where another fold of the run projected the nodules of another file: folds are pooled.
+def check_one_source(config: TrainConfig, run: Path, own: str) -> None:
+    """Raise TrainingError where another fold of the run than `own` projected nodules of another file: folds are pooled.
 
     Checkpoints of earlier versions do not name it. DataError for a file of nodules that cannot be read.
     """
     now = inputs_of(replace(config, initial_weights=None, network=NetworkConfig()), ())["simulate"]
     for path in sorted(run.glob("fold?/checkpoint.safetensors")):
-        before = read_record(path).get("inputs")
+        before = read_record(path).get("inputs") if path.parent.name != own else None
         if isinstance(before, dict) and before.get("simulate", now) != now:
             raise TrainingError(
                 f"{path}: was made with other CT nodules than --simulate names now; the folds of a run are pooled, so "

@@ -65,7 +65,7 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
     config = replace(config, fold=config.fold or FIRST_FOLD)
     _check(config)
     _check_one_network(config, folder)
-    check_one_source(config, folder)
+    check_one_source(config, folder, folder_name(config.fold))
     for place in sorted(folder.glob("fold?")):
         if config.fold == "all" or place.name == folder_name(config.fold):
             check_free(place)

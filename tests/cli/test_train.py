@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import cxrcad as cxrcad_package
 from cxrcad.config import TrainConfig, to_dict
 
 pytest.importorskip("torch")
@@ -206,7 +207,10 @@ def test_cuda_that_is_not_there_is_refused_before_anything_is_written(cxrcad, ti
 
 
 def test_training_without_its_packages_says_what_to_install(cxrcad, monkeypatch):
+    importlib.import_module("cxrcad.training.plan")
     monkeypatch.setitem(sys.modules, "torch", None)
+    for name in ("training", "networks"):  # what is imported meanwhile does not stay in their place
+        monkeypatch.setattr(cxrcad_package, name, getattr(cxrcad_package, name))
     for name in [name for name in sys.modules if name.startswith(("cxrcad.training", "cxrcad.networks"))]:
         monkeypatch.delitem(sys.modules, name)
     answer = cxrcad("train")

@@ -82,8 +82,9 @@ def test_each_protocol_and_hit_rule_keeps_its_own_matches(make_run, tmp_path):
     ]
     said = []
     score(config(run=run, fold="3", hit_rule="distance", max_distance_mm=10), said.append)
-    kept = run / "fold3" / "matches-paper-distance.json"
+    kept = run / "fold3" / "matches-jsrt-247-center.json"
     assert said == [f"fold 3: 2 images, matches of {kept} matched again under this hit rule"]
+    assert (run / "fold3" / "matches-paper-distance-max_distance_mm-10.json").is_file()
 
 
 def test_beside_has_the_first_run_s_folds_only(make_run, tmp_path):
