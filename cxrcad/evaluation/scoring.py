@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Case, EvaluationError, ReadError, Result
 from cxrcad.datasets.content import masks_sha256
-from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.kept import named
-from cxrcad.evaluation.matching import HitRule, ImageMatch, best_first, lung_lookup, match_image
+from cxrcad.evaluation.matching import ImageMatch, best_first, lung_lookup, match_image
 from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext, check_once
 from cxrcad.evaluation.statistics import dice, hd95_mm, jaccard
 from cxrcad.imaging.read import read_mask
 from cxrcad.inference.lungs import lung_fields
 
-__all__ = ["Detect", "Detection", "choose_threshold", "evaluate_cases", "of_every_case", "read_true_lung"]
+__all__ = ["Detect", "Detection", "evaluate_cases", "of_every_case", "read_true_lung"]
 
 
 T = TypeVar("T")
@@ -57,11 +56,6 @@ def read_true_lung(case: Case) -> NDArray[np.bool_] | None:
     if len({mask.shape for mask in masks}) > 1:
         raise EvaluationError(f"{case.name}: its lung masks differ in size; export them on one grid")
     return np.logical_or.reduce(masks) if masks else None
-
-
-def choose_threshold(cases: Sequence[Case], detect: Detect, rule: HitRule) -> float:
-    """The score with the best F1 on these cases; ties: the higher. Give validation cases, not those to be scored."""
-    return best_f1_threshold([match_image(case, _detected(case, detect).result.findings, rule) for case in cases])
 
 
 def evaluate_cases(
