@@ -56,7 +56,9 @@ MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError, Arithm
 
 def fault_words(fault: BaseException) -> str:
     """What one of MALFORMED says, in words."""
-    return f"{fault.args[0]!r} is missing" if isinstance(fault, KeyError) else str(fault)
+    if isinstance(fault, KeyError):
+        return f"{fault.args[0]!r} is missing"
+    return "it is not text in UTF-8" if isinstance(fault, UnicodeDecodeError) else str(fault)
 
 
 def json_value(text: str, *, endless: bool = False) -> Any:

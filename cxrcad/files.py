@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cxrcad.core import CxrcadError, UsageError, WriteError
-from cxrcad.documents import json_value
+from cxrcad.documents import fault_words, json_value
 
 __all__ = [
     "Progress",
@@ -173,7 +173,7 @@ def read_json(path: Path, error: type[CxrcadError]) -> Any:
     except OSError as fault:
         raise error(f"{path}: cannot be read ({fault.strerror}); check the path and its permissions") from None
     except ValueError as fault:
-        raise error(f"{path}: not JSON ({fault}); make the file again") from None
+        raise error(f"{path}: not JSON ({fault_words(fault)}); make the file again") from None
 
 
 def json_sha256(value: Any) -> str:

@@ -50,11 +50,14 @@ def read_true_lung(case: Case) -> NDArray[np.bool_] | None:
 
     Raises:
         ReadError: A mask cannot be read.
-        EvaluationError: The case's masks differ in size.
+        EvaluationError: The case's masks differ in size, or no pixel of them is lung.
     """
     masks = [read_mask(path) for path in case.lung_masks]
     if len({mask.shape for mask in masks}) > 1:
         raise EvaluationError(f"{case.name}: its lung masks differ in size; export them on one grid")
+    if masks and not any(mask.any() for mask in masks):
+        names = ", ".join(map(str, case.lung_masks))
+        raise EvaluationError(f"{names}: no pixel is lung; draw the lungs in it, or remove it")
     return np.logical_or.reduce(masks) if masks else None
 
 

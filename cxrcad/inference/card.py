@@ -34,7 +34,7 @@ def card_settings(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
     if missing:
         whole.refuse(f"{', '.join(missing)} missing")
     if not is_name(whole.text("name")):
-        whole.refuse_field("name", NAME)
+        whole.refuse(f"name is {shown(card['name'])}, where {NAME} is needed", "correct it in this file")
     for key in TEXTS:
         _check_text(whole, key)
     if card.get("lesion", LESIONS[0]) not in LESIONS:
@@ -45,6 +45,8 @@ def card_settings(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
     )
     if "nodule" not in tasks or len(set(tasks)) < len(tasks):
         whole.refuse_field("tasks", "a list of different tasks, nodule among them,")
+    if "side" not in whole.part("grid").fields:
+        whole.part("grid").refuse("side missing")
     grid, find = _config(whole, "grid", GridConfig), _config(whole, "find", FindConfig)
     if find.threshold is None:
         whole.refuse("the model has no threshold", "choose one on validation cases and export it again")

@@ -14,7 +14,6 @@ from cxrcad.datasets.content import check_content, write_content
 from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import how_to_get, read_data
-from cxrcad.documents import toml_value
 from cxrcad.files import Progress, Silent, remove_leftovers, write_atomically
 from cxrcad.inference.model import RUN_FOLDER
 from cxrcad.networks.blocks import RESIDUAL
@@ -64,20 +63,21 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
         raise DataError(how_to_get(config.data.lesion))
     config = replace(config, fold=config.fold or FIRST_FOLD)
     _check(config)
-    _check_one_network(config, folder)
-    check_one_source(config, folder, folder_name(config.fold))
-    for place in sorted(folder.glob("fold?")):
-        if config.fold == "all" or place.name == folder_name(config.fold):
-            check_free(place)
+    new = config.run is None and not config.resume  # then a folder of that name is another training's of this second
+    if not new:
+        _check_one_recipe(config, folder)
+        for place in sorted(folder.glob("fold?")):
+            if config.fold == "all" or place.name == folder_name(config.fold):
+                check_free(place)
     dataset = read_data(config.data)
     for note in (*dataset.notes, *_unused(config)):
         progress.note(note)
     asked = config
     if config.fold == NO_FOLD:
         config = with_out_of_fold(config, progress)
-    _splits(config, dataset, folder)  # all that can be refused is, before anything is written
+    _splits(config, dataset, None if new else folder)  # all that can be refused is, before anything is written
     with ExitStack() as held:
-        if config.run is None and not config.resume:
+        if new:
             folder = new_folder(folder)
         chosen = _begin(config, asked, dataset, folder, held)
         for split in chosen:
@@ -104,6 +104,7 @@ def _begin(
     with locked(folder, wait=True):
         if not config.resume:
             check_unused(config, folder)
+        _check_one_recipe(config, folder)
         splits, chosen = _splits(config, dataset, folder)
         places = [folder / f"fold{split.fold}" for split in chosen]
         todo = [place for place in places if not (config.resume and finished(place))]
@@ -111,29 +112,32 @@ def _begin(
             held.enter_context(locked(place))
         for place in (folder, *todo, *(place / RUN_FOLDER for place in todo)):
             remove_leftovers(place)
+        for split in chosen:
+            if folder / f"fold{split.fold}" in todo[:1]:
+                _keep_settings(asked, split, todo[0])
         if not (folder / FOLDS_NAME).is_file():
-            _keep_settings(asked, chosen[0], places[0])
             write_content(folder, dataset)
             save_folds(folder / FOLDS_NAME, splits, dataset)
     return chosen
 
 
-def _splits(config: TrainConfig, dataset: Dataset, folder: Path) -> tuple[tuple[Split, ...], tuple[Split, ...]]:
-    """The run's five splits, and those that are asked for.
+def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple[tuple[Split, ...], tuple[Split, ...]]:
+    """The run's five splits, and those that are asked for; of a run that is to be made, `folder` is None.
 
     Raises DataError, TrainingError, UsageError, ModelError for data that are not the run's and for models to start from
     that are not there, do not fit, or saw a held-out case.
     """
-    folds_file = folder / FOLDS_NAME
-    there = folds_file.is_file()
-    splits = load_folds(folds_file, dataset) if there else make_folds(dataset, config.data.fold_seed)
-    if there or begun(folder):
+    there = folder is not None and (folder / FOLDS_NAME).is_file()
+    splits = (
+        load_folds(folder / FOLDS_NAME, dataset) if folder and there else make_folds(dataset, config.data.fold_seed)
+    )
+    if folder and (there or begun(folder)):
         check_content(folder, dataset, "give the data that the run was begun with, or another --run")
     chosen = tuple(split for split in splits if config.fold in ("all", str(split.fold)))
     if config.fold == NO_FOLD:
         chosen = (whole(dataset),)
     for split in chosen:
-        if config.resume and finished(folder / f"fold{split.fold}"):
+        if folder and config.resume and finished(folder / f"fold{split.fold}"):
             continue
         if config.network.patch_classifier:
             initial_models(config, dataset, split)
@@ -150,8 +154,7 @@ def _keep_settings(asked: TrainConfig, split: Split, place: Path) -> None:
 def lesion_of(run: Path) -> str:
     """The lesion that a trained run is of, from a fold's settings."""
     files = sorted(run.glob(f"fold?/{CONFIG}"))
-    values = toml_value(files[-1].read_text(encoding="utf-8")) if files else {}
-    return settings.build(TrainConfig, values, str(run)).data.lesion
+    return (read_kept(files[-1]) if files else TrainConfig()).data.lesion
 
 
 def _check(config: TrainConfig) -> None:
@@ -180,8 +183,12 @@ def _check(config: TrainConfig) -> None:
         raise DataError(f"{nodules}: {fault}; --simulate takes CT nodules (.npz), or {ANALYTIC}")
 
 
-def _check_one_network(config: TrainConfig, folder: Path) -> None:
-    """Refuse a fold of another network than the run's others have: their figures are pooled. Raises TrainingError."""
+def _check_one_recipe(config: TrainConfig, folder: Path) -> None:
+    """Refuse a fold of another network or other CT nodules than the run's others: their figures are pooled.
+
+    Raises TrainingError; DataError for a file of nodules that cannot be read.
+    """
+    check_one_source(config, folder, folder_name(config.fold))
     own = folder / folder_name(config.fold) / CONFIG
     given = settings.to_dict(config.network) | settings.to_dict(config.grid)
     for file in sorted(set(folder.glob(f"fold?/{CONFIG}")) - {own}):

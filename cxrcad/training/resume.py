@@ -14,7 +14,7 @@ from cxrcad.config import NO_FOLD, TrainConfig
 from cxrcad.core import TrainingError, UsageError, WriteError
 from cxrcad.datasets.content import CONTENT_NAME
 from cxrcad.datasets.folds import WHOLE
-from cxrcad.documents import toml_value
+from cxrcad.documents import fault_words, toml_value
 from cxrcad.files import Progress
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER
 from cxrcad.synthesis.nodules import ANALYTIC
@@ -111,11 +111,15 @@ def check_unused(config: TrainConfig, run: Path) -> None:
 
 
 def read_kept(file: Path) -> TrainConfig:
-    """The settings that a fold was trained with. Raises TrainingError."""
+    """The settings that a fold was trained with. TrainingError for what is damaged, or cut off: a fold's are whole."""
     try:
-        return settings.build(TrainConfig, toml_value(file.read_text(encoding="utf-8")), str(file))
+        values = toml_value(file.read_text(encoding="utf-8"))
+        missing = [name for name in ("data", "side", "network", "seed") if name not in values]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} missing")
+        return settings.build(TrainConfig, values, str(file))
     except (OSError, ValueError, UsageError) as error:
-        raise TrainingError(f"{file}: cannot be read ({error}); start a new run") from None
+        raise TrainingError(f"{file}: cannot be read ({fault_words(error)}); start a new run") from None
 
 
 def lasting(config: TrainConfig) -> TrainConfig:

@@ -119,6 +119,9 @@ def test_masks_are_read_from_their_files_and_joined(tmp_path: Path) -> None:
         read_true_lung(replace(A, lung_masks=(tmp_path / "left.png", tmp_path / "small.png")))
     with pytest.raises(ReadError):
         read_true_lung(replace(A, lung_masks=(tmp_path / "none.png",)))
+    Image.fromarray(0 * left).save(tmp_path / "empty.png")
+    with pytest.raises(EvaluationError, match=r"empty\.png: no pixel is lung; draw the lungs in it, or remove it"):
+        read_true_lung(replace(A, lung_masks=(tmp_path / "empty.png",)))
 
 
 def test_an_image_scored_twice_and_a_result_of_another_size_are_errors() -> None:

@@ -65,7 +65,7 @@ def test_a_card_without_a_threshold_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_card_without_its_network_is_not_written(tmp_path: Path) -> None:
-    card = {"name": "x", "tasks": ["nodule"], "multiple": 16, "grid": {}, "find": {"threshold": 0.5}}
+    card = {"name": "x", "tasks": ["nodule"], "multiple": 16, "grid": {"side": 128}, "find": {"threshold": 0.5}}
     with pytest.raises(ModelError, match=r"there is no model\.onnx"):
         write_card(tmp_path, card)
 
@@ -100,6 +100,8 @@ def test_a_missing_network_is_refused(tiny: Bundle) -> None:
     [
         ({"schema": "cxrcad/model/9"}, r"its schema is 'cxrcad/model/9', not 'cxrcad/model/1'"),
         ({"grid": "delete", "multiple": "delete"}, r"multiple, grid missing"),
+        ({"grid": {}}, r".*grid: side missing; export the model again"),
+        ({"name": "../x"}, r"name is '\.\./x', where .* is needed; correct it in this file"),
         ({"grid": {"side": 7}}, r"side is 7; it takes a whole number at least 32"),
         ({"find": {"treshold": 0.5}}, r"there is no setting treshold; did you mean threshold"),
         ({"find": {"threshold": None}}, r"the model has no threshold"),

@@ -115,6 +115,35 @@ def test_two_trainings_of_one_second_get_folders_of_their_own(disc_data, tmp_pat
     own = {"data": disc_data, "runs": tmp_path, **SMALL}
     names = [train(build(TrainConfig, own)).name for _ in range(3)]
     assert names == ["20260102-030405-u-net-single", *(f"20260102-030405-u-net-single-{n}" for n in (2, 3))]
+    with locked(tmp_path / names[0] / "fold1"):  # whatever happens in the folder of another training of this second
+        (tmp_path / names[0] / "content.json").write_text("{")
+        assert train(build(TrainConfig, own | {"side": 96})).name == f"{names[0]}-4"
+
+
+def test_a_fold_of_another_network_is_refused_though_both_began_at_once(disc_data, tmp_path, pretended, monkeypatch):
+    """The second fold is checked before the first has written its settings, and again once it holds the folder."""
+    run, check, at = tmp_path / "run", plan.read_data, []
+
+    def first_begins(*values):
+        if not at:
+            at.append(1)
+            train(config(disc_data, run, fold="2", side=96))
+        return check(*values)
+
+    monkeypatch.setattr(plan, "read_data", first_begins)
+    with pytest.raises(TrainingError, match=r"fold2/config.toml: side is 96 and \d+ was given; the folds of a run"):
+        train(config(disc_data, run))
+    assert not (run / "fold1" / "config.toml").exists()
+
+
+@pytest.mark.parametrize("kept", [b"", b"side = 64\n", b"\xff"])
+def test_settings_that_were_cut_off_are_no_defaults(disc_data, tmp_path, pretended, kept):
+    run = train(config(disc_data, tmp_path / "run"))
+    (run / "fold1" / "config.toml").write_bytes(kept)
+    with pytest.raises(
+        TrainingError, match=r"config.toml: cannot be read \((data, .*missing|it is not text in UTF-8)\)"
+    ):
+        train(config(disc_data, run, resume=True))
 
 
 # What was given
