@@ -132,7 +132,7 @@ def test_a_file_that_is_no_json_raises_the_error_asked_for(tmp_path: Path, conte
 
 def test_bytes_that_are_no_text_and_a_folder_raise_it_too(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"a\.json: not JSON \('utf-8' codec can't decode"):
+    with pytest.raises(DataError, match=r"a\.json: not JSON \(it is not text in UTF-8\)"):
         read_json(tmp_path / "a.json", DataError)
     with pytest.raises(DataError, match="cannot be read \\(Is a directory\\)"):
         read_json(tmp_path, DataError)
