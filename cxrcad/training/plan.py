@@ -106,15 +106,14 @@ def _begin(
             check_unused(config, folder)
         _check_one_recipe(config, folder)
         splits, chosen = _splits(config, dataset, folder)
-        places = [folder / f"fold{split.fold}" for split in chosen]
+        places = {folder / f"fold{split.fold}": split for split in chosen}
         todo = [place for place in places if not (config.resume and finished(place))]
         for place in todo:
             held.enter_context(locked(place))
         for place in (folder, *todo, *(place / RUN_FOLDER for place in todo)):
             remove_leftovers(place)
-        for split in chosen:
-            if folder / f"fold{split.fold}" in todo[:1]:
-                _keep_settings(asked, split, todo[0])
+        for place in todo[:1]:
+            _keep_settings(asked, places[place], place)
         if not (folder / FOLDS_NAME).is_file():
             write_content(folder, dataset)
             save_folds(folder / FOLDS_NAME, splits, dataset)
@@ -127,11 +126,9 @@ def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple
     Raises DataError, TrainingError, UsageError, ModelError for data that are not the run's and for models to start from
     that are not there, do not fit, or saw a held-out case.
     """
-    there = folder is not None and (folder / FOLDS_NAME).is_file()
-    splits = (
-        load_folds(folder / FOLDS_NAME, dataset) if folder and there else make_folds(dataset, config.data.fold_seed)
-    )
-    if folder and (there or begun(folder)):
+    folds_file = folder / FOLDS_NAME if folder and (folder / FOLDS_NAME).is_file() else None
+    splits = load_folds(folds_file, dataset) if folds_file else make_folds(dataset, config.data.fold_seed)
+    if folder and (folds_file or begun(folder)):
         check_content(folder, dataset, "give the data that the run was begun with, or another --run")
     chosen = tuple(split for split in splits if config.fold in ("all", str(split.fold)))
     if config.fold == NO_FOLD:
