@@ -30,7 +30,7 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 from cxrcad.training.patch_classifier.loop import RATES
 
 PARTS = ("train", "validation", "test")
@@ -70,7 +70,7 @@ def lines(found: Mapping[str, Sequence[Sequence[ImageMatch]]]) -> list[str]:
         )
         shown = [f"{count:.0f}" for count in counts] + [f"{100 * value:.1f}" for value in (*rates, rates.mean())]
         body.append([part, *shown])
-    return grid(head, body)
+    return Table(head, body).markdown()
 
 
 def main() -> None:

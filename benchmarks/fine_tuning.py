@@ -31,7 +31,7 @@ from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 from cxrcad.synthesis.perturbations import Perturbation, perturbations_named
 from cxrcad.training.loop import train_fold
 
@@ -121,7 +121,7 @@ def lines(found: dict[str, FoldResult], resamples: int = 1000) -> list[str]:
             compared = compare([found[tuned]], [one], resamples, 0)
             differences.append([words, *(shown(compared[name].difference, signed=True) for name in SHOWN)])
     head = [f"{tuned}, less", *SHOWN]
-    return [*grid(["training", *SHOWN], rows), "", *grid(head, differences)]
+    return [*Table(["training", *SHOWN], rows).markdown(), "", *Table(head, differences).markdown()]
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from cxrcad.inference.candidates import find
 from cxrcad.inference.model import load_bundle
 from cxrcad.networks.ensemble import Ensemble, nodule_logit
 from cxrcad.packaging.parity import load_network
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 from cxrcad.training.patch_classifier.loop import WEIGHTS
 
 Map = NDArray[np.float32]
@@ -155,7 +155,7 @@ def lines(results: Mapping[tuple[str, str], Sequence[FoldResult]], resamples: in
         p = "" if change.p is None else f"{change.p:.3f}"
         own = ("", "") if name == AS_IT_IS else (str(change.difference), p)
         body.append([name, *shown, *own])
-    return grid(head, body)
+    return Table(head, body).markdown()
 
 
 def main() -> None:

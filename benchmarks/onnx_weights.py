@@ -36,7 +36,7 @@ from cxrcad.inference.candidates import find
 from cxrcad.inference.model import Bundle, load_bundle
 from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.parity import load_network
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 from cxrcad.training.patch_classifier.loop import RATES
 
 CALIBRATED_ON = 16
@@ -150,7 +150,7 @@ def main() -> None:
             for name, file in files.items()
         ]
     print(f"{bundle.name}, {len(cases)} test cases of fold {given.fold}")
-    print("\n".join(grid(head, body)))
+    print("\n".join(Table(head, body).markdown()))
 
 
 if __name__ == "__main__":

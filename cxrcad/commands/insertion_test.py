@@ -26,7 +26,7 @@ from cxrcad.evaluation.kept import bound_to
 from cxrcad.files import Progress, Silent, check_results, sha256_of, write_atomically, write_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 from cxrcad.synthesis.backgrounds import Background, read_backgrounds
 from cxrcad.synthesis.dataset import ROLES
 from cxrcad.synthesis.insertion import Candidates
@@ -204,7 +204,7 @@ def _text(tested: _Tested, config: InsertionTestConfig) -> str:
         "",
     ]
     columns = ("place", "mean score", "less untouched", "AUC against untouched")
-    lines = grid(columns, [_row(name, tested.figures) for name in VERSIONS])
+    lines = Table(columns, [_row(name, tested.figures) for name in VERSIONS]).markdown()
     return "\n".join([*head, *lines, "", _sentence(tested, config)]) + "\n"
 
 

@@ -19,7 +19,7 @@ from cxrcad.evaluation.robustness import PerturbedResult, score_perturbed
 from cxrcad.files import Progress, Silent, check_results, write_atomically, write_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 from cxrcad.synthesis.perturbations import UNPERTURBED, Perturbation, perturbations_named
 
 __all__ = ["measure_robustness"]
@@ -138,7 +138,7 @@ def _text(found: Sequence[PerturbedResult], config: RobustnessConfig) -> str:
         "",
     ]
     columns = ("perturbation", *(part for title in SHOWN.values() for part in (title, "difference")))
-    return "\n".join([*head, *grid(columns, [_row(one) for one in found])]) + "\n"
+    return "\n".join([*head, *Table(columns, [_row(one) for one in found]).markdown()]) + "\n"
 
 
 def _row(one: PerturbedResult) -> tuple[str, ...]:

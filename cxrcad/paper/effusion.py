@@ -33,7 +33,7 @@ from cxrcad.paper.layout import (
 from cxrcad.paper.results import ScoredJob
 from cxrcad.report.drawing.case_views import CaseView, Panel, write_case_views
 from cxrcad.report.effusion import PAPER_DICE
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 
 __all__ = ["AREA_RULE", "shown_cases", "write_effusions"]
 
@@ -111,7 +111,7 @@ def _dice_table(item: Item, rows: CellSeeds, failed: Sequence[ScoredJob]) -> lis
         if not seeds:
             state = "failed" if any(cell.name in one.job.cells for one in failed) else NOT_RUN
             body.append([*cell.label, "ours", state, *[""] * 4])
-    return grid([*item.columns, "figures", *FIGURES[:5]], body)
+    return Table([*item.columns, "figures", *FIGURES[:5]], body).markdown()
 
 
 def _other_table(item: Item, rows: CellSeeds) -> list[str]:
@@ -126,7 +126,7 @@ def _other_table(item: Item, rows: CellSeeds) -> list[str]:
             body.append([*cell.label, str(one.seed), one.folds_words, *counts, *cost(one.scored)])
         if not seeds:
             body.append([*cell.label, "", "0", *[""] * 6])
-    return grid(head, body)
+    return Table(head, body).markdown()
 
 
 def _draw(rows: CellSeeds, path: Path) -> list[str]:

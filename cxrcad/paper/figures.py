@@ -51,7 +51,7 @@ from cxrcad.report.drawing.case_views import (
 )
 from cxrcad.report.drawing.crops import crop_px, truth_box_px
 from cxrcad.report.gallery import read_scored
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 
 __all__ = ["Drawn", "draw_item"]
 
@@ -133,7 +133,7 @@ def _plan_outside(scenes: Sequence[Scene], compared: Comparison | None, seed: in
         for s in shown
     ]
     lines = [*_outside_lines(counts, compared, _extent(scenes, seed)), "", rule]
-    lines += ["", *grid(head, body)] if body else []
+    lines += ["", *Table(head, body).markdown()] if body else []
     document = {
         "rule": rule,
         "counts": asdict(counts),
@@ -155,7 +155,7 @@ def _outside_lines(counts: Outside, compared: Comparison | None, extent: str) ->
     lines = [
         f"False positives outside the lung fields at each fold's threshold ({extent}):",
         "",
-        *grid(["task", "false positives outside", "images with any"], body),
+        *Table(["task", "false positives outside", "images with any"], body).markdown(),
         "",
         f"The multi-task network has fewer than the single-task one in {counted(counts.fewer, 'image')}, more in "
         f"{counts.more}, as many in {same}.",
@@ -189,7 +189,12 @@ def _plan_found(scenes: Sequence[Scene], seed: int) -> _Plan:
     body = [_found_row(one, "multiple only", one in shown) for one in surest(found.multi_only, len(found.multi_only))]
     body += [_found_row(one, "single only", False) for one in found.single_only]
     head = ["hit by", "image", "fold", "nodule", "single: score (threshold)", "multiple: score (threshold)", "drawn"]
-    lines = [*_found_lines(found, _extent(scenes, seed)), "", rule, *(["", *grid(head, body)] if body else [])]
+    lines = [
+        *_found_lines(found, _extent(scenes, seed)),
+        "",
+        rule,
+        *(["", *Table(head, body).markdown()] if body else []),
+    ]
     document = {
         "rule": rule,
         "counts": {
@@ -256,7 +261,7 @@ def _plan_overlaps(sides: Sequence[Side], seed: int) -> _Plan:
             "",
             rule,
             "",
-            *grid(["drawn image", "fold", "nodule", "score", "IoU"], [_overlap_row(one) for one in shown]),
+            *Table(["drawn image", "fold", "nodule", "score", "IoU"], [_overlap_row(one) for one in shown]).markdown(),
         ]
     else:
         lines = [f"There is no hit on a nodule of known size at the threshold ({_extent(sides, seed)}).", "", rule]

@@ -11,7 +11,7 @@ from cxrcad.evaluation.published import PaperRow, Percent
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.paper.cells import Item
 from cxrcad.paper.results import CPM, FIGURES, PLACES, CellResult, Pair, ScoredJob
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 
 __all__ = ["NOT_RUN", "Setup", "cost", "document", "ending", "interval_shown", "spread_shown", "text"]
 
@@ -69,7 +69,7 @@ def _paper_table(item: Item, rows: Sequence[CellResult]) -> list[str]:
         ours = _ours(row)
         paper = [_printed(row.cell.paper)] if row.cell.paper is not None else []
         body += [[*row.cell.label, *line] for line in (*paper, *ours)]
-    return grid([*item.columns, "figures", "F1", "Recall", "Precision"], body)
+    return Table([*item.columns, "figures", "F1", "Recall", "Precision"], body).markdown()
 
 
 def _printed(paper: PaperRow) -> list[str]:
@@ -130,7 +130,7 @@ def _other_table(item: Item, rows: Sequence[CellResult]) -> list[str]:
             dice = "none" if one.figures[DICE].value is None else interval_shown(one.figures[DICE], 1, 3, "")
             folds = f"{len(one.folds)} ({', '.join(map(str, one.folds))})"
             body.append([*row.cell.label, str(one.seed), folds, *places, dice, *cost(mine)])
-    return grid(head, body)
+    return Table(head, body).markdown()
 
 
 def cost(scored: Sequence[ScoredJob]) -> list[str]:
@@ -157,7 +157,7 @@ def _pair_table(pair: Pair, resamples: int) -> list[str]:
     return [
         f"{title} positives per image; p of a permutation test, {resamples:,} draws.",
         "",
-        *grid(head, body),
+        *Table(head, body).markdown(),
     ]
 
 

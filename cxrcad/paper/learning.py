@@ -12,7 +12,7 @@ from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.paper.jobs import Job
 from cxrcad.paper.results import CellResult
 from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, percent_axis, save, sheet
-from cxrcad.report.markdown import grid
+from cxrcad.report.tables import Table
 
 __all__ = ["LearningCurve", "learning_curves", "learning_text", "plot_learning"]
 
@@ -73,7 +73,7 @@ def learning_text(curves: Sequence[LearningCurve], what: str) -> list[str]:
             top = f"{100 * one.mean[best]:.1f} % (epoch {one.epochs[best]})"
             body.append([one.name, str(one.n), top, f"{last} (epoch {one.epochs[-1]})"])
     head = [what, "trainings", "best mean F1", "last mean F1 [range]"]
-    return ["F1 on the validation cases:", "", *grid(head, body)] if body else []
+    return ["F1 on the validation cases:", "", *Table(head, body).markdown()] if body else []
 
 
 def plot_learning(curves: Sequence[LearningCurve], what: str, paths: Sequence[Path], caption: str) -> None:

@@ -11,7 +11,7 @@ from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.segmentation import FIGURES, Segmentation, SegmentedFold, measured, score_segmentation, spreads
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.files import write_atomically, write_json
-from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text, text_lines
+from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text
 
 __all__ = ["PAPER_DICE", "report_segmentation", "segmentation_lines"]
 
@@ -72,7 +72,7 @@ def _fold_lines(folds: Sequence[SegmentedFold]) -> list[str]:
         over = spreads(folds)
         rows.append(("mean ± SD", *(_spread(over[name]) for name in shown)))
     columns = ("fold  threshold", "Dice", "sensitivity", "specificity", "AUC, highest", "AUC, area")
-    return text_lines(Table("", columns, tuple(rows)), LAYOUT)
+    return Table(columns, rows).text(LAYOUT)
 
 
 def _spread(found: Spread | None) -> str:

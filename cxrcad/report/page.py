@@ -193,7 +193,7 @@ def _scored(runs: Sequence[RunShown], resamples: int) -> Section:
     tables, told = [], []
     for run in runs:
         table, same = _said_once(
-            Table(run.name if len(runs) > 1 else "", columns, tuple(_fold_row(one) for one in run.results)), "fold"
+            Table(columns, [_fold_row(one) for one in run.results], run.name if len(runs) > 1 else ""), "fold"
         )
         tables.append(table)
         told += [f"{run.name}: {same[0]}" if len(runs) > 1 else same[0]] if same else []
@@ -220,7 +220,7 @@ def _table2(runs: Sequence[RunShown]) -> Section:
     order = (f"Runs, in this order: {', '.join(run.name for run in runs)}.",) if len(runs) > 1 else ()
     table = table2(groups)
     rows = tuple((f"{model}, {task.lower()} task", *cells) for task, model, *cells in table.rows)
-    table = Table("", ("network", *table.columns[2:]), rows, grouped=True)
+    table = Table(("network", *table.columns[2:]), rows, grouped=True)
     return Section("F1, recall and precision", order, tables=(table,), notes=tuple(table2_notes(groups)))
 
 

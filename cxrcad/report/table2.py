@@ -9,7 +9,7 @@ from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
 from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, scope
 from cxrcad.evaluation.statistics import pool, spread, wilson
-from cxrcad.report.tables import Table, text_lines
+from cxrcad.report.tables import Table
 
 __all__ = ["NETWORK_NAMES", "TASK_NAMES", "table2", "table2_notes", "table2_text"]
 
@@ -23,7 +23,7 @@ LAYOUT = "{:<9} {:<12} {:<16} {:<15} {:<22} {}"
 
 def table2_text(groups: Sequence[Sequence[FoldResult]]) -> str:
     """`table2` as text, with the context above and the notes below. Raises as `table2`."""
-    table = text_lines(table2(groups), LAYOUT)
+    table = table2(groups).text(LAYOUT)
     return "\n".join([*context_lines(groups[0][0].context), "", *table, "", *table2_notes(groups)]) + "\n"
 
 
@@ -37,7 +37,7 @@ def table2(groups: Sequence[Sequence[FoldResult]]) -> Table:
         EvaluationError: No fold, two folds with the same image, or contexts that differ.
     """
     check_alike([result for group in groups for result in group])
-    return Table("", COLUMNS, tuple(row for group in groups for row in _group_rows(group)))
+    return Table(COLUMNS, [row for group in groups for row in _group_rows(group)])
 
 
 def table2_notes(groups: Sequence[Sequence[FoldResult]]) -> list[str]:

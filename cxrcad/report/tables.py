@@ -1,4 +1,4 @@
-"""A table, rendered as text here, as Markdown and as HTML; figures, subgroups and comparisons as tables and JSON."""
+"""A table with its renderers; figures, subgroups and comparisons as tables, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -28,55 +28,61 @@ __all__ = [
     "strata_document",
     "strata_text",
     "subgroups_table",
-    "text_lines",
 ]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown; the first of each row names it.
+    """Cells as they are shown; the first of each row names it. Rendered as text, as Markdown, and in HTML pages.
 
-    `text_lines` makes text of it, `report.markdown.grid` Markdown, and `templates/page.html` HTML. In a `grouped` table
-    the first column names the group that the row belongs to; the second names the row.
+    In a `grouped` table the first column names the row's group and the second names the row. HTML is made by the macro
+    `table` of templates/parts.html.
     """
 
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
     grouped: bool = False
 
-    @property
-    def groups(self) -> list[tuple[str, list[tuple[str, ...]]]]:
-        """The rows by group, in order, without the group's name; one nameless group where they are not grouped."""
-        if not self.grouped:
-            return [("", list(self.rows))]
-        names = dict.fromkeys(row[0] for row in self.rows)
-        return [(name, [row[1:] for row in self.rows if row[0] == name]) for name in names]
+    def text(self, layout: str) -> list[str]:
+        """Head and rows as lines; `layout` places the cells of a row, as in "{:<20} {:>7}"."""
+        return [layout.format(*row).rstrip() for row in (self.columns, *self.rows)]
+
+    def markdown(self) -> list[str]:
+        """The lines of a Markdown table whose columns are padded to one width."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        layout = "| " + " | ".join(f"{{:<{width}}}" for width in widths) + " |"
+        head, *body = self.text(layout)
+        return [head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *body]
 
     @property
-    def head(self) -> tuple[str, ...]:
-        """The columns that are shown above the groups."""
+    def head(self) -> Sequence[str]:
+        """The columns above the groups."""
         return self.columns[1:] if self.grouped else self.columns
+
+    @property
+    def groups(self) -> dict[str, list[Sequence[str]]]:
+        """The rows by group, in order, without the group's name; under "" where they are not grouped."""
+        if not self.grouped:
+            return {"": list(self.rows)}
+        groups: dict[str, list[Sequence[str]]] = {}
+        for group, *row in self.rows:
+            groups.setdefault(group, []).append(row)
+        return groups
 
     def without(self, *names: str) -> Table:
         """The table without the columns of these names."""
         kept = [place for place, name in enumerate(self.columns) if name not in names]
-        return replace(
-            self,
-            columns=tuple(self.columns[place] for place in kept),
-            rows=tuple(tuple(row[place] for place in kept) for row in self.rows),
-        )
+        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[place] for place in kept), rows=rows)
 
     def constants(self) -> dict[str, str]:
         """The columns that say the same in every one of several rows, and what they say."""
-        named = 2 if self.grouped else 1
-        values = {name: {row[place] for row in self.rows} for place, name in enumerate(self.columns) if place >= named}
-        return {name: min(found) for name, found in values.items() if len(found) == 1 and len(self.rows) > 1}
-
-
-def text_lines(table: Table, layout: str) -> list[str]:
-    """Head and rows as lines of text: `layout` places the cells of a row, as in "{:<20} {:>7}"."""
-    return [layout.format(*row).rstrip() for row in (table.columns, *table.rows)]
+        if len(self.rows) < 2:
+            return {}
+        named = len(self.columns) - len(self.head) + 1
+        columns = list(zip(self.columns, *self.rows, strict=True))[named:]
+        return {name: cells[0] for name, *cells in columns if len(set(cells)) == 1}
 
 
 NOT_REACHED = "not reached"
@@ -113,7 +119,7 @@ def figures_text(intervals: Mapping[str, Interval], resamples: int) -> str:
     title = f"Figures, brackets hold the 95 % bootstrap interval ({resamples:,} resamples of the images)"
     title = title if resamples else "Figures (no bootstrap intervals: --resamples 0)"
     wilson = "; that of recall is Wilson's" if "recall" in intervals else ""
-    lines = text_lines(figures_table({"": intervals}), "  {:<39} {:>11}  {}")
+    lines = figures_table({"": intervals}).text("  {:<39} {:>11}  {}")
     return "\n".join([title + wilson, *lines[1:]]) + "\n"
 
 
@@ -131,7 +137,7 @@ def figures_table(intervals_by_run: Mapping[str, Mapping[str, Interval]]) -> Tab
         for one, intervals in zip(found, intervals_by_run.values(), strict=True):
             cells += [figure_shown(name, one.value), f"{interval_shown(name, one)}{_cpm_note(name, intervals)}"]
         rows.append((name, *cells))
-    return Table("", tuple(columns), tuple(rows))
+    return Table(columns, rows)
 
 
 def _cpm_note(name: str, intervals: Mapping[str, Interval]) -> str:
@@ -153,14 +159,14 @@ def subgroups_table(strata: Sequence[Stratum]) -> Table:
         reached = ("-" if value is None else f"{100 * value:.1f}" for value in one.sensitivities)
         counts = (str(one.n_images), "-" if one.fp_per_image is None else f"{one.fp_per_image:.2f}")
         rows.append((one.kind, one.name, str(one.n_nodules), recall, *reached, *counts))
-    return Table("", columns, tuple(rows), grouped=True)
+    return Table(columns, rows, grouped=True)
 
 
 def strata_text(strata: Sequence[Stratum]) -> str:
     """A line a stratum: nodules, recall at the threshold with Wilson's interval, sensitivity at 1/4 ... 4."""
     table = subgroups_table(strata).without("images", "false positives per image")
     columns = ("", "", *table.columns[2:])
-    lines = text_lines(replace(table, columns=columns), "  {:<11} {:<20} {:>7}  {:<21}" + "  ".join(["{:>6}"] * 5))
+    lines = replace(table, columns=columns).text("  {:<11} {:<20} {:>7}  {:<21}" + "  ".join(["{:>6}"] * 5))
     title = (
         "Subgroups: recall [Wilson's 95 % interval] at the threshold, then sensitivity, %, at false positives per image"
     )
@@ -171,7 +177,7 @@ def comparison_text(comparison: Mapping[str, Comparison], names: tuple[str, str]
     """A line a figure: both runs, first less second with its paired 95 % interval, p of the permutation test."""
     table = comparison_table(comparison)
     layout = "{:<39} {:>11} {:>11} {:>11}  {:<16} {:>6}"
-    lines = text_lines(replace(table, columns=("", *table.columns[1:4], "", "p")), layout)
+    lines = replace(table, columns=("", *table.columns[1:4], "", "p")).text(layout)
     return "\n".join([*comparison_lines(names, resamples), "", *lines]) + "\n"
 
 
@@ -199,7 +205,7 @@ def comparison_table(comparison: Mapping[str, Comparison]) -> Table:
         p = "" if one.p is None else f"{one.p:.4f}"
         sides = figure_shown(name, one.first), figure_shown(name, one.second)
         rows.append((name, *sides, shown, interval_shown(name, difference), p))
-    return Table("", ("figure", "first", "second", "difference", "95 % interval", "p"), tuple(rows))
+    return Table(("figure", "first", "second", "difference", "95 % interval", "p"), rows)
 
 
 def seeds_text(values: Mapping[str, Sequence[float]], names: Sequence[str]) -> str:

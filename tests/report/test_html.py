@@ -65,7 +65,7 @@ def test_sections_hold_texts_tables_and_charts(tmp_path):
     section = Section(
         "Part & parcel",
         ("words",),
-        (Table("sizes", ("name", "mm"), (("<a>", "3"), ("b", "4" * 41))),),
+        (Table(("name", "mm"), (("<a>", "3"), ("b", "4" * 41)), "sizes"),),
         ("notes",),
         (chart, chart),
         sections=(Section("Inner"),),
@@ -107,7 +107,7 @@ def test_the_first_screen_holds_warnings_verdict_and_key_figures_and_the_foot_ho
 
 def test_rows_are_grouped_and_columns_that_say_the_same_are_found(tmp_path):
     rows = (("size", "small", "1", "7"), ("size", "large", "2", "7"), ("side", "left", "3", "7"))
-    table = Table("", ("kind", "name", "n", "of"), rows, grouped=True)
+    table = Table(("kind", "name", "n", "of"), rows, grouped=True)
     assert table.constants() == {"of": "7"}
     assert table.without("of").rows[2] == ("side", "left", "3")
     write_page(tmp_path / "page.html", Page("x", MADE, sections=(Section("A", tables=(table.without("of"),)),)))
