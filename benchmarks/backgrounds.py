@@ -22,9 +22,10 @@ import numpy as np
 
 from cxrcad.cli.progress import Bar
 from cxrcad.core import Case
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, load_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.froc import froc, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.runs import folds_of_run
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
-    dataset, other = (read_jsrt(folder, protocol="jsrt-247") for folder in (given.data, given.beside))
+    dataset, other = (read_dataset(folder, protocol="jsrt-247") for folder in (given.data, given.beside))
     found = defaultdict(list)
     finished = folds_of_run(given.run)
     with Bar("image") as bar:

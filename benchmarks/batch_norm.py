@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cxrcad.config import LossConfig, PhantomConfig, TrainConfig, build
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.statistics import dice
 from cxrcad.packaging.parity import load_network
@@ -69,7 +69,7 @@ def rows_of(norm: str, place: Path, values: dict[str, object]) -> list[str]:
     """The table's rows of one norm: trained in `place` on its phantoms `seen`, measured on its phantoms `new`."""
     config = build(TrainConfig, {**values, "norm": norm, "data": place / "seen", "run": place / norm})
     network = load_network(train(config) / "fold1" / "model")
-    samples = load_samples(read_jsrt(place / "new").cases, config, int(network.multiple))
+    samples = load_samples(read_dataset(place / "new").cases, config, int(network.multiple))
     count = use_statistics(network, own=False)
     running = measure(network, samples, config.loss)
     use_statistics(network, own=True)

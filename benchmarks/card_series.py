@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, make_folds, whole
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.files import sha256_of, write_json
 from cxrcad.packaging.series import hashed, series_of_cases
 from cxrcad.synthesis.nodules import read_nodules
@@ -67,7 +68,7 @@ def main() -> None:
     path = asked.model / "card.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     training = {"images": card["training"]["images"], "series": []} | card["training"]
-    training["series"] = shown_series(card, read_jsrt(asked.data), asked.nodules)
+    training["series"] = shown_series(card, read_dataset(asked.data), asked.nodules)
     write_json(path, {**card, "training": training})
     print(f"{path}: {len(training['series'])} series")
 

@@ -22,9 +22,10 @@ from PIL import Image
 
 from cxrcad.cli.progress import Bar
 from cxrcad.config import EvaluateConfig, TrainConfig, build
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, make_folds, with_part
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Interval, bootstrap, compare
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, ScoringContext
@@ -52,7 +53,7 @@ def write_site(dataset: Dataset, alterations: Sequence[Perturbation], out: Path)
             pixels = np.rint(255 * np.clip(radiograph.pixels, 0, 1)).astype(np.uint8)
             Image.fromarray(pixels).save(out / "images" / f"{case.name}.png")
         finished.touch()
-    return read_jsrt(out, protocol=dataset.protocol)
+    return read_dataset(out, protocol=dataset.protocol)
 
 
 def first_split(splits: Sequence[Split], dataset: Dataset) -> Split:
@@ -137,7 +138,7 @@ def main() -> None:
     recipe = build(
         TrainConfig, {**values, "simulate": str(given.simulate), "threads": given.threads}, str(given.config)
     )
-    dataset = read_jsrt(given.data, protocol="jsrt-247")
+    dataset = read_dataset(given.data, protocol="jsrt-247")
     site = write_site(dataset, perturbations_named(given.alter), given.out / "site")
     splits = make_folds(dataset, recipe.data.fold_seed)
     first, own = first_split(splits, dataset), site_split(splits, dataset, given.share)

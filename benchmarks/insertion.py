@@ -18,7 +18,7 @@ import torch
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.datasets.folds import make_folds
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import load_samples
 from cxrcad.networks.registry import build_network
 from cxrcad.training.augment import augment
@@ -51,7 +51,7 @@ def main() -> None:
     values = tomllib.loads(given.config.read_text(encoding="utf-8"))
     values |= {"simulate": str(given.simulate)} | ({"side": given.side} if given.side else {})
     config = build(TrainConfig, values, str(given.config))
-    dataset = read_jsrt(given.data, protocol="jsrt-247")
+    dataset = read_dataset(given.data, protocol="jsrt-247")
     split = make_folds(dataset, config.data.fold_seed)[0]
     network = build_network(config.network, config.grid.side).train()
     samples = load_samples(dataset.select(split.train[:IMAGES]), config, int(getattr(network, "multiple")))  # noqa: B009

@@ -22,8 +22,9 @@ from scipy import ndimage
 from cxrcad.cli.progress import Bar
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case, Finding, ModelIdentity
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, load_folds
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.bootstrap import Comparison, compare
 from cxrcad.evaluation.matching import HitRule, match_image
@@ -166,7 +167,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    dataset = read_jsrt(given.data, protocol="jsrt-247")
+    dataset = read_dataset(given.data, protocol="jsrt-247")
     results = defaultdict(list)
     with Bar("image") as bar:
         for split in load_folds(given.run / "folds.json", dataset):

@@ -28,7 +28,7 @@ from cxrcad.config import DataConfig
 from cxrcad.core import Case
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.froc import froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.imaging.preprocess import Geometry, to_grid
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     bundle = load_bundle(given.model)
-    dataset = read_jsrt(given.data, protocol="jsrt-247")
+    dataset = read_dataset(given.data, protocol="jsrt-247")
     split = next(one for one in make_folds(dataset, DataConfig().fold_seed) if one.fold == given.fold)
 
     def on_grid(case: Case) -> tuple[Map, Geometry]:

@@ -163,7 +163,8 @@ class Nodule:
     """One true nodule, in the pixels of its case's image. None where the data set does not say.
 
     `subtlety` is JSRT's degree, 1 (extremely subtle) to 5 (obvious). `box_px` is the exact extent where it is known,
-    else None; `disc_box_px` of the case's nodule then serves.
+    else None; `disc_box_px` of the case's nodule then serves. `label` is the data set's word for the lesion, in small
+    letters ("nodule", "mass"), None in a data set of one kind.
     """
 
     x_px: float
@@ -175,6 +176,7 @@ class Nodule:
     diagnosis: str | None = None
     box_px: Box | None = None
     in_lung: bool | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)

@@ -194,10 +194,10 @@ def make_run(disc_data: Path, make_toy: Callable[..., Path]) -> Callable[..., Pa
     """`make_run(folder, folds=(3,), finished=seconds, **make_toy's)` -> a run on `disc_data` with toy models."""
     from cxrcad.config import TrainConfig, build, to_toml
     from cxrcad.datasets.folds import make_folds, save_folds
-    from cxrcad.datasets.jsrt.reader import read_jsrt
+    from cxrcad.datasets.read import read_dataset
 
     def make(folder: Path, folds: Sequence[int] = (3,), finished: float | None = None, **toy: Any) -> Path:
-        dataset = read_jsrt(disc_data)
+        dataset = read_dataset(disc_data)
         save_folds(folder / "folds.json", make_folds(dataset, 2020), dataset)
         for fold in folds:
             place = folder / f"fold{fold}"

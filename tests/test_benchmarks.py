@@ -18,8 +18,9 @@ import torch
 
 from cxrcad.config import LossConfig, NetworkConfig, TrainConfig
 from cxrcad.core import Case, ModelIdentity, Nodule
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, make_folds
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import Sample
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import ScoringContext
@@ -224,12 +225,12 @@ def test_the_series_of_a_card_are_those_that_none_of_its_trainings_held_out(disc
     card_series = benchmark("card_series")
     for path in disc_data.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    dataset = read_jsrt(disc_data)
+    dataset = read_dataset(disc_data)
     split = make_folds(dataset, 2020)[2]
     learned, held = split.train[0], split.test[0]
     rows = ["file,patient,series_uid", f"{learned},1,1.1", f"{held},2,1.2"]
     (tmp_path / "sources.csv").write_text("\n".join(rows) + "\n")
-    dataset = read_jsrt(tmp_path)
+    dataset = read_dataset(tmp_path)
     third, every = ({"config": {"fold": fold, "fold_seed": 2020}} for fold in ("3", "none"))
     images = [sha256_of(case.image) for case in dataset.select(make_folds(dataset, 2020)[2].train)]
     card = {"training": {**third, "images": images, "init": {**third, "init": None}}}

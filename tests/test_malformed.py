@@ -18,9 +18,9 @@ from cxrcad.config import ReproduceConfig, TrainConfig, to_dict
 from cxrcad.config.sources import resolve_config
 from cxrcad.core import Box, Case, CxrcadError, Finding, ModelIdentity, Nodule, Result
 from cxrcad.datasets.content import Content, read_content
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import load_folds, make_folds, save_folds
-from cxrcad.datasets.jsrt.reader import Dataset
-from cxrcad.datasets.nih import read_effusions
+from cxrcad.datasets.nih import read as read_effusions
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.matching import HitRule
 from cxrcad.evaluation.records import ScoringContext, read_matches, rematched, to_document

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cxrcad.config import PhantomConfig, TrainConfig, build
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.inference.model import write_card
 from cxrcad.interchange.boxes import json_schema, read_boxes
 from cxrcad.synthesis.phantom.dataset import write_phantoms
@@ -109,7 +109,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_phantoms(folder / "DATA", build(PhantomConfig, {"cases": 20, "image_side": 256, "format": "png"}))
     write_phantoms(folder / "clinic", build(PhantomConfig, {"cases": 1, "image_side": 512, "format": "dcm"}))
     shutil.copy(folder / "clinic" / "images" / "JPCLN001.dcm", folder / "scan.dcm")
-    (case,) = read_jsrt(folder / "clinic").cases
+    (case,) = read_dataset(folder / "clinic").cases
     (nodule,) = case.nodules
     true = {"x_px": nodule.x_px, "y_px": nodule.y_px, "diameter_mm": nodule.diameter_mm}
     scan = {"name": "scan.dcm", "rows": case.rows, "cols": case.cols, "spacing_mm": case.spacing_mm, "nodules": [true]}

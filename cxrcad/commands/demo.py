@@ -9,7 +9,7 @@ from pathlib import Path
 from cxrcad.commands.detect import open_detector
 from cxrcad.config import DetectConfig, PhantomConfig
 from cxrcad.core import Case, Result, UsageError, WriteError, counted
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import nodule_words
 from cxrcad.imaging.read import read_radiograph
@@ -37,7 +37,7 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     _remove_earlier(out)
     note(f"writing {counted(cases, 'phantom scan')} as DICOM")
     write_phantoms(out / "scans", PhantomConfig(cases=cases, seed=seed, subtlety=OBVIOUS, format="dcm"))
-    scans = read_jsrt(out / "scans").cases
+    scans = read_dataset(out / "scans").cases
     note(f"detecting with {detector.bundle.name} on {detector.provider}")
     found = detect_paths([case.image for case in scans], detector)
     write_boxes(to_document(detector.identity, found.results, found.failures), out / "boxes.json")

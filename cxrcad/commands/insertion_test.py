@@ -11,7 +11,7 @@ import numpy as np
 from cxrcad.config import LESIONS, InsertionTestConfig
 from cxrcad.core import Case, DataError, UsageError, counted
 from cxrcad.datasets.folds import make_folds
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.insertion_test import (
     INSERTIONS,
@@ -94,7 +94,7 @@ def _held_out(config: InsertionTestConfig, training_images: frozenset[str]) -> _
         raise UsageError(
             f"--fold {config.fold}: of which data? Add --data DATA, the data that the model was trained on"
         )
-    dataset = read_jsrt(config.data.data)
+    dataset = read_dataset(config.data.data)
     splits = make_folds(dataset, config.data.fold_seed)
     names = [name for split in splits if config.fold in ("all", str(split.fold)) for name in split.test]
     cases = dataset.select(names)

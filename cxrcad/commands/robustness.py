@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import LESIONS, EvaluateConfig, RobustnessConfig
-from cxrcad.core import Case, DataError, EvaluationError
+from cxrcad.core import Case, EvaluationError
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import make_folds
-from cxrcad.datasets.jsrt.reader import Dataset, how_to_get_data, read_jsrt
+from cxrcad.datasets.read import read_data
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.kept import bound_to
 from cxrcad.evaluation.protocols import protocol_of
@@ -45,9 +46,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     bundle = resolve_model(config.model or DEFAULT_MODEL, LESIONS[0])
     out = config.out or config.runs / bundle.name / ("" if config.fold == "all" else f"fold{config.fold}")
     check_results(out, config.out)
-    if config.data.data is None:
-        raise DataError(how_to_get_data())
-    dataset = read_jsrt(config.data.data, protocol=config.data.protocol)
+    dataset = read_data(config.data)
     cases = _limited(_tested(dataset, config), config.limit)
     if not any(case.nodules for case in cases):
         raise EvaluationError(

@@ -102,12 +102,12 @@ LESIONS = ("nodule", "effusion")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A data set in JSRT's layout (effusion: in the NIH layout), and how it is divided."""
+    """A folder of data, and how it is divided."""
 
     data: Path | None = setting(
         None,
-        "folder in JSRT's layout: CLNDAT_EN.txt, CNNDAT_EN.TXT, images, scr; with --lesion effusion in the NIH layout: "
-        "metadata.csv, effusion.json, images, lungs",
+        "folder in JSRT's layout (CLNDAT_EN.txt, CNNDAT_EN.TXT, images, scr), or of images with boxes.csv; with "
+        "--lesion effusion in the NIH layout: metadata.csv, effusion.json, images, lungs",
     )
     lesion: str = setting("nodule", "what is looked for: nodule, or effusion (section 4.3)", choices=LESIONS)
     protocol: str = setting(

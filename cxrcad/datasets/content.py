@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from cxrcad.core import Case, DataError, counted
-from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.core import Case, DataError, Nodule, counted
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, sha256_of, write_json
 
@@ -23,6 +24,7 @@ __all__ = [
     "content_of",
     "differences",
     "masks_sha256",
+    "nodule_document",
     "read_content",
     "truth_sha256",
     "write_content",
@@ -68,10 +70,15 @@ def truth_sha256(case: Case) -> str:
     truth = {
         "size": [case.rows, case.cols],
         "spacing_mm": None if case.spacing_mm is None else [float(value) for value in case.spacing_mm],
-        "nodules": [asdict(replace(nodule, in_lung=None)) for nodule in case.nodules],
+        "nodules": [nodule_document(replace(nodule, in_lung=None)) for nodule in case.nodules],
         "polygons": case.polygons,
     }
     return hashlib.sha256(json.dumps(truth, sort_keys=True).encode()).hexdigest()
+
+
+def nodule_document(nodule: Nodule) -> dict[str, Any]:
+    """The nodule's fields as JSON has them; a label only where there is one, as documents from before have none."""
+    return {name: value for name, value in asdict(nodule).items() if value is not None or name != "label"}
 
 
 def differences(before: Content, now: Content) -> tuple[str, ...]:

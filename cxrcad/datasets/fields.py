@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cxrcad.core import Box, CxrcadError
+from cxrcad.core import Box, Case, CxrcadError, Nodule
 from cxrcad.documents import ABSENT, INSIDE, is_inside, json_value, shown
 
 __all__ = [
@@ -26,14 +26,18 @@ __all__ = [
     "Entry",
     "Range",
     "Table",
+    "box_diameter_mm",
+    "box_nodule",
     "check_files_once",
     "is_json",
     "listed",
     "named",
     "parse_json",
     "parse_table",
+    "read_table",
     "read_text",
     "shown",
+    "with_nodules",
 ]
 
 SLACK_PX = 1.0
@@ -269,6 +273,15 @@ def parse_table(path: Path, text: str, error: type[CxrcadError]) -> Table:
     return Table(tuple(name for _, name in kept), tuple(rows))
 
 
+def read_table(path: Path, columns: Sequence[str], error: type[CxrcadError]) -> Table:
+    """The CSV table in the file; raises `error` where it is damaged or lacks one of `columns`."""
+    table = parse_table(path, read_text(path, error), error)
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise error(f"{path}: no column {', '.join(missing)}; its first row must name {', '.join(columns)}")
+    return table
+
+
 def check_files_once(rows: Iterable[Entry]) -> None:
     """Refuse a row whose file stands in an earlier one: an image would count twice."""
     places: dict[Path, str] = {}
@@ -276,6 +289,37 @@ def check_files_once(rows: Iterable[Entry]) -> None:
         first = places.setdefault(Path(row.inside("file")), row.place)
         if first != row.place:
             row.refuse(f"{row.fields['file']} stands in {first} already, where one row is needed", "remove one of them")
+
+
+def box_nodule(entry: Entry, corners: Sequence[float], case: Case, label: str | None = None) -> Nodule:
+    """A boxed nodule (x0, y0, x1, y1 in pixels of the case's image); refuses an empty or outlying box."""
+    box = entry.box(corners, case.rows, case.cols)
+    return Nodule(*box.center, box_diameter_mm(box, case), box_px=box, label=label)
+
+
+def box_diameter_mm(box: Box, case: Case) -> float | None:
+    """The mean of the box's sides; None where the case's spacing is unknown."""
+    if case.spacing_mm is None:
+        return None
+    row_mm, col_mm = case.spacing_mm
+    return ((box.x1 - box.x0) * col_mm + (box.y1 - box.y0) * row_mm) / 2
+
+
+def with_nodules(case: Case, nodules: Iterable[tuple[Entry, Nodule]]) -> Case:
+    """The case with its nodules; refuses one that is given twice (it could be hit once only, and missed ever after)."""
+    places: dict[tuple[float, float, Box | None], str] = {}
+    kept: list[Nodule] = []
+    for entry, nodule in nodules:
+        key = (nodule.x_px, nodule.y_px, nodule.box_px)
+        if key in places:
+            entry.refuse(
+                f"the nodule of {shown(case.name)} at x {nodule.x_px:g}, y {nodule.y_px:g} stands in {places[key]} "
+                "already, where each is needed once",
+                "remove one of them",
+            )
+        places[key] = entry.place
+        kept.append(nodule)
+    return replace(case, nodules=tuple(kept))
 
 
 def listed(path: Path, error: type[CxrcadError], values: Iterable[Any], title: str = "") -> tuple[Entry, ...]:

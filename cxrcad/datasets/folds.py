@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, write_json
 

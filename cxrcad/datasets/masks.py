@@ -15,8 +15,13 @@ __all__ = ["centre_in_lung", "disc_box_px", "lung_mask", "nodule_box_px", "radii
 
 
 def radii_px(case: Case, nodule: Nodule) -> tuple[float, float]:
-    """(along x, along y) radius of the nodule's disc, in pixels of its image. DataError where size or spacing lack."""
+    """(along x, along y) radius of the nodule's disc, in pixels of its image; of a boxed one without a size, the box's.
+
+    Raises DataError where size or spacing lack, and the box too.
+    """
     if nodule.diameter_mm is None or case.spacing_mm is None:
+        if nodule.box_px is not None:
+            return (nodule.box_px.x1 - nodule.box_px.x0) / 2, (nodule.box_px.y1 - nodule.box_px.y0) / 2
         lacking = "size of its nodule" if nodule.diameter_mm is None else "spacing of its pixels"
         raise DataError(
             f"{case.name}: the {lacking} in mm is unknown; write it in the data set's tables (in a truth file, "

@@ -12,39 +12,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.fields import (
-    SPACING_MM,
-    Entry,
-    Table,
-    check_files_once,
-    named,
-    parse_json,
-    parse_table,
-    read_text,
-    shown,
-)
-from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.datasets.dataset import Dataset, by_name, check_images, lung_masks, spacing_mm
+from cxrcad.datasets.fields import Entry, Table, check_files_once, named, parse_json, read_table, read_text, shown
 from cxrcad.imaging.read import image_size
 
-__all__ = [
-    "EFFUSION",
-    "METADATA",
-    "OUTLINES",
-    "SEXES",
-    "check_images",
-    "how_to_get_effusions",
-    "lung_masks",
-    "read_effusions",
-    "read_metadata",
-]
+__all__ = ["EFFUSION", "HOW_TO_GET", "METADATA", "SEXES", "matches", "read", "read_metadata"]
+
+HOW_TO_GET = """\
+no data folder is named. --lesion effusion takes a folder with metadata.csv, effusion.json and radiographs
+of NIH ChestX-ray14 (nihcc.app.box.com/v/ChestXray-NIHCC): --data FOLDER. docs/DATA.md shows the layout."""
 
 EFFUSION = "effusion"
 NORMAL = "normal"
 METADATA = "metadata.csv"
 OUTLINES = "effusion.json"
-USABLE_MASKS = ("good", "fair")
-"""What METADATA's column lung_mask may say of a mask that is used."""
-
 SEXES = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
 COLUMNS = ("file", "role", "patient")
 
@@ -59,67 +40,31 @@ FEWEST_CORNERS = 3
 Polygon = tuple[tuple[float, float], ...]
 
 
-def read_effusions(folder: Path) -> Dataset:
+def matches(folder: Path) -> bool:
+    """Whether the folder has outlines of effusions."""
+    return (folder / OUTLINES).is_file()
+
+
+def read(folder: Path) -> Dataset:
     """The cases of `folder`: radiographs of role effusion with their outlines, those of role normal without.
 
     Only headers of images are read. A case's group is its patient. Raises DataError for what is missing or contradicts
     itself (a missing lung mask is a note), ReadError for an image whose header is damaged.
     """
     table, outlines = folder / METADATA, folder / OUTLINES
-    for path in (folder, table, outlines):
-        if not path.exists():
-            _refuse_folder(folder, path)
     content = read_metadata(table, COLUMNS)
     rows = {row.inside("file"): row for row in content.rows if row.fields["role"] in (EFFUSION, NORMAL)}
     polygons = _read_outlines(outlines)
     _check_rows(rows, polygons, folder)
-    cases = sorted((_case(row, polygons, folder) for row in rows.values()), key=lambda case: case.name)
-    if len({case.name for case in cases}) < len(cases):
-        raise DataError(f"{table}: two files have one name apart from their endings; rename one of them")
-    return Dataset(folder, "paper", tuple(cases), tuple(_notes(cases)), EFFUSION)
+    cases = by_name(table, [_case(row, polygons, folder) for row in rows.values()])
+    return Dataset(folder, "paper", cases, tuple(_notes(cases)), EFFUSION)
 
 
 def read_metadata(table: Path, columns: Sequence[str]) -> Table:
     """The table of a folder in the NIH layout. Raises DataError where it is damaged or lacks one of `columns`."""
-    content = parse_table(table, read_text(table, DataError), DataError)
-    missing = [name for name in columns if name not in content.columns]
-    if missing:
-        raise DataError(f"{table}: no column {', '.join(missing)}; its first row must name {', '.join(columns)}")
+    content = read_table(table, columns, DataError)
     check_files_once(content.rows)
     return content
-
-
-def lung_masks(row: Entry, folder: Path) -> tuple[Path, ...]:
-    """The radiograph's mask in lungs/; none where there is no file, or the table calls it unusable."""
-    mask = folder / "lungs" / row.inside("file")
-    usable = row.fields.get("lung_mask", USABLE_MASKS[0]) in USABLE_MASKS
-    return (mask,) if usable and mask.is_file() else ()
-
-
-def check_images(folder: Path, images: Sequence[Path]) -> None:
-    """Raise DataError unless all of `images` are there."""
-    missing = [image.name for image in images if not image.is_file()]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(images)} images are missing: {named(missing)}; copy them there "
-            "(docs/DATA.md says from where)"
-        )
-
-
-def how_to_get_effusions() -> str:
-    """Two lines: which folder is needed, and where its files come from."""
-    return (
-        "no data folder is named. --lesion effusion takes a folder with metadata.csv, effusion.json and radiographs\n"
-        "of NIH ChestX-ray14 (nihcc.app.box.com/v/ChestXray-NIHCC): --data FOLDER. docs/DATA.md shows the layout."
-    )
-
-
-def _refuse_folder(folder: Path, missing: Path) -> NoReturn:
-    fault = "there is no such folder" if missing == folder else f"no {missing.name} in it"
-    raise DataError(
-        f"{folder}: {fault}; --lesion effusion takes a folder with {METADATA}, {OUTLINES} and radiographs, see "
-        "docs/DATA.md"
-    )
 
 
 def _read_outlines(path: Path) -> dict[str, tuple[Polygon, ...]]:
@@ -189,7 +134,7 @@ def _case(row: Entry, polygons: Mapping[str, Sequence[Polygon]], folder: Path) -
         image=folder / file,
         rows=rows,
         cols=cols,
-        spacing_mm=_spacing_mm(row),
+        spacing_mm=spacing_mm(row),
         lung_masks=lung_masks(row, folder),
         age_years=int(age.group()) if age else None,
         sex=SEXES.get(row.fields.get("sex", "").lower()),
@@ -197,12 +142,6 @@ def _case(row: Entry, polygons: Mapping[str, Sequence[Polygon]], folder: Path) -
         groups=(f"patient:{row.text('patient')}",),
         polygons=tuple(tuple((x * scale[0], y * scale[1]) for x, y in polygon) for polygon in polygons.get(file, ())),
     )
-
-
-def _spacing_mm(row: Entry) -> tuple[float, float] | None:
-    if not row.fields.get("spacing_row_mm") or not row.fields.get("spacing_col_mm"):
-        return None
-    return row.number("spacing_row_mm", SPACING_MM), row.number("spacing_col_mm", SPACING_MM)
 
 
 def _notes(cases: Sequence[Case]) -> list[str]:

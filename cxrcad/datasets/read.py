@@ -1,33 +1,90 @@
-"""A data set by the lesion that is looked for, and which of its cases a training is given."""
+"""A folder -> `Dataset`: the layout is told by the folder's content. And which of its cases a training is given.
+
+A new layout is a module with `matches` and `read`, and its row in `LAYOUTS`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from cxrcad.config import DataConfig
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.jsrt.reader import Dataset, how_to_get_data, read_jsrt
-from cxrcad.datasets.nih import EFFUSION, how_to_get_effusions, read_effusions
+from cxrcad.datasets import boxes_csv, nih
+from cxrcad.datasets.dataset import Dataset
+from cxrcad.datasets.jsrt import reader as jsrt
+from cxrcad.datasets.nih import EFFUSION
 
-__all__ = ["cases_to_train", "how_to_get", "read_data"]
+__all__ = ["LAYOUTS", "Layout", "cases_to_train", "how_to_get", "read_data", "read_dataset"]
 
 
-def how_to_get(lesion: str) -> str:
-    """A few lines: which data a command needs for this lesion, and where they come from."""
-    return how_to_get_effusions() if lesion == EFFUSION else how_to_get_data()
+@dataclass(frozen=True)
+class Layout:
+    """One layout of data folders; `needs` says in a sentence what it is known by.
+
+    `matches(folder)` tells by what lies in the folder. `read(folder)` gives all cases, sorted by name; it raises
+    DataError for what is missing or contradicts itself, and ReadError for an image whose header is damaged.
+    """
+
+    name: str
+    lesion: str
+    needs: str
+    matches: Callable[[Path], bool]
+    read: Callable[[Path], Dataset]
+
+
+LAYOUTS = (
+    Layout("NIH effusion", EFFUSION, "effusion.json (with metadata.csv)", nih.matches, nih.read),
+    Layout("JSRT", "nodule", "CLNDAT_EN.txt (JSRT's table of nodules)", jsrt.matches, jsrt.read),
+    Layout("boxes", "nodule", f"boxes.csv with {', '.join(boxes_csv.COLUMNS)}", boxes_csv.matches, boxes_csv.read),
+)
+"""The first layout of the lesion that matches reads the folder."""
+
+
+def read_dataset(folder: Path, *, protocol: str = "paper", lesion: str = "nodule") -> Dataset:
+    """The data set in a folder of any layout: every case with image, truth, lung masks and groups.
+
+    `protocol` says which cases are scored (`Dataset.scored`); one that scores nodules in the lung fields also reads the
+    masks of those of which the data set does not say where they lie.
+    Raises DataError for a folder of no layout of this lesion, and for what is missing or contradicts itself; ReadError
+    for an image whose header is damaged, UsageError for a protocol that does not exist.
+    """
+    if not folder.is_dir():
+        fault = "is a file" if folder.exists() else "there is no such folder"
+        raise DataError(f"{folder}: {fault}; --data takes a folder with {_needed(lesion)}")
+    found = [layout for layout in LAYOUTS if layout.matches(folder)]
+    for layout in found:
+        if layout.lesion == lesion:
+            return layout.read(folder).for_protocol(protocol)
+    if found:
+        raise DataError(
+            f"{folder}: its layout is {found[0].name}, for --lesion {found[0].lesion}; for {lesion} --data takes a "
+            f"folder with {_needed(lesion)}"
+        )
+    raise DataError(
+        f"{folder}: no {_needed(lesion)} in it; copy it there or name another folder with --data (docs/DATA.md)"
+    )
 
 
 def read_data(config: DataConfig) -> Dataset:
-    """The data set in `config.data`: JSRT's layout for nodules, the NIH layout for effusion.
+    """The data set in `config.data`, which is looked at for `config.lesion` and scored by `config.protocol`.
 
     Raises DataError, which says how to get data where no folder is named; ReadError, UsageError.
     """
     if config.data is None:
         raise DataError(how_to_get(config.lesion))
-    if config.lesion == EFFUSION:
-        return read_effusions(config.data)
-    return read_jsrt(config.data, protocol=config.protocol)
+    return read_dataset(config.data, protocol=config.protocol, lesion=config.lesion)
+
+
+def how_to_get(lesion: str) -> str:
+    """A few lines: which data a command needs for this lesion, and where they come from."""
+    return nih.HOW_TO_GET if lesion == EFFUSION else jsrt.HOW_TO_GET
+
+
+def _needed(lesion: str) -> str:
+    return " or ".join(layout.needs for layout in LAYOUTS if layout.lesion == lesion)
 
 
 def cases_to_train(dataset: Dataset, names: Sequence[str], normals: bool) -> tuple[Case, ...]:

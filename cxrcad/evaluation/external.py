@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cxrcad.config import PROTOCOLS, DataConfig, EvaluateConfig
 from cxrcad.core import Case, EvaluationError, ModelIdentity, Result, UsageError, counted
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.fields import PROBABILITY, Entry, is_json, parse_json, read_text
-from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.evaluation.scoring import Detection, evaluate_cases

@@ -14,6 +14,7 @@ from typing import Any
 
 from cxrcad.config import PROTOCOLS
 from cxrcad.core import Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule, counted
+from cxrcad.datasets.content import nodule_document
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.froc import Operating, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
@@ -237,7 +238,7 @@ def _scored_image(scored_image: ScoredImage) -> dict[str, Any]:
         "sha256": scored_image.sha256,
         "masks_sha256": scored_image.masks_sha256,
         **{name: getattr(case, name) for name in ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")},
-        "truth": [asdict(nodule) for nodule in case.nodules],
+        "truth": [nodule_document(nodule) for nodule in case.nodules],
         "findings": [
             {**asdict(finding), "in_lung": inside}
             for finding, inside in zip(scored_image.findings, scored_image.in_lung, strict=True)

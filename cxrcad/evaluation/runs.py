@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cxrcad.config import FOLD_CHOICES, LESIONS, PROTOCOLS, EvaluateConfig
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, counted
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt.reader import Dataset, how_to_get_data, read_jsrt
 from cxrcad.datasets.masks import truth_mask
-from cxrcad.datasets.read import how_to_get
+from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.documents import MALFORMED, as_name, toml_value
 from cxrcad.evaluation.external import score_predictions
 from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
@@ -145,8 +145,6 @@ def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) 
 
 def _score_model(config: EvaluateConfig, note: Note) -> Scored:
     bundle = resolve_model(config.model, config.data.lesion)
-    if config.data.data is None:
-        raise DataError(how_to_get_data())
     dataset = _read(config.data.data, config)
     splits = make_folds(dataset, config.data.fold_seed)
     out = config.out or config.runs / bundle.name
@@ -161,11 +159,12 @@ def _score_predictions(config: EvaluateConfig, note: Note) -> Scored:
     return Scored(name, config.out or config.runs / name, (result,))
 
 
-def _read(folder: Path, config: EvaluateConfig) -> Dataset:
+def _read(folder: Path | None, config: EvaluateConfig) -> Dataset:
     """The data set with the image set that is scored: the protocol's, or that of --images."""
     same = {images: name for name, images in reversed(tuple(PROTOCOLS.items()))}
     protocol, images = protocol_of(config)
-    return read_jsrt(folder, protocol=protocol.name if images is None else same[images])
+    name = protocol.name if images is None else same[images]
+    return read_data(replace(config.data, data=folder, protocol=name))
 
 
 def _score_fold(

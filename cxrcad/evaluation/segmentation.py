@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.config import EvaluateConfig, FindConfig, settings_of
-from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelIdentity, UsageError, counted
+from cxrcad.core import Case, CxrcadError, EvaluationError, ModelIdentity, UsageError, counted
 from cxrcad.datasets.content import Content, content_of, differences, masks_sha256, truth_sha256
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.masks import lung_mask, truth_mask
-from cxrcad.datasets.read import how_to_get, read_data
+from cxrcad.datasets.read import read_data
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
 from cxrcad.evaluation.kept import NEW, because, model_changes
@@ -169,8 +169,6 @@ def score_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> S
     check_out(config.out)
     if config.model is not None:
         bundle = resolve_model(config.model, config.data.lesion)
-        if config.data.data is None:
-            raise DataError(how_to_get(config.data.lesion))
         dataset = read_data(config.data)
         splits = {split.fold: split for split in make_folds(dataset, config.data.fold_seed)}
         wanted = [fold for fold in splits if config.fold in ("all", str(fold))]

@@ -13,12 +13,14 @@ import numpy as np
 from cxrcad.core import Radiograph, Source
 from cxrcad.imaging.faults import bytes_of, check_file, check_values, digest, refuse
 
-__all__ = ["BYTES", "SIDE", "SPACING_MM", "image_size", "matches", "read"]
+__all__ = ["BYTES", "FIELD_MM", "SIDE", "SPACING_MM", "image_size", "matches", "read"]
 
 SIDE = 2048
 BYTES = SIDE * SIDE * 2
 LARGEST = 4095
 SPACING_MM = 0.175
+FIELD_MM = SIDE * SPACING_MM
+"""Side of JSRT's square field, 358.4 mm, whatever the size at which an image is kept (the paper, section 4.1)."""
 
 
 def matches(_head: bytes, size: int) -> bool:

@@ -1,4 +1,4 @@
-"""Anybody's truth as cases: a folder in JSRT's layout, our own JSON, COCO's, or NODE21's metadata.csv.
+"""Anybody's truth as cases: a data folder, our own JSON, COCO's, or NODE21's metadata.csv.
 
 The format is recognised by content. Boxes become `Nodule.box_px`, half-open and in the image's own pixels.
 """
@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cxrcad.core import Box, Case, DataError, Nodule
-from cxrcad.datasets.fields import FINITE, SLACK_PX, Entry, Range, is_json, parse_json, parse_table, read_text, shown
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.core import Case, DataError, Nodule
+from cxrcad.datasets.fields import (
+    FINITE,
+    SLACK_PX,
+    Entry,
+    Range,
+    box_diameter_mm,
+    box_nodule,
+    is_json,
+    parse_json,
+    parse_table,
+    read_text,
+    shown,
+    with_nodules,
+)
+from cxrcad.datasets.read import read_dataset
 
 __all__ = ["SCHEMA", "TruthSet", "read_truth"]
 
@@ -29,7 +42,7 @@ CORNERS = ("x0", "y0", "x1", "y1")
 DIAMETER_MM = Range("a length in mm from 0.01 to 1000", 0.01, 1000)
 """Beyond it is a slip of the unit, no nodule."""
 
-WAYS = f"give JSON with the schema {SCHEMA}, COCO ground truth, NODE21's metadata.csv, or a folder in JSRT's layout"
+WAYS = f"give JSON with the schema {SCHEMA}, COCO ground truth, NODE21's metadata.csv, or a data folder"
 
 
 @dataclass(frozen=True)
@@ -46,11 +59,11 @@ class TruthSet:
 
 
 def read_truth(path: Path) -> TruthSet:
-    """The cases that `path` describes, sorted by name; the images themselves are not needed, but for JSRT's folder.
+    """The cases that `path` describes, sorted by name; the images themselves are needed with a folder only.
 
     Recognised by content:
 
-    - a folder in JSRT's layout;
+    - a folder of any layout that `read_dataset` reads;
     - our own JSON, schema cxrcad/truth/1: a nodule has a centre, a box, or both (without a centre it is the box's
       middle; without a diameter it is the mean of the box's sides in mm, where the spacing is known);
     - COCO ground truth: every category counts as a nodule, unless exactly one is named "nodule", which alone then does;
@@ -58,11 +71,11 @@ def read_truth(path: Path) -> TruthSet:
       row with label 0 an image without a nodule.
 
     Raises:
-        DataError: A missing or damaged file, or a value that is off, with its place. JSRT's folder raises as
-            `read_jsrt` does.
+        DataError: A missing or damaged file, or a value that is off, with its place. A folder raises as
+            `read_dataset` does.
     """
     if os.path.isdir(path):
-        return TruthSet(read_jsrt(path).cases)
+        return TruthSet(read_dataset(path).cases)
     text = read_text(path, DataError)
     if not is_json(text):
         return _sorted(_node21(path, text), path)
@@ -107,7 +120,7 @@ def _image(entry: Entry) -> Case:
         sex=entry.text_or_none("sex"),
         view=entry.text_or_none("view"),
     )
-    return _with_nodules(bare, [(nodule, _nodule(nodule, bare)) for nodule in entry.entries("nodules")])
+    return with_nodules(bare, [(nodule, _nodule(nodule, bare)) for nodule in entry.entries("nodules")])
 
 
 def _nodule(entry: Entry, case: Case) -> Nodule:
@@ -124,13 +137,15 @@ def _nodule(entry: Entry, case: Case) -> Nodule:
     else:
         entry.refuse("neither x_px and y_px nor box_px are given, where a nodule needs a centre or a box")
     diameter = entry.number_or_none("diameter_mm", DIAMETER_MM)
+    if diameter is None and box is not None:
+        diameter = box_diameter_mm(box, case)
     in_lung = entry.fields.get("in_lung")
     if not (in_lung is None or isinstance(in_lung, bool)):
         entry.refuse_field("in_lung", "true, false or null")
     return Nodule(
         x_px=x,
         y_px=y,
-        diameter_mm=_diameter_mm(box, case) if diameter is None else diameter,
+        diameter_mm=diameter,
         subtlety=entry.whole("subtlety", "JSRT's degree", 1, 5) if entry.has("subtlety") else None,
         malignancy=entry.text_or_none("malignancy"),
         location=entry.text_or_none("location"),
@@ -141,30 +156,6 @@ def _nodule(entry: Entry, case: Case) -> Nodule:
 
 def _along(side: str, length: int) -> Range:
     return Range(f"a position within the image's {side}, 0 to {length},", -SLACK_PX, length + SLACK_PX)
-
-
-def _diameter_mm(box: Box | None, case: Case) -> float | None:
-    if box is None or case.spacing_mm is None:
-        return None
-    row_mm, col_mm = case.spacing_mm
-    return ((box.x1 - box.x0) * col_mm + (box.y1 - box.y0) * row_mm) / 2
-
-
-def _with_nodules(case: Case, nodules: Iterable[tuple[Entry, Nodule]]) -> Case:
-    """The case with its nodules; refuses one that is given twice (it could be hit once only, and missed ever after)."""
-    places: dict[tuple[float, float, Box | None], str] = {}
-    kept: list[Nodule] = []
-    for entry, nodule in nodules:
-        key = (nodule.x_px, nodule.y_px, nodule.box_px)
-        if key in places:
-            entry.refuse(
-                f"the nodule of {shown(case.name)} at x {nodule.x_px:g}, y {nodule.y_px:g} stands in {places[key]} "
-                "already, where each is needed once",
-                "remove one of them",
-            )
-        places[key] = entry.place
-        kept.append(nodule)
-    return replace(case, nodules=tuple(kept))
 
 
 def _coco(whole: Entry) -> TruthSet:
@@ -186,10 +177,10 @@ def _coco(whole: Entry) -> TruthSet:
             entry.refuse(f"image_id is {shown(key)}, where the id of an image in images is needed")
         if entry.fields.get("iscrowd") not in (None, 0, False):
             entry.refuse_field("iscrowd", "0 (one nodule, not a crowd of them)")
-        nodule = _box_nodule(entry, entry.numbers("bbox", "[x, y, width, height]", 4), by_name[ids[key]])
+        nodule = box_nodule(entry, _corners(entry.numbers("bbox", "[x, y, width, height]", 4)), by_name[ids[key]])
         if not categories or categories[_category(entry, categories)]:
             nodules[ids[key]].append((entry, nodule))
-    return TruthSet(tuple(_with_nodules(by_name[name], nodules[name]) for name in by_name), ids, categories)
+    return TruthSet(tuple(with_nodules(by_name[name], nodules[name]) for name in by_name), ids, categories)
 
 
 def _categories(whole: Entry) -> dict[int | str, bool]:
@@ -211,10 +202,9 @@ def _category(entry: Entry, categories: Mapping[int | str, bool]) -> int | str:
     return key
 
 
-def _box_nodule(entry: Entry, bbox: tuple[float, ...], case: Case) -> Nodule:
-    x, y, width, height = bbox
-    box = entry.box((x, y, x + width, y + height), case.rows, case.cols)
-    return Nodule(*box.center, box_px=box)
+def _corners(sides: Iterable[float]) -> tuple[float, ...]:
+    x, y, width, height = sides
+    return x, y, x + width, y + height
 
 
 def _node21(path: Path, text: str) -> list[Case]:
@@ -240,11 +230,11 @@ def _node21(path: Path, text: str) -> list[Case]:
             first[name], nodules[name] = entry, []
             bare[name] = Case(name, Path(name), NODE21_SIDE_PX, NODE21_SIDE_PX)
         if label:
-            bbox = tuple(entry.number(key, FINITE) for key in NODE21_COLUMNS[2:])
-            nodules[name].append((entry, _box_nodule(entry, bbox, bare[name])))
+            corners = _corners(entry.number(key, FINITE) for key in NODE21_COLUMNS[2:])
+            nodules[name].append((entry, box_nodule(entry, corners, bare[name])))
         else:
             _check_no_box(entry)
-    return [_with_nodules(bare[name], nodules[name]) for name in bare]
+    return [with_nodules(bare[name], nodules[name]) for name in bare]
 
 
 def _check_no_box(entry: Entry) -> None:

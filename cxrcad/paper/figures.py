@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Box, Case, CxrcadError, Nodule, Radiograph, counted
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.dataset import Dataset
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Comparison
 from cxrcad.evaluation.records import nodule_words
 from cxrcad.evaluation.scoring import read_true_lung
@@ -332,7 +333,7 @@ class _Viewer:
         if data.data is None:
             return None
         if data.data not in self.datasets:
-            self.datasets[data.data] = read_jsrt(data.data)
+            self.datasets[data.data] = read_dataset(data.data)
         case = self.datasets[data.data].by_name.get(side.scored_image.case.name)
         return None if case is None else read_true_lung(case)
 

@@ -11,7 +11,7 @@ from typing import Any
 from cxrcad.config import TrainConfig, build, to_dict
 from cxrcad.core import DataError, UsageError
 from cxrcad.datasets.content import check_content
-from cxrcad.datasets.jsrt.reader import Dataset
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import toml_value
 
 __all__ = ["KeptRuns", "check_data", "check_settings", "run_name"]

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Case, DataError
+from cxrcad.datasets.dataset import check_images, lung_masks
 from cxrcad.datasets.fields import SPACING_MM, Entry, named
-from cxrcad.datasets.jsrt.reader import read_jsrt
-from cxrcad.datasets.nih import METADATA, SEXES, check_images, lung_masks, read_metadata
+from cxrcad.datasets.jsrt import reader as jsrt
+from cxrcad.datasets.nih import METADATA, SEXES, read_metadata
 from cxrcad.imaging.read import image_size, read_mask, read_radiograph
 
 __all__ = ["GRID_MM", "GRID_SIDE", "Background", "BackgroundSet", "read_background", "read_backgrounds", "to_jsrt_grid"]
@@ -62,7 +63,7 @@ def read_backgrounds(folder: Path, packaged: Path | None = None) -> BackgroundSe
         raise DataError(f"{folder}: there is no such folder; --backgrounds takes one in the NIH layout or in JSRT's")
     if (folder / METADATA).is_file():
         found, column = _of_table(folder, folder / METADATA), "nih_file"
-    elif any(path.name.lower() == "clndat_en.txt" for path in folder.rglob("*.[tT][xX][tT]")):
+    elif jsrt.matches(folder):
         found, column = _of_jsrt(folder), "background"
     elif packaged is not None:
         found, column = _of_table(folder, packaged), "nih_file"
@@ -102,7 +103,7 @@ def _of_row(row: Entry, folder: Path) -> Background:
 
 
 def _of_jsrt(folder: Path) -> list[Background]:
-    found = [_of_case(case) for case in read_jsrt(folder, protocol="jsrt-247").normals]
+    found = [_of_case(case) for case in jsrt.read(folder).for_protocol("jsrt-247").normals]
     if not found:
         raise DataError(f"{folder}: no normals in CNNDAT_EN.TXT, the backgrounds; name a folder that has some")
     return found

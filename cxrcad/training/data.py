@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cxrcad.config import AugmentConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import TrainingError
-from cxrcad.datasets.jsrt import reader as jsrt
+from cxrcad.datasets import dataset as datasets
 from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.faults import reason
 from cxrcad.packaging.fold import Shown
@@ -105,7 +105,7 @@ def easiness(config: SynthesisConfig, step: int) -> float:
 
 
 def make_source(
-    samples: tuple[Sample, ...], config: TrainConfig, dataset: jsrt.Dataset, training: Sequence[str]
+    samples: tuple[Sample, ...], config: TrainConfig, dataset: datasets.Dataset, training: Sequence[str]
 ) -> Source:
     """A Source over `samples`; with --simulate, projections of the CT series that no case outside `training` holds.
 

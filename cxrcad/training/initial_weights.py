@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cxrcad.config import TrainConfig
 from cxrcad.core import Case, TrainingError
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import WHOLE, Split
-from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, models_folder, resolve_model
 from cxrcad.packaging.series import hashed, listed_series, series_of_cases, unknown_series

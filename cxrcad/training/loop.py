@@ -19,8 +19,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.core import Finding, TrainingError
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
-from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import cases_to_train
 from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at

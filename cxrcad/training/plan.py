@@ -11,8 +11,8 @@ from cxrcad import config as settings
 from cxrcad.config import LESIONS, NO_FOLD, PatchClassifierConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.content import check_content, write_content
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
-from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.files import Progress, Silent, remove_leftovers, write_atomically
 from cxrcad.inference.model import RUN_FOLDER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 
 
 def test_a_set_with_ct_nodules(cxrcad, nih_folder, ball_nodules, tmp_path):
@@ -14,7 +14,7 @@ def test_a_set_with_ct_nodules(cxrcad, nih_folder, ball_nodules, tmp_path):
         "left out, without a usable lung mask: 04.png, 05.png (2 of 6)",
         "simulate: 4 radiographs",
     ]
-    assert len(read_jsrt(tmp_path / "out").positives) == 1
+    assert len(read_dataset(tmp_path / "out").positives) == 1
 
 
 def test_cases_and_normals_are_positives_and_negatives(cxrcad, nih_folder, monkeypatch):

@@ -14,7 +14,7 @@ from cxrcad.config import InsertionTestConfig, build
 from cxrcad.core import DataError, ModelError, UsageError
 from cxrcad.datasets.content import content_of
 from cxrcad.datasets.folds import make_folds
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.insertion_test import VERSIONS
 
@@ -74,7 +74,7 @@ def known_patients(disc_data, tmp_path):
     """`disc_data` with patient 102 and ball 2's series in a test case of fold 3, patient 100 in one of fold 1."""
     data = tmp_path / "data"
     shutil.copytree(disc_data, data)
-    splits = make_folds(read_jsrt(disc_data), 2020)
+    splits = make_folds(read_dataset(disc_data), 2020)
     rows = ["file,patient,series_uid", f"{splits[2].test[0]},102,1.2", f"{splits[0].test[0]},100,1.1"]
     (data / "sources.csv").write_text("\n".join(rows) + "\n")
     return data
@@ -84,7 +84,7 @@ def test_a_fold_takes_only_patients_and_series_that_it_holds_out(measure, known_
     text, document = measure(limit=None, data=known_patients, fold="3")
     assert [(one["patient"], one["nodule"]) for one in document["radiographs"]] == [("102", 1)]
     assert document["held_out"] == f"the test cases of fold 3 of {known_patients}"
-    dataset = read_jsrt(known_patients)
+    dataset = read_dataset(known_patients)
     tested = dataset.select(make_folds(dataset, 2020)[2].test)
     assert document["content"] == {case.name: asdict(content_of(case)) for case in tested}
     assert f"Their patients are in the test cases of fold 3 of {known_patients}." in text

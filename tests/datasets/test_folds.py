@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cxrcad.core import Case, DataError, Nodule
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.read import read_dataset
 
 JSRT = {1: 25, 2: 29, 3: 50, 4: 38, 5: 12}  # its 154 nodules by subtlety
 
@@ -217,7 +218,7 @@ def test_folds_of_other_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_folds_of_open_jsrt_keep_patients_and_series_apart(open_jsrt_img: Path) -> None:
-    dataset = read_jsrt(open_jsrt_img)
+    dataset = read_dataset(open_jsrt_img)
     for split in make_folds(dataset, 2020):
         assert isinstance(split, Split)
         assert len(split.train + split.validation + split.test) == 12

@@ -14,8 +14,8 @@ from cxrcad.config import DataConfig
 from cxrcad.core import DataError
 from cxrcad.datasets.folds import load_folds, make_folds, save_folds
 from cxrcad.datasets.masks import truth_mask
-from cxrcad.datasets.nih import read_effusions
-from cxrcad.datasets.read import cases_to_train, read_data
+from cxrcad.datasets.nih import read as read_effusions
+from cxrcad.datasets.read import cases_to_train, read_data, read_dataset
 from cxrcad.imaging.preprocess import Geometry
 
 
@@ -102,8 +102,8 @@ def test_an_outline_that_cannot_be_is_named(own: Path, change: dict[str, object]
 
 
 def test_what_is_missing_is_named(own: Path) -> None:
-    with pytest.raises(DataError, match="none: there is no such folder; --lesion effusion takes a folder with"):
-        read_effusions(own / "none")
+    with pytest.raises(DataError, match=r"none: there is no such folder; --data takes a folder with effusion\.json"):
+        read_dataset(own / "none", lesion="effusion")
     with pytest.raises(DataError, match=r"(?s)--lesion effusion takes a folder with metadata.csv.*--data FOLDER"):
         read_data(DataConfig(lesion="effusion"))
     (own / "e03.png").unlink()
@@ -117,8 +117,10 @@ def test_what_is_missing_is_named(own: Path) -> None:
     with pytest.raises(DataError, match=r"effusion\.json: not JSON"):
         read_effusions(own)
     (own / "effusion.json").unlink()
-    with pytest.raises(DataError, match=r"no effusion\.json in it"):
-        read_effusions(own)
+    with pytest.raises(
+        DataError, match=r"no effusion\.json \(with metadata\.csv\) in it; copy it there or name another"
+    ):
+        read_dataset(own, lesion="effusion")
 
 
 @pytest.mark.parametrize(

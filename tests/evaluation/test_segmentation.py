@@ -14,7 +14,7 @@ from PIL import Image
 from cxrcad.config import EvaluateConfig, TrainConfig, build, to_toml
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
 from cxrcad.datasets.folds import make_folds, save_folds
-from cxrcad.datasets.nih import read_effusions
+from cxrcad.datasets.nih import read as read_effusions
 from cxrcad.evaluation.runs import find_run
 from cxrcad.evaluation.segmentation import (
     SegmentedFold,

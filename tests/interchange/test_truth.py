@@ -263,7 +263,7 @@ def test_what_is_off_is_refused_in_one_sentence(written: Callable[..., Path], co
 def test_a_file_that_is_not_there_and_a_folder_that_is_no_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no\.json: there is no such file; check the path"):
         read_truth(tmp_path / "no.json")
-    with pytest.raises(DataError, match=r"no CLNDAT_EN\.txt in it"):
+    with pytest.raises(DataError, match=r"no CLNDAT_EN\.txt .* or boxes\.csv .* in it; copy it there"):
         read_truth(tmp_path)
 
 

@@ -16,8 +16,8 @@ from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build, 
 from cxrcad.core import EvaluationError, ModelError
 from cxrcad.datasets.content import CONTENT_NAME, write_content
 from cxrcad.datasets.folds import make_folds, save_folds
-from cxrcad.datasets.jsrt.reader import read_jsrt
-from cxrcad.datasets.nih import read_effusions
+from cxrcad.datasets.nih import read as read_effusions
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.runs import score
 from cxrcad.evaluation.segmentation import score_segmentation
 from cxrcad.files import sha256_of
@@ -34,7 +34,7 @@ KEPT = "matches-jsrt-247-center.json"
 def run(make_run, disc_data, tmp_path) -> Path:
     """Folds 2 and 3 of a run that knows its data, evaluated."""
     run = make_run(tmp_path / "run", folds=(2, 3))
-    write_content(run, read_jsrt(disc_data))
+    write_content(run, read_dataset(disc_data))
     evaluate(run)
     return run
 

@@ -31,9 +31,9 @@ def test_steps_are_those_of_the_data_and_what_was_validated_is_done(tmp_path, ti
     values = {"epochs": 4, "data": tiny_data, "folds": "3", "cells": "u-net-single,u-net-multi"}
     jobs = jobs_of("table2", tmp_path, **values)
     from cxrcad.datasets.folds import make_folds
-    from cxrcad.datasets.jsrt.reader import read_jsrt
+    from cxrcad.datasets.read import read_dataset
 
-    dataset = read_jsrt(tiny_data)
+    dataset = read_dataset(tiny_data)
     count = sum(case.positive for case in dataset.select(make_folds(dataset, 2020)[2].train))
     jobs[0].folder.mkdir(parents=True)
     (jobs[0].folder / "history.json").write_text(json.dumps([{"step": 1}, {"step": 3}]))

@@ -13,7 +13,7 @@ from cxrcad.commands.reproduce import reproduce
 from cxrcad.config import FindConfig, ReproduceConfig, TrainConfig, build, to_toml
 from cxrcad.core import Box, Case, Finding, ModelIdentity, Nodule
 from cxrcad.datasets.folds import make_folds, save_folds
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 from cxrcad.paper.case_selection import (
@@ -280,7 +280,7 @@ def made(disc_data, make_toy, tmp_path_factory):
     """
     values = {"data": str(disc_data), "out": str(tmp_path_factory.mktemp("reproduction")), "threads": 1}
     config = build(ReproduceConfig, {**values, "device": "cpu"})
-    dataset = read_jsrt(disc_data)
+    dataset = read_dataset(disc_data)
     for job in plan(ITEMS["figure6"], config):
         save_folds(job.run / "folds.json", make_folds(dataset, 2020), dataset)
         single = job.cells == (SINGLE,)
@@ -348,7 +348,7 @@ def test_a_cell_that_has_not_run_has_no_picture(disc_data, make_toy, tmp_path):
     values = {"data": str(disc_data), "out": str(tmp_path), "threads": 1, "device": "cpu", "folds": "3", "cells": MULTI}
     config = build(ReproduceConfig, values)
     (job,) = plan(ITEMS["figure6"], config)
-    dataset = read_jsrt(disc_data)
+    dataset = read_dataset(disc_data)
     save_folds(job.run / "folds.json", make_folds(dataset, 2020), dataset)
     make_toy(job.folder / "model")
     (job.folder / "config.toml").write_text(to_toml(job.config))

@@ -8,7 +8,7 @@ import pytest
 
 from cxrcad.config import SimulateConfig, build
 from cxrcad.core import DataError, UsageError
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.imaging.read import read_mask, read_radiograph
 from cxrcad.synthesis.backgrounds import Background, BackgroundSet
 from cxrcad.synthesis.dataset import PACKAGED_TABLE, PRESETS, plan_set, write_simulated
@@ -59,7 +59,7 @@ def test_too_few_backgrounds_are_said():
 def test_a_set_is_written_in_jsrts_layout_and_read_back(nih_folder, ball_nodules, tmp_path):
     made = write_simulated(tmp_path / "out", config(nih_folder, ball_nodules, positives=2, negatives=1))
     assert (made.cases, made.positives, made.negative_insertions) == (3, 2, 0)
-    dataset = read_jsrt(tmp_path / "out")
+    dataset = read_dataset(tmp_path / "out")
     assert [case.name for case in dataset.cases] == ["SXLN001", "SXLN002", "SXNN001"]
     assert dataset.notes == ()
     sources = {row["file"]: row for row in rows_of(tmp_path / "out" / "sources.csv")}
@@ -109,7 +109,7 @@ def test_limit_writes_the_first_of_each_part(nih_folder, tmp_path):
 
 def test_analytic_nodules_stand_with_their_kind_and_without_a_series(nih_folder, tmp_path):
     write_simulated(tmp_path / "out", config(nih_folder, "analytic", positives=3, negatives=0))
-    dataset = read_jsrt(tmp_path / "out")
+    dataset = read_dataset(tmp_path / "out")
     kinds = "solid|spiculated|part-solid|calcified|cavitary"
     for case in dataset.cases:
         assert case.nodules[0].diagnosis is not None
@@ -123,7 +123,7 @@ def test_other_formats_hold_the_same_radiograph(nih_folder, ball_nodules, tmp_pa
     settings = {"positives": 1, "negatives": 1}
     write_simulated(tmp_path / "png", config(nih_folder, ball_nodules, **settings))
     write_simulated(tmp_path / kind, config(nih_folder, ball_nodules, **settings, format=kind))
-    for png, other in zip(read_jsrt(tmp_path / "png").cases, read_jsrt(tmp_path / kind).cases, strict=True):
+    for png, other in zip(read_dataset(tmp_path / "png").cases, read_dataset(tmp_path / kind).cases, strict=True):
         plain, same = read_radiograph(png.image), read_radiograph(other.image)
         assert same.pixels.shape == (side, side)
         assert same.spacing_mm == pytest.approx((0.35 * 1024 / side,) * 2)
@@ -149,7 +149,7 @@ def test_negative_insertions_are_written_as_normals_with_their_places(nih_folder
     write_simulated(tmp_path / "real", config(nih_folder, ball_nodules, **settings))
     made = write_simulated(tmp_path / "negative", config(nih_folder, ball_nodules, **settings, sham=True))
     assert (made.cases, made.positives, made.negative_insertions) == (3, 0, 2)
-    dataset = read_jsrt(tmp_path / "negative", protocol="jsrt-247")
+    dataset = read_dataset(tmp_path / "negative", protocol="jsrt-247")
     assert [case.name for case in dataset.cases] == ["SXNN001", "SXNN002", "SXNN003"]
     assert dataset.positives == ()
     inserted, boxes = rows_of(tmp_path / "negative" / "shams.csv"), rows_of(tmp_path / "real" / "boxes.csv")

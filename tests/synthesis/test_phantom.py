@@ -16,7 +16,7 @@ from scipy import ndimage as ndi
 
 from cxrcad.config import PhantomConfig
 from cxrcad.core import DataError, UsageError, WriteError
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.files import write_atomically
 from cxrcad.synthesis.files import dicom_bytes, img_bytes, mask_bytes, png_bytes
 from cxrcad.synthesis.phantom import dataset as phantom_module
@@ -381,7 +381,7 @@ def test_a_set_is_no_data_set_before_it_is_whole(tmp_path, monkeypatch):
         write_phantoms(tmp_path / "out", config)
     assert sorted(written) == ["CNNDAT_EN.TXT", "boxes.csv"]
     with pytest.raises(DataError, match="CLNDAT_EN"):
-        read_jsrt(tmp_path / "out")
+        read_dataset(tmp_path / "out")
     with pytest.raises(UsageError, match="holds other files"):
         write_phantoms(tmp_path / "out", config)
 

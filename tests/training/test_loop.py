@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, EvaluationError, TrainingError
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
@@ -407,16 +407,16 @@ def test_a_process_that_hangs_is_ended_with_the_drawing(monkeypatch):
 
 def test_a_batch_of_images_that_differ_in_size_is_refused(tiny_data, tmp_path):
     own = config(tiny_data, tmp_path, batch=2)
-    one, *others = load_samples(read_jsrt(tiny_data).cases[:3], own, 16)
+    one, *others = load_samples(read_dataset(tiny_data).cases[:3], own, 16)
     lower = replace(one, image=one.image[:32])
     with pytest.raises(TrainingError, match=r"differ in size .*, as \(32, 64\) and \(64, 64\); use --batch 1"):
-        make_source((lower, *others), own, read_jsrt(tiny_data), ())
-    assert len(make_source((lower, *others), replace(own, batch=1), read_jsrt(tiny_data), ()).samples) == 3
+        make_source((lower, *others), own, read_dataset(tiny_data), ())
+    assert len(make_source((lower, *others), replace(own, batch=1), read_dataset(tiny_data), ()).samples) == 3
 
 
 def test_hardware_is_drawn_over_a_part_of_the_images_and_into_no_mask(tiny_data, tmp_path):
     own = config(tiny_data, tmp_path, hardware=0.5)
-    dataset = read_jsrt(tiny_data)
+    dataset = read_dataset(tiny_data)
     source = make_source(load_samples(dataset.cases[:8], own, 16), own, dataset, ())
     bare = replace(source, augment=replace(own.augment, hardware=0.0))
     drawn, plain = ([one.draw(step) for step in range(8)] for one in (source, bare))
@@ -427,7 +427,7 @@ def test_hardware_is_drawn_over_a_part_of_the_images_and_into_no_mask(tiny_data,
 
 def test_each_epoch_shows_every_sample_once_in_another_order(tiny_data, tmp_path):
     own = config(tiny_data, tmp_path, augment=False)
-    dataset = read_jsrt(tiny_data)
+    dataset = read_dataset(tiny_data)
     source = make_source(load_samples(dataset.cases[:8], own, 16), own, dataset, ())
     names = {sample.pixels.tobytes(): sample.case.name for sample in source.samples}
     epochs = [[names[source.draw(8 * epoch + step).images.numpy().tobytes()] for step in range(8)] for epoch in (0, 1)]
@@ -450,7 +450,7 @@ def test_the_threshold_comes_from_the_validation_cases(tiny_data, tmp_path):
     own = config(tiny_data, tmp_path / "run", **short, max_steps=40)
     bundle = load_bundle(train(own) / "fold1" / "model")
     split = json.loads((tmp_path / "run" / "folds.json").read_text())["folds"][0]
-    dataset, detector = read_jsrt(tiny_data), Detector.open(bundle, "cpu")
+    dataset, detector = read_dataset(tiny_data), Detector.open(bundle, "cpu")
     best = {}
     for part in ("train", "validation"):
         cases = [case for case in dataset.select(split[part]) if case.positive]

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from cxrcad.commands.robustness import measure_robustness
 from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build
 from cxrcad.core import EvaluationError, TrainingError, UsageError
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.evaluation.runs import score
@@ -53,7 +53,7 @@ def every(tiny_data, folds, tmp_path_factory) -> Path:
 
 def test_every_case_is_trained_on_and_the_card_says_so(tiny_data, every):
     bundle = load_bundle(every / "fold0" / "model")
-    images = {read_radiograph(case.image).source.sha256 for case in read_jsrt(tiny_data, protocol="jsrt-247").cases}
+    images = {read_radiograph(case.image).source.sha256 for case in read_dataset(tiny_data, protocol="jsrt-247").cases}
     assert bundle.training_images == images
     assert bundle.card["training"]["config"]["fold"] == "none"
     assert bundle.card["training"]["config"]["threshold_from"] == "folds"
@@ -141,7 +141,7 @@ def test_a_part_of_the_training_cases_is_trained_on_and_the_same_are_held_out(ti
     assert (half / "folds.json").read_text() == (folds / "folds.json").read_text()
     some = trained(tiny_data, tmp_path / "some", **FIRST, fold="none", threshold_from=folds, train_fraction=0.5)
     images = load_bundle(some / "fold0" / "model").training_images
-    assert 0 < len(images) < len(read_jsrt(tiny_data, protocol="jsrt-247").cases)
+    assert 0 < len(images) < len(read_dataset(tiny_data, protocol="jsrt-247").cases)
 
 
 def test_a_resume_without_a_fold_goes_on_with_the_run_s_last(tiny_data, tmp_path):

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.folds import Split
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.files import Silent
 from cxrcad.inference.model import load_bundle
 from cxrcad.training.patch_classifier.loop import train_patch_classifier
@@ -172,7 +172,7 @@ def test_a_segmentation_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_
     (split, *_) = json.loads((first / "folds.json").read_text())["folds"]
     rows = ["file,patient", f"{split['train'][0]},7", f"{split['test'][0]},7"]
     (data / "sources.csv").write_text("\n".join(rows) + "\n")
-    dataset = read_jsrt(data)
+    dataset = read_dataset(data)
     seen_by_hash = Split(1, tuple(split["train"]), tuple(split["validation"]), tuple(split["test"]))
     config = build(TrainConfig, {**SHARED, **ENSEMBLE, "init": str(first / "fold1")})
     with pytest.raises(TrainingError, match=r"1 of fold 1's validation and test cases, or on their patients or series"):

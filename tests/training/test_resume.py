@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, safe_open, save_file
 from cxrcad import files
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import DataError, TrainingError, WriteError
-from cxrcad.datasets.jsrt.reader import read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import load_samples
 from cxrcad.networks.registry import build_network
 from cxrcad.training import plan, resume
@@ -433,9 +433,9 @@ def test_a_lung_mask_without_a_pixel_is_refused_and_a_nodule_smaller_than_one_is
     table = data / "CLNDAT_EN.txt"
     table.write_text(table.read_text().replace("\t36\t60", "\t1\t60"))
     own = config(data, tmp_path / "run", side=32)
-    (one, *_) = load_samples(read_jsrt(data).cases[:1], own, 16)
+    (one, *_) = load_samples(read_dataset(data).cases[:1], own, 16)
     assert one.nodules.sum() == 1  # 1 mm of 11 a pixel
     for mask in (data / "scr").rglob("JPCLN001.gif"):
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
     with pytest.raises(DataError, match=r"JPCLN001\.gif: no pixel of the model's grid is lung; draw the lungs in it"):
-        load_samples(read_jsrt(data).cases[:1], own, 16)
+        load_samples(read_dataset(data).cases[:1], own, 16)

@@ -11,8 +11,9 @@ pytest.importorskip("torch")
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import ModelError, TrainingError
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
-from cxrcad.datasets.jsrt.reader import Dataset, read_jsrt
+from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import load_samples
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import load_bundle
@@ -38,7 +39,7 @@ def with_series(disc_data, tmp_path):
         (folder / path.name).symlink_to(path)
     rows = [f"JPCLN{number:03d},{number},1.{number}" for number in range(1, 5)]
     (folder / "sources.csv").write_text("\n".join(["file,patient,series_uid", *rows]) + "\n")
-    return read_jsrt(folder)
+    return read_dataset(folder)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_model_of_unknown_series_needs_to_be_allowed(start, training, disc_dat
     with pytest.raises(TrainingError, match=words):
         start(training)
     assert start(training, allow_unknown_series=True).name == "first"
-    bare = read_jsrt(disc_data)
+    bare = read_dataset(disc_data)
     assert start(training, bare).name == "first"  # no held-out case has a series
     with pytest.raises(TrainingError, match=words):
         start(training, bare, simulate="analytic")

@@ -16,6 +16,7 @@ from typing import Any
 
 from cxrcad.core import Box, DataError
 from cxrcad.imaging import read
+from cxrcad.imaging.jsrt_img import SIDE
 
 __all__ = [
     "BoxRow",
@@ -29,7 +30,7 @@ __all__ = [
     "read_sources",
 ]
 
-TABLE_SIDE = 2048
+TABLE_SIDE = SIDE
 """Pixels of the grid on which CLNDAT_EN.txt gives x and y: JSRT's own images."""
 
 BOXES_SIDE = 1024

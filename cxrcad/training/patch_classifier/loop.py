@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from cxrcad.config import TrainConfig, to_dict
 from cxrcad.core import Case, TrainingError, UsageError
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
-from cxrcad.datasets.jsrt.reader import Dataset
 from cxrcad.datasets.read import cases_to_train
 from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at

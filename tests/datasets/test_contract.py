@@ -1,0 +1,127 @@
+"""The contract of all layouts: two patients of three radiographs, two lesions and a normal, come back as one data set.
+
+A new layout is a function that writes the three and its row in MEMBERS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrcad.core import CxrcadError, DataError
+from cxrcad.datasets.content import content_of
+from cxrcad.datasets.masks import truth_mask
+from cxrcad.datasets.read import LAYOUTS, read_dataset
+from cxrcad.imaging.preprocess import Geometry
+
+NAMES = ("A1", "A2", "B1")
+CENTRES = {"A1": (16.0, 32.0), "A2": (40.0, 20.0), "B1": None}
+SIDE = 64
+
+
+def write_jsrt(folder: Path) -> Path:
+    rows = [
+        f"{name}.IMG\t3\t50\t60\tMale\t{32 * at[0]:g}\t{32 * at[1]:g}\tbenign\tl\tx\n"
+        for name, at in CENTRES.items()
+        if at
+    ]
+    (folder / "CNNDAT_EN.TXT").write_text("B1.IMG 50 Male\n")
+    (folder / "sources.csv").write_text("file,patient\nA1,A\nA2,A\nB1,B\n")
+    (folder / "CLNDAT_EN.txt").write_text("".join(rows))
+    return folder / "CLNDAT_EN.txt"
+
+
+def write_effusions(folder: Path) -> Path:
+    corners = ((-60, -60), (60, -60), (60, 60), (-60, 60))
+    lesions = {name: (at[0] * 1024 / SIDE, at[1] * 1024 / SIDE) for name, at in CENTRES.items() if at}
+    around = {name: [(x + a, y + b) for a, b in corners] for name, (x, y) in lesions.items()}
+    roles = [f"{name}.png,{'effusion' if name in around else 'normal'},{name[0]}\n" for name in NAMES]
+    (folder / "metadata.csv").write_text("file,role,patient\n" + "".join(roles))
+    (folder / "effusion.json").write_text(json.dumps({f"{name}.png": [{"polygon": at}] for name, at in around.items()}))
+    return folder / "metadata.csv"
+
+
+def write_boxes(folder: Path) -> Path:
+    rows = [
+        f"{name}.png,{at[0] - 4},{at[1] - 4},{at[0] + 4},{at[1] + 4},Mass,A\n" if at else f"{name}.png,,,,,,B\n"
+        for name, at in CENTRES.items()
+    ]
+    (folder / "boxes.csv").write_text("file,x0,y0,x1,y1,label,patient\n" + "".join(rows))
+    return folder / "boxes.csv"
+
+
+MEMBERS = {"JSRT": write_jsrt, "NIH effusion": write_effusions, "boxes": write_boxes}
+
+
+def refusal(read: Callable[[], object]) -> str | None:
+    try:
+        read()
+    except CxrcadError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.name)
+def member(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Path, str]:
+    """The folder, its table, and the lesion."""
+    for name in NAMES:
+        Image.fromarray(np.full((SIDE, SIDE), 40 + len(name), np.uint8)).save(tmp_path / f"{name}.png")
+    return tmp_path, MEMBERS[request.param.name](tmp_path), request.param.lesion
+
+
+def test_every_layout_gives_the_same_cases(member: tuple[Path, Path, str]) -> None:
+    folder, _, lesion = member
+    dataset = read_dataset(folder, lesion=lesion)
+    assert (dataset.folder, dataset.protocol, dataset.lesion) == (folder, "paper", lesion)
+    assert [case.name for case in dataset.cases] == list(NAMES)
+    assert [case.groups for case in dataset.cases] == [("patient:A",), ("patient:A",), ("patient:B",)]
+    assert [case.positive for case in dataset.cases] == [True, True, False]
+    assert all(
+        (case.rows, case.cols, case.image) == (SIDE, SIDE, folder / f"{case.name}.png") for case in dataset.cases
+    )
+    assert all(case.lung_masks == () for case in dataset.cases)
+    assert any("no lung mask" in note for note in dataset.notes)
+    assert len({content_of(case).truth for case in dataset.cases}) == 3
+
+
+def test_every_layout_has_truth_where_the_lesions_are(member: tuple[Path, Path, str]) -> None:
+    folder, _, lesion = member
+    for case in read_dataset(folder, lesion=lesion).cases:
+        mask, at = truth_mask(case, Geometry.fit(SIDE, SIDE, SIDE, 16), "disc"), CENTRES[case.name]
+        assert mask.any() == (at is not None)
+        if at is not None:
+            down, across = np.argwhere(mask).mean(0) + 0.5
+            assert (across, down) == pytest.approx(at, abs=0.6)
+            assert 0.5 * 50 < mask.sum() < 2 * 65
+
+
+def test_the_lesion_that_is_asked_for_must_be_the_layouts(member: tuple[Path, Path, str]) -> None:
+    folder, _, lesion = member
+    other = "nodule" if lesion == "effusion" else "effusion"
+    with pytest.raises(DataError, match=rf"its layout is .*, for --lesion {lesion}; for {other} --data takes a folder"):
+        read_dataset(folder, lesion=other)
+
+
+def test_every_layout_refuses_what_is_missing_or_cut(member: tuple[Path, Path, str]) -> None:
+    folder, table, lesion = member
+    text = table.read_text()
+    (folder / "A2.png").rename(folder / "aside")
+    with pytest.raises(DataError, match=r"1 of 3 images are missing: A2.*; copy them there"):
+        read_dataset(folder, lesion=lesion)
+    (folder / "aside").rename(folder / "A2.png")
+    for length in range(len(text)):
+        table.write_text(text[:length])
+        sentence = refusal(lambda: read_dataset(folder, lesion=lesion))
+        assert sentence is None or ("; " in sentence and str(folder) in sentence), length
+    (folder / "none").mkdir()
+    with pytest.raises(DataError, match=r"no .* in it; copy it there or name another folder with --data"):
+        read_dataset(folder / "none", lesion=lesion)
+
+
+def test_every_layout_stands_once() -> None:
+    assert sorted(MEMBERS) == sorted(layout.name for layout in LAYOUTS)
