@@ -238,7 +238,7 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in one image. `seconds` has read, infer and find."""
+    """What was found in one image. `seconds` has read, infer and find; `uids` are the DICOM file's (`Source.uids`)."""
 
     path: str
     sha256: str
@@ -249,6 +249,7 @@ class Result:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    uids: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

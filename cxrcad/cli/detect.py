@@ -32,7 +32,7 @@ def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
     default="boxes.json",
     show_default=True,
     metavar="FILE",
-    help="Where the boxes go; - for stdout.",
+    help="Where the boxes go: JSON, or a CSV table where the name ends in .csv; - for stdout.",
 )
 @click.option(
     "--overlay", type=click.Path(path_type=Path), metavar="DIR", help="Write each radiograph with its boxes as PNG."

@@ -12,9 +12,10 @@ from cxrcad.core import Case, Result, UsageError, WriteError, counted
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import nodule_words
+from cxrcad.files import write_atomically
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import detect_paths
-from cxrcad.interchange.boxes import to_document, write_boxes
+from cxrcad.interchange import boxes
 from cxrcad.report.drawing.overlay import write_overlay
 from cxrcad.report.html import Made, Page, Picture, write_page
 from cxrcad.synthesis.phantom.dataset import write_phantoms
@@ -40,7 +41,7 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     scans = read_dataset(out / "scans").cases
     note(f"detecting with {detector.bundle.name} on {detector.provider}")
     found = detect_paths([case.image for case in scans], detector)
-    write_boxes(to_document(detector.identity, found.results, found.failures), out / "boxes.json")
+    write_atomically(out / "boxes.json", boxes.write(detector.identity, found.results, found.failures))
     results = {result.path: result for result in found.results}
     lines: list[str] = []
     pictures: list[Picture] = []

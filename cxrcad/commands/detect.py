@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from cxrcad.config import DetectConfig, to_dict
 from cxrcad.core import Failure, Radiograph, Result, UsageError, WriteError, counted
-from cxrcad.files import Progress, check_folder
+from cxrcad.files import Progress, check_folder, write_atomically
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import resolve_model
-from cxrcad.interchange.boxes import SCORE_DECIMALS, to_document, to_text, write_boxes
+from cxrcad.interchange import boxes
+from cxrcad.interchange.boxes import SCORE_DECIMALS
+from cxrcad.interchange.outputs import output_for
 from cxrcad.report.drawing.overlay import write_overlay
 
 __all__ = ["Summary", "detect_to_file", "open_detector"]
@@ -58,9 +59,10 @@ def detect_to_file(
     overlay: Path | None,
     progress: Progress,
 ) -> Summary:
-    """Find nodules in the files and folders of `paths`; boxes.json goes to `out`: a file, or what takes its text.
+    """Find nodules in the files and folders of `paths`.
 
-    A file that fails is in the document's failures and in `Summary.failed`. Where the work is stopped, `out` gets the
+    `out` is a file, written in the format of its ending (`cxrcad.interchange.outputs`), or takes boxes.json's text. A
+    file that fails is in the document's failures and in `Summary.failed`. Where the work is stopped, `out` gets the
     files that were done. Raises ModelError, WriteError, UsageError.
     """
     files = expand_paths(paths)
@@ -87,23 +89,22 @@ def detect_to_file(
             progress.note(f"failed: {outcome.error}")
         progress.step(done.count)
 
+    def write(results: Sequence[Result], failures: Sequence[Failure]) -> None:
+        if isinstance(out, Path):
+            write_atomically(out, output_for(out).write(detector.identity, results, failures, find))
+        else:
+            out(boxes.write(detector.identity, results, failures, find))
+
     try:
         found = detect_paths(files, detector, min_score=least, on_result=on_result, on_done=on_done)
     except (KeyboardInterrupt, WriteError):
         if done.count:
-            _write(to_document(detector.identity, done.results, done.failures, find), out)
+            write(done.results, done.failures)
             place = out if isinstance(out, Path) else "the document"
             progress.note(f"stopped: {place} holds the {done.count} of {counted(len(files), 'file')} that were done")
         raise
-    _write(to_document(detector.identity, found.results, found.failures, find), out)
+    write(found.results, found.failures)
     return Summary(_sentence(found, time.monotonic() - started, out), len(found.failures))
-
-
-def _write(document: Mapping[str, Any], out: Path | Callable[[str], object]) -> None:
-    if isinstance(out, Path):
-        write_boxes(document, out)
-    else:
-        out(to_text(document))
 
 
 def _check_out(out: Path, files: Sequence[Path]) -> None:

@@ -144,6 +144,7 @@ class Detector:
             findings=findings,
             notes=notes,
             seconds={"read": ready - start, "infer": inferred - ready, "find": found - inferred},
+            uids=radiograph.source.uids,
         )
         return Examined(result, maps, geometry)
 

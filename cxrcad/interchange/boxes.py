@@ -11,9 +11,9 @@ from typing import Any
 
 from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result
 from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.files import read_json, write_atomically
+from cxrcad.files import read_json
 
-__all__ = ["SCHEMA", "json_schema", "read_boxes", "to_document", "to_text", "write_boxes"]
+__all__ = ["SCHEMA", "json_schema", "read_boxes", "to_document", "to_text", "write"]
 
 SCHEMA = "cxrcad/boxes/1"
 SCHEMA_FILE = Path(__file__).with_name("boxes.schema.json")
@@ -59,9 +59,14 @@ def to_text(document: Mapping[str, Any]) -> str:
     return text + "\n"
 
 
-def write_boxes(document: Mapping[str, Any], path: Path) -> None:
-    """Write the document to `path`, whole or not at all. Raises WriteError."""
-    write_atomically(path, to_text(document))
+def write(
+    identity: ModelIdentity,
+    results: Sequence[Result],
+    failures: Sequence[Failure] = (),
+    find: Mapping[str, Any] | None = None,
+) -> str:
+    """The text of the boxes.json of these results."""
+    return to_text(to_document(identity, results, failures, find))
 
 
 def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Failure, ...]]:

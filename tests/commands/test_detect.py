@@ -54,6 +54,13 @@ def test_stdout_gets_the_document_and_no_file(settings, disc_data, tmp_path):
     assert json.loads(text)["images"][0]["rows"] == 64
 
 
+def test_the_ending_of_the_file_chooses_the_format(settings, disc_data, tmp_path):
+    detect_to_file(settings(), [disc_data / "images" / "JPCLN001.png"], tmp_path / "boxes.csv", None, Told())
+    head, row = (tmp_path / "boxes.csv").read_text().splitlines()
+    assert head == "name,x_min,y_min,x_max,y_max,probability,label,diameter_mm"
+    assert row.startswith(f"{disc_data / 'images' / 'JPCLN001.png'},")
+
+
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_a_stopped_detection_gives_the_document_of_what_is_done(settings, disc_data, stop_after):
     class Stopped(Told):

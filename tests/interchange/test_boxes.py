@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, WriteError
-from cxrcad.interchange.boxes import json_schema, read_boxes, to_document, to_text, write_boxes
+from cxrcad.files import write_atomically
+from cxrcad.interchange.boxes import json_schema, read_boxes, to_document, to_text
 
 IDENTITY = ModelIdentity("mo-segnet-open", "a" * 64, 0.41, "CPUExecutionProvider")
 
@@ -148,7 +149,7 @@ def test_the_schema_refuses_what_is_off(where: list[Any], value: Any) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "out" / "boxes.json"
-    write_boxes(document(), path)
+    write_atomically(path, to_text(document()))
     identity, results, failures = read_boxes(path)
     assert identity == IDENTITY
     assert failures == (FAILURE,)
@@ -176,13 +177,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_reading_and_writing_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
-    write_boxes(document(), path)
+    path.write_text(to_text(document()))
     assert to_text(to_document(*read_boxes(path))) == path.read_text()
 
 
 def test_a_file_name_that_is_no_utf8_can_be_written(tmp_path: Path) -> None:
     failure = Failure("caf\udce9.dcm", "caf\udce9.dcm: empty")
-    write_boxes(to_document(IDENTITY, [], [failure]), tmp_path / "boxes.json")
+    write_atomically(tmp_path / "boxes.json", to_text(to_document(IDENTITY, [], [failure])))
     assert read_boxes(tmp_path / "boxes.json")[2] == (failure,)
 
 
@@ -194,7 +195,7 @@ def test_a_value_that_is_no_number_is_never_written() -> None:
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"boxes\.json: cannot be written"):
-        write_boxes(document(), tmp_path / "file" / "boxes.json")
+        write_atomically(tmp_path / "file" / "boxes.json", to_text(document()))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,50 @@
+"""What `cxrcad detect` writes: a format for each ending of --out, all from the same results.
+
+A new format is a module with `write`, and its row in `OUTPUTS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from cxrcad.core import Failure, ModelIdentity, Result
+from cxrcad.interchange import boxes, boxes_csv
+
+__all__ = ["OUTPUTS", "Output", "output_for"]
+
+
+class Write(Protocol):
+    """Results, inputs that failed, and the settings with which findings were cut -> the file's content."""
+
+    def __call__(
+        self,
+        identity: ModelIdentity,
+        results: Sequence[Result],
+        failures: Sequence[Failure] = (),
+        find: Mapping[str, Any] | None = None,
+    ) -> str | bytes:
+        """The content of a file that holds all of it, or what the format can hold."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One format, taken where --out ends in `ending`, in small letters."""
+
+    name: str
+    ending: str
+    write: Write
+
+
+OUTPUTS = (
+    Output("boxes.json", ".json", boxes.write),
+    Output("CSV", ".csv", boxes_csv.write),
+)
+"""The first is also that of any other ending."""
+
+
+def output_for(path: Path) -> Output:
+    """The format that is written to `path`."""
+    return next((output for output in OUTPUTS if output.ending == path.suffix.lower()), OUTPUTS[0])

@@ -1,0 +1,70 @@
+"""The contract of all outputs: what is found is written whole, and read back as predictions of the same images.
+
+A new format is its row in `OUTPUTS`, and in `MEMBERS` how its findings are read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cxrcad.core import Box, Case, Failure, Finding, ModelIdentity, Result
+from cxrcad.files import write_atomically
+from cxrcad.interchange.outputs import OUTPUTS, Output, output_for
+from cxrcad.interchange.predictions import read_predictions
+from cxrcad.interchange.truth import TruthSet
+
+IDENTITY = ModelIdentity("toy", "0" * 64, 0.5, "CPUExecutionProvider")
+LARGE = Finding("nodule", 0.87, Box(10, 20, 30.5, 40), (20.2, 30.0), 300.0, Box(5, 10, 15.3, 20), 75.0, 9.8, 0.5)
+SMALL = Finding("nodule", 0.25, Box(50, 50, 60, 61), (55.0, 55.5), 80.0)
+NAMES = ("a.dcm", "b, copy.dcm", 'c "2".dcm')
+RESULTS = (
+    Result(NAMES[0], "1" * 64, 64, 64, (0.5, 0.5), "PixelSpacing", (LARGE, SMALL), ("inverted",), {"read": 0.1}),
+    Result(NAMES[1], "2" * 64, 64, 64, None, None, (replace(SMALL, score=1.0),), uids={"SOPInstanceUID": "1.2.3"}),
+    Result(NAMES[2], "3" * 64, 64, 64, None, None, ()),
+)
+
+Found = dict[str, tuple[Finding, ...]]
+
+
+def predicted(path: Path) -> Found:
+    truth = TruthSet(tuple(Case(name, Path(name), 64, 64) for name in NAMES))
+    return read_predictions(path, truth, missing="empty")
+
+
+MEMBERS: dict[str, Callable[[Path], Found]] = {"boxes.json": predicted, "CSV": predicted}
+
+
+@pytest.fixture(params=OUTPUTS, ids=lambda output: output.name)
+def output(request: pytest.FixtureRequest) -> Output:
+    return request.param
+
+
+def test_every_output_holds_each_box_and_score(output: Output, tmp_path: Path) -> None:
+    path = tmp_path / f"found{output.ending}"
+    write_atomically(path, output.write(IDENTITY, RESULTS, (Failure("d.dcm", "d.dcm: cut; copy it again"),), None))
+    found = MEMBERS[output.name](path)
+    for result in RESULTS:
+        written = [(finding.score, finding.box_px) for finding in found[result.path]]
+        assert written == [(finding.score, finding.box_px) for finding in result.findings]
+
+
+def test_every_output_of_nothing_is_a_file_that_can_be_read(output: Output, tmp_path: Path) -> None:
+    path = tmp_path / f"found{output.ending}"
+    write_atomically(path, output.write(IDENTITY, ()))
+    assert MEMBERS[output.name](path) == dict.fromkeys(NAMES, ())
+
+
+def test_the_same_results_give_the_same_bytes(output: Output) -> None:
+    assert output.write(IDENTITY, RESULTS) == output.write(IDENTITY, RESULTS)
+
+
+def test_every_output_stands_once_and_is_taken_by_its_ending() -> None:
+    assert sorted(MEMBERS) == sorted(output.name for output in OUTPUTS)
+    assert len({output.ending for output in OUTPUTS}) == len(OUTPUTS)
+    for output in OUTPUTS:
+        assert output_for(Path(f"x{output.ending.upper()}")) is output
+    assert output_for(Path("found")) is output_for(Path("found.txt")) is OUTPUTS[0]
