@@ -1,4 +1,4 @@
-"""Table 1 of the paper as data: the rows of MO-SegNet, and what the table leaves open, beside the row.
+"""Table 1 of the paper as data: the rows of MO-SegNet, with what the table leaves open beside them.
 
 Source: Park, Jeong, Moon, "X-ray Image Segmentation using Multi-task Learning", KSII TIIS 2020, Table 1.
 """
@@ -7,16 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = [
-    "DECISIONS",
-    "TABLE_1",
-    "Row",
-    "format_rows",
-    "with_norm",
-    "with_tasks",
-    "without_aspp",
-    "without_skips",
-]
+__all__ = ["TABLE_1", "Row", "with_norm", "with_tasks", "without_aspp", "without_skips"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ def _concat(number: int, bottom: int, skip: int, channels: int) -> Row:
 TABLE_1: tuple[Row, ...] = (
     _conv(1, 0, 16, "GN"),
     _conv(2, 1, 16, "GN"),
-    _pool(3, 2),
+    _pool(3, 2),  # printed with GN; our pooling has no norm (rows 3, 6, 10, 14), and padding 1
     _conv(4, 3, 32, "GN"),
     _conv(5, 4, 32, "GN"),
     _pool(6, 5),
@@ -68,6 +59,8 @@ TABLE_1: tuple[Row, ...] = (
     _conv(12, 11, 128, "GN"),
     _conv(13, 12, 128, "GN"),
     _pool(14, 13),
+    # Rows 15, 18, 21, 24 are printed with BN while the text speaks of GN only; kept as printed. Batch norm sees one
+    # image a batch: training uses that image's statistics, inference the running ones (torch's momentum, 0.1).
     _conv(15, 14, 128, "BN", rate=3),
     _conv(16, 15, 128, "GN", kernel=1),
     _conv(17, 16, 128, "GN", kernel=1),
@@ -81,8 +74,8 @@ TABLE_1: tuple[Row, ...] = (
     _conv(25, 24, 128, "GN", kernel=1),
     _conv(26, 25, 128, "GN", kernel=1),
     Row(27, "sum", (17, 20, 23, 26), 128, False, None, None),
-    _up(28, 27, 128),
-    _concat(29, 28, 13, 128),
+    _up(28, 27, 128),  # padding 1, output padding 1: exactly twice the side (rows 28, 32, 36, 40)
+    _concat(29, 28, 13, 128),  # printed 128; a concat has both inputs' channels: 256 (row 33: 128, 37: 64, 41: 32)
     _conv(30, 29, 64, "BN"),
     _conv(31, 30, 64, "BN"),
     _up(32, 31, 64),
@@ -95,23 +88,12 @@ TABLE_1: tuple[Row, ...] = (
     _conv(39, 38, 16, "BN"),
     _up(40, 39, 16),
     _concat(41, 40, 2, 16),
+    # Rows 42-43 are the nodule head, 44-45 the lung head. Rows 43 and 45 are printed with ReLU; logits have none.
     _conv(42, 41, 16, "BN"),
     _conv(43, 42, 2, None, kernel=1),
     _conv(44, 41, 16, "BN"),
     _conv(45, 44, 2, None, kernel=1),
 )
-
-# What the table leaves open or prints otherwise than it can be built, and what this code does.
-DECISIONS: dict[int, str] = {
-    3: "printed with GN; pooling has no norm here (rows 3, 6, 10, 14); 3x3 stride 2, padding 1",
-    15: "rows 15, 18, 21, 24 are printed with BN while the text speaks of GN only; kept as printed. Batch norm sees "
-    "one image a batch: training uses that image's statistics, inference the running ones (torch's momentum, 0.1)",
-    28: "3x3 stride 2, padding 1, output padding 1: exactly twice the side (rows 28, 32, 36, 40)",
-    29: "printed 128; a concat has both inputs' channels, 256 (33: 128, 37: 64, 41: 32)",
-    42: "rows 42-43 are the nodule head",
-    43: "printed with ReLU; logits have none (also row 45)",
-    44: "rows 44-45 are the lung head and start from row 41",
-}
 
 
 def without_aspp(rows: tuple[Row, ...] = TABLE_1) -> tuple[Row, ...]:
@@ -148,18 +130,3 @@ def with_tasks(rows: tuple[Row, ...], tasks: tuple[str, ...]) -> tuple[Row, ...]
     dropped = set() if "lung" in tasks else {44, 45}
     dropped |= set() if "nodule" in tasks else {42, 43}
     return tuple(row for row in rows if row.number not in dropped)
-
-
-def format_rows(rows: tuple[Row, ...] = TABLE_1) -> str:
-    """The rows in the layout of the paper's Table 1, tab-separated, one line a row."""
-    names = {"conv": "Conv", "aconv": "A. Conv", "pool": "Max Pooling", "sum": "Element Sum"}
-    names |= {"tconv": "T. Conv", "concat": "Concat"}
-    lines = ["No.\tLayer Type\tBottom Layer\tNeurons\tActivation\tKernel Size\tNorm"]
-    for row in rows:
-        bottom = "Input" if row.inputs == (0,) else (", " if row.kind == "concat" else ",").join(map(str, row.inputs))
-        kernel = "N/A" if row.kernel is None else f"{row.kernel}×{row.kernel}"
-        kernel += f" (stride {row.stride}×{row.stride})" if row.stride > 1 else ""
-        kernel += f" (rate {row.rate})" if row.rate > 1 else ""
-        cells = (row.number, names[row.kind], bottom, row.channels or "N/A", "RELU" if row.relu else "N/A", kernel)
-        lines.append("\t".join(map(str, cells)) + f"\t{row.norm or 'N/A'}")
-    return "\n".join(lines)
