@@ -40,7 +40,7 @@ def command(config: ReproduceConfig, item: str, listed: bool) -> None:
     recipe that --config names, and training-size.
 
     The table is also written to --out as ITEM.md, with ITEM.json. Finished trainings are used again, so the same
-    command goes on after an interruption. Exit code 1 if a job failed; the others are still done.
+    command continues after an interruption. Exit code 1 if a job failed; the others are still done.
     """
     from cxrcad.commands.reproduce import list_jobs, reproduce
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.config import LESIONS, EvaluateConfig, settings_of, to_dict
+from cxrcad.config import LESIONS, EvaluateConfig, command_line
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare
 from cxrcad.evaluation.metrics import figures, tally
@@ -31,7 +30,7 @@ from cxrcad.report.tables import (
     strata_text,
 )
 
-__all__ = ["command_line", "comparison_document", "place_of", "report_evaluation", "titles_of"]
+__all__ = ["comparison_document", "place_of", "report_evaluation", "titles_of"]
 
 SCHEMA = "cxrcad/evaluation/1"
 
@@ -71,7 +70,8 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     if config.report:
         by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
         newest = config.out is None and not (config.run or config.model or config.predictions)
-        made = Made.today(command_line(replace(config, run=scored[0].folder) if newest else config))
+        named = replace(config, run=scored[0].folder) if newest else config
+        made = Made.today(command_line("cxrcad evaluate", named))
         drawn = config.scoring.resamples, config.scoring.bootstrap_seed
         page = write_evaluation_report(by_name, place / "report", *drawn, made, found, compared)
         note(f"written: {place / 'evaluation.txt'}, {place / 'evaluation.json'}, {page}")
@@ -79,17 +79,6 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
         (place / "report" / "report.html").unlink()  # it shows the figures of an earlier evaluation
         note(f"removed: {place / 'report' / 'report.html'}, which was of an earlier evaluation")
     return text
-
-
-def command_line(config: EvaluateConfig) -> str:
-    """The command that gives the same figures wherever no settings file and no variable is set."""
-    usual, given = to_dict(EvaluateConfig()), to_dict(config)
-    words = ["cxrcad", "evaluate"]
-    for one in settings_of(EvaluateConfig):
-        value = given[one.name]
-        if value != usual[one.name] and value is not None:
-            words += [one.flag if value else f"--no-{one.flag[2:]}"] if one.type is bool else [one.flag, str(value)]
-    return shlex.join(words)
 
 
 def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:

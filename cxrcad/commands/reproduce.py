@@ -1,13 +1,11 @@
-"""`cxrcad reproduce` as library calls: list an item's jobs, or run them and compare with the paper's figures."""
+"""`cxrcad reproduce`: list the jobs of a table or figure, or run them and compare with the paper's figures."""
 
 from __future__ import annotations
 
 import importlib.util
-import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cxrcad
 from cxrcad.config import (
@@ -17,7 +15,7 @@ from cxrcad.config import (
     ScoringConfig,
     TrainConfig,
     build,
-    settings_of,
+    command_line,
     to_dict,
 )
 from cxrcad.core import CxrcadError, DataError, TrainingError, UsageError, counted
@@ -25,35 +23,31 @@ from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import IMAGE_WORDS
 from cxrcad.files import Progress, Silent, write_atomically, write_json
+from cxrcad.paper import jobs as work
 from cxrcad.paper.cells import ITEMS, Item, chosen_cells, fitted, profile_file, resolved
 from cxrcad.paper.duration import time_left
-from cxrcad.paper.effusion import AREA_RULE, write_effusions
+from cxrcad.paper.effusion import AREA_RULE, effusion_page
 from cxrcad.paper.figures import draw_item
-from cxrcad.paper.jobs import (
-    DONE,
-    FAILED,
-    NOT_RUN,
-    Job,
-    Record,
-    check_results,
-    do,
-    folder_of,
-    matched_fold,
-    plan,
-    read_records,
-    rounds,
-    segmented_fold,
-    write_records,
-)
+from cxrcad.paper.jobs import DONE, FAILED, NOT_RUN, Job, ScoredJob, folder_of
 from cxrcad.paper.layout import Setup, document, text
-from cxrcad.paper.learning import learning_curves, learning_text, plot_learning
-from cxrcad.paper.results import ScoredJob, cell_results, pairs_of
+from cxrcad.paper.learning import draw_curves
+from cxrcad.paper.results import Drawn, cell_results, pairs_of
 from cxrcad.paper.runs import check_data, check_settings
 from cxrcad.synthesis.nodules import ANALYTIC
 
-__all__ = ["Reproduction", "list_jobs", "reproduce"]
+__all__ = ["Reproduction", "list_jobs", "reproduce", "shown_command"]
 
-TOLD = ("side", "epochs", "max_steps", "batch", "learning_rate", "schedule", "precision", "normals", "channels")
+ON_PAGE = (
+    "side",
+    "epochs",
+    "max_steps",
+    "batch",
+    "learning_rate",
+    "schedule",
+    "precision",
+    "normals",
+    "channels",
+)
 """Settings that the page names; all of them stand in each fold's config.toml."""
 
 PER_JOB = ("fold", "run", "runs", "resume")
@@ -73,24 +67,21 @@ def list_jobs(item: str, config: ReproduceConfig, progress: Progress | None = No
 
     Raises UsageError.
     """
-    progress = progress or Silent()
-    config = _absolute(config)
-    chosen = _checked(item, config)
-    check_results(config)
-    jobs = plan(chosen, config)
+    chosen, config = _checked(item, config)
+    jobs = work.plan(chosen, config)
     check_settings({job.run: job.config for job in jobs})
-    records = read_records(folder_of(config), jobs)
+    records = work.read_records(folder_of(config), jobs)
     lines, width = [], max(len(job.key) for job in jobs)
     for job in jobs:
         record = records[job.key]
         note = f"  {record.error}" if record.state == FAILED else ""
         lines.append(f"{record.state:<8} {job.key:<{width}}  seed {job.seed}  {', '.join(job.cells)}{note}")
-    counts = {state: sum(one.state == state for one in records.values()) for state in (DONE, FAILED, NOT_RUN)}
-    total = ", ".join(f"{count} {state}" for state, count in counts.items())
+    states = [record.state for record in records.values()]
+    total = ", ".join(f"{states.count(state)} {state}" for state in (DONE, FAILED, NOT_RUN))
     lines.append(f"{counted(len(jobs), 'job')}: {total}")
     left = [job for job in jobs if not job.finished]
     if left:
-        progress.note("timing a few steps of each network")
+        (progress or Silent()).note("timing a few steps of each network")
         lines.append(_time_left(left))
     return "\n".join(lines) + "\n"
 
@@ -107,17 +98,15 @@ def _time_left(jobs: Sequence[Job]) -> str:
 def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = None) -> Reproduction:
     """The item's page once all its jobs are done or have failed; also written to ITEM.md and ITEM.json of the folder.
 
-    Finished folds are used again and begun ones go on, if they are of this data and these settings (`paper.runs`);
-    finished ones of cells that were not asked for are in the page too.
-    The files are written after every round of a fold, so that they hold what is there if the work is stopped.
-    Raises DataError, UsageError, TrainingError, WriteError; a fault of one job is in its record and in the page.
+    Finished folds are used again and begun ones continue, if they are of this data and these settings (`paper.runs`);
+    finished ones of cells that were not asked for are in the page too. The files are written after every round of a
+    fold, so they hold what is done when the work is stopped. Raises DataError, UsageError, TrainingError, WriteError; a
+    fault of one job is in its record and in the page.
     """
     progress = progress or Silent()
     if config.train.data.data is None:
         raise DataError(how_to_get(ITEMS[item].lesion))
-    config = _absolute(config)
-    chosen = _checked(item, config)
-    check_results(config)
+    chosen, config = _checked(item, config)
     jobs = _wanted(chosen, config)
     runs = {job.run: job.config for job in jobs}
     check_settings(runs)
@@ -127,16 +116,22 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     for sentence in _not_used(chosen, config):
         progress.note(sentence)
     out = folder_of(config)
-    records = read_records(out, jobs)
-    write_records(out, jobs, records)
+    records = work.read_records(out, jobs)
+    work.write_records(out, jobs, records)
     scored = {job.key: ScoredJob(job, records[job.key]) for job in jobs}
-    page = ""
-    parts = rounds(jobs)
+    page, number = "", 0
+    parts = work.rounds(jobs)
     for part in parts:
         news = not all(job.finished for job in part)
         for job in part:
-            scored[job.key] = _done(job, list(scored), scored[job.key].record, progress)
-            write_records(out, [job], {job.key: scored[job.key].record})
+            number += 1
+            trained = "; trained before" if job.finished else ""
+            what = f"{', '.join(job.cells)}, fold {job.fold}, seed {job.seed}{trained}"
+            progress.note(f"job {number} of {len(jobs)}: {what}")
+            scored[job.key] = done = work.do(job, records[job.key], progress)
+            if done.record.error is not None:
+                progress.note(f"failed: {done.record.error}")
+            work.write_records(out, [job], {job.key: done.record})
         if news or part is parts[-1]:
             page = _write(chosen, config, scored)
     failed = sum(one.record.state == FAILED for one in scored.values())
@@ -146,23 +141,25 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
 def _wanted(item: Item, config: ReproduceConfig) -> tuple[Job, ...]:
     """The jobs that were asked for, and the finished ones of the item's other cells."""
     names = {cell.name for cell in chosen_cells(item, config.cells)}
-    every = plan(item, replace(config, cells=None))
+    every = work.plan(item, replace(config, cells=None))
     return tuple(job for job in every if names & set(job.cells) or job.finished)
 
 
-def _done(job: Job, keys: Sequence[str], before: Record, progress: Progress) -> ScoredJob:
-    trained = "; trained before" if job.finished else ""
-    place = f"job {keys.index(job.key) + 1} of {len(keys)}"
-    progress.note(f"{place}: {', '.join(job.cells)}, fold {job.fold}, seed {job.seed}{trained}")
-    if job.config.data.lesion == LESIONS[0]:
-        record, result = do(job, before, progress, matched_fold)
-        done = ScoredJob(job, record, result)
-    else:
-        record, segmented = do(job, before, progress, segmented_fold)
-        done = ScoredJob(job, record, segmented=segmented)
-    if record.error is not None:
-        progress.note(f"failed: {record.error}")
-    return done
+def _checked(name: str, config: ReproduceConfig) -> tuple[Item, ReproduceConfig]:
+    """The item with the cells that fit these settings, and the config with absolute paths.
+
+    Raises UsageError where the settings do not fit the item, or the folder of results is a file.
+    """
+    item, lesion = ITEMS[name], config.train.data.lesion
+    if lesion not in (LESIONS[0], item.lesion):
+        fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
+        raise UsageError(
+            f"--lesion {lesion}: {item.name} is about another lesion; leave the option out, or reproduce {fitting}"
+        )
+    config = _absolute(config)
+    item = fitted(item, config.train)
+    work.check_results(config)
+    return item, config
 
 
 def _absolute(config: ReproduceConfig) -> ReproduceConfig:
@@ -181,17 +178,6 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
         initial_weights=None if first is None else lasting_name(first),
     )
     return replace(config, train=train)
-
-
-def _checked(name: str, config: ReproduceConfig) -> Item:
-    """The item with the cells that fit these settings. Raises UsageError where the settings do not fit the item."""
-    item, lesion = ITEMS[name], config.train.data.lesion
-    if lesion not in (LESIONS[0], item.lesion):
-        fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
-        raise UsageError(
-            f"--lesion {lesion}: {item.name} is about another lesion; leave the option out, or reproduce {fitting}"
-        )
-    return fitted(item, config.train)
 
 
 def _check_torch() -> None:
@@ -214,34 +200,26 @@ def _not_used(item: Item, config: ReproduceConfig) -> list[str]:
 
 def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, ScoredJob]) -> str:
     """Write the item's files of what is there; the page."""
-    out = folder_of(config)
-    scoring = ScoringConfig()
-    if item.lesion != LESIONS[0]:
-        setup = _setup(item, config, scoring.resamples)
-        return write_effusions(item, tuple(scored.values()), setup, out, scoring.bootstrap_seed)
-    rows = cell_results(item, tuple(scored.values()), scoring.resamples, scoring.bootstrap_seed)
-    pairs = pairs_of(item, rows, scoring.resamples, scoring.bootstrap_seed)
-    names = [row.cell.name for row in rows if row.scored]
-    cells = None if len(names) == len(rows) else ",".join(names)
-    setup = _setup(item, replace(config, cells=cells), scoring.resamples)
-    more: list[str] = []
-    extra: dict[str, Any] = {}
-    if item.curves:
-        curves = learning_curves(rows)
-        pictures = [out / f"{item.name}.png", out / f"{item.name}.svg"]
-        for picture in () if curves else pictures:
-            picture.unlink(missing_ok=True)  # it shows an earlier call's trainings
-        if curves:
-            caption = f"Lines: mean over the trainings; shaded: their range. {setup.protocol[0]}"
-            plot_learning(curves, item.columns[0].lower(), pictures, f"{caption} Profile {setup.profile}.")
-            more = [*learning_text(curves, item.columns[0]), "", f"Plot: {', '.join(str(path) for path in pictures)}"]
-        extra = {"curves": [vars(curve) for curve in curves]}
-    if item.pictures:
-        drawn = draw_item(item, rows, pairs, out / f"{item.name}.png")
-        more, extra = [*drawn.lines], {**drawn.document}
-    page = text(item, rows, pairs, setup, more)
+    out, done = folder_of(config), tuple(scored.values())
+    resamples, seed = ScoringConfig().resamples, ScoringConfig().bootstrap_seed
+    if item.lesion == LESIONS[0]:
+        rows = cell_results(item, done, resamples, seed)
+        pairs = pairs_of(item, rows, resamples, seed)
+        names = [row.cell.name for row in rows if row.scored]
+        cells = None if len(names) == len(rows) else ",".join(names)
+        setup = _setup(item, replace(config, cells=cells), resamples)
+        drawn = Drawn((), {})
+        if item.curves:
+            drawn = draw_curves(item, rows, out, f"{setup.protocol[0]} Profile {setup.profile}.")
+        if item.pictures:
+            drawn = draw_item(item, rows, pairs, out / f"{item.name}.png")
+        page = text(item, rows, pairs, setup, drawn.lines)
+        found = {**document(item, rows, pairs, setup), **drawn.document}
+    else:
+        setup = _setup(item, config, resamples)
+        page, found = effusion_page(item, done, setup, out / f"{item.name}.png", seed)
     write_atomically(out / f"{item.name}.md", page)
-    write_json(out / f"{item.name}.json", {**document(item, rows, pairs, setup), **extra})
+    write_json(out / f"{item.name}.json", found)
     return page
 
 
@@ -253,10 +231,11 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
     folds = config.folds or item.folds
     of_folds = f"fold{'' if folds in '12345' else 's'} {folds}"
     seeds = f"seed {first}" if repeats == 1 else f"seeds {first}-{first + repeats - 1}"
-    counted_so = f"protocol {protocol.name} ({IMAGE_WORDS[protocol.images]})"
-    how, rule, best = (counted_so, protocol.rule.describe(), "F1")
-    if item.lesion != LESIONS[0]:
-        how, rule, best = (f"lesion {item.lesion}", AREA_RULE, "mean Dice")
+    if item.lesion == LESIONS[0]:
+        how, best = f"protocol {protocol.name} ({IMAGE_WORDS[protocol.images]})", "F1"
+        rule = protocol.rule.describe()
+    else:
+        how, rule, best = f"lesion {item.lesion}", AREA_RULE, "mean Dice"
     return Setup(
         protocol=(
             f"Data {train.data.data}, {how}; {of_folds} of five (fold seed {train.data.fold_seed}), {seeds}.",
@@ -264,22 +243,16 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
             f"Each fold's test cases are scored once, at the threshold with the best {best} on its validation cases.",
         ),
         profile=config.profile,
-        settings={name: shared[name] for name in TOLD if shared[name] is not None},
-        command=command_line(item.name, config),
+        settings={name: shared[name] for name in ON_PAGE if shared[name] is not None},
+        command=shown_command(item.name, config),
         resamples=resamples,
         version=cxrcad.__version__,
     )
 
 
-def command_line(item: str, config: ReproduceConfig) -> str:
+def shown_command(item: str, config: ReproduceConfig) -> str:
     """The command that gives the same jobs wherever no settings file and no variable is set."""
     recipe = tomllib.loads(profile_file(config.profile).read_text(encoding="utf-8"))
-    base = to_dict(build(ReproduceConfig, {**recipe, "profile": config.profile}))
     given = to_dict(config)
-    words = ["cxrcad", "reproduce", item]
-    for one in settings_of(ReproduceConfig):
-        value = given[one.name]
-        if one.name in PER_JOB or value is None or (value == base[one.name] and one.name != "profile"):
-            continue
-        words += [one.flag if value else f"--no-{one.flag[2:]}"] if one.type is bool else [one.flag, str(value)]
-    return shlex.join(words)
+    usual = {**to_dict(build(ReproduceConfig, recipe)), **{name: given[name] for name in PER_JOB}, "profile": None}
+    return command_line(f"cxrcad reproduce {item}", config, usual)

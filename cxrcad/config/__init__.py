@@ -28,7 +28,7 @@ from cxrcad.config.parts import (
     ScoringConfig,
     SynthesisConfig,
 )
-from cxrcad.config.schema import Setting, build, part, renamed, setting, settings_of, to_dict, to_toml
+from cxrcad.config.schema import Setting, build, command_line, part, renamed, setting, settings_of, to_dict, to_toml
 
 __all__ = [
     "ALL_CONFIGS",
@@ -61,6 +61,7 @@ __all__ = [
     "SynthesisConfig",
     "TrainConfig",
     "build",
+    "command_line",
     "part",
     "renamed",
     "setting",

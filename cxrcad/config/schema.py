@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ __all__ = [
     "Setting",
     "assemble",
     "build",
+    "command_line",
     "former_names",
     "part",
     "present_names",
@@ -261,3 +263,17 @@ def to_toml(config: Any) -> str:
     return "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items() if value is not None
     )
+
+
+def command_line(command: str, config: Any, usual: Mapping[str, Any] | None = None) -> str:
+    """The command with the flags of all settings that differ from the `usual` values, by default the defaults.
+
+    It gives this config wherever no settings file and no variable is set.
+    """
+    values = to_dict(type(config)()) if usual is None else usual
+    words, given = command.split(), to_dict(config)
+    for one in settings_of(type(config)):
+        value = given[one.name]
+        if value != values[one.name] and value is not None:
+            words += [one.flag if value else f"--no-{one.flag[2:]}"] if one.type is bool else [one.flag, str(value)]
+    return shlex.join(words)

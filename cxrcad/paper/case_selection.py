@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from cxrcad.core import Box, Finding
+from cxrcad.core import Box, Case, Finding
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
 from cxrcad.evaluation.records import ScoredImage
 from cxrcad.paper.jobs import Job
@@ -27,7 +25,6 @@ __all__ = [
     "least_overlapping",
     "most_outside",
     "overlaps",
-    "quartiles",
     "scenes_of",
     "sides_of",
     "surest",
@@ -42,6 +39,11 @@ class Side:
     match: ImageMatch
     scored_image: ScoredImage
     threshold: float
+
+    @property
+    def case(self) -> Case:
+        """The image with its truth."""
+        return self.scored_image.case
 
     @property
     def hits(self) -> tuple[Hit, ...]:
@@ -64,12 +66,7 @@ class Side:
 
     def reports(self, nodule: int) -> bool:
         """Whether that nodule is hit at the threshold."""
-        hit = self.hit_on(nodule)
-        return hit is not None and hit.score >= self.threshold
-
-    def finding(self, number: int | None) -> Finding | None:
-        """The finding of that number, best first."""
-        return None if number is None else self.scored_image.findings[number]
+        return any(hit.nodule == nodule for hit in self.hits)
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,14 @@ class Scene:
     multi: Side
 
     @property
-    def name(self) -> str:
-        """The case's name."""
-        return self.single.scored_image.case.name
+    def case(self) -> Case:
+        """The image with its truth."""
+        return self.single.case
+
+    @property
+    def fold(self) -> int:
+        """The fold that has it as a test case."""
+        return self.single.job.fold
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,8 @@ def sides_of(row: CellResult, seed: int) -> tuple[Side, ...]:
 
 def scenes_of(single: CellResult, multi: CellResult, seed: int) -> tuple[Scene, ...]:
     """The images of the folds that both rows hold, in order."""
-    theirs = {(side.job.fold, side.scored_image.case.name): side for side in sides_of(multi, seed)}
-    mine = {(side.job.fold, side.scored_image.case.name): side for side in sides_of(single, seed)}
+    theirs = {(side.job.fold, side.case.name): side for side in sides_of(multi, seed)}
+    mine = {(side.job.fold, side.case.name): side for side in sides_of(single, seed)}
     return tuple(Scene(side, theirs[key]) for key, side in mine.items() if key in theirs)
 
 
@@ -180,23 +182,18 @@ def most_outside(scenes: Sequence[Scene], most: int) -> tuple[Scene, ...]:
     First where it has most of them beyond the multi-task network's; ties by name.
     """
     wrong = [scene for scene in scenes if scene.single.outside]
-    return tuple(sorted(wrong, key=lambda scene: (scene.multi.outside - scene.single.outside, scene.name))[:most])
+    return tuple(sorted(wrong, key=lambda one: (one.multi.outside - one.single.outside, one.case.name))[:most])
 
 
 def count_found(scenes: Sequence[Scene]) -> Found:
     """The nodules of all scenes by who hits them at the threshold of its fold."""
-    lesions = [Lesion(scene, number) for scene in scenes for number in range(scene.single.match.n_nodules)]
-    by = {
-        key: tuple(one for one in lesions if (one.scene.single.reports(one.nodule), _multi(one)) == key)
-        for key in ((True, True), (True, False), (False, True), (False, False))
-    }
-    single_only, multi_only = by[True, False], by[False, True]
+    hit: dict[tuple[bool, bool], list[Lesion]] = {(one, other): [] for one in (True, False) for other in (True, False)}
+    for scene in scenes:
+        for number in range(scene.single.match.n_nodules):
+            hit[scene.single.reports(number), scene.multi.reports(number)].append(Lesion(scene, number))
+    single_only, multi_only = hit[True, False], hit[False, True]
     p = _mcnemar(len(multi_only), len(single_only))
-    return Found(len(by[True, True]), len(by[False, False]), multi_only, single_only, p)
-
-
-def _multi(lesion: Lesion) -> bool:
-    return lesion.scene.multi.reports(lesion.nodule)
+    return Found(len(hit[True, True]), len(hit[False, False]), tuple(multi_only), tuple(single_only), p)
 
 
 def _mcnemar(one: int, other: int) -> float | None:
@@ -213,7 +210,7 @@ def surest(lesions: Sequence[Lesion], most: int) -> tuple[Lesion, ...]:
 
     def key(lesion: Lesion) -> tuple[float, str, int]:
         hit = lesion.scene.multi.hit_on(lesion.nodule)
-        return 0.0 if hit is None else -hit.score, lesion.scene.name, lesion.nodule
+        return 0.0 if hit is None else -hit.score, lesion.scene.case.name, lesion.nodule
 
     return tuple(sorted(lesions, key=key)[:most])
 
@@ -223,22 +220,17 @@ def overlaps(sides: Sequence[Side]) -> tuple[tuple[Overlap, ...], int]:
     found, unknown = [], 0
     for side in sides:
         for hit in side.hits:
-            nodule = side.scored_image.case.nodules[hit.nodule]
-            truth, finding = truth_box_px(side.scored_image.case, nodule), side.finding(hit.finding)
-            if truth is None or finding is None:
+            nodule = side.case.nodules[hit.nodule]
+            truth = truth_box_px(side.case, nodule)
+            if truth is None or hit.finding is None:
                 unknown += 1
                 continue
-            iou = finding.box_px.iou(truth)
-            found.append(Overlap(side, hit, finding, truth, nodule.box_px is not None, iou))
+            finding = side.scored_image.findings[hit.finding]
+            exact = nodule.box_px is not None
+            found.append(Overlap(side, hit, finding, truth, exact, finding.box_px.iou(truth)))
     return tuple(found), unknown
 
 
 def least_overlapping(found: Sequence[Overlap], most: int) -> tuple[Overlap, ...]:
     """At most `most` hits, the lowest IoU first; ties by name."""
-    return tuple(sorted(found, key=lambda one: (one.iou, one.side.scored_image.case.name, one.hit.nodule))[:most])
-
-
-def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lower quartile, median and upper quartile of at least one value, interpolated linearly."""
-    low, middle, high = (float(value) for value in np.percentile(values, (25, 50, 75)))
-    return low, middle, high
+    return tuple(sorted(found, key=lambda one: (one.iou, one.side.case.name, one.hit.nodule))[:most])

@@ -56,234 +56,218 @@ class Item:
         return str(self.cells[0].overrides.get("lesion", LESIONS[0]))
 
 
-def _printed(table: int, label: str) -> PaperRow:
-    return next(row for row in PAPER_ROWS if (row.table, row.label) == (table, label))
+def _cell(name: str, *label: str, paper: tuple[int, str] | None = None, **overrides: Any) -> Cell:
+    """A cell; `paper` names the table and the label of the paper's row."""
+    printed = None if paper is None else next(row for row in PAPER_ROWS if (row.table, row.label) == paper)
+    return Cell(name, label, overrides, printed)
 
 
-def _table2(network: str, tasks: str, task: str, model: str) -> Cell:
-    own = {"network": network, "tasks": tasks}
-    return Cell(f"{network}-{tasks}", (task, model), own, _printed(2, f"{task} {model}"))
+def _network(name: str, *label: str, network: str = "mo-segnet", tasks: str = "multi", **more: Any) -> Cell:
+    return _cell(name, *label, network=network, tasks=tasks, **more)
 
 
-def _weighted(label: str, **overrides: Any) -> Cell:
-    own = {"network": "mo-segnet", "tasks": "multi", "balance": label, **overrides}
-    return Cell(f"lambda-{label}", (label,), own, _printed(3, label))
-
-
-def _learned(start: str) -> Cell:
-    own = {"network": "mo-segnet", "tasks": "multi", "balance": "learned", "balance_start": float(start)}
-    return Cell(f"learned-{start}", (f"learned from {start}",), own)
-
-
-def _normed(network: str, short: str, norm: str, label: str, printed: bool = True) -> Cell:
-    own = {"network": network, "tasks": "multi", "norm": norm}
-    return Cell(f"{network}-{short}", (label,), own, _printed(4, label) if printed else None)
-
-
-def _shaped(name: str, label: tuple[str, str], network: str, skips: bool, aspp: bool) -> Cell:
-    return Cell(name, label, {"network": network, "tasks": "multi", "skips": skips, "aspp": aspp})
-
-
-def _effusion(network: str, model: str) -> Cell:
-    return Cell(f"{network}-multi", (model,), {"network": network, "tasks": "multi", "lesion": "effusion"})
-
-
-def _cases(name: str, title: str, note: str, pictures: str) -> Item:
-    """A figure of test cases as two of Table 2's networks see them."""
-    cells = (
-        _table2("mo-segnet", "single", "Single", "MO-SegNet"),
-        _table2("mo-segnet", "multi", "Multiple", "MO-SegNet"),
-    )
-    pairs = (("mo-segnet-multi", "mo-segnet-single"),)
-    return Item(name, title, ("Task", "Model"), cells, note, pairs, pictures=pictures)
-
-
-def _changed(name: str, label: str, networks: tuple[str, ...] = (), **overrides: Any) -> Cell:
-    return Cell(name, (label,), overrides, networks=networks)
+def _lambdas(**more: Any) -> tuple[Cell, ...]:
+    """The rows of Table 3."""
+    values = ("1.0", "0.99", "0.95", "0.9", "0.8", "0.7", "0.5")
+    return tuple(_network(f"lambda-{value}", value, paper=(3, value), balance=value, **more) for value in values)
 
 
 def _ablations(name: str, title: str, cells: tuple[Cell, ...], wants: tuple[str, ...] = ()) -> Item:
     """The recipe that --config names, then one change of it in each cell; not in the paper."""
-    cells = (Cell("recipe", ("the recipe",), {}), *cells)
     note = (
         "Not in the paper. The recipe is what the command's settings say. What stays in it is decided on the "
         "validation cases; the figures here, on the test cases, are for comparison."
     )
-    pairs = tuple(("recipe", cell.name) for cell in cells[1:])
+    pairs = tuple(("recipe", cell.name) for cell in cells)
+    cells = (_cell("recipe", "the recipe"), *cells)
     return Item(name, title, ("Recipe",), cells, note, pairs, folds="1", curves=True, base="recipe", wants=wants)
 
 
-def _part(fraction: float) -> Cell:
-    own = {"train_fraction": fraction, "epochs": 1000}  # the steps end it, the same for each part
-    return Cell(f"part-{fraction:g}", (f"{100 * fraction:g} %",), own)
-
+_SINGLE = _network("mo-segnet-single", "Single", "MO-SegNet", tasks="single", paper=(2, "Single MO-SegNet"))
+_MULTI = _network("mo-segnet-multi", "Multiple", "MO-SegNet", paper=(2, "Multiple MO-SegNet"))
 
 BASELINE = "The paper's caption calls the baseline single data U-net; ours is MO-SegNet, so that only the task differs."
 
-LAMBDAS = ("1.0", "0.99", "0.95", "0.9", "0.8", "0.7", "0.5")
+_ITEMS = (
+    Item(
+        "table2",
+        "Table 2: single and multiple task",
+        ("Task", "Model"),
+        (
+            _network("u-net-single", "Single", "U-net", network="u-net", tasks="single", paper=(2, "Single U-net")),
+            _SINGLE,
+            _network("u-net-multi", "Multiple", "U-net", network="u-net", paper=(2, "Multiple U-net")),
+            _MULTI,
+        ),
+        "The paper does not specify its U-net; ours is MO-SegNet without ASPP.",
+        pairs=(("u-net-multi", "u-net-single"), ("mo-segnet-multi", "mo-segnet-single")),
+    ),
+    Item(
+        "table3",
+        "Table 3: the weight balance lambda",
+        ("Weight balance",),
+        (
+            *_lambdas(),
+            _network("learned-0.5", "learned from 0.5", balance="learned", balance_start=0.5),
+            _network("learned-0.9", "learned from 0.9", balance="learned", balance_start=0.9),
+            _network("learned-0.99", "learned from 0.99", balance="learned", balance_start=0.99),
+        ),
+        "The learned balance (Kendall, Gal, Cipolla 2018) is section 3.3's; no table of the paper shows it.",
+    ),
+    Item(
+        "table4",
+        "Table 4: batch norm and group norm",
+        ("Model",),
+        (
+            _network("u-net-bn", "U-net + BN", network="u-net", norm="batch", paper=(4, "U-net + BN")),
+            _network("u-net-gn", "U-net + GN", network="u-net", norm="table1", paper=(4, "U-net + GN")),
+            _network("mo-segnet-bn", "MO-SegNet + BN", norm="batch", paper=(4, "MO-SegNet + BN")),
+            _network("mo-segnet-gn", "MO-SegNet + GN", norm="table1", paper=(4, "MO-SegNet + GN")),
+            _network("u-net-group", "U-net, GN in every layer", network="u-net", norm="group"),
+            _network("mo-segnet-group", "MO-SegNet, GN in every layer", norm="group"),
+        ),
+        "The GN rows have the mix of norms of Table 1; the text describes GN in every layer.",
+    ),
+    Item(
+        "table5",
+        "Table 5: other networks",
+        ("Model",),
+        (
+            _network("deeplabv3plus", "Deeplab V3+", network="deeplabv3plus", tasks="single", paper=(5, "Deeplab V3+")),
+            _network(
+                "pspnet",
+                "PSPNet",
+                network="pspnet",
+                tasks="single",
+                paper=(5, "Pyramid Scene Parsing Network (PSPNet)"),
+            ),
+            _network("mo-segnet", "MO-SegNet (proposed)", paper=(5, "MO-SegNet (proposed)")),
+        ),
+        "The paper names no backbone; ours has the 18-layer residual layout, from scratch.",
+    ),
+    Item(
+        "figure3",
+        "Figure 3: skip connections and ASPP",
+        ("Panel", "Network"),
+        (
+            _network("neither", "a", "no skips, no ASPP", skips=False, aspp=False),
+            _network("skips", "b", "skips: U-net", network="u-net", skips=True, aspp=True),
+            _network("aspp", "c", "ASPP, no skips", skips=False, aspp=True),
+            _network("both", "d", "both: MO-SegNet", skips=True, aspp=True),
+        ),
+        "The paper shows the four networks and gives no figures for them.",
+    ),
+    Item(
+        "figure5",
+        "Figure 5: F1 over the training for each lambda",
+        ("Weight balance",),
+        _lambdas(validate_epochs=1),
+        "The paper repeats each training ten times and does not say on which cases it measured; ours are the "
+        "validation cases, after every epoch. The paper's rows are those of Table 3.",
+        folds="1",
+        times=10,
+        curves=True,
+    ),
+    _ablations(
+        "ablations",
+        "Ablations of the recipe",
+        (
+            _cell("raw", "the image only, no further channels", channels="raw"),
+            _cell("local", "no blob channel", channels="raw,local"),
+            _cell("blob", "the image and the blob channel only", channels="raw,blob"),
+            _cell("not-simulated", "no nodules inserted", simulate=None),
+            _cell("positives", "positives only, no normals", normals=False),
+            _cell("not-easy", "no curriculum from easy to subtle nodules", simulate_easy=1.0),
+            _cell("not-focal", "no focal loss", focal=0.0),
+            Cell(
+                "wide",
+                ("48 channels in the encoder's first stage",),
+                {"width": 48},
+                networks=("deeplabv3plus", "pspnet"),
+            ),
+            _cell("finer", "side 512", side=512),
+            _cell("not-averaged", "no moving average of the weights", ema=0.0),
+            _cell("not-augmented", "no augmentation", augment=False),
+            _cell("constant", "constant learning rate", schedule="constant", warmup_steps=0),
+        ),
+    ),
+    _ablations(
+        "classifier-ablations",
+        "Ablations of the patch classifier",
+        (
+            _cell("ct-only", "no analytic nodules", analytic_fraction=0.0),
+            _cell("no-negative-insertions", "no negative insertions", negative_insertions=0),
+            _cell("no-hardware", "no foreign objects drawn in", hardware=0.0),
+            _cell("not-mined", "no hard-negative mining", mining_rounds=0),
+            _cell("not-easy", "no curriculum from easy to subtle nodules", simulate_easy=1.0),
+            _cell(
+                "exposure",
+                "no changes of brightness, gamma or noise",
+                brightness=0.0,
+                gamma=0.0,
+                gaussian_noise=0.0,
+            ),
+            _cell("not-turned", "no rotation or scaling", rotate_degrees=0.0, zoom=0.0),
+        ),
+        wants=("patch_classifier", "initial_weights"),
+    ),
+    Item(
+        "training-size",
+        "The size of the training set",
+        ("Training cases",),
+        (  # --max-steps ends the training, so each part is trained equally long
+            _cell("part-0.25", "25 %", train_fraction=0.25, epochs=1000),
+            _cell("part-0.5", "50 %", train_fraction=0.5, epochs=1000),
+            _cell("part-1", "100 %", train_fraction=1.0, epochs=1000),
+        ),
+        "Not in the paper. Each smaller part is contained in the larger ones; validation and test cases, number of "
+        "steps and inserted nodules stay the same.",
+        pairs=(("part-1", "part-0.5"), ("part-1", "part-0.25")),
+        folds="1",
+        curves=True,
+        base="part-1",
+        wants=("max_steps",),
+    ),
+    Item(
+        "figure6",
+        "Figure 6: false positives outside the lungs",
+        ("Task", "Model"),
+        (_SINGLE, _MULTI),
+        f"{BASELINE} Normals are in it under a protocol that scores them; the paper shows one.",
+        pairs=((_MULTI.name, _SINGLE.name),),
+        pictures="outside",
+    ),
+    Item(
+        "figure7",
+        "Figure 7: nodules that the multiple task finds",
+        ("Task", "Model"),
+        (_SINGLE, _MULTI),
+        BASELINE,
+        pairs=((_MULTI.name, _SINGLE.name),),
+        pictures="found",
+    ),
+    Item(
+        "figure8",
+        "Figure 8: boxes of the network and of the truth",
+        ("Task", "Model"),
+        (_MULTI,),
+        "The paper calls the difference a correction of labels and gives no figures for it.",
+        pictures="overlaps",
+    ),
+    Item(
+        "effusion",
+        "Section 4.3 and Figure 9: pleural effusion",
+        ("Model",),
+        (
+            _network("mo-segnet-multi", "MO-SegNet", lesion="effusion"),
+            _network("u-net-multi", "U-net", network="u-net", lesion="effusion"),
+        ),
+        "The paper names NIH ChestX-ray8, and no images, outlines, folds or number of cases. It shows the proposed "
+        "network alone; U-net is there to compare with.",
+    ),
+)
 
-ITEMS: Mapping[str, Item] = {
-    item.name: item
-    for item in (
-        Item(
-            "table2",
-            "Table 2: single and multiple task",
-            ("Task", "Model"),
-            (
-                _table2("u-net", "single", "Single", "U-net"),
-                _table2("mo-segnet", "single", "Single", "MO-SegNet"),
-                _table2("u-net", "multi", "Multiple", "U-net"),
-                _table2("mo-segnet", "multi", "Multiple", "MO-SegNet"),
-            ),
-            "The paper does not specify its U-net; ours is MO-SegNet without ASPP.",
-            pairs=(("u-net-multi", "u-net-single"), ("mo-segnet-multi", "mo-segnet-single")),
-        ),
-        Item(
-            "table3",
-            "Table 3: the weight balance lambda",
-            ("Weight balance",),
-            (*(_weighted(label) for label in LAMBDAS), *(_learned(start) for start in ("0.5", "0.9", "0.99"))),
-            "The learned balance (Kendall, Gal, Cipolla 2018) is section 3.3's; no table of the paper shows it.",
-        ),
-        Item(
-            "table4",
-            "Table 4: batch norm and group norm",
-            ("Model",),
-            (
-                _normed("u-net", "bn", "batch", "U-net + BN"),
-                _normed("u-net", "gn", "table1", "U-net + GN"),
-                _normed("mo-segnet", "bn", "batch", "MO-SegNet + BN"),
-                _normed("mo-segnet", "gn", "table1", "MO-SegNet + GN"),
-                _normed("u-net", "group", "group", "U-net, GN in every layer", printed=False),
-                _normed("mo-segnet", "group", "group", "MO-SegNet, GN in every layer", printed=False),
-            ),
-            "The GN rows have the mix of norms of Table 1; the text describes GN in every layer.",
-        ),
-        Item(
-            "table5",
-            "Table 5: other networks",
-            ("Model",),
-            (
-                Cell(
-                    "deeplabv3plus",
-                    ("Deeplab V3+",),
-                    {"network": "deeplabv3plus", "tasks": "single"},
-                    _printed(5, "Deeplab V3+"),
-                ),
-                Cell(
-                    "pspnet",
-                    ("PSPNet",),
-                    {"network": "pspnet", "tasks": "single"},
-                    _printed(5, "Pyramid Scene Parsing Network (PSPNet)"),
-                ),
-                Cell(
-                    "mo-segnet",
-                    ("MO-SegNet (proposed)",),
-                    {"network": "mo-segnet", "tasks": "multi"},
-                    _printed(5, "MO-SegNet (proposed)"),
-                ),
-            ),
-            "The paper names no backbone; ours has the 18-layer residual layout, from scratch.",
-        ),
-        Item(
-            "figure3",
-            "Figure 3: skip connections and ASPP",
-            ("Panel", "Network"),
-            (
-                _shaped("neither", ("a", "no skips, no ASPP"), "mo-segnet", False, False),
-                _shaped("skips", ("b", "skips: U-net"), "u-net", True, True),
-                _shaped("aspp", ("c", "ASPP, no skips"), "mo-segnet", False, True),
-                _shaped("both", ("d", "both: MO-SegNet"), "mo-segnet", True, True),
-            ),
-            "The paper shows the four networks and gives no figures for them.",
-        ),
-        Item(
-            "figure5",
-            "Figure 5: F1 over the training for each lambda",
-            ("Weight balance",),
-            tuple(_weighted(label, validate_epochs=1) for label in LAMBDAS),
-            "The paper repeats each training ten times and does not say on which cases it measured; ours are the "
-            "validation cases, after every epoch. The paper's rows are those of Table 3.",
-            folds="1",
-            times=10,
-            curves=True,
-        ),
-        _ablations(
-            "ablations",
-            "Ablations of the recipe",
-            (
-                _changed("raw", "the image only, no further channels", channels="raw"),
-                _changed("local", "no blob channel", channels="raw,local"),
-                _changed("blob", "the image and the blob channel only", channels="raw,blob"),
-                _changed("not-simulated", "no nodules inserted", simulate=None),
-                _changed("positives", "positives only, no normals", normals=False),
-                _changed("not-easy", "no curriculum from easy to subtle nodules", simulate_easy=1.0),
-                _changed("not-focal", "no focal loss", focal=0.0),
-                _changed("wide", "48 channels in the encoder's first stage", ("deeplabv3plus", "pspnet"), width=48),
-                _changed("finer", "side 512", side=512),
-                _changed("not-averaged", "no moving average of the weights", ema=0.0),
-                _changed("not-augmented", "no augmentation", augment=False),
-                _changed("constant", "constant learning rate", schedule="constant", warmup_steps=0),
-            ),
-        ),
-        _ablations(
-            "classifier-ablations",
-            "Ablations of the patch classifier",
-            (
-                _changed("ct-only", "no analytic nodules", analytic_fraction=0.0),
-                _changed("no-negative-insertions", "no negative insertions", negative_insertions=0),
-                _changed("no-hardware", "no foreign objects drawn in", hardware=0.0),
-                _changed("not-mined", "no hard-negative mining", mining_rounds=0),
-                _changed("not-easy", "no curriculum from easy to subtle nodules", simulate_easy=1.0),
-                _changed(
-                    "exposure",
-                    "no changes of brightness, gamma or noise",
-                    brightness=0.0,
-                    gamma=0.0,
-                    gaussian_noise=0.0,
-                ),
-                _changed("not-turned", "no rotation or scaling", rotate_degrees=0.0, zoom=0.0),
-            ),
-            wants=("patch_classifier", "initial_weights"),
-        ),
-        Item(
-            "training-size",
-            "The size of the training set",
-            ("Training cases",),
-            tuple(_part(fraction) for fraction in (0.25, 0.5, 1.0)),
-            "Not in the paper. Each smaller part is contained in the larger ones; validation and test cases, number of "
-            "steps and inserted nodules stay the same.",
-            pairs=(("part-1", "part-0.5"), ("part-1", "part-0.25")),
-            folds="1",
-            curves=True,
-            base="part-1",
-            wants=("max_steps",),
-        ),
-        _cases(
-            "figure6",
-            "Figure 6: false positives outside the lungs",
-            f"{BASELINE} Normals are in it under a protocol that scores them; the paper shows one.",
-            "outside",
-        ),
-        _cases("figure7", "Figure 7: nodules that the multiple task finds", BASELINE, "found"),
-        Item(
-            "figure8",
-            "Figure 8: boxes of the network and of the truth",
-            ("Task", "Model"),
-            (_table2("mo-segnet", "multi", "Multiple", "MO-SegNet"),),
-            "The paper calls the difference a correction of labels and gives no figures for it.",
-            pictures="overlaps",
-        ),
-        Item(
-            "effusion",
-            "Section 4.3 and Figure 9: pleural effusion",
-            ("Model",),
-            (_effusion("mo-segnet", "MO-SegNet"), _effusion("u-net", "U-net")),
-            "The paper names NIH ChestX-ray8, and no images, outlines, folds or number of cases. It shows the proposed "
-            "network alone; U-net is there to compare with.",
-        ),
-    )
-}
+ITEMS: Mapping[str, Item] = {item.name: item for item in _ITEMS}
 """Every item by the name that the command takes."""
 
 FORMER_ITEMS: Mapping[str, str] = {"look-ablations": "classifier-ablations"}

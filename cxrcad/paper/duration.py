@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.config import LESIONS, TrainConfig
+from cxrcad.config import LESIONS, DataConfig, TrainConfig
 from cxrcad.core import Case, DataError, duration_words
-from cxrcad.datasets.folds import FOLDS, make_folds, with_part
+from cxrcad.datasets.dataset import Dataset
+from cxrcad.datasets.folds import FOLDS, Split, make_folds, with_part
 from cxrcad.datasets.read import cases_to_train, read_data
 from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.preprocess import Geometry
@@ -77,34 +80,25 @@ def _kind(config: TrainConfig) -> tuple[Any, ...]:
 
 def steps_left(jobs: Sequence[Job]) -> tuple[int, ...]:
     """The steps that each job has still to train, from its last validation on. Raises what `time_left` does."""
-    count = _case_counter()
+
+    @functools.cache  # each data set is read once
+    def dataset_and_folds(data: DataConfig) -> tuple[Dataset, tuple[Split, ...]]:
+        dataset = read_data(data)
+        return dataset, make_folds(dataset, data.fold_seed)
+
     left = []
     for job in jobs:
         config, history = job.config, job.history
-        total = config.epochs * -(-count(job) // config.batch)
+        if config.data.data is None:
+            cases = _jsrt_cases(config)
+        else:
+            dataset, splits = dataset_and_folds(config.data)
+            split = with_part(splits[job.fold - 1], dataset, config.train_fraction)
+            cases = len(cases_to_train(dataset, split.train, config.normals))
+        total = config.epochs * math.ceil(cases / config.batch)
         total = total if config.max_steps is None else min(total, config.max_steps)
         left.append(max(0, total - (int(history[-1]["step"]) if history else 0)))
     return tuple(left)
-
-
-def _case_counter() -> Callable[[Job], int]:
-    """A function that counts a job's training cases, and reads each data set once."""
-    read: dict[Any, Any] = {}
-
-    def count(job: Job) -> int:
-        config = job.config
-        if config.data.data is None:
-            return _jsrt_cases(config)
-        if config.data not in read:
-            dataset = read_data(config.data)
-            read[config.data] = dataset, make_folds(dataset, config.data.fold_seed)
-        dataset, splits = read[config.data]
-        split = splits[job.fold - 1]
-        if config.train_fraction < 1:
-            split = with_part(split, dataset, config.train_fraction)
-        return len(cases_to_train(dataset, split.train, config.normals))
-
-    return count
 
 
 def _jsrt_cases(config: TrainConfig) -> int:

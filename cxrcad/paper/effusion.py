@@ -1,4 +1,4 @@
-"""The item effusion: Dice of section 4.3 cell by cell, as a page, as JSON, and as a picture like Figure 9."""
+"""The item effusion: Dice of section 4.3 for each cell, as a page, as JSON, and as a picture like Figure 9."""
 
 from __future__ import annotations
 
@@ -16,26 +16,16 @@ from cxrcad.datasets.read import read_data
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, SegmentedImage, measured, spreads
 from cxrcad.evaluation.statistics import Spread
-from cxrcad.files import write_atomically, write_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.paper.cells import Cell, Item
-from cxrcad.paper.jobs import FAILED
-from cxrcad.paper.layout import (
-    NOT_RUN,
-    SCHEMA,
-    Setup,
-    cost,
-    ending,
-    interval_shown,
-    spread_shown,
-)
-from cxrcad.paper.results import ScoredJob
+from cxrcad.paper.jobs import FAILED, NOT_RUN, ScoredJob
+from cxrcad.paper.layout import Setup, cell_document, cost, document_head, ending, interval_shown, spread_shown
 from cxrcad.report.drawing.case_views import CaseView, Panel, write_case_views
 from cxrcad.report.effusion import PAPER_DICE
 from cxrcad.report.tables import Table
 
-__all__ = ["AREA_RULE", "shown_cases", "write_effusions"]
+__all__ = ["AREA_RULE", "effusion_page", "shown_cases"]
 
 AREA_RULE = (
     "Dice on the model's grid, mean over the images with an effusion; an image is reported where a connected part of "
@@ -68,23 +58,36 @@ class _Seed:
 CellSeeds = Sequence[tuple[Cell, Sequence[_Seed]]]
 
 
-def write_effusions(item: Item, scored: Sequence[ScoredJob], setup: Setup, out: Path, bootstrap_seed: int) -> str:
-    """Write ITEM.md, ITEM.json and, where a training is there, ITEM.png into `out`; the page.
+def effusion_page(
+    item: Item, scored: Sequence[ScoredJob], setup: Setup, picture: Path, bootstrap_seed: int
+) -> tuple[str, dict[str, Any]]:
+    """The item's page and its JSON document; where a training is there, the picture is drawn.
 
     Raises WriteError, DataError, ModelError, ReadError.
     """
     rows = [(cell, _seeds_of(cell, scored, setup.resamples, bootstrap_seed)) for cell in item.cells]
-    picture = out / f"{item.name}.png"
     pictured = _draw(rows, picture)
     failed = [one for one in scored if one.record.state == FAILED]
     lines = [f"# {item.title}", "", *_dice_table(item, rows, failed), "", *_other_table(item, rows)]
     if pictured:
         lines += ["", f"{counted(len(pictured), 'test case')} from the best Dice to the worst: {picture}"]
     lines += ending(item, failed, setup, [SYMBOLS.format(resamples=setup.resamples), PAPER_DICE])
-    page = "\n".join(lines) + "\n"
-    write_atomically(out / f"{item.name}.md", page)
-    write_json(out / f"{item.name}.json", _document(item, rows, scored, setup, pictured))
-    return page
+    cells = [
+        {
+            **cell_document(cell, [one for one in scored if cell.name in one.job.cells]),
+            "seeds": [
+                {
+                    "seed": one.seed,
+                    "folds": [fold.fold for fold in one.folds],
+                    "mean": {name: None if value is None else asdict(value) for name, value in one.mean.items()},
+                    "pooled": {name: asdict(value) for name, value in one.pooled.items()},
+                }
+                for one in seeds
+            ],
+        }
+        for cell, seeds in rows
+    ]
+    return "\n".join(lines) + "\n", {**document_head(item, setup), "cells": cells, "pictured": pictured}
 
 
 def _seeds_of(cell: Cell, scored: Sequence[ScoredJob], resamples: int, bootstrap_seed: int) -> tuple[_Seed, ...]:
@@ -163,38 +166,3 @@ def shown_cases(folds: Sequence[SegmentedFold]) -> list[tuple[int, SegmentedImag
     ranked.sort(key=lambda one: (-(one[1].dice or 0.0), one[1].case))
     count = min(PICTURED, len(ranked))
     return [ranked[round(step)] for step in np.linspace(0, len(ranked) - 1, count)]
-
-
-def _document(
-    item: Item,
-    rows: CellSeeds,
-    scored: Sequence[ScoredJob],
-    setup: Setup,
-    pictured: Sequence[str],
-) -> dict[str, Any]:
-    cells = []
-    for cell, seeds in rows:
-        jobs = [one for one in scored if cell.name in one.job.cells]
-        cells.append(
-            {
-                "name": cell.name,
-                "label": list(cell.label),
-                "overrides": dict(cell.overrides),
-                "paper_percent": None,
-                "jobs": [
-                    {"run": one.job.run.name, "fold": one.job.fold, "seed": one.job.seed, **asdict(one.record)}
-                    for one in jobs
-                ],
-                "seeds": [
-                    {
-                        "seed": one.seed,
-                        "folds": [fold.fold for fold in one.folds],
-                        "mean": {name: None if value is None else asdict(value) for name, value in one.mean.items()},
-                        "pooled": {name: asdict(value) for name, value in one.pooled.items()},
-                    }
-                    for one in seeds
-                ],
-            }
-        )
-    head = {"schema": SCHEMA, "item": item.name, "title": item.title, **asdict(setup)}
-    return {**head, "cells": cells, "pictured": list(pictured)}

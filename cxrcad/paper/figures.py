@@ -19,27 +19,10 @@ from cxrcad.evaluation.records import nodule_words
 from cxrcad.evaluation.scoring import read_true_lung
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
-from cxrcad.paper.case_selection import (
-    Found,
-    Lesion,
-    Outside,
-    Overlap,
-    Scene,
-    Side,
-    count_found,
-    count_outside,
-    first_seed,
-    least_overlapping,
-    most_outside,
-    overlaps,
-    quartiles,
-    scenes_of,
-    sides_of,
-    surest,
-)
+from cxrcad.paper import case_selection as select
+from cxrcad.paper.case_selection import Lesion, Overlap, Scene, Side
 from cxrcad.paper.cells import Item
-from cxrcad.paper.jobs import Job
-from cxrcad.paper.results import PLACES, CellResult, Pair
+from cxrcad.paper.results import PLACES, CellResult, Drawn, Pair
 from cxrcad.report.drawing.case_views import (
     BELOW_THRESHOLD,
     FALSE_POSITIVE,
@@ -54,7 +37,7 @@ from cxrcad.report.drawing.crops import crop_px, truth_box_px
 from cxrcad.report.gallery import read_scored
 from cxrcad.report.tables import Table
 
-__all__ = ["Drawn", "draw_item"]
+__all__ = ["draw_item"]
 
 MOST = 6
 """Cases in one picture."""
@@ -66,20 +49,12 @@ PLACE_WORDS = {True: "in lung", False: "outside", None: "no mask"}
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What goes into the item's page and document."""
-
-    lines: tuple[str, ...]
-    document: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class _Plan:
     """A picture before anything is read: what its text says, and the cases that it shows."""
 
-    lines: tuple[str, ...]
+    lines: Sequence[str]
     document: Mapping[str, Any]
-    shown: tuple[Scene | Lesion | Overlap, ...]
+    shown: Sequence[Scene | Lesion | Overlap]
 
 
 def draw_item(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], path: Path) -> Drawn:
@@ -88,78 +63,58 @@ def draw_item(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], pat
     Without a case to show there is no picture, and one of an earlier call is deleted. A case whose image or model
     cannot be read any more is left out and named. Raises WriteError.
     """
-    seed = first_seed(rows)
+    seed = select.first_seed(rows)
     if seed is None:
         path.unlink(missing_ok=True)
         names = ", ".join(row.cell.name for row in rows if not row.there) or "a seed that all cells share"
         return Drawn((f"No picture: there is no result of {names}.",), {"picture": None})
     plan = _planned(item, rows, pairs, seed)
     views, faults = _views(plan.shown)
-    lines = [*plan.lines, *(["", *faults] if faults else [])]
     if views:
         write_case_views(views, path, 2 if len(views[0].panels) == 2 else 1)
-        lines += ["", f"Picture: {path}"]
+        told = f"Picture: {path}"
     else:
         path.unlink(missing_ok=True)
-        lines += ["", "No picture: there is no such case." if not plan.shown else "No picture: no case can be read."]
+        told = "No picture: no case can be read." if plan.shown else "No picture: there is no such case."
+    lines = [*plan.lines, *(["", *faults] if faults else []), "", told]
     picture = {"file": path.name if views else None, "seed": seed, **plan.document, "left_out": faults}
-    return Drawn(tuple(lines), {"picture": picture})
+    return Drawn(lines, {"picture": picture})
 
 
 def _planned(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], seed: int) -> _Plan:
-    by_name = {row.cell.name: row for row in rows}
     if item.pictures == "overlaps":
-        return _plan_overlaps(sides_of(rows[0], seed), seed)
+        return _plan_overlaps(select.sides_of(rows[0], seed), seed)
+    by_name = {row.cell.name: row for row in rows}
     multi, single = (by_name[name] for name in item.pairs[0])
-    scenes = scenes_of(single, multi, seed)
-    if item.pictures == "outside":
-        pair = next((pair for pair in pairs if pair.seeds == (seed,)), None)
-        return _plan_outside(scenes, None if pair is None else pair.figures[PLACES[1]], seed)
-    return _plan_found(scenes, seed)
+    scenes = select.scenes_of(single, multi, seed)
+    if item.pictures == "found":
+        return _plan_found(scenes, seed)
+    pair = next((pair for pair in pairs if pair.seeds == (seed,)), None)
+    return _plan_outside(scenes, None if pair is None else pair.figures[PLACES[1]], seed)
 
 
 # Figure 6
 
 
 def _plan_outside(scenes: Sequence[Scene], compared: Comparison | None, seed: int) -> _Plan:
-    counts, shown = count_outside(scenes), most_outside(scenes, MOST)
+    counts, shown = select.count_outside(scenes), select.most_outside(scenes, MOST)
+    extent = _extent([scene.single for scene in scenes], seed)
     rule = (
         f"Selection rule: of the {counted(counts.single_images, 'image')} with a false positive of the "
         f"single-task network outside the lung fields, at most {MOST}, those in which the multi-task network has most "
         "fewer first; ties by name."
     )
-    head = ["drawn image", "fold", "nodules", "single: outside", "in lung", "hits", "multi: outside", "in lung", "hits"]
-    body = [
-        [s.name, str(s.single.job.fold), _nodules(s.single.scored_image.case), *_counts(s.single), *_counts(s.multi)]
-        for s in shown
-    ]
-    lines = [*_outside_lines(counts, compared, _extent(scenes, seed)), "", rule]
-    lines += ["", *Table(head, body).markdown()] if body else []
-    document = {
-        "rule": rule,
-        "counts": asdict(counts),
-        "multi_less_single_an_image": None if compared is None else asdict(compared),
-        "drawn": [
-            {"case": s.name, "fold": s.single.job.fold, "single": s.single.outside, "multi": s.multi.outside}
-            for s in shown
-        ],
-    }
-    return _Plan(tuple(lines), document, shown)
-
-
-def _outside_lines(counts: Outside, compared: Comparison | None, extent: str) -> list[str]:
-    body = [
+    totals = [
         ["single", str(counts.single), f"{counts.single_images} of {counts.images}"],
         ["multiple", str(counts.multi), f"{counts.multi_images} of {counts.images}"],
     ]
-    same = counts.images - counts.fewer - counts.more
     lines = [
         f"False positives outside the lung fields at each fold's threshold ({extent}):",
         "",
-        *Table(["task", "false positives outside", "images with any"], body).markdown(),
+        *Table(["task", "false positives outside", "images with any"], totals).markdown(),
         "",
         f"The multi-task network has fewer than the single-task one in {counted(counts.fewer, 'image')}, more in "
-        f"{counts.more}, as many in {same}.",
+        f"{counts.more}, as many in {counts.images - counts.fewer - counts.more}.",
     ]
     if compared is not None and compared.difference.value is not None:
         one = compared.difference
@@ -169,7 +124,18 @@ def _outside_lines(counts: Outside, compared: Comparison | None, extent: str) ->
     if counts.unplaced:
         what = counted(counts.unplaced, "false positive")
         lines.append(f"Not counted: {what} of either network in images without a lung mask.")
-    return lines
+    head = ["drawn image", "fold", "nodules", "single: outside", "in lung", "hits", "multi: outside", "in lung", "hits"]
+    body = [[s.case.name, str(s.fold), _nodules(s.case), *_counts(s.single), *_counts(s.multi)] for s in shown]
+    lines += ["", rule, *(["", *Table(head, body).markdown()] if body else [])]
+    document = {
+        "rule": rule,
+        "counts": asdict(counts),
+        "multi_less_single_an_image": None if compared is None else asdict(compared),
+        "drawn": [
+            {"case": s.case.name, "fold": s.fold, "single": s.single.outside, "multi": s.multi.outside} for s in shown
+        ],
+    }
+    return _Plan(lines, document, shown)
 
 
 def _counts(side: Side) -> list[str]:
@@ -181,17 +147,21 @@ def _counts(side: Side) -> list[str]:
 
 
 def _plan_found(scenes: Sequence[Scene], seed: int) -> _Plan:
-    found = count_found(scenes)
-    shown = surest(found.multi_only, MOST)
+    found = select.count_found(scenes)
+    multi_only = select.surest(found.multi_only, len(found.multi_only))
+    shown = multi_only[:MOST]
     rule = (
         f"Selection rule: of the nodules that the multi-task network alone hits, at most {MOST}, its highest "
         "scores first; ties by name."
     )
-    body = [_found_row(one, "multiple only", one in shown) for one in surest(found.multi_only, len(found.multi_only))]
+    body = [_found_row(one, "multiple only", one in shown) for one in multi_only]
     body += [_found_row(one, "single only", False) for one in found.single_only]
     head = ["hit by", "image", "fold", "nodule", "single: score (threshold)", "multiple: score (threshold)", "drawn"]
+    p = "no nodule tells the two apart" if found.p is None else f"McNemar's exact p {found.p:.4f}"
     lines = [
-        *_found_lines(found, _extent(scenes, seed)),
+        f"Nodules hit at each fold's threshold ({_extent([scene.single for scene in scenes], seed)}): both "
+        f"{found.both}, neither {found.neither}, the multi-task network alone {len(found.multi_only)}, the single-task "
+        f"network alone {len(found.single_only)}; {p}.",
         "",
         rule,
         *(["", *Table(head, body).markdown()] if body else []),
@@ -208,22 +178,14 @@ def _plan_found(scenes: Sequence[Scene], seed: int) -> _Plan:
         "multi_only": [_lesion_document(one, one in shown) for one in found.multi_only],
         "single_only": [_lesion_document(one, False) for one in found.single_only],
     }
-    return _Plan(tuple(lines), document, shown)
-
-
-def _found_lines(found: Found, extent: str) -> list[str]:
-    multi, single = len(found.multi_only), len(found.single_only)
-    p = "no nodule tells the two apart" if found.p is None else f"McNemar's exact p {found.p:.4f}"
-    return [
-        f"Nodules hit at each fold's threshold ({extent}): both {found.both}, neither {found.neither}, the multi-task "
-        f"network alone {multi}, the single-task network alone {single}; {p}.",
-    ]
+    return _Plan(lines, document, shown)
 
 
 def _found_row(lesion: Lesion, who: str, drawn: bool) -> list[str]:
-    scene, nodule = lesion.scene, lesion.scene.single.scored_image.case.nodules[lesion.nodule]
+    scene = lesion.scene
+    nodule = nodule_words(scene.case.nodules[lesion.nodule])
     scores = [f"{_score(side, lesion.nodule)} ({side.threshold:.2f})" for side in (scene.single, scene.multi)]
-    return [who, scene.name, str(scene.single.job.fold), nodule_words(nodule), *scores, "yes" if drawn else "no"]
+    return [who, scene.case.name, str(scene.fold), nodule, *scores, "yes" if drawn else "no"]
 
 
 def _score(side: Side, nodule: int) -> str:
@@ -235,25 +197,25 @@ def _lesion_document(lesion: Lesion, drawn: bool) -> dict[str, Any]:
     scene = lesion.scene
     hits = {"single": scene.single.hit_on(lesion.nodule), "multi": scene.multi.hit_on(lesion.nodule)}
     scores = {f"{name}_score": None if hit is None else hit.score for name, hit in hits.items()}
-    return {"case": scene.name, "fold": scene.single.job.fold, "nodule": lesion.nodule, **scores, "drawn": drawn}
+    return {"case": scene.case.name, "fold": scene.fold, "nodule": lesion.nodule, **scores, "drawn": drawn}
 
 
 # Figure 8
 
 
 def _plan_overlaps(sides: Sequence[Side], seed: int) -> _Plan:
-    found, unknown = overlaps(sides)
-    shown = least_overlapping(found, MOST)
+    found, unknown = select.overlaps(sides)
+    shown = select.least_overlapping(found, MOST)
+    extent = _extent(sides, seed)
     rule = f"Selection rule: of the hits, at most {MOST}, the lowest IoU with the true box first; ties by name."
     values = [one.iou for one in found]
-    lines = []
     numbers: dict[str, Any] = {"hits": len(values), "hits_on_nodules_of_unknown_size": unknown}
     if values:
-        low, middle, high = quartiles(values)
+        low, middle, high = (float(value) for value in np.percentile(values, (25, 50, 75)))
         area = median(one.finding.box_px.area / one.truth_px.area for one in found)
         numbers |= {"mean": fmean(values), "median": middle, "quartiles": [low, high], "median_area_ratio": area}
         lines = [
-            f"IoU of the network's box with the true box over {counted(len(values), 'hit')} ({_extent(sides, seed)}): "
+            f"IoU of the network's box with the true box over {counted(len(values), 'hit')} ({extent}): "
             f"mean {fmean(values):.2f}, median {middle:.2f}, quartiles {low:.2f} and {high:.2f}, lowest "
             f"{min(values):.2f}, highest {max(values):.2f}.",
             f"The network's box has {area:.1f} times the true one's area (median); it is cut where the map falls to "
@@ -265,11 +227,11 @@ def _plan_overlaps(sides: Sequence[Side], seed: int) -> _Plan:
             *Table(["drawn image", "fold", "nodule", "score", "IoU"], [_overlap_row(one) for one in shown]).markdown(),
         ]
     else:
-        lines = [f"There is no hit on a nodule of known size at the threshold ({_extent(sides, seed)}).", "", rule]
+        lines = [f"There is no hit on a nodule of known size at the threshold ({extent}).", "", rule]
     if unknown:
         lines += ["", f"Left out: {counted(unknown, 'hit')} on nodules of unknown size."]
-    drawn = [{"case": one.side.scored_image.case.name, "nodule": one.hit.nodule, "iou": one.iou} for one in shown]
-    return _Plan(tuple(lines), {"rule": rule, "iou": numbers, "drawn": drawn}, shown)
+    drawn = [{"case": one.side.case.name, "nodule": one.hit.nodule, "iou": one.iou} for one in shown]
+    return _Plan(lines, {"rule": rule, "iou": numbers, "drawn": drawn}, shown)
 
 
 def _truth_sentence(found: Sequence[Overlap]) -> str:
@@ -280,16 +242,18 @@ def _truth_sentence(found: Sequence[Overlap]) -> str:
             f"The data set gives centre and size of {len(found) - exact} of these nodules and no box: theirs is that "
             "of a disc, and a low IoU does not say which of two boxes is nearer to the nodule."
         )
-    put_in = _put_in(found[0].side.job.config.data.data)
-    start = "The nodules were put into these images (sources.csv)" if put_in else "boxes.csv gives the nodules' extent"
+    inserted = _inserted(found[0].side.job.config.data.data)
+    start = (
+        "The nodules were put into these images (sources.csv)" if inserted else "boxes.csv gives the nodules' extent"
+    )
     return (
         f"{start}, so the true boxes are exact: where the two differ, the network errs, not the label. The paper's "
         "claim that the network corrects labels cannot be seen on this data set."
     )
 
 
-def _put_in(data: Path | None) -> bool:
-    """Whether the data set's sources.csv says which nodule was put into each image, as `cxrcad simulate` writes it."""
+def _inserted(data: Path | None) -> bool:
+    """Whether the data set's sources.csv names an inserted nodule for each image, as `cxrcad simulate` writes it."""
     if data is None or not (data / "sources.csv").is_file():
         return False
     head = (data / "sources.csv").read_text(encoding="utf-8").partition("\n")[0]
@@ -297,7 +261,7 @@ def _put_in(data: Path | None) -> bool:
 
 
 def _overlap_row(one: Overlap) -> list[str]:
-    case = one.side.scored_image.case
+    case = one.side.case
     words = nodule_words(case.nodules[one.hit.nodule])
     return [case.name, str(one.side.job.fold), words, f"{one.hit.score:.2f}", f"{one.iou:.2f}"]
 
@@ -305,9 +269,8 @@ def _overlap_row(one: Overlap) -> list[str]:
 # Words
 
 
-def _extent(shown: Sequence[Scene] | Sequence[Side], seed: int) -> str:
+def _extent(sides: Sequence[Side], seed: int) -> str:
     """What the counts hold: seed 0, folds 1, 3: 62 images."""
-    sides = [one.single if isinstance(one, Scene) else one for one in shown]
     folds = list(dict.fromkeys(str(side.job.fold) for side in sides))
     name = "fold" if len(folds) == 1 else "folds"
     return f"seed {seed}, {name} {', '.join(folds) or 'none'}: {counted(len(sides), 'image')}"
@@ -329,17 +292,17 @@ class _Viewer:
 
     def lung(self, side: Side) -> NDArray[np.bool_] | None:
         """The true lung fields of the side's case; None without a mask."""
-        data = side.job.config.data
-        if data.data is None:
+        data = side.job.config.data.data
+        if data is None:
             return None
-        if data.data not in self.datasets:
-            self.datasets[data.data] = read_dataset(data.data)
-        case = self.datasets[data.data].by_name.get(side.scored_image.case.name)
+        if data not in self.datasets:
+            self.datasets[data] = read_dataset(data)
+        case = self.datasets[data].by_name.get(side.case.name)
         return None if case is None else read_true_lung(case)
 
     def shade(self, side: Side, radiograph: Radiograph) -> NDArray[np.float32]:
         """The nodule map of the side's network over the image, without the grid's padding."""
-        job: Job = side.job
+        job = side.job
         if job.key not in self.detectors:
             device = "cpu" if job.config.device == "cpu" else "auto"
             self.detectors[job.key] = Detector.open(load_bundle(job.folder / "model"), device, job.config.threads)
@@ -362,50 +325,49 @@ def _views(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[CaseView], l
             else:
                 views.append(_scene_view(one, radiograph, viewer))
         except CxrcadError as error:
-            faults.append(f"{side.scored_image.case.name} is left out of the picture: {error}")
+            faults.append(f"{side.case.name} is left out of the picture: {error}")
     return views, faults
 
 
 def _scene_view(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     whole = Box(0, 0, radiograph.cols, radiograph.rows)
-    case = scene.single.scored_image.case
     sides = "; ".join(
         f"{name}: {side.outside} outside the lungs, {counted(len(side.hits), 'hit')}"
         for name, side in (("Single", scene.single), ("multiple", scene.multi))
     )
-    caption = f"{case.name}, fold {scene.single.job.fold}. Nodule: {_nodules(case)}. {sides}."
+    caption = f"{scene.case.name}, fold {scene.fold}. Nodule: {_nodules(scene.case)}. {sides}."
     return CaseView(caption, radiograph, whole, _three(scene, whole, radiograph, viewer))
 
 
 def _lesion_view(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
-    scene, case = lesion.scene, lesion.scene.single.scored_image.case
+    scene, case = lesion.scene, lesion.scene.case
     nodule = case.nodules[lesion.nodule]
     part = crop_px(case, [_true_box(case, nodule)], AROUND_MM)
     scores = [_score(side, lesion.nodule) for side in (scene.single, scene.multi)]
     caption = (
-        f"{case.name}, fold {scene.single.job.fold}. Nodule: {nodule_words(nodule)}. "
+        f"{case.name}, fold {scene.fold}. Nodule: {nodule_words(nodule)}. "
         f"On it: single {scores[0]}, multiple {scores[1]}."
     )
     return CaseView(caption, radiograph, part, _three(scene, part, radiograph, viewer))
 
 
 def _overlap_view(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
-    case = one.side.scored_image.case
+    case = one.side.case
     truth = Mark(TRUE, one.truth_px)
     ours = Mark(HIT, one.finding.box_px, f"{one.hit.score:.2f}")
-    words = nodule_words(case.nodules[one.hit.nodule])
     panels = (
         Panel("True box", (truth,)),
         Panel("The network's box", (truth, ours), viewer.shade(one.side, radiograph)),
     )
+    words = nodule_words(case.nodules[one.hit.nodule])
     caption = f"{case.name}, fold {one.side.job.fold}. Nodule: {words}. IoU {one.iou:.2f}."
     return CaseView(caption, radiograph, crop_px(case, [one.truth_px, one.finding.box_px]), panels)
 
 
 def _three(scene: Scene, part: Box, radiograph: Radiograph, viewer: _Viewer) -> tuple[Panel, ...]:
     """Input with truth, then either network's map with its findings in that part of the image."""
-    case, lung = scene.single.scored_image.case, viewer.lung(scene.single)
-    truth = tuple(Mark(TRUE, _true_box(case, nodule)) for nodule in case.nodules)
+    lung = viewer.lung(scene.single)
+    truth = tuple(Mark(TRUE, _true_box(scene.case, nodule)) for nodule in scene.case.nodules)
     panels = [Panel("Input and truth", truth, None, lung)]
     for name, side in (("Single task", scene.single), ("Multiple task", scene.multi)):
         marks = tuple(mark for mark in _marks(side) if _inside(mark.box_px.center, part))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from cxrcad.config import EvaluateConfig, ReproduceConfig, ScoringConfig, TrainConfig
+from cxrcad.config import LESIONS, EvaluateConfig, ReproduceConfig, ScoringConfig, TrainConfig
 from cxrcad.core import CxrcadError, EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.fields import FINITE, Entry, listed
 from cxrcad.datasets.folds import FOLDS
@@ -26,14 +26,13 @@ __all__ = [
     "NOT_RUN",
     "Job",
     "Record",
+    "ScoredJob",
     "check_results",
     "do",
     "folder_of",
-    "matched_fold",
     "plan",
     "read_records",
     "rounds",
-    "segmented_fold",
     "write_records",
 ]
 
@@ -43,8 +42,6 @@ LEDGER = "jobs.json"
 DONE, FAILED, NOT_RUN = "done", "failed", "not run"
 
 log = logging.getLogger(__name__)
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -103,6 +100,19 @@ class Record:
     seconds: float | None = None
     device: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class ScoredJob:
+    """A job with what became of it; `result` is None where it failed or has not run.
+
+    A job whose lesion is measured by its area has `segmented` in its place.
+    """
+
+    job: Job
+    record: Record
+    result: FoldResult | None = None
+    segmented: SegmentedFold | None = None
 
 
 def folder_of(config: ReproduceConfig) -> Path:
@@ -200,34 +210,27 @@ def write_records(out: Path, jobs: Sequence[Job], records: Mapping[str, Record])
     write_json(out / LEDGER, {**document, "data": None if data is None else str(data.resolve())})
 
 
-def do(
-    job: Job, before: Record, progress: Progress, score_job: Callable[[Job, Progress], R]
-) -> tuple[Record, R | None]:
-    """Train the job unless its fold is finished, and score it; a fault is in the record, whatever it is.
+def do(job: Job, before: Record, progress: Progress) -> ScoredJob:
+    """Train the job unless its fold is finished, and score its test cases; a fault is in the record, whatever it is.
 
     Ctrl-C is no fault: it goes through, and the last checkpoint is kept.
     """
-    device = before.device
+    device, scored = before.device, ScoredJob(job, before)
+    fault = None
     try:
         if not job.finished:
             device = _train(job, progress)
-        result = score_job(job, progress)
+        evaluation = _evaluation(job)
+        if job.config.data.lesion == LESIONS[0]:
+            scored = replace(scored, result=score(evaluation, progress.note)[0].results[0])
+        else:
+            scored = replace(scored, segmented=score_segmentation(evaluation, progress.note).folds[0])
     except CxrcadError as error:
-        return Record(FAILED, _seconds(job), device, str(error)), None
+        fault = str(error)
     except Exception as error:  # torch's out-of-memory, a full disk: the other jobs go on
         log.exception("%s", job.key)
-        return Record(FAILED, _seconds(job), device, f"{type(error).__name__}: {error}"), None
-    return Record(DONE, _seconds(job), device), result
-
-
-def matched_fold(job: Job, progress: Progress) -> FoldResult:
-    """The matches of the job's test cases. Raises what `evaluation.runs.score` does."""
-    return score(_evaluation(job), progress.note)[0].results[0]
-
-
-def segmented_fold(job: Job, progress: Progress) -> SegmentedFold:
-    """The overlaps of the job's test cases. Raises what `evaluation.segmentation.score_segmentation` does."""
-    return score_segmentation(_evaluation(job), progress.note).folds[0]
+        fault = f"{type(error).__name__}: {error}"
+    return replace(scored, record=Record(FAILED if fault else DONE, _seconds(job), device, fault))
 
 
 def _train(job: Job, progress: Progress) -> str:

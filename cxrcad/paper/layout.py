@@ -7,17 +7,31 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.published import PaperRow, Percent
+from cxrcad.evaluation.published import Percent
 from cxrcad.evaluation.statistics import Spread
-from cxrcad.paper.cells import Item
-from cxrcad.paper.results import CPM, FIGURES, PLACES, CellResult, Pair, ScoredJob
+from cxrcad.paper.cells import Cell, Item
+from cxrcad.paper.jobs import NOT_RUN, ScoredJob
+from cxrcad.paper.results import CPM, FIGURES, PLACES, CellResult, Pair
 from cxrcad.report.tables import Table
 
-__all__ = ["NOT_RUN", "Setup", "cost", "document", "ending", "interval_shown", "spread_shown", "text"]
+__all__ = [
+    "Setup",
+    "cell_document",
+    "cost",
+    "document",
+    "document_head",
+    "ending",
+    "interval_shown",
+    "spread_shown",
+    "text",
+]
 
 SCHEMA = "cxrcad/reproduction/1"
-NOT_RUN = "not run"
 DICE = "lung Dice"
+SYMBOLS = (
+    "± is the standard deviation (n - 1) over folds, and over seeds where there are several; pooled adds up the "
+    "folds' counts; brackets hold 95 % bootstrap intervals ({resamples:,} resamples of the images)."
+)
 PAPER_DATA = "The paper's figures are for JSRT's 154 positives; it states neither hit rule nor threshold protocol."
 
 
@@ -41,7 +55,7 @@ def text(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], setup: S
     lines += ["", *more] if more else []
     failed = [one for row in rows for one in row.failed]
     printed = [PAPER_DATA] if any(cell.paper for cell in item.cells) else []
-    lines += ending(item, failed, setup, [_symbols(setup.resamples), *printed])
+    lines += ending(item, failed, setup, [SYMBOLS.format(resamples=setup.resamples), *printed])
     return "\n".join(lines) + "\n"
 
 
@@ -56,24 +70,15 @@ def ending(item: Item, failed: Sequence[ScoredJob], setup: Setup, sentences: Seq
     return [*lines, "", f"Made by cxrcad {setup.version} with:", "", f"    {setup.command}"]
 
 
-def _symbols(resamples: int) -> str:
-    return (
-        "± is the standard deviation (n - 1) over folds, and over seeds where there are several; pooled adds up the "
-        f"folds' counts; brackets hold 95 % bootstrap intervals ({resamples:,} resamples of the images)."
-    )
-
-
 def _paper_table(item: Item, rows: Sequence[CellResult]) -> list[str]:
     body = []
     for row in rows:
-        ours = _ours(row)
-        paper = [_printed(row.cell.paper)] if row.cell.paper is not None else []
-        body += [[*row.cell.label, *line] for line in (*paper, *ours)]
+        if row.cell.paper is not None:
+            paper = row.cell.paper
+            printed = [str(paper.f1), str(paper.recall), str(paper.precision)]
+            body.append([*row.cell.label, f"paper, Table {paper.table}", *printed])
+        body += [[*row.cell.label, *line] for line in _ours(row)]
     return Table([*item.columns, "figures", "F1", "Recall", "Precision"], body).markdown()
-
-
-def _printed(paper: PaperRow) -> list[str]:
-    return [f"paper, Table {paper.table}", str(paper.f1), str(paper.recall), str(paper.precision)]
 
 
 def _ours(row: CellResult) -> list[list[str]]:
@@ -167,54 +172,58 @@ def _signed(shown: str) -> str:
 
 def document(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], setup: Setup) -> dict[str, Any]:
     """The same as JSON: parts of 1, null where undefined; every job with its state and its fold's counts."""
+    cells = [
+        {
+            **cell_document(row.cell, row.scored),
+            "mean": _spreads(row.spreads),
+            "pooled": [
+                {
+                    "seed": one.seed,
+                    "folds": list(one.folds),
+                    "figures": {name: asdict(interval) for name, interval in one.figures.items()},
+                }
+                for one in row.pooled
+            ],
+            "mean_over_seeds": _spreads(row.over_seeds),
+        }
+        for row in rows
+    ]
+    comparisons = [
+        {
+            "first": pair.first.name,
+            "second": pair.second.name,
+            "seeds": list(pair.seeds),
+            "folds": list(pair.folds),
+            "figures": {name: asdict(one) for name, one in pair.figures.items()},
+        }
+        for pair in pairs
+    ]
+    return {**document_head(item, setup), "cells": cells, "comparisons": comparisons}
+
+
+def document_head(item: Item, setup: Setup) -> dict[str, Any]:
+    """The first fields of an item's JSON document."""
+    return {"schema": SCHEMA, "item": item.name, "title": item.title, **asdict(setup)}
+
+
+def cell_document(cell: Cell, scored: Sequence[ScoredJob]) -> dict[str, Any]:
+    """The first fields of a cell in it: its settings, the paper's row, and its jobs."""
+    jobs = []
+    for one in scored:
+        job = {"run": one.job.run.name, "fold": one.job.fold, "seed": one.job.seed, **asdict(one.record)}
+        if one.result is not None:
+            found = one.result.operating
+            figures = {name: getattr(found, name) for name in ("f1", "recall", "precision")}
+            job["counts"] = {**asdict(found), **figures}
+        jobs.append(job)
     return {
-        "schema": SCHEMA,
-        "item": item.name,
-        "title": item.title,
-        **asdict(setup),
-        "cells": [_row_document(row) for row in rows],
-        "comparisons": [
-            {
-                "first": pair.first.name,
-                "second": pair.second.name,
-                "seeds": list(pair.seeds),
-                "folds": list(pair.folds),
-                "figures": {name: asdict(one) for name, one in pair.figures.items()},
-            }
-            for pair in pairs
-        ],
+        "name": cell.name,
+        "label": list(cell.label),
+        "overrides": dict(cell.overrides),
+        "paper_percent": None if cell.paper is None else asdict(cell.paper),
+        "jobs": jobs,
     }
 
 
-def _row_document(row: CellResult) -> dict[str, Any]:
-    def spreads(found: Mapping[str, Spread | None]) -> dict[str, Any]:
-        return {name: None if one is None else asdict(one) for name, one in found.items()}
-
-    paper = row.cell.paper
-    return {
-        "name": row.cell.name,
-        "label": list(row.cell.label),
-        "overrides": dict(row.cell.overrides),
-        "paper_percent": None if paper is None else asdict(paper),
-        "jobs": [
-            {
-                **{"run": one.job.run.name, "fold": one.job.fold, "seed": one.job.seed, **asdict(one.record)},
-                **({} if one.result is None else {"counts": _counts(one.result.operating)}),
-            }
-            for one in row.scored
-        ],
-        "mean": spreads(row.spreads),
-        "pooled": [
-            {
-                **{"seed": one.seed, "folds": list(one.folds)},
-                "figures": {name: asdict(interval) for name, interval in one.figures.items()},
-            }
-            for one in row.pooled
-        ],
-        "mean_over_seeds": spreads(row.over_seeds),
-    }
-
-
-def _counts(operating: Any) -> dict[str, Any]:
-    """The counts with what follows from them."""
-    return {**asdict(operating), **{name: getattr(operating, name) for name in ("f1", "recall", "precision")}}
+def _spreads(found: Mapping[str, Spread | None]) -> dict[str, Any]:
+    return {name: None if one is None else asdict(one) for name, one in found.items()}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import EvaluationError
 from cxrcad.documents import MALFORMED, fault_words, made
+from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
-from cxrcad.paper.results import CellResult
+from cxrcad.paper.results import CellResult, Drawn
 from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, percent_axis, save, sheet
 from cxrcad.report.tables import Table
 
-__all__ = ["LearningCurve", "learning_curves", "learning_text", "plot_learning"]
+__all__ = ["LearningCurve", "draw_curves", "learning_curves", "learning_text", "plot_learning"]
 
 
 @dataclass(frozen=True)
@@ -29,26 +30,34 @@ class LearningCurve:
     high: tuple[float, ...]
 
 
+def draw_curves(item: Item, rows: Sequence[CellResult], folder: Path, sentence: str) -> Drawn:
+    """The table of the item's curves, and ITEM.png and ITEM.svg in `folder`; `sentence` ends the plot's caption.
+
+    Without a curve, pictures of an earlier call are deleted. Raises EvaluationError, WriteError.
+    """
+    curves = learning_curves(rows)
+    pictures = [folder / f"{item.name}.png", folder / f"{item.name}.svg"]
+    document = {"curves": [vars(curve) for curve in curves]}
+    if not curves:
+        for picture in pictures:
+            picture.unlink(missing_ok=True)
+        return Drawn((), document)
+    caption = f"Lines: mean over the trainings; shaded: their range. {sentence}"
+    plot_learning(curves, item.columns[0].lower(), pictures, caption)
+    lines = [*learning_text(curves, item.columns[0]), "", f"Plot: {', '.join(map(str, pictures))}"]
+    return Drawn(lines, document)
+
+
 def learning_curves(rows: Sequence[CellResult]) -> tuple[LearningCurve, ...]:
     """A curve for each row that has a finished training. Raises EvaluationError for a damaged history.json."""
-    curves = []
-    for row in rows:
-        found = [_scores(one.job) for one in row.there]
-        if not found:
-            continue
-        epochs = tuple(sorted(set.intersection(*(set(one) for one in found))))
-        values = [[one[epoch] for one in found] for epoch in epochs]
-        curves.append(
-            LearningCurve(
-                " ".join(row.cell.label),
-                len(found),
-                epochs,
-                tuple(sum(one) / len(one) for one in values),
-                tuple(min(one) for one in values),
-                tuple(max(one) for one in values),
-            )
-        )
-    return tuple(curves)
+    return tuple(_curve(" ".join(row.cell.label), [_scores(one.job) for one in row.there]) for row in rows if row.there)
+
+
+def _curve(name: str, scores: Sequence[Mapping[int, float]]) -> LearningCurve:
+    epochs = tuple(sorted(set.intersection(*map(set, scores))))
+    values = [[one[epoch] for one in scores] for epoch in epochs]
+    mean = tuple(sum(one) / len(one) for one in values)
+    return LearningCurve(name, len(scores), epochs, mean, tuple(map(min, values)), tuple(map(max, values)))
 
 
 def _scores(job: Job) -> dict[int, float]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare_seeds
 from cxrcad.evaluation.records import FoldResult
-from cxrcad.evaluation.segmentation import SegmentedFold
 from cxrcad.evaluation.statistics import Spread, spread
 from cxrcad.paper.cells import Cell, Item
-from cxrcad.paper.jobs import FAILED, Job, Record
+from cxrcad.paper.jobs import FAILED, ScoredJob
 
-__all__ = ["CPM", "FIGURES", "PLACES", "CellResult", "Pair", "Pooled", "ScoredJob", "cell_results", "pairs_of"]
+__all__ = ["CPM", "FIGURES", "PLACES", "CellResult", "Drawn", "Pair", "Pooled", "cell_results", "pairs_of"]
 
 FIGURES = ("F1", "recall", "precision")
 """The columns of the paper's tables, as `evaluation.figures` names them."""
@@ -21,19 +21,6 @@ CPM = "CPM"
 """Mean sensitivity at 1/8 to 8 false positives per image; unlike F1 it does not depend on the threshold."""
 
 PLACES = ("false positives in the lung fields", "false positives outside the lung fields")
-
-
-@dataclass(frozen=True)
-class ScoredJob:
-    """A job with what became of it; `result` is None where it failed or has not run.
-
-    A job whose lesion is measured by its area has `segmented` in its place.
-    """
-
-    job: Job
-    record: Record
-    result: FoldResult | None = None
-    segmented: SegmentedFold | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +67,14 @@ class Pair:
     figures: Mapping[str, Comparison]
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a picture adds to the item's page and to its document."""
+
+    lines: Sequence[str]
+    document: Mapping[str, Any]
+
+
 def cell_results(
     item: Item, scored: Sequence[ScoredJob], resamples: int, bootstrap_seed: int
 ) -> tuple[CellResult, ...]:
@@ -87,20 +82,15 @@ def cell_results(
 
     Raises EvaluationError where folds of a cell do not go together.
     """
-    return tuple(_row(cell, _of(cell, scored), resamples, bootstrap_seed) for cell in item.cells)
-
-
-def _of(cell: Cell, scored: Sequence[ScoredJob]) -> tuple[ScoredJob, ...]:
-    return tuple(one for one in scored if cell.name in one.job.cells)
+    return tuple(
+        _row(cell, tuple(one for one in scored if cell.name in one.job.cells), resamples, bootstrap_seed)
+        for cell in item.cells
+    )
 
 
 def _row(cell: Cell, scored: tuple[ScoredJob, ...], resamples: int, bootstrap_seed: int) -> CellResult:
     counts = [one.result.operating for one in scored if one.result is not None]
-    values: dict[str, list[float | None]] = {
-        "F1": [one.f1 for one in counts],
-        "recall": [one.recall for one in counts],
-        "precision": [one.precision for one in counts],
-    }
+    values = {name: [getattr(one, name.lower()) for one in counts] for name in FIGURES}
     pooled = tuple(
         Pooled(seed, tuple(results), bootstrap(tuple(results.values()), resamples, bootstrap_seed))
         for seed, results in _by_seed(scored).items()

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from cxrcad.commands.evaluate import command_line, report_evaluation
+from cxrcad.commands.evaluate import report_evaluation
 from cxrcad.commands.froc import report_froc
-from cxrcad.config import EvaluateConfig, build
+from cxrcad.config import EvaluateConfig, build, command_line
 
 
 @pytest.fixture
@@ -48,6 +48,6 @@ def test_one_run_beside_itself_is_called_again(run):
 
 def test_the_command_of_a_page_gives_what_is_not_usual():
     given = {"run": "my runs/a", "fold": "3", "resamples": 50, "report": False}
-    found = command_line(build(EvaluateConfig, given))
+    found = command_line("cxrcad evaluate", build(EvaluateConfig, given))
     assert found == "cxrcad evaluate --fold 3 --run 'my runs/a' --no-report --resamples 50"
-    assert command_line(EvaluateConfig()) == "cxrcad evaluate"
+    assert command_line("cxrcad evaluate", EvaluateConfig()) == "cxrcad evaluate"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.commands.reproduce import command_line, list_jobs, reproduce
+from cxrcad.commands.reproduce import list_jobs, reproduce, shown_command
 from cxrcad.config import ReproduceConfig, TrainConfig, build, to_dict
 from cxrcad.config.sources import resolve_config
 from cxrcad.core import DataError, ModelIdentity, UsageError
@@ -17,10 +17,10 @@ from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, ScoringContext
 from cxrcad.paper import learning
 from cxrcad.paper.cells import ITEMS, fitted, profile_file, resolved
-from cxrcad.paper.jobs import DONE, FAILED, Job, Record, plan, rounds
+from cxrcad.paper.jobs import DONE, FAILED, Job, Record, ScoredJob, plan, rounds
 from cxrcad.paper.layout import Setup, document, text
 from cxrcad.paper.learning import learning_curves, learning_text, plot_learning
-from cxrcad.paper.results import ScoredJob, cell_results, pairs_of
+from cxrcad.paper.results import cell_results, pairs_of
 from cxrcad.paper.runs import run_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -298,10 +298,10 @@ def test_a_profile_lies_below_every_other_layer(tmp_path, monkeypatch):
 def test_the_command_names_what_was_given_and_what_a_file_or_variable_changed():
     recipe = tomllib.loads(profile_file("cpu").read_text())
     given = config(**{**recipe, "profile": "cpu", "data": "my data", "side": 64, "folds": "3", "mirror": True})
-    assert command_line("table4", given) == (
+    assert shown_command("table4", given) == (
         "cxrcad reproduce table4 --data 'my data' --side 64 --mirror --profile cpu --folds 3"
     )
-    assert command_line("figure5", config(**tomllib.loads(profile_file("paper").read_text()), repeats=2)) == (
+    assert shown_command("figure5", config(**tomllib.loads(profile_file("paper").read_text()), repeats=2)) == (
         "cxrcad reproduce figure5 --profile paper --seeds 2"
     )
 

@@ -24,15 +24,14 @@ from cxrcad.paper.case_selection import (
     least_overlapping,
     most_outside,
     overlaps,
-    quartiles,
     scenes_of,
     sides_of,
     surest,
 )
 from cxrcad.paper.cells import ITEMS
 from cxrcad.paper.figures import draw_item
-from cxrcad.paper.jobs import DONE, Job, Record, plan
-from cxrcad.paper.results import ScoredJob, cell_results, pairs_of
+from cxrcad.paper.jobs import DONE, Job, Record, ScoredJob, plan
+from cxrcad.paper.results import cell_results, pairs_of
 from cxrcad.report.drawing.case_views import OUTLINE, WRONG
 from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH
 
@@ -92,7 +91,7 @@ def test_the_lowest_seed_that_every_cell_has_and_the_folds_that_both_have():
     single, multi = cell_results(ITEMS["figure6"], results, 0, 0)
     assert first_seed([single, multi]) == 1
     assert [side.scored_image.case.name for side in sides_of(single, 1)] == ["C", "B"]
-    assert [scene.name for scene in scenes_of(single, multi, 1)] == ["C"]
+    assert [scene.case.name for scene in scenes_of(single, multi, 1)] == ["C"]
     assert first_seed([single]) == 0
     assert first_seed(cell_results(ITEMS["figure6"], results[:3], 0, 0)) is None
 
@@ -124,8 +123,10 @@ def test_false_positives_outside_the_lungs_are_counted_over_all_images():
 
 def test_the_picture_takes_the_largest_reductions_first_and_hides_no_case_without_one():
     shown = most_outside(scenes(SINGLES, MULTIS), 6)
-    assert [scene.name for scene in shown] == ["A", "D", "B", "E"], "2, 2, 1, 0 fewer; in C the single task has none"
-    assert [scene.name for scene in most_outside(scenes(SINGLES, MULTIS), 2)] == ["A", "D"]
+    assert [scene.case.name for scene in shown] == ["A", "D", "B", "E"], (
+        "2, 2, 1, 0 fewer; in C the single task has none"
+    )
+    assert [scene.case.name for scene in most_outside(scenes(SINGLES, MULTIS), 2)] == ["A", "D"]
 
 
 def test_without_lung_masks_nothing_is_outside_and_it_is_told():
@@ -182,11 +183,11 @@ def test_nodules_are_counted_by_who_hits_them_at_its_threshold():
     }
     counts = count_found(scenes(single, multi))
     assert (counts.both, counts.neither) == (1, 1)
-    assert [(one.scene.name, one.nodule) for one in counts.single_only] == [("A", 1)]
-    assert [one.scene.name for one in counts.multi_only] == ["B", "D"]
+    assert [(one.scene.case.name, one.nodule) for one in counts.single_only] == [("A", 1)]
+    assert [one.scene.case.name for one in counts.multi_only] == ["B", "D"]
     assert counts.p == 1.0, "2 against 1 of 3: P(0..3) = 1"
-    assert [one.scene.name for one in surest(counts.multi_only, 6)] == ["D", "B"]
-    assert [one.scene.name for one in surest(counts.multi_only, 1)] == ["D"]
+    assert [one.scene.case.name for one in surest(counts.multi_only, 6)] == ["D", "B"]
+    assert [one.scene.case.name for one in surest(counts.multi_only, 1)] == ["D"]
 
 
 @pytest.mark.parametrize(("multi", "single", "p"), [(6, 0, 0.03125), (4, 1, 0.375), (0, 0, None)])
@@ -238,7 +239,6 @@ def test_overlaps_are_those_of_reported_hits_and_the_least_are_drawn():
     ]
     assert unknown == 0
     assert [one.side.scored_image.case.name for one in least_overlapping(values, 3)] == ["C", "A", "B"]
-    assert quartiles([0.0, 1.0, 0.5, 0.25, 0.75]) == (0.25, 0.5, 0.75)
 
 
 def test_figure_8_says_what_the_truth_is(tmp_path):
