@@ -14,10 +14,12 @@ __all__ = ["command"]
 @click.command("train", cls=Command)
 @with_settings(TrainConfig, tell_given=True)
 def command(config: TrainConfig, given: frozenset[str]) -> None:
-    """Train a network on a folder in JSRT's layout and package each fold in the run's folder.
+    """Train a network on a folder in JSRT's layout (docs/DATA.md), and package each fold as a model in the run.
 
-    With --lesion effusion it learns pleural effusions, from a folder in the NIH layout with their outlines.
-    The run's folder is printed. `cxrcad train --resume` goes on after an interruption and ends with the same weights
+    The defaults are the paper's: a fold of JSRT takes some 40 hours on two CPU cores. docs/TRAIN.md has a training of
+    ten minutes. With --lesion effusion the network learns pleural effusions, from a folder in the NIH layout.
+
+    The run's folder is printed. `cxrcad train --resume` continues after an interruption and ends with the same weights
     (nearly, with CUDA).
     """
     from cxrcad.commands.train import train_run
