@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -50,11 +51,11 @@ PLACE_WORDS = {True: "in lung", False: "outside", None: "no mask"}
 
 @dataclass(frozen=True)
 class _Plan:
-    """A picture before anything is read: what its text says, and the cases that it shows."""
+    """A picture before anything is read: what its text says, and for each case that it shows, what draws it."""
 
     lines: Sequence[str]
     document: Mapping[str, Any]
-    shown: Sequence[Scene | Lesion | Overlap]
+    shown: Sequence[tuple[Side, Callable[[Radiograph, _Viewer], CaseView]]]
 
 
 def draw_item(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], path: Path) -> Drawn:
@@ -69,7 +70,7 @@ def draw_item(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], pat
         names = ", ".join(row.cell.name for row in rows if not row.there) or "a seed that all cells share"
         return Drawn((f"No picture: there is no result of {names}.",), {"picture": None})
     plan = _planned(item, rows, pairs, seed)
-    views, faults = _views(plan.shown)
+    views, faults = _views(plan)
     if views:
         write_case_views(views, path, 2 if len(views[0].panels) == 2 else 1)
         told = f"Picture: {path}"
@@ -135,7 +136,7 @@ def _plan_outside(scenes: Sequence[Scene], compared: Comparison | None, seed: in
             {"case": s.case.name, "fold": s.fold, "single": s.single.outside, "multi": s.multi.outside} for s in shown
         ],
     }
-    return _Plan(lines, document, shown)
+    return _Plan(lines, document, [(scene.single, partial(_scene_view, scene)) for scene in shown])
 
 
 def _counts(side: Side) -> list[str]:
@@ -178,7 +179,7 @@ def _plan_found(scenes: Sequence[Scene], seed: int) -> _Plan:
         "multi_only": [_lesion_document(one, one in shown) for one in found.multi_only],
         "single_only": [_lesion_document(one, False) for one in found.single_only],
     }
-    return _Plan(lines, document, shown)
+    return _Plan(lines, document, [(lesion.scene.single, partial(_lesion_view, lesion)) for lesion in shown])
 
 
 def _found_row(lesion: Lesion, who: str, drawn: bool) -> list[str]:
@@ -231,7 +232,8 @@ def _plan_overlaps(sides: Sequence[Side], seed: int) -> _Plan:
     if unknown:
         lines += ["", f"Left out: {counted(unknown, 'hit')} on nodules of unknown size."]
     drawn = [{"case": one.side.case.name, "nodule": one.hit.nodule, "iou": one.iou} for one in shown]
-    return _Plan(lines, {"rule": rule, "iou": numbers, "drawn": drawn}, shown)
+    document = {"rule": rule, "iou": numbers, "drawn": drawn}
+    return _Plan(lines, document, [(one.side, partial(_overlap_view, one)) for one in shown])
 
 
 def _truth_sentence(found: Sequence[Overlap]) -> str:
@@ -310,20 +312,13 @@ class _Viewer:
         return examined.maps["nodule"][: examined.geometry.content_rows, : examined.geometry.content_cols]
 
 
-def _views(shown: Sequence[Scene | Lesion | Overlap]) -> tuple[list[CaseView], list[str]]:
-    """A view a case, and a sentence for each that cannot be read any more."""
+def _views(plan: _Plan) -> tuple[list[CaseView], list[str]]:
+    """A view for each case, and a sentence for each that cannot be read any more."""
     viewer = _Viewer()
     views, faults = [], []
-    for one in shown:
-        side = one.side if isinstance(one, Overlap) else (one if isinstance(one, Scene) else one.scene).single
+    for side, view in plan.shown:
         try:
-            radiograph = read_scored(side.scored_image)
-            if isinstance(one, Overlap):
-                views.append(_overlap_view(one, radiograph, viewer))
-            elif isinstance(one, Lesion):
-                views.append(_lesion_view(one, radiograph, viewer))
-            else:
-                views.append(_scene_view(one, radiograph, viewer))
+            views.append(view(read_scored(side.scored_image), viewer))
         except CxrcadError as error:
             faults.append(f"{side.case.name} is left out of the picture: {error}")
     return views, faults
