@@ -14,7 +14,7 @@ __all__ = ["command"]
 @click.command("train", cls=Command)
 @with_settings(TrainConfig, tell_given=True)
 def command(config: TrainConfig, given: frozenset[str]) -> None:
-    """Train a network on a folder in JSRT's layout (docs/DATA.md), and package each fold as a model in the run.
+    """Train a network on a data folder (layouts: docs/DATA.md), and package each fold as a model in the run's folder.
 
     The defaults are the paper's: a fold of JSRT takes some 40 hours on two CPU cores. docs/TRAIN.md has a training of
     ten minutes. With --lesion effusion the network learns pleural effusions, from a folder in the NIH layout.
