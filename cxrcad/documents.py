@@ -5,18 +5,12 @@ A fault is a ValueError in words, of which the reader of the file makes its sent
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import json
 import math
 import os
 import re
 import tomllib
-import types
-import typing
 import unicodedata
-from collections.abc import Callable, Hashable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 __all__ = [
@@ -35,6 +29,12 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+WORDS = {
+    **{"float": "a number", "int": "a whole number", "str": "a text", "bool": "true or false"},
+    **{"array": "a list", "object": "an object", "null": "null"},
+}
+"""What msgspec's names of types are called in a sentence."""
 
 LONGEST_NAME = 200  # bytes: file systems take 255, and endings and numbers are added
 NAME = f"a name (at most {LONGEST_NAME} bytes, no / or \\, no control character, no drive, not . or ..)"
@@ -131,10 +131,50 @@ def shown(value: Any) -> str:
 def made(kind: type[T], value: Any) -> T:
     """A dataclass from the JSON object of its fields (`dataclasses.asdict` gives it).
 
-    ValueError for a field that is missing or not known, and for a value that is not of the field's type.
+    ValueError, which names the place, for a field that is missing or not known, and for a value that is not of the
+    field's type.
     """
-    result: T = _reader(typing.cast(Hashable, kind))(value)
+    import msgspec
+
+    try:
+        result = msgspec.convert(value, kind, dec_hook=_path)
+    except msgspec.ValidationError as fault:
+        raise ValueError(_fault_of(str(fault), value)) from None
+    _check_known(value, msgspec.to_builtins(result, enc_hook=str), "")
     return result
+
+
+def _path(kind: type, value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("Expected `str`")
+    return kind(value)
+
+
+def _fault_of(fault: str, value: Any) -> str:
+    """What msgspec told ("Expected `float`, got `bool` - at `$.box.x0`"), in our words and with the value there."""
+    told, _, place = fault.partition(" - at `$")
+    place = place.strip(".`")
+    expected = re.match("Expected `(.*?)`( of length [0-9]+)?", told)
+    if expected is None:  # "Object missing required field `score`"
+        return told.replace("Object missing required", "no").replace("`", "'") + (f" in {place}" if place else "")
+    needed = " or ".join(WORDS.get(kind, kind) for kind in expected[1].split(" | ")) + (expected[2] or "")
+    if "[...]" in place:  # in a mapping, of which msgspec does not tell the key
+        return f"{place} is of another type, where {needed} is needed"
+    for key in re.findall(r"[^.\[\]]+", place):
+        value = value[int(key) if isinstance(value, (list, tuple)) else key]
+    return f"{place} is {shown(value)}, where {needed} is needed".lstrip()
+
+
+def _check_known(value: Any, known: Any, place: str) -> None:
+    """Refuse a field that a record of the value has not kept: msgspec drops what a dataclass does not know."""
+    if isinstance(value, dict):
+        for name in value:
+            if name not in known:
+                raise ValueError(f"{place} has the field {shown(name)}, which is not known".strip())
+            _check_known(value[name], known[name], f"{place}.{name}".strip("."))
+    elif isinstance(value, (list, tuple)):
+        for number, (one, other) in enumerate(zip(value, known, strict=True)):
+            _check_known(one, other, f"{place}[{number}]")
 
 
 def _endless(word: str) -> NoReturn:
@@ -171,79 +211,3 @@ def _not_too_deep(value: Any, largest: float = math.inf) -> Any:
             raise ValueError("a number is too large")
         level = [item for item in inner if isinstance(item, (dict, list))]
     raise ValueError(f"more than {DEEPEST} levels in each other")
-
-
-Reader = Callable[[Any], Any]
-SCALARS: Mapping[Any, tuple[tuple[type, ...], str]] = {
-    float: ((int, float), "a number"),
-    int: ((int,), "a whole number"),
-    str: ((str,), "a text"),
-    bool: ((bool,), "true or false"),
-    Path: ((str,), "a path"),
-}
-
-
-@functools.cache
-def _reader(hint: Any) -> Reader:
-    """What makes a value of this type of its JSON."""
-    inner = typing.get_args(hint)
-    if hint is Any:
-        return lambda value: value
-    if dataclasses.is_dataclass(hint):
-        return _record(hint)
-    if isinstance(hint, types.UnionType):
-        plain = _reader(next(kind for kind in inner if kind is not type(None)))
-        return lambda value: None if value is None else plain(value)
-    if typing.get_origin(hint) is tuple:
-        return _row(inner)
-    if isinstance(typing.get_origin(hint), type) and issubclass(typing.get_origin(hint), Mapping):
-        item = _reader(inner[1])
-        return lambda value: {key: item(one) for key, one in _checked(value, (dict,), "an object").items()}
-    kinds, words = SCALARS[hint]
-    if hint is Path:
-        return lambda value: Path(_checked(value, kinds, words))
-    return lambda value: _checked(value, kinds, words)
-
-
-def _checked(value: Any, kinds: tuple[type, ...], words: str) -> Any:
-    if type(value) not in kinds:  # not isinstance: true is no number
-        raise ValueError(f"is {shown(value)}, where {words} is needed")
-    return value
-
-
-def _row(kinds: tuple[Any, ...]) -> Reader:
-    if kinds[-1] is Ellipsis:
-        item = _reader(kinds[0])
-        return lambda values: tuple([item(value) for value in _checked(values, (list,), "a list")])
-    items = [_reader(kind) for kind in kinds]
-    words = f"a list of {len(items)}"
-
-    def read(values: Any) -> Any:
-        if len(_checked(values, (list, tuple), words)) != len(items):
-            raise ValueError(f"is {shown(values)}, where {words} is needed")
-        return tuple([item(value) for item, value in zip(items, values, strict=True)])
-
-    return read
-
-
-def _record(kind: Any) -> Reader:
-    hints = typing.get_type_hints(kind)
-    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
-    defaults = (dataclasses.MISSING, dataclasses.MISSING)
-    needed = [field.name for field in dataclasses.fields(kind) if (field.default, field.default_factory) == defaults]
-
-    def read(values: Any) -> Any:
-        for name in needed:
-            if name not in _checked(values, (dict,), "an object"):
-                raise ValueError(f"{name!r} is missing")
-        given = {}
-        for name, value in _checked(values, (dict,), "an object").items():
-            if name not in readers:
-                raise ValueError(f"has the field {shown(name)}, which is not known")
-            try:
-                given[name] = readers[name](value)
-            except ValueError as fault:
-                raise ValueError(f"{name} {fault}") from None
-        return kind(**given)
-
-    return read

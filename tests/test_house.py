@@ -51,7 +51,8 @@ IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
     "click": ({"cli"}, {"cli"}),
     "rich": ({"cli"}, {"cli"}),
     **dict.fromkeys(
-        ("SimpleITK", "matplotlib", "highdicom", "jinja2", "ray", "pydicom", "onnxruntime"), (set(), EVERYWHERE)
+        ("SimpleITK", "matplotlib", "highdicom", "jinja2", "ray", "pydicom", "onnxruntime", "msgspec"),
+        (set(), EVERYWHERE),
     ),
 }
 DISTRIBUTIONS = {"PIL": "pillow", "lightning": "lightning-fabric", "gdcm": "python-gdcm"}
