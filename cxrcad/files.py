@@ -11,13 +11,15 @@ import os
 import re
 import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from cxrcad.core import CxrcadError, UsageError, WriteError
+from cxrcad.core import CxrcadError, UsageError, WriteError, duration_words
 from cxrcad.documents import fault_words, json_value
 
 __all__ = [
+    "Pace",
     "Progress",
     "Silent",
     "check_folder",
@@ -61,6 +63,35 @@ class Silent:
     def note(self, text: str) -> None:
         """Log the line."""
         log.info(text)
+
+
+WARM_UP = 1  # steps that are not timed: they allocate
+TIMED = 3
+FEWEST = 20  # steps that must be left for the time to be worth telling
+
+
+class Pace:
+    """Times a few steps after the first and tells `progress` once how long the others will take.
+
+    It says nothing where fewer than `fewest` steps are left. `more` is said after it: what else takes time.
+    """
+
+    def __init__(self, total: int, progress: Progress, steps: str, *, fewest: int = FEWEST, more: str = "") -> None:
+        self.total, self.progress, self.steps, self.fewest, self.more = total, progress, steps, fewest, more
+        self.taken, self.since = 0, time.monotonic()
+
+    def step(self, done: int) -> None:
+        """Count one more step, after which `done` of all are done."""
+        self.taken += 1
+        left = self.total - done
+        if self.taken == WARM_UP:
+            self.since = time.monotonic()
+        elif self.taken == WARM_UP + TIMED and left >= self.fewest:
+            seconds = (time.monotonic() - self.since) / TIMED
+            self.progress.note(
+                f"{duration_words(left * seconds)} for the {left:,} {self.steps} left at {seconds:.2g} s each on this "
+                f"machine{self.more}"
+            )
 
 
 def check_out(out: Path | None) -> None:

@@ -27,7 +27,7 @@ from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, 
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
-from cxrcad.files import Progress, Silent, write_json
+from cxrcad.files import Pace, Progress, Silent, write_json
 from cxrcad.inference.candidates import find
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import Bundle
@@ -42,7 +42,6 @@ from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.inputs import check_inputs, inputs_of
 from cxrcad.training.losses import make_balance, weighted_cross_entropy
-from cxrcad.training.pace import Pace
 from cxrcad.training.signals import Stopping
 
 __all__ = [
@@ -189,7 +188,7 @@ def _run(
 ) -> None:
     started, before = time.monotonic(), state.seconds
     every, timer = config.validate_epochs * source.steps_per_epoch, CheckpointTimer(config.checkpoint_minutes)
-    pace = Pace(total, progress)
+    pace = Pace(total, progress, "steps", more=", and some more for validation")
 
     def due() -> bool:
         return state.step % every == 0 or state.step == total

@@ -22,7 +22,7 @@ from cxrcad.datasets.read import cases_to_train
 from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, match_image
-from cxrcad.files import Progress, write_json
+from cxrcad.files import Pace, Progress, write_json
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import Bundle
@@ -36,7 +36,6 @@ from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.inputs import inputs_of
 from cxrcad.training.loop import CHECKPOINT, State, follow, keep_state, learning_rate, new_state, total_steps
-from cxrcad.training.pace import Pace
 from cxrcad.training.patch_classifier.patches import Ground, PatchSource, Places, cut, make_grounds
 from cxrcad.training.signals import Stopping
 
@@ -204,7 +203,8 @@ def _run(
     started, before = time.monotonic(), state.seconds
     turns = config.classifier.mining_rounds
     rounds = sorted({round(total * (turn + 1) / (turns + 1)) for turn in range(turns)})
-    mined, timer, pace = state.step, CheckpointTimer(config.checkpoint_minutes), Pace(total, progress)
+    mined, timer = state.step, CheckpointTimer(config.checkpoint_minutes)
+    pace = Pace(total, progress, "steps", more=", and some more for validation")
 
     def hard() -> list[Any]:
         return [ground.hard.round(1).tolist() for ground in patches.grounds]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cxrcad.training import pace
+from cxrcad import files
 
 
 class Told:
@@ -32,9 +32,9 @@ def test_the_time_left_is_that_of_the_steps_after_the_first(
     total: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 50.0, *(50.0 + 6.0 * count for count in range(1, 9))])
-    monkeypatch.setattr(pace.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(files.time, "monotonic", lambda: next(clock))
     told = Told()
-    timed = pace.Pace(total, told)
+    timed = files.Pace(total, told, "steps", more=", and some more for validation")
     for done in range(1, min(total, 8) + 1):
         timed.step(done)
     assert told.lines == lines
