@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Source
-from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values, digest, reason, refuse
+from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values, digest, grey_of, reason, refuse
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["image_size", "matches", "matches_bare", "read"]
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-CROSS_SECTIONS = ("BMD", "CT", "IVUS", "MR", "NM", "OCT", "PT", "US")
-OTHER_IMAGES = ("ES", "GM", "IO", "MG", "OP", "OPT", "PX", "RTDOSE", "RTIMAGE", "SEG", "SM", "XC")
-NO_IMAGES = ("DOC", "ECG", "KO", "PR", "RTPLAN", "RTSTRUCT", "SR")
-OTHER_MODALITIES = frozenset((*CROSS_SECTIONS, *OTHER_IMAGES, *NO_IMAGES))
+OTHER_MODALITIES = (
+    *("BMD", "CT", "IVUS", "MR", "NM", "OCT", "PT", "US"),
+    *("ES", "GM", "IO", "MG", "OP", "OPT", "PX", "RTDOSE", "RTIMAGE", "SEG", "SM", "XC"),
+    *("DOC", "ECG", "KO", "PR", "RTPLAN", "RTSTRUCT", "SR"),  # no images
+)
 """Modalities that make no chest radiograph (DICOM PS3.3 C.7.3.1.1.1); DX, CR, RG, and captures (OT, SC) are read."""
 LATERAL_VIEWS = ("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -82,7 +83,7 @@ def read(path: Path) -> Radiograph:
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Whatever pydicom raises at a damaged value becomes a ReadError; its warnings are not the user's."""
+    """Whatever pydicom raises at a damaged value becomes a ReadError; its warnings are silenced."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -133,8 +134,8 @@ def _check_object(path: Path, dataset: Dataset, size: int) -> None:
     radiograph = "give a frontal chest radiograph"
     modality = str(dataset.get("Modality") or "")
     kind = UID(str(dataset.get("SOPClassUID") or "")).name or "DICOM object of no stated class"
+    frames = _whole(path, dataset, "NumberOfFrames") if dataset.get("NumberOfFrames") else 1
     if modality in OTHER_MODALITIES:
-        frames = _whole(path, dataset, "NumberOfFrames", 1) if dataset.get("NumberOfFrames") else 1
         what = f", {frames} frames" if frames > 1 else ""
         refuse(path, f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)", radiograph)
     if "PixelData" not in dataset:
@@ -146,8 +147,8 @@ def _check_object(path: Path, dataset: Dataset, size: int) -> None:
     for name in ("Rows", "Columns", "BitsAllocated"):
         if name not in dataset:
             refuse(path, f"no {name} in its header", "export the radiograph again")
-    if dataset.get("NumberOfFrames") and _whole(path, dataset, "NumberOfFrames") > 1:
-        refuse(path, f"{dataset.NumberOfFrames} frames in one file", f"{radiograph} of one frame")
+    if frames > 1:
+        refuse(path, f"{frames} frames in one file", f"{radiograph} of one frame")
     check_size(path, _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns"))
     photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric not in ("MONOCHROME1", "MONOCHROME2", *COLOUR):
@@ -213,7 +214,11 @@ def _check_length(path: Path, dataset: Dataset, allocated: int) -> None:
 def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[np.float32], list[str]]:
     """Presentation values 0-1, bright = dense, and what was done."""
     if stored.ndim == 3:
-        return _grey(path, dataset, stored)
+        top = 2 ** int(dataset.BitsStored) - 1
+        stored = grey_of(path, stored, top)
+        check_values(path, stored)
+        notes = [f"{dataset.PhotometricInterpretation} with equal channels read as grey", "bright = dense assumed"]
+        return stored.astype(np.float32) / np.float32(top), notes
     check_values(path, stored)
     lowest = int(stored.min())
     index = stored.astype(np.int32) - lowest
@@ -225,8 +230,6 @@ def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[N
 
 def _pipeline(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
     """Presentation values of all the stored values that the image holds, and what was done."""
-    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    shape = str(dataset.get("PresentationLUTShape", ""))
     values, notes = _modality(path, dataset, stored)
     pixels, note = _voi(path, dataset, values)
     if pixels is not None and pixels.min() == pixels.max():
@@ -237,25 +240,13 @@ def _pipeline(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArr
     if pixels is None:
         pixels, note = _full_range(dataset, stored, values)
         notes += [note]
-    if photometric == "MONOCHROME1" or shape == "INVERSE":
-        both = photometric == "MONOCHROME1" and shape == "INVERSE"
-        name = "PresentationLUTShape INVERSE" if photometric != "MONOCHROME1" else "MONOCHROME1"
-        notes += ["MONOCHROME1 with PresentationLUTShape INVERSE inverted once" if both else f"{name} inverted"]
+    monochrome1 = str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1"
+    inverse = str(dataset.get("PresentationLUTShape")) == "INVERSE"
+    if monochrome1 or inverse:
         pixels = 1 - pixels
+        name = " with ".join(["MONOCHROME1"] * monochrome1 + ["PresentationLUTShape INVERSE"] * inverse)
+        notes += [f"{name} inverted{' once' if monochrome1 and inverse else ''}"]
     return pixels, notes
-
-
-def _grey(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[np.float32], list[str]]:
-    top = 2 ** int(dataset.BitsStored) - 1
-    spread = stored.max(axis=2).astype(np.int64) - stored.min(axis=2)
-    coloured = int(np.count_nonzero(spread > top * 2 / 255))
-    if coloured:
-        share = f"{coloured:,} of {spread.size:,} pixels are coloured"
-        refuse(path, f"a colour image ({share})", "give the radiograph in grey, without colour marks")
-    grey = stored[..., 1]
-    check_values(path, grey)
-    pixels = grey.astype(np.float32) / np.float32(top)
-    return pixels, [f"{dataset.PhotometricInterpretation} with equal channels read as grey", "bright = dense assumed"]
 
 
 def _modality(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:

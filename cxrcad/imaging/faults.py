@@ -1,4 +1,4 @@
-"""The faults that every reader finds alike: a file that cannot be opened, and pixels that are no radiograph's."""
+"""The faults that every reader may find: a file that cannot be opened, and pixels that are not a radiograph's."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from cxrcad.core import ReadError
 
-__all__ = ["bytes_of", "check_file", "check_size", "check_values", "digest", "head_of", "reason", "refuse"]
+__all__ = ["bytes_of", "check_file", "check_size", "check_values", "digest", "grey_of", "reason", "refuse"]
 
 SMALLEST_SIDE = 64
 """Below this a radiograph's nodules (5 mm and more, of some 350 mm) are less than a pixel wide."""
 LARGEST_ASPECT = 3.0
 MOST_PIXELS = 100_000_000
+GREY_TOLERANCE = 2
+"""Levels of 255 by which channels of a grey image may differ through a JPEG's colour transform."""
 MASK_VALUES = 4
 """A mask of both lungs and of nodules has no more values than this; a radiograph has some hundred."""
 PROBE = 4096
@@ -44,19 +46,9 @@ def check_file(path: Path) -> int:
     return size
 
 
-def head_of(path: Path, length: int) -> bytes:
-    """The first `length` bytes of a file, or all it has. Raises ReadError."""
+def bytes_of(path: Path, length: int = -1) -> bytes:
+    """The first `length` bytes of a file; by default all. Raises ReadError."""
     check_file(path)
-    return _read(path, length)
-
-
-def bytes_of(path: Path) -> bytes:
-    """The whole content of a file. Raises ReadError."""
-    check_file(path)
-    return _read(path, -1)
-
-
-def _read(path: Path, length: int) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(length)
@@ -95,6 +87,17 @@ def check_values(path: Path, values: NDArray[Any]) -> None:
         count = np.unique(values).size
         if count <= MASK_VALUES:
             refuse(path, f"only {count} values in {values.size:,} pixels", "give the radiograph, not a mask of it")
+
+
+def grey_of(path: Path, channels: NDArray[Any], top: int) -> NDArray[Any]:
+    """The grey values of an image whose three channels (rows, cols, 3), 0 to `top`, agree. Raises ReadError."""
+    spread = channels.max(axis=2).astype(np.int64) - channels.min(axis=2)
+    coloured = int(np.count_nonzero(spread > top * GREY_TOLERANCE / 255))
+    if coloured:
+        fault = f"a colour image ({coloured:,} of {spread.size:,} pixels are coloured)"
+        refuse(path, fault, "give the radiograph in grey, without colour marks")
+    grey: NDArray[Any] = channels[..., 1]
+    return grey
 
 
 def reason(error: BaseException, line: int = 0) -> str:

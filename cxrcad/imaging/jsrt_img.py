@@ -13,7 +13,7 @@ import numpy as np
 from cxrcad.core import Radiograph, Source
 from cxrcad.imaging.faults import bytes_of, check_file, check_values, digest, refuse
 
-__all__ = ["BYTES", "FIELD_MM", "SIDE", "SPACING_MM", "image_size", "matches", "read"]
+__all__ = ["BYTES", "FIELD_MM", "LARGEST", "SIDE", "SPACING_MM", "image_size", "matches", "read"]
 
 SIDE = 2048
 BYTES = SIDE * SIDE * 2

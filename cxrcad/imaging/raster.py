@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, Source
-from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values, digest, reason, refuse
+from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values, digest, grey_of, reason, refuse
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["FORMATS", "image_size", "matches", "read", "read_mask"]
+__all__ = ["image_size", "matches", "read", "read_mask", "stretched"]
 
 FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "JPEG2000")
 MASK_FORMATS = (*FORMATS, "GIF")
@@ -37,8 +37,7 @@ MAGIC = (
 PHOTOMETRIC = 262
 """TIFF tag PhotometricInterpretation: 0 is min-is-white (TIFF 6.0, section 8)."""
 ORIENTATION = 274
-GREY_TOLERANCE = 2
-"""Levels of 255 by which channels of a grey JPEG may differ through its colour transform."""
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError)  # what Pillow raises at it
 EIGHT_BIT = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -62,12 +61,13 @@ def read(path: Path) -> Radiograph:
     data = bytes_of(path)
     with _opened(path, io.BytesIO(data), FORMATS, len(data)) as image:
         check_size(path, image.height, image.width)
-        if getattr(image, "n_frames", 1) > 1:
-            refuse(path, f"{getattr(image, 'n_frames', 1)} images in one file", "save the radiograph alone")
+        count = getattr(image, "n_frames", 1)
+        if count > 1:
+            refuse(path, f"{count} images in one file", "save the radiograph alone")
         if image.mode == "1":
             refuse(path, "1 bit a pixel, black and white", "give the radiograph, not a mask of it")
         kind = image.format or "raster"
-        inverted = kind == "TIFF" and _tag(image, PHOTOMETRIC) == 0
+        inverted = kind == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
         turned = image.getexif().get(ORIENTATION, 1)
         image.load()
         values, notes = _grey(path, image)
@@ -111,19 +111,15 @@ def _opened(path: Path, content: Path | io.BytesIO, formats: tuple[str, ...], si
     except UnidentifiedImageError:
         fault = f"a damaged image header, or a kind that Pillow does not read ({size:,} bytes)"
         refuse(path, fault, "copy the file again, or save it as PNG")
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError) as error:
+    except DAMAGE as error:
         refuse(path, f"a damaged image header ({reason(error)})", "copy the file again")
     try:
         with image, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield image
-    except (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError) as error:
+    except DAMAGE as error:
         fault = f"{image.format} data end early or are damaged, in a file of {size:,} bytes ({reason(error)})"
         refuse(path, fault, "copy the file again")
-
-
-def _tag(image: Image.Image, tag: int) -> Any:
-    return getattr(image, "tag_v2", {}).get(tag)
 
 
 def _grey(path: Path, image: Image.Image) -> tuple[NDArray[Any], list[str]]:
@@ -136,22 +132,24 @@ def _grey(path: Path, image: Image.Image) -> tuple[NDArray[Any], list[str]]:
     if image.mode in ("LA", "La"):
         return np.asarray(image)[..., 0], notes
     channels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))[..., :3]
-    spread = channels.max(axis=2) - channels.min(axis=2)
-    coloured = int(np.count_nonzero(spread > GREY_TOLERANCE))
-    if coloured:
-        share = f"{coloured:,} of {spread.size:,} pixels are coloured"
-        refuse(path, f"a colour image ({share})", "give the radiograph in grey, without colour marks")
-    return channels[..., 1], [*notes, f"{'palette' if image.mode in ('P', 'PA') else 'equal channels'} read as grey"]
+    what = "palette" if image.mode in ("P", "PA") else "equal channels"
+    return grey_of(path, channels, 255), [*notes, f"{what} read as grey"]
 
 
 def _presentation(values: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
     """Presentation values 0-1 and the note that says over which range."""
     if values.dtype == np.uint8:
         return values.astype(np.float32) / np.float32(255), "8 bit, 0-255 to 0-1"
-    low, high = values.min(), values.max()
-    if values.dtype.itemsize == 2 and low >= 0:
+    high = values.max()
+    if values.dtype.itemsize == 2 and values.min() >= 0:
         # 12 and 14 bit radiographs are commonly saved in 16-bit files as they are
         bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
         return values.astype(np.float32) / np.float32(2**bits - 1), f"{bits} bit in 16, 0-{2**bits - 1:,} to 0-1"
-    stretched = (values.astype(np.float64) - float(low)) / (float(high) - float(low))
-    return stretched.astype(np.float32), f"range {low:g} to {high:g} stretched to 0-1"
+    return stretched(values)
+
+
+def stretched(values: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
+    """Values of any range as 0-1, and the note that says so."""
+    low, high = float(values.min()), float(values.max())
+    pixels = ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    return pixels, f"range {low:g} to {high:g} stretched to 0-1"

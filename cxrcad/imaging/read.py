@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cxrcad.core import Radiograph
 from cxrcad.imaging import dicom, jsrt_img, raster, volume
-from cxrcad.imaging.faults import check_file, head_of, refuse
+from cxrcad.imaging.faults import bytes_of, check_file, refuse
+from cxrcad.imaging.raster import read_mask
 
 __all__ = ["FORMATS", "IMAGE_ENDINGS", "READERS", "Reader", "image_size", "read_mask", "read_radiograph", "reader_of"]
 
@@ -69,7 +67,7 @@ OTHERS = {
 
 def reader_of(path: Path) -> Reader | None:
     """The reader that takes this file, None where none does. Raises ReadError."""
-    head, size = head_of(path, HEAD), check_file(path)
+    head, size = bytes_of(path, HEAD), check_file(path)
     return next((reader for reader in READERS if reader.matches(head, size)), None)
 
 
@@ -90,16 +88,11 @@ def image_size(path: Path) -> tuple[int, int]:
     return raster.image_size(path) if _other(path) == "GIF image" else _refuse_unknown(path)
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """A mask (rows, cols) from a GIF, PNG or other image: true above half of its largest value. Raises ReadError."""
-    return raster.read_mask(path)
-
-
 def _other(path: Path) -> str:
     """What a file is that no reader takes; "" where its content tells nothing."""
-    head = head_of(path, HEAD)
-    kinds = [kind for magic, kind in OTHERS.items() if head.startswith(magic)]
-    return kinds[0] if kinds else "" if any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head) else "text"
+    head = bytes_of(path, HEAD)
+    binary = any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    return next((kind for magic, kind in OTHERS.items() if head.startswith(magic)), "" if binary else "text")
 
 
 def _refuse_unknown(path: Path) -> NoReturn:

@@ -15,11 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cxrcad.core import Radiograph, Source
-from cxrcad.imaging.faults import bytes_of, check_size, check_values, digest, head_of, reason, refuse
+from cxrcad.imaging.faults import bytes_of, check_size, check_values, digest, reason, refuse
+from cxrcad.imaging.raster import stretched
 
 __all__ = ["image_size", "matches", "read"]
 
@@ -57,19 +55,17 @@ def _is_nifti(head: bytes) -> bool:
 def image_size(path: Path) -> tuple[int, int]:
     """(rows, cols) of the one slice, from the header. Raises ReadError."""
     with _readable(path) as name:
-        reader, axes = _header(path, name)
-        cols, rows = (int(reader.GetSize()[axis]) for axis in axes)
-    return rows, cols
+        _, size, _ = _header(path, name)
+    return size
 
 
 def read(path: Path) -> Radiograph:
     """The radiograph in a MetaImage or NIfTI file.
 
-    Raises ReadError for a volume, colour, and data that end early (of which ITK's NIfTI reader makes zeros in silence).
+    Raises ReadError for a volume, colour, and data that end early, which ITK's NIfTI reader silently fills with zeros.
     """
     with _readable(path) as name:
-        reader, axes = _header(path, name)
-        cols, rows = (int(reader.GetSize()[axis]) for axis in axes)
+        reader, (rows, cols), axes = _header(path, name)
         check_size(path, rows, cols)
         data = bytes_of(path)
         nifti = reader.GetImageIO() == "NiftiImageIO"
@@ -79,9 +75,8 @@ def read(path: Path) -> Radiograph:
         except RuntimeError as error:
             refuse(path, f"the pixel data cannot be read ({_itk_reason(error)})", "copy the file again")
     check_values(path, stored)
-    pixels, low, high = _stretched(stored)
-    notes = [f"range {low:g} to {high:g} stretched to 0-1", "bright = dense assumed"]
-    notes += ["rows and columns as stored"] if nifti else []
+    pixels, note = stretched(stored)
+    notes = [note, "bright = dense assumed", *(["rows and columns as stored"] if nifti else [])]
     col_mm, row_mm = (float(reader.GetSpacing()[axis]) for axis in axes)
     if nifti:  # the header holds float32
         row_mm, col_mm = float(f"{row_mm:.7g}"), float(f"{col_mm:.7g}")
@@ -91,15 +86,10 @@ def read(path: Path) -> Radiograph:
     return Radiograph(pixels, (row_mm, col_mm) if known else None, "header" if known else None, None, source)
 
 
-def _stretched(stored: NDArray[Any]) -> tuple[NDArray[np.float32], float, float]:
-    low, high = float(stored.min()), float(stored.max())
-    return ((stored.astype(np.float64) - low) / (high - low)).astype(np.float32), low, high
-
-
 @contextmanager
 def _readable(path: Path) -> Iterator[str]:
     """A name under which ITK reads the file: its NIfTI reader goes by the ending, so it may get a link."""
-    head = head_of(path, 512)
+    head = bytes_of(path, 512)
     packed = head.startswith(GZIP)
     endings = (".nii.gz",) if packed else (".nii", ".hdr")
     if (packed or _is_nifti(head)) and not path.name.lower().endswith(endings):
@@ -117,11 +107,14 @@ def _toolkit() -> Any:
     return SimpleITK
 
 
-def _header(path: Path, name: str) -> tuple[Any, tuple[int, int]]:
-    """ITK's reader with the header read, and the axes of columns and rows. Raises ReadError for volumes and colour."""
+def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
+    """ITK's reader with the header read, (rows, cols), and ITK's axes of columns and rows.
+
+    Raises ReadError for volumes and colour.
+    """
     nifti = name.lower().endswith((".nii", ".nii.gz", ".hdr"))
     if not nifti:
-        present = {key for key, _ in META_FIELD.findall(head_of(path, 4096))}
+        present = {key for key, _ in META_FIELD.findall(bytes_of(path, 4096))}
         for key in META_REQUIRED:
             if key not in present:
                 refuse(path, f"no {key.decode()} in its header", "copy the file again")
@@ -140,7 +133,7 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int]]:
         refuse(path, f"{shape} pixels, {what}", "give one frontal chest radiograph")
     if reader.GetNumberOfComponents() != 1:
         refuse(path, f"{reader.GetNumberOfComponents()} values a pixel, a colour image", "give the radiograph in grey")
-    return reader, (axes[0], axes[1])
+    return reader, (int(size[axes[1]]), int(size[axes[0]])), axes
 
 
 def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
