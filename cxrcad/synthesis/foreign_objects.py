@@ -40,7 +40,7 @@ TEXTS = (
 # What training draws, in pixels of its grid of about 0.7 mm
 MOST = 4  # objects in one image
 SNAP_PX, LEAD_PX, RING_PX, LETTER_PX = (4, 16), (2, 5), (10, 36), (12, 40)  # diameter, width, diameter, height
-DENSITY = (0.25, 1.0)  # of what is missing to white
+DENSITY = (0.25, 1.0)  # fraction of the way to white
 EDGE_PX = (0.4, 1.0)  # standard deviation of an edge's blur: sharper than a nodule's
 LETTERS = "LRPATCXRPORTABLE"
 
@@ -57,30 +57,28 @@ def pixel_mm(radiograph: Radiograph) -> float:
 
 def draw_text(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
     """The pixels with a side marker, the kind of exposure, and a made-up patient's name burned in white."""
-    layer = _Layer.of(radiograph)
+    (layer,) = _layers(radiograph, 1)
     longer = max(radiograph.rows, radiograph.cols)
     for text, height, place, anchor in TEXTS:
         font = ImageFont.load_default(max(8, round(height * longer)))
         layer.draw.text(layer.px(place), text, fill=255, font=font, anchor=anchor)
-    return layer.over(radiograph.pixels, 1.0, soft=False)
+    return _over(radiograph.pixels, np.asarray(layer.mask, np.float32) * np.float32(1 / 255))
 
 
 def draw_electrodes(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
     """The pixels with three ECG electrodes: a faint pad, a dense snap of 9 mm, and a lead that leaves the image."""
-    pads, snaps, leads = (_Layer.of(radiograph) for _ in range(3))
+    pads, leads, snaps = _layers(radiograph, 3)
     for path in ELECTRODES:
         start, bend, end = (_near(point, rng) for point in path)
         pads.disc(start, 36)
         snaps.disc(start, 9)
         leads.line(_curve((start, bend, end)), 1.6)
-    pixels = pads.over(radiograph.pixels, 0.10)
-    pixels = leads.over(pixels, 0.55)
-    return snaps.over(pixels, 0.75)
+    return _drawn(radiograph, (pads, 0.10), (leads, 0.55), (snaps, 0.75))
 
 
 def draw_pacemaker(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
     """The pixels with a pacemaker of 46 x 42 mm over the patient's left upper chest, and two leads to the heart."""
-    can, header, leads = (_Layer.of(radiograph) for _ in range(3))
+    leads, header, can = _layers(radiograph, 3)
     x, y = _near((0.76, 0.22), rng)
     can.block((x, y), 46, 42, 15)
     header.block((x - can.fraction(6), y - can.fraction(23)), 30, 14, 5)
@@ -88,24 +86,19 @@ def draw_pacemaker(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
         tip = _near(end, rng)
         leads.line(_curve(((x - 0.02, y - 0.05), (0.58, 0.10), (0.47, 0.22), (0.42, 0.55), tip)), 2.0)
         leads.disc(tip, 4)
-    pixels = leads.over(radiograph.pixels, 0.7)
-    pixels = header.over(pixels, 0.6)
-    return can.over(pixels, 0.95)
+    return _drawn(radiograph, (leads, 0.7), (header, 0.6), (can, 0.95))
 
 
 def draw_port(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
     """The pixels with a port of 27 mm over the patient's right upper chest, and its catheter to the great vein."""
-    base, ring, catheter = (_Layer.of(radiograph) for _ in range(3))
+    catheter, base, ring = _layers(radiograph, 3)
     x, y = _near((0.27, 0.27), rng)
     base.disc((x, y), 27)
     ring.disc((x, y), 27)
     ring.disc((x, y), 18, level=0)
-    catheter.line(
-        _curve(((x + 0.03, y - 0.02), (0.33, 0.10), (0.44, 0.10), (0.46, 0.25), _near((0.46, 0.43), rng))), 2.4
-    )
-    pixels = catheter.over(radiograph.pixels, 0.45)
-    pixels = base.over(pixels, 0.35)
-    return ring.over(pixels, 0.6)
+    tip = _near((0.46, 0.43), rng)
+    catheter.line(_curve(((x + 0.03, y - 0.02), (0.33, 0.10), (0.44, 0.10), (0.46, 0.25), tip)), 2.4)
+    return _drawn(radiograph, (catheter, 0.45), (base, 0.35), (ring, 0.6))
 
 
 def draw_foreign_objects(image: Pixels, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.float64]]:
@@ -146,7 +139,7 @@ def _lead(layer: _Layer, place: Point, level: int, rng: np.random.Generator) -> 
 class _Layer:
     """A mask of the image's size that shapes are drawn on; places are fractions of the sides, sizes mm.
 
-    Without a pixel's side in mm, sizes are pixels.
+    Where `mm`, a pixel's side, is left out, sizes are in pixels.
     """
 
     def __init__(self, rows: int, cols: int, mm: float = 1.0) -> None:
@@ -154,11 +147,6 @@ class _Layer:
         self.mm = mm
         self.mask = Image.new("L", self.size)
         self.draw = ImageDraw.Draw(self.mask)
-
-    @classmethod
-    def of(cls, radiograph: Radiograph) -> _Layer:
-        """The layer of a radiograph."""
-        return cls(radiograph.rows, radiograph.cols, pixel_mm(radiograph))
 
     def px(self, place: Point) -> Point:
         """A place in pixels."""
@@ -187,10 +175,17 @@ class _Layer:
         """The mask, 0-255, with its edges blurred."""
         return np.asarray(self.mask.filter(ImageFilter.GaussianBlur(deviation_px)), np.float32)
 
-    def over(self, pixels: Pixels, density: float, soft: bool = True) -> Pixels:
-        """`pixels` (0-1) with the mask over them: `density` of what is missing to white is added where it is set."""
-        mask = self.blurred(SOFT_MM / self.mm) if soft else np.asarray(self.mask, np.float32)
-        return _over(pixels, mask * np.float32(density / 255))
+
+def _layers(radiograph: Radiograph, count: int) -> list[_Layer]:
+    return [_Layer(radiograph.rows, radiograph.cols, pixel_mm(radiograph)) for _ in range(count)]
+
+
+def _drawn(radiograph: Radiograph, *layers: tuple[_Layer, float]) -> Pixels:
+    """The pixels with the layers over them, each brightening them by its fraction of the way to white."""
+    pixels = radiograph.pixels
+    for layer, density in layers:
+        pixels = _over(pixels, layer.blurred(SOFT_MM / layer.mm) * np.float32(density / 255))
+    return pixels
 
 
 def _over(pixels: Pixels, weight: Pixels) -> Pixels:

@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ LEVELS = 255  # grey levels that are left after a window was burned in
 RANGE = (0.5, 99.5)  # percentiles between which a window is set
 
 Pixels = NDArray[np.float32]
-Change = Callable[[Radiograph, np.random.Generator], Radiograph]
+Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,26 @@ class Move:
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One perturbation: its name, what it does in words, the change, and where it moves an image (rows, cols)."""
+    """One perturbation: its name, what it does in words, and the function that does it, with the value it takes.
+
+    `moved` tells from rows, columns and the value where it moves an image; None where it moves nothing.
+    """
 
     name: str
     words: str
-    change: Change
-    move: Callable[[int, int], Move] = Move
+    change: Callable[[Radiograph, Rng, Any], Radiograph]
+    value: Any = None
+    moved: Callable[[int, int, Any], Move] | None = None
+
+    def move(self, rows: int, cols: int) -> Move:
+        """Where it moves the points of an image."""
+        return Move(rows, cols) if self.moved is None else self.moved(rows, cols, self.value)
 
     def of(self, radiograph: Radiograph, case: str, seed: int) -> Radiograph:
         """The perturbed radiograph; what is random in it follows from the seed and the case's name."""
-        changed = self.change(radiograph, np.random.default_rng([seed, zlib.crc32(case.encode())]))
+        rng = np.random.default_rng([seed, zlib.crc32(case.encode())])
         notes = (*radiograph.source.notes, self.words)
-        return replace(changed, source=replace(radiograph.source, notes=notes))
+        return replace(self.change(radiograph, rng, self.value), source=replace(radiograph.source, notes=notes))
 
     def of_case(self, case: Case) -> Case:
         """The case with its truth where the perturbed image has it, without lung masks; its spacing is the true one."""
@@ -112,156 +121,127 @@ def perturbations_named(names: str | None) -> tuple[Perturbation, ...]:
 # Grey levels
 
 
-def _levels(function: Callable[[Pixels], Pixels]) -> Change:
-    """A change of the grey levels alone; what leaves 0-1 is cut there."""
-
-    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
-        return replace(radiograph, pixels=np.clip(function(radiograph.pixels), 0, 1).astype(np.float32))
-
-    return change
+def _with(radiograph: Radiograph, pixels: NDArray[Any]) -> Radiograph:
+    return replace(radiograph, pixels=np.clip(pixels, 0, 1).astype(np.float32))
 
 
-def _windowed(fraction: float) -> Change:
+def _window(radiograph: Radiograph, _: Rng, fraction: float) -> Radiograph:
     """The middle `fraction` of the range fills 0-1, rounded to 8 bits; more than 1 leaves black and white unused."""
-
-    def function(pixels: Pixels) -> Pixels:
-        low, high = (float(value) for value in np.percentile(pixels, RANGE))
-        middle, width = (low + high) / 2, max(high - low, 1e-6) * fraction
-        shown = np.clip((pixels - middle) / width + 0.5, 0, 1)
-        return np.asarray(np.rint(shown * LEVELS) / LEVELS, np.float32)
-
-    return _levels(function)
+    low, high = (float(value) for value in np.percentile(radiograph.pixels, RANGE))
+    middle, width = (low + high) / 2, max(high - low, 1e-6) * fraction
+    shown = np.clip((radiograph.pixels - middle) / width + 0.5, 0, 1)
+    return _with(radiograph, np.rint(shown * LEVELS) / LEVELS)
 
 
-def _gamma(exponent: float) -> Change:
-    return _levels(lambda pixels: np.clip(pixels, 0, 1) ** np.float32(exponent))
+def _gamma(radiograph: Radiograph, _: Rng, exponent: float) -> Radiograph:
+    return _with(radiograph, np.clip(radiograph.pixels, 0, 1) ** np.float32(exponent))
 
 
-def _noisy(deviation: float) -> Change:
+def _inverted(radiograph: Radiograph, _: Rng, __: None) -> Radiograph:
+    return _with(radiograph, 1 - radiograph.pixels)
+
+
+def _noise(radiograph: Radiograph, rng: Rng, deviation: float) -> Radiograph:
     """Gaussian noise of a standard deviation, as a fraction of the range, in each pixel of the file."""
-
-    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
-        noise = rng.standard_normal(radiograph.pixels.shape, np.float32) * np.float32(deviation)
-        return replace(radiograph, pixels=np.clip(radiograph.pixels + noise, 0, 1))
-
-    return change
+    noise = rng.standard_normal(radiograph.pixels.shape, np.float32) * np.float32(deviation)
+    return _with(radiograph, radiograph.pixels + noise)
 
 
-def _blurred(deviation_mm: float) -> Change:
-    """A Gaussian blur of a standard deviation in mm."""
+def _blurred(radiograph: Radiograph, _: Rng, deviation_mm: float) -> Radiograph:
+    from scipy import ndimage
 
-    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
-        from scipy import ndimage
-
-        sigma = deviation_mm / pixel_mm(radiograph)
-        return replace(radiograph, pixels=ndimage.gaussian_filter(radiograph.pixels, sigma, mode="nearest"))
-
-    return change
+    sigma = deviation_mm / pixel_mm(radiograph)
+    return replace(radiograph, pixels=ndimage.gaussian_filter(radiograph.pixels, sigma, mode="nearest"))
 
 
-def _drawn(draw: Callable[[Radiograph, np.random.Generator], Pixels]) -> Change:
-    return lambda radiograph, rng: replace(radiograph, pixels=draw(radiograph, rng))
+def _drawn(radiograph: Radiograph, rng: Rng, draw: Callable[[Radiograph, Rng], Pixels]) -> Radiograph:
+    return replace(radiograph, pixels=draw(radiograph, rng))
 
 
 # Places
 
 
-def _sized(name: str, longer: int) -> Perturbation:
-    """Resampled to so many pixels on the longer side."""
-
-    def move(rows: int, cols: int) -> Move:
-        new = [max(1, round(length * longer / max(rows, cols))) for length in (rows, cols)]
-        return Move(new[0], new[1], (new[1] / cols, 0.0, 0.0), (0.0, new[0] / rows, 0.0))
-
-    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
-        moved = move(radiograph.rows, radiograph.cols)
-        scales = moved.y_row[1], moved.x_row[0]
-        geometry = Geometry(radiograph.rows, radiograph.cols, moved.rows, moved.cols, *scales)
-        pixels = resample(radiograph.pixels, geometry)
-        return replace(radiograph, pixels=pixels, spacing_mm=moved.spacing_mm(radiograph.spacing_mm))
-
-    return Perturbation(name, f"resampled to {longer} pixels on the longer side", change, move)
+def _resampled_move(rows: int, cols: int, longer: int) -> Move:
+    new = [max(1, round(length * longer / max(rows, cols))) for length in (rows, cols)]
+    return Move(new[0], new[1], (new[1] / cols, 0.0, 0.0), (0.0, new[0] / rows, 0.0))
 
 
-def _bordered(name: str, colour: str, level: float) -> Perturbation:
+def _resampled(radiograph: Radiograph, _: Rng, longer: int) -> Radiograph:
+    """Resampled to `longer` pixels on the longer side."""
+    move = _resampled_move(radiograph.rows, radiograph.cols, longer)
+    geometry = Geometry(radiograph.rows, radiograph.cols, move.rows, move.cols, move.y_row[1], move.x_row[0])
+    pixels = resample(radiograph.pixels, geometry)
+    return replace(radiograph, pixels=pixels, spacing_mm=move.spacing_mm(radiograph.spacing_mm))
+
+
+def _border_move(rows: int, cols: int, _: float) -> Move:
+    down, across = round(rows / 10), round(cols / 10)
+    return Move(rows + 2 * down, cols + 2 * across, (1.0, 0.0, float(across)), (0.0, 1.0, float(down)))
+
+
+def _border(radiograph: Radiograph, _: Rng, level: float) -> Radiograph:
     """A border of a tenth of the sides added all round."""
-
-    def widths(rows: int, cols: int) -> tuple[int, int]:
-        return round(rows / 10), round(cols / 10)
-
-    def move(rows: int, cols: int) -> Move:
-        down, across = widths(rows, cols)
-        return Move(rows + 2 * down, cols + 2 * across, (1.0, 0.0, float(across)), (0.0, 1.0, float(down)))
-
-    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
-        down, across = widths(radiograph.rows, radiograph.cols)
-        pixels = np.pad(radiograph.pixels, ((down, down), (across, across)), constant_values=level)
-        return replace(radiograph, pixels=pixels)
-
-    return Perturbation(name, f"{colour} border of 10 % of the sides added all round", change, move)
+    down, across = round(radiograph.rows / 10), round(radiograph.cols / 10)
+    pixels = np.pad(radiograph.pixels, ((down, down), (across, across)), constant_values=level)
+    return replace(radiograph, pixels=pixels)
 
 
-def _rotated(name: str, degrees: float) -> Perturbation:
-    """Turned clockwise about the image's middle, on a canvas of the same size; the corners that open are black."""
+def _rotated_move(rows: int, cols: int, degrees: float) -> Move:
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-
-    def move(rows: int, cols: int) -> Move:
-        x, y = cols / 2, rows / 2
-        return Move(rows, cols, (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y))
-
-    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
-        from scipy import ndimage
-
-        back = np.array([[cos, -sin], [sin, cos]])  # of (row, column): the inverse of the move's
-        middle = (np.array(radiograph.pixels.shape) - 1) / 2
-        pixels = ndimage.affine_transform(radiograph.pixels, back, middle - back @ middle, order=1, cval=0.0)
-        return replace(radiograph, pixels=pixels)
-
-    words = f"rotated by {abs(degrees):g} degrees {'clockwise' if degrees > 0 else 'anticlockwise'}"
-    return Perturbation(name, words, change, move)
+    x, y = cols / 2, rows / 2
+    return Move(rows, cols, (cos, -sin, x - cos * x + sin * y), (sin, cos, y - sin * x - cos * y))
 
 
-# What the file tells
+def _rotated(radiograph: Radiograph, _: Rng, degrees: float) -> Radiograph:
+    """Turned clockwise about the image's middle, on a canvas of the same size; the corners that open are black."""
+    from scipy import ndimage
+
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    back = np.array([[cos, -sin], [sin, cos]])  # of (row, column): the inverse of the move's
+    middle = (np.array(radiograph.pixels.shape) - 1) / 2
+    pixels = ndimage.affine_transform(radiograph.pixels, back, middle - back @ middle, order=1, cval=0.0)
+    return replace(radiograph, pixels=pixels)
 
 
-def _told(factor: float | None) -> Change:
+# What the file states
+
+
+def _spacing(radiograph: Radiograph, _: Rng, factor: float | None) -> Radiograph:
     """The spacing that the file states: the true one times `factor`, or none."""
-
-    def change(radiograph: Radiograph, rng: np.random.Generator) -> Radiograph:
-        if radiograph.spacing_mm is None or factor is None:
-            return replace(radiograph, spacing_mm=None, spacing_from=None)
-        row_mm, col_mm = radiograph.spacing_mm
-        return replace(radiograph, spacing_mm=(row_mm * factor, col_mm * factor))
-
-    return change
+    if radiograph.spacing_mm is None or factor is None:
+        return replace(radiograph, spacing_mm=None, spacing_from=None)
+    row_mm, col_mm = radiograph.spacing_mm
+    return replace(radiograph, spacing_mm=(row_mm * factor, col_mm * factor))
 
 
-UNPERTURBED = Perturbation("unaltered", "as it is", lambda radiograph, rng: radiograph)
+UNPERTURBED = Perturbation("unaltered", "as it is", lambda radiograph, _, __: radiograph)
 
+BORDER = "border of 10 % of the sides added all round"
+LONGER = "pixels on the longer side"
 ALL = (
-    Perturbation("window-narrow", "narrow window: the middle 80 % of the range, 8 bits", _windowed(0.8)),
-    Perturbation("window-wide", "wide window: twice the range, 8 bits", _windowed(2.0)),
-    Perturbation("gamma-0.6", "gamma 0.6: brighter middle tones", _gamma(0.6)),
-    Perturbation("gamma-1.6", "gamma 1.6: darker middle tones", _gamma(1.6)),
-    Perturbation("inverted", "inverted: dense is dark", _levels(lambda pixels: 1 - pixels)),
-    Perturbation("noise-low", "Gaussian noise, standard deviation 3 % of the range", _noisy(0.03)),
-    Perturbation("noise-high", "Gaussian noise, standard deviation 10 % of the range", _noisy(0.10)),
-    Perturbation("blur-low", "blurred, standard deviation 0.7 mm", _blurred(0.7)),
-    Perturbation("blur-high", "blurred, standard deviation 2 mm", _blurred(2.0)),
-    _sized("side-512", 512),
-    _sized("side-3000", 3000),
-    _sized("side-4000", 4000),
-    _bordered("border-black", "black", 0.0),
-    _bordered("border-white", "white", 1.0),
-    _rotated("rotated-clockwise", 5.0),
-    _rotated("rotated-anticlockwise", -5.0),
-    Perturbation("spacing-absent", "file without pixel spacing", _told(None)),
-    Perturbation("spacing-small", "pixel spacing told 20 % too small", _told(0.8)),
-    Perturbation("spacing-large", "pixel spacing told 20 % too large", _told(1.2)),
-    Perturbation("text", "burned-in text in the corners", _drawn(draw_text)),
-    Perturbation("electrodes", "three ECG electrodes with leads", _drawn(draw_electrodes)),
-    Perturbation("pacemaker", "a pacemaker with two leads", _drawn(draw_pacemaker)),
-    Perturbation("port", "a port with its catheter", _drawn(draw_port)),
+    Perturbation("window-narrow", "narrow window: the middle 80 % of the range, 8 bits", _window, 0.8),
+    Perturbation("window-wide", "wide window: twice the range, 8 bits", _window, 2.0),
+    Perturbation("gamma-0.6", "gamma 0.6: brighter middle tones", _gamma, 0.6),
+    Perturbation("gamma-1.6", "gamma 1.6: darker middle tones", _gamma, 1.6),
+    Perturbation("inverted", "inverted: dense is dark", _inverted),
+    Perturbation("noise-low", "Gaussian noise, standard deviation 3 % of the range", _noise, 0.03),
+    Perturbation("noise-high", "Gaussian noise, standard deviation 10 % of the range", _noise, 0.10),
+    Perturbation("blur-low", "blurred, standard deviation 0.7 mm", _blurred, 0.7),
+    Perturbation("blur-high", "blurred, standard deviation 2 mm", _blurred, 2.0),
+    Perturbation("side-512", f"resampled to 512 {LONGER}", _resampled, 512, _resampled_move),
+    Perturbation("side-3000", f"resampled to 3000 {LONGER}", _resampled, 3000, _resampled_move),
+    Perturbation("side-4000", f"resampled to 4000 {LONGER}", _resampled, 4000, _resampled_move),
+    Perturbation("border-black", f"black {BORDER}", _border, 0.0, _border_move),
+    Perturbation("border-white", f"white {BORDER}", _border, 1.0, _border_move),
+    Perturbation("rotated-clockwise", "rotated by 5 degrees clockwise", _rotated, 5.0, _rotated_move),
+    Perturbation("rotated-anticlockwise", "rotated by 5 degrees anticlockwise", _rotated, -5.0, _rotated_move),
+    Perturbation("spacing-absent", "file without pixel spacing", _spacing),
+    Perturbation("spacing-small", "pixel spacing told 20 % too small", _spacing, 0.8),
+    Perturbation("spacing-large", "pixel spacing told 20 % too large", _spacing, 1.2),
+    Perturbation("text", "burned-in text in the corners", _drawn, draw_text),
+    Perturbation("electrodes", "three ECG electrodes with leads", _drawn, draw_electrodes),
+    Perturbation("pacemaker", "a pacemaker with two leads", _drawn, draw_pacemaker),
+    Perturbation("port", "a port with its catheter", _drawn, draw_port),
 )
 
 PERTURBATIONS: Mapping[str, Perturbation] = {perturbation.name: perturbation for perturbation in ALL}
