@@ -19,15 +19,12 @@ import torch
 from cxrcad.config import LossConfig, NetworkConfig, TrainConfig
 from cxrcad.core import Case, ModelIdentity, Nodule
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.datasets.folds import Split, make_folds
-from cxrcad.datasets.read import read_dataset
+from cxrcad.datasets.folds import Split
 from cxrcad.datasets.samples import Sample
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import ScoringContext
-from cxrcad.files import sha256_of
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
-from cxrcad.packaging.series import hashed
 from cxrcad.training.patch_classifier.loop import reached
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -219,23 +216,3 @@ def test_radiographs_of_another_set_are_known_by_their_patients():
     head, _, row = backgrounds.lines({"train": [[match(0.9)] * 4, [match(0.9)] * 3 + [match(0.4)]]})
     told = dict(zip((c.strip() for c in head.split("|")), (c.strip() for c in row.split("|")), strict=True))
     assert (told["nodules a fold"], told["at 1/2"], told["at 1"]) == ("4", "87.5", "100.0")
-
-
-def test_the_series_of_a_card_are_those_that_none_of_its_trainings_held_out(disc_data, ball_nodules, tmp_path):
-    card_series = benchmark("card_series")
-    for path in disc_data.iterdir():
-        (tmp_path / path.name).symlink_to(path)
-    dataset = read_dataset(disc_data)
-    split = make_folds(dataset, 2020)[2]
-    learned, held = split.train[0], split.test[0]
-    rows = ["file,patient,series_uid", f"{learned},1,1.1", f"{held},2,1.2"]
-    (tmp_path / "sources.csv").write_text("\n".join(rows) + "\n")
-    dataset = read_dataset(tmp_path)
-    third, every = ({"config": {"fold": fold, "fold_seed": 2020}} for fold in ("3", "none"))
-    images = [sha256_of(case.image) for case in dataset.select(make_folds(dataset, 2020)[2].train)]
-    card = {"training": {**third, "images": images, "init": {**third, "init": None}}}
-    assert card_series.shown_series(card, dataset, ball_nodules) == sorted(hashed(["1.1"]))
-    with pytest.raises(SystemExit, match="are not those of the card"):
-        card_series.shown_series({"training": {**card["training"], "classifier_weights": every}}, dataset, ball_nodules)
-    card["training"] |= {"classifier_weights": every, "images": [sha256_of(case.image) for case in dataset.cases]}
-    assert card_series.shown_series(card, dataset, ball_nodules) == sorted(hashed(["1.1", "1.2"]))

@@ -9,7 +9,7 @@ from cxrcad.core import Radiograph, Source
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, packaged_models, resolve_model
 from cxrcad.synthesis.nodules import read_nodules
-from cxrcad.synthesis.phantom.dataset import phantom_image
+from cxrcad.synthesis.phantom.image import phantom_image
 
 BUNDLES = packaged_models()
 OBVIOUS = 5
@@ -48,7 +48,7 @@ LEFT_OUT = {
 }
 """Of the CT series in lidc-nodules.npz, how many the model was not shown, and a SHA-256 of theirs (sorted, joined).
 
-Fold 3 of open-jsrt holds 49 out, in validation and test cases; benchmarks/card_series.py finds them.
+Fold 3 of open-jsrt holds 49 out, in validation and test cases.
 """
 
 
