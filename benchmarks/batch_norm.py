@@ -96,8 +96,8 @@ def main() -> None:
         place = Path(folder)
         for name, seed in (("seen", args.seed), ("new", args.seed + 1)):
             phantoms = {"cases": args.cases, "seed": seed, "image_side": 256, "format": "png"}
-            held = write_phantoms(place / name, build(PhantomConfig, phantoms)).positives
-        print(f"MO-SegNet, side {args.side}, {args.steps} steps of one image, measured on {len(held)} new phantoms")
+            held = sum(case.positive for case in write_phantoms(place / name, build(PhantomConfig, phantoms)))
+        print(f"MO-SegNet, side {args.side}, {args.steps} steps of one image, measured on {held} new phantoms")
         print(f"{'norm':<7} {'batch norms':>11}  {'statistics':<10} {'nodule loss':>11} {'lung Dice':>10} ", end="")
         print(f"{'largest difference*':>19}")
         for norm in NORMS:

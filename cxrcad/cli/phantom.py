@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cxrcad.cli.options import Command, with_settings
+from cxrcad.cli.progress import Bar
 from cxrcad.config import PhantomConfig
 
 __all__ = ["command"]
@@ -19,4 +20,6 @@ def command(config: PhantomConfig, out: Path) -> None:
     """Write synthetic chest radiographs with nodules, lung masks and truth to OUT, in JSRT's and SCR's layout."""
     from cxrcad.commands.phantom import make_phantoms
 
-    click.echo(make_phantoms(out, config))
+    with Bar("phantom") as bar:
+        sentence = make_phantoms(out, config, bar)
+    click.echo(sentence)

@@ -238,7 +238,7 @@ def _document(tested: _Tested, config: InsertionTestConfig) -> dict[str, Any]:
         {
             "file": one.background.image.name,
             "patient": one.background.patient,
-            **{"x_px": one.inserted.x_px, "y_px": one.inserted.y_px, "diameter_mm": one.inserted.diameter_mm},
+            **{name: getattr(one.inserted.nodule, name) for name in ("x_px", "y_px", "diameter_mm")},
             **{"nodule": one.inserted.index, "subtlety": one.subtlety, "scores": dict(one.scores)},
         }
         for one in tested.scored

@@ -14,8 +14,8 @@ __all__ = ["simulate"]
 
 def simulate(out: Path, config: SimulateConfig, progress: Progress) -> str:
     """Write the radiographs to `out`; how many they are. Raises UsageError, DataError, ReadError, WriteError."""
-    made = write_simulated(out, config, progress)
-    what = f"{made.positives} with a nodule"
+    radiographs, marked = write_simulated(out, config, progress)
+    what = f"{marked} with a nodule"
     if config.background_patches:
-        what = f"{made.negative_insertions} with a negative insertion, none with a nodule"
-    return f"{made.folder}: {counted(made.cases, 'radiograph')}, {what}"
+        what = f"{marked} with a negative insertion, none with a nodule"
+    return f"{out}: {counted(radiographs, 'radiograph')}, {what}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Case, DataError, Nodule, Radiograph, Source
+from cxrcad.core import Case, DataError, Radiograph, Source
 from cxrcad.datasets.masks import truth_mask
 from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
 from cxrcad.evaluation.metrics import Figures, image_auc
@@ -85,7 +85,7 @@ def _score(detector: Detector, image: Pixels, background: Background, place: Ins
     spacing = (GRID_MM, GRID_MM)
     radiograph = Radiograph(pixels, spacing, "data set", None, Source(str(background.image), "background", ""))
     examined = detector.examine(radiograph)
-    nodule = Nodule(place.x_px, place.y_px, place.diameter_mm)
+    nodule = place.nodule
     case = Case(background.image.stem, background.image, GRID_SIDE, GRID_SIDE, spacing, (nodule,))
     return float(examined.maps["nodule"][truth_mask(case, examined.geometry, "disc")].max())
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["KINDS", "analytic_block"]
 
-MEDIAN_MM, SPREAD, DIAMETERS_MM = 13.0, 0.4, (6.0, 32.0)  # log-normal, as the sizes that nodules are drawn for
+MEDIAN_MM, SPREAD, DIAMETERS_MM = 13.0, 0.4, (6.0, 32.0)  # log-normal, as the sizes that are wanted
 TISSUE, GROUND_GLASS, CALCIUM, AIR = 1040, (350, 600), 1300, 50
 """Densities, water = 1000: what LIDC's nodules hold (its file ends at 1300); air keeps a cavity inside the nodule."""
 LEAST_FRACTION = 0.3  # of a voxel that the nodule must fill to count as inside
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 def analytic_block(index: int, seed: int) -> tuple[NDArray[np.int16], str]:
-    """Nodule `index` of the endless row of `seed`: density (z, y, x) on a 1 mm grid, and its kind.
+    """Nodule number `index` of `seed`: its density (z, y, x) on a 1 mm grid, and its kind.
 
     Water is 1000 and 0 is outside, as in a file of CT nodules. The kinds take turns.
     """

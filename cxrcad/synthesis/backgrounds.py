@@ -6,7 +6,6 @@ folder in JSRT's layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,8 @@ def read_backgrounds(folder: Path, packaged: Path | None = None) -> BackgroundSe
             "names and sizes into lungs/ (JSRT's layout: scr/)"
         )
     check_images(folder, [background.image for background in usable])
-    _check_masks(usable)
+    for background in usable:
+        _check_masks(background)
     left_out = f"left out, without a usable lung mask: {named(faulty)} ({len(faulty)} of {len(found)})"
     return BackgroundSet(folder, usable, column, (left_out,) if faulty else ())
 
@@ -130,39 +130,28 @@ def _has_lungs(background: Background) -> bool:
     return all(mask.is_file() for mask in masks) and any(read_mask(mask).any() for mask in masks)
 
 
-def _check_masks(backgrounds: Sequence[Background]) -> None:
-    for background in backgrounds:
-        size = image_size(background.image)
-        other = next((mask for mask in background.lung_masks if not _fits(image_size(mask), size)), None)
-        if other is not None:
-            raise DataError(f"{other}: its sides are not in proportion to its image's; draw it on the image's grid")
-
-
-def _fits(mask: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Whether a mask covers the image's field: its sides are in the same proportion, to a pixel."""
-    return abs(mask[0] * image[1] - mask[1] * image[0]) <= max(*mask, *image)
+def _check_masks(background: Background) -> None:
+    """Raise DataError for a mask whose sides are not in its image's proportion, to a pixel."""
+    rows, cols = image_size(background.image)
+    for mask in background.lung_masks:
+        height, width = image_size(mask)
+        if abs(height * cols - width * rows) > max(height, width, rows, cols):
+            raise DataError(f"{mask}: its sides are not in proportion to its image's; draw it on the image's grid")
 
 
 def read_background(background: Background) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(image, lung fields) on the 1024 grid of 0.35 mm; the image in grey levels of 255, bright = dense. ReadError."""
     pixels = read_radiograph(background.image).pixels.astype(np.float64) * 255
-    whole = np.rint(pixels)
-    if np.abs(pixels - whole).max() < 1e-3:  # an image of 8 bits: its very levels
-        pixels = whole
-    image = to_jsrt_grid(pixels, background.spacing_mm)
-    lung = _union(to_jsrt_grid(*_mask(mask, background, whole.shape), order=0) for mask in background.lung_masks)
-    return image, lung
-
-
-def _mask(path: Path, background: Background, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], tuple[float, float]]:
-    """The mask and its own spacing: it covers the field of its image, maybe with another number of pixels."""
-    mask = read_mask(path)
-    row_mm, col_mm = background.spacing_mm
-    return mask, (row_mm * shape[0] / mask.shape[0], col_mm * shape[1] / mask.shape[1])
-
-
-def _union(masks: Iterable[NDArray[np.float32]]) -> NDArray[np.bool_]:
-    return np.asarray(np.logical_or.reduce([mask > 0.5 for mask in masks]))
+    levels = np.rint(pixels)
+    if np.abs(pixels - levels).max() < 1e-3:  # an image of 8 bits: its very levels
+        pixels = levels
+    (rows, cols), (row_mm, col_mm) = pixels.shape, background.spacing_mm
+    lung = np.zeros((GRID_SIDE, GRID_SIDE), np.bool_)
+    for path in background.lung_masks:
+        mask = read_mask(path)  # over its image's field, maybe with another number of pixels
+        spacing_mm = row_mm * rows / mask.shape[0], col_mm * cols / mask.shape[1]
+        lung |= to_jsrt_grid(mask, spacing_mm, order=0) > 0.5
+    return to_jsrt_grid(pixels, background.spacing_mm), lung
 
 
 def to_jsrt_grid(pixels: NDArray[Any], spacing_mm: tuple[float, float], order: int = 1) -> NDArray[np.float32]:
@@ -177,12 +166,8 @@ def to_jsrt_grid(pixels: NDArray[Any], spacing_mm: tuple[float, float], order: i
         image = ndimage.gaussian_filter(image, [max(0.0, GRID_MM / mm - 1) * 0.3 for mm in spacing_mm])
     zoom = [round(size * mm / GRID_MM) / size for size, mm in zip(image.shape, spacing_mm, strict=True)]
     image = ndimage.zoom(image, zoom, order=order, grid_mode=True, mode="nearest")
-    for axis in (0, 1):
-        size = image.shape[axis]
-        if size >= GRID_SIDE:
-            image = np.take(image, np.arange(GRID_SIDE) + (size - GRID_SIDE) // 2, axis)
-        else:
-            pad = [(0, 0), (0, 0)]
-            pad[axis] = ((GRID_SIDE - size) // 2, GRID_SIDE - size - (GRID_SIDE - size) // 2)
-            image = np.pad(image, pad, mode="edge") if order else np.pad(image, pad)
-    return np.asarray(image, dtype=np.float32)
+    cut = [max(0, size - GRID_SIDE) // 2 for size in image.shape]
+    image = image[cut[0] : cut[0] + GRID_SIDE, cut[1] : cut[1] + GRID_SIDE]
+    lacking = [GRID_SIDE - size for size in image.shape]
+    pad = [(size // 2, size - size // 2) for size in lacking]
+    return np.asarray(np.pad(image, pad, mode="edge" if order else "constant"), dtype=np.float32)

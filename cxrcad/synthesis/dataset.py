@@ -5,34 +5,48 @@ The preset open-jsrt copies JSRT's counts with open data: NIH radiographs and LI
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrcad.config import SimulateConfig
-from cxrcad.core import DataError, UsageError
-from cxrcad.files import Progress, Silent
-from cxrcad.synthesis.backgrounds import Background, BackgroundSet, read_background, read_backgrounds
-from cxrcad.synthesis.dataset_files import Row, write_case, write_set_tables
-from cxrcad.synthesis.insertion import (
-    PATCHES,
-    Candidates,
-    Inserted,
-    insert_nodule,
-    reinsert_background,
+from cxrcad.core import DataError, Nodule, UsageError
+from cxrcad.files import Pace, Progress, Silent, write_atomically
+from cxrcad.imaging.jsrt_img import LARGEST
+from cxrcad.synthesis.backgrounds import GRID_SIDE, Background, BackgroundSet, read_background, read_backgrounds
+from cxrcad.synthesis.files import (
+    DicomOrigin,
+    TableRow,
+    box_row,
+    dicom_bytes,
+    encoded,
+    image_path,
+    location,
+    write_csv,
+    write_masks,
+    write_tables,
 )
+from cxrcad.synthesis.insertion import PATCHES, Candidates, Inserted, insert_nodule, reinsert_background
 from cxrcad.synthesis.nodules import ANALYTIC, NoduleStock, read_nodules
 from cxrcad.synthesis.phantom.dataset import JSRT_NODULES, JSRT_OUTSIDE, SUBTLETY_COUNTS
 
-__all__ = ["Plan", "Preset", "SimulatedSet", "plan_set", "write_simulated"]
+__all__ = ["PACKAGED_TABLE", "PRESETS", "ROLES", "Plan", "Preset", "plan_set", "write_simulated"]
 
 PACKAGED_TABLE = Path(__file__).with_name("open_jsrt.csv")
 """The radiographs of open-jsrt: NIH's file names with what their own table says of them, in the set's order."""
 
 ROLES = ("normal", "other_finding")
 """The backgrounds that are taken, the former first; a radiograph of another role (effusion) is never one."""
+
+SOURCES = ("patient", "view", "role", "nodule", "series_uid", "scale")
+NEGATIVE_INSERTIONS = ("file", "x", "y", "x0", "y0", "x1", "y1", "diameter_mm", "patch", "outside_lung")
+
+Image32 = NDArray[np.float32]
+Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ PRESETS = {
 class Plan:
     """One radiograph of the set: `subtlety` is None for one that gets nothing; `index` picks its random stream.
 
-    `negative` puts a background patch where the nodule would be.
+    `patch` says what a negative insertion in the nodule's place is made of, "" where there is none.
     """
 
     name: str
@@ -68,21 +82,24 @@ class Plan:
     background: Background
     subtlety: int | None
     outside: bool
-    negative: bool = False
+    patch: str = ""
 
 
 @dataclass(frozen=True)
-class SimulatedSet:
-    """What was written: numbers of radiographs in all, with a nodule, and with a negative insertion."""
+class _Written:
+    """A radiograph that is written: what was inserted, and the nodule (or patch) as the tables have it."""
 
-    folder: Path
-    cases: int
-    positives: int
-    negative_insertions: int
+    plan: Plan
+    inserted: Inserted | None = None
+    nodule: Nodule | None = None
+    series_uid: str = ""
 
 
-def write_simulated(folder: Path, config: SimulateConfig, progress: Progress | None = None) -> SimulatedSet:
+def write_simulated(folder: Path, config: SimulateConfig, progress: Progress | None = None) -> tuple[int, int]:
     """Write the data set that `config` asks for into `folder`, which must be new or empty.
+
+    Returns how many radiographs it has, and how many of them with a nodule (or with a negative insertion, where
+    `config` asks for background patches).
 
     Writes images/ (PNG of 8 bits or DICOM of 1024 pixels, or .IMG of 2048), scr/fold1 and scr/fold2 lung masks,
     boxes.csv (or shams.csv), sources.csv, CNNDAT_EN.TXT and, last, CLNDAT_EN.txt. No nodule is used twice. The same
@@ -98,19 +115,24 @@ def write_simulated(folder: Path, config: SimulateConfig, progress: Progress | N
     found = read_backgrounds(config.backgrounds, preset.table)
     for note in found.notes:
         progress.note(note)
-    everyone = plan_set(found, config, preset)
-    plans = _limited(everyone, config.limit)
-    stock = _stock(config, _marked(everyone), _marked(plans))
+    plans = plan_set(found, config, preset)
+    in_all = _marked(plans)
+    if config.limit is not None:
+        plans = (*plans[:in_all][: config.limit // 2], *plans[in_all:][: config.limit // 2])
+    stock = _stock(config, in_all, _marked(plans))
+    free = stock.usable()
     progress.start("simulate", len(plans), 0)
-    rows = []
-    for row in _written(folder, plans, stock, config, preset):
-        rows.append(row)
-        progress.step(len(rows))
-    write_set_tables(folder, rows, found.column, config.background_patches)
-    marked = sum(row.inserted is not None for row in rows)
-    return SimulatedSet(
-        folder, len(rows), 0 if config.background_patches else marked, marked if config.background_patches else 0
-    )
+    pace = Pace(len(plans), progress, "radiographs", fewest=5)
+    written: list[_Written] = []
+    for plan in plans:
+        written.append(_write(folder, plan, Candidates(stock, free), config, preset.oddities))
+        inserted = written[-1].inserted
+        if inserted is not None:
+            free.remove(inserted.index)
+        progress.step(len(written))
+        pace.step(len(written))
+    _write_tables(folder, written, found.column, preset.oddities)
+    return len(plans), _marked(plans)
 
 
 def _completed(config: SimulateConfig, preset: Preset) -> SimulateConfig:
@@ -151,13 +173,16 @@ def plan_set(found: BackgroundSet, config: SimulateConfig, preset: Preset) -> tu
     outside = rng.permutation(positives) < round(JSRT_OUTSIDE * positives / JSRT_NODULES)
     plans = []
     for index, background in enumerate(chosen):
-        marked = index < positives
-        number = index + 1 if marked or config.background_patches else index + 1 - positives
-        name = f"{preset.letters}{'LN' if marked and not config.background_patches else 'NN'}{number:03d}"
-        subtlety = int(levels[index]) if marked else None
+        marked, patches = index < positives, config.background_patches
+        number = index + 1 if marked or patches else index + 1 - positives
         plans.append(
             Plan(
-                name, index, background, subtlety, marked and bool(outside[index]), marked and config.background_patches
+                name=f"{preset.letters}{'LN' if marked and not patches else 'NN'}{number:03d}",
+                index=index,
+                background=background,
+                subtlety=int(levels[index]) if marked else None,
+                outside=marked and bool(outside[index]),
+                patch=PATCHES[index % 2] if marked and patches else "",
             )
         )
     return tuple(plans)
@@ -168,14 +193,6 @@ def _counts(there: int, config: SimulateConfig, preset: Preset) -> tuple[int, in
     positives = config.positives or preset.positives or max(1, (5 * there + 4) // 8)
     negatives = preset.negatives if config.negatives is None else config.negatives
     return positives, max(0, there - positives) if negatives is None else negatives
-
-
-def _limited(plans: tuple[Plan, ...], limit: int | None) -> tuple[Plan, ...]:
-    """The first `limit` / 2 plans of each part; all of them without a limit."""
-    if limit is None:
-        return plans
-    marked = [plan for plan in plans if plan.subtlety is not None]
-    return (*marked[: limit // 2], *plans[len(marked) :][: limit // 2])
 
 
 def _marked(plans: tuple[Plan, ...]) -> int:
@@ -200,30 +217,89 @@ def _stock(config: SimulateConfig, in_all: int, needed: int) -> NoduleStock:
     return stock
 
 
-def _written(
-    folder: Path, plans: tuple[Plan, ...], stock: NoduleStock, config: SimulateConfig, preset: Preset
-) -> Iterator[Row]:
-    """Each radiograph's row for the tables, once its image and masks are written."""
+def _write(folder: Path, plan: Plan, candidates: Candidates, config: SimulateConfig, oddities: bool) -> _Written:
+    """Write a radiograph with what `plan` puts into it, and its lung masks."""
+    image, lung = read_background(plan.background)
+    inserted: Inserted | None = None
     assert config.seed is not None
-    free = stock.usable()
-    for plan in plans:
-        image, lung = read_background(plan.background)
-        inserted: Inserted | None = None
-        rng = np.random.default_rng([config.seed, plan.index])
-        patch = PATCHES[plan.index % 2] if plan.negative else ""
-        candidates = Candidates(stock, free)
-        try:
-            if plan.negative:
-                image, inserted = reinsert_background(
-                    image, lung, rng, candidates=candidates, outside=plan.outside, patch=patch
-                )
-            elif plan.subtlety is not None:
-                image, inserted = insert_nodule(image, lung, candidates, plan.subtlety, plan.outside, rng)
-        except DataError as error:
-            raise DataError(f"{plan.background.image}: {error}") from None
-        row = Row(plan.name, plan.index, plan.background, oddities=preset.oddities)
-        if inserted is not None:
-            free.remove(inserted.index)
-            kind, series = stock.kinds[inserted.index], stock.series_uid[inserted.index]
-            row = replace(row, inserted=inserted, subtlety=plan.subtlety, kind=kind, series_uid=series, patch=patch)
-        yield write_case(folder, row, image, lung, config)
+    rng = np.random.default_rng([config.seed, plan.index])
+    try:
+        if plan.patch:
+            image, inserted = reinsert_background(
+                image, lung, rng, candidates=candidates, outside=plan.outside, patch=plan.patch
+            )
+        elif plan.subtlety is not None:
+            image, inserted = insert_nodule(image, lung, candidates, plan.subtlety, plan.outside, rng)
+    except DataError as error:
+        raise DataError(f"{plan.background.image}: {error}") from None
+    write_atomically(image_path(folder, plan.name, config.format), _image_bytes(plan, image, config))
+    right, left = _halves(lung)
+    write_masks(folder, plan.name, plan.index, {"right lung": right, "left lung": left})
+    if inserted is None:
+        return _Written(plan)
+    stock, nodule = candidates.stock, inserted.nodule
+    nodule = replace(
+        nodule,
+        subtlety=plan.subtlety,
+        malignancy="benign",
+        location=location(nodule.x_px, nodule.y_px, GRID_SIDE / 2, lung),
+        diagnosis=" ".join(filter(None, ("simulated", stock.kinds[inserted.index], "nodule")))
+        + ("\t" if oddities and plan.index % 50 == 9 else ""),
+    )
+    return _Written(plan, inserted, nodule, stock.series_uid[inserted.index])
+
+
+def _image_bytes(plan: Plan, image: Image32, config: SimulateConfig) -> bytes:
+    if config.format == "png":
+        return encoded(np.clip(np.rint(image), 0, 255).astype(np.uint8), "PNG")
+    if config.format == "img":
+        from scipy import ndimage
+
+        full = ndimage.zoom(image, 2, order=1, grid_mode=True, mode="nearest")
+        counts: NDArray[np.uint16] = (LARGEST - np.clip(np.rint(full * 16), 0, LARGEST)).astype(">u2")  # dense is dark
+        return counts.tobytes()
+    made_of = "a piece of itself" if plan.patch else "a nodule"
+    origin = DicomOrigin(
+        patient="Simulated",
+        manufacturer="cxrcad simulate",
+        study="Chest radiograph, simulated nodules",
+        derivation=f"{f'{made_of} inserted' if plan.subtlety else 'resampled'} by cxrcad simulate",
+        view="AP" if plan.background.view == "AP" else "PA",
+        salt=("simulate", hashlib.sha256(image.tobytes()).hexdigest()),
+    )
+    assert config.seed is not None
+    sex, age = plan.background.sex, plan.background.age
+    sex_or_none, age_years = None if sex == "?" else sex, int(age) if age.isdigit() else None
+    pixels = image / np.float32(255)
+    return dicom_bytes(pixels, plan.name, plan.index + 1, config.seed, sex_or_none, age_years, origin)
+
+
+def _halves(lung: Bits) -> tuple[Bits, Bits]:
+    """(right, left) lung: the connected parts whose middle lies at image left or right of the lungs' middle."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(lung)
+    middle = np.flatnonzero(lung.any(0)).mean()
+    at_left = [(found[1].start + found[1].stop) / 2 < middle for found in ndimage.find_objects(labels)]
+    is_right = np.array([False, *at_left])[labels]
+    return is_right, lung & ~is_right
+
+
+def _write_tables(folder: Path, written: Sequence[_Written], source_column: str, oddities: bool) -> None:
+    write_csv(folder / "sources.csv", ("file", source_column, *SOURCES), map(_source, written))
+    patches = [box_row(one.plan.name, one.nodule, one.plan.patch) for one in written if one.nodule and one.plan.patch]
+    if patches:
+        write_csv(folder / "shams.csv", NEGATIVE_INSERTIONS, patches)
+    rows = []
+    for one in written:
+        nodule = None if one.plan.patch else one.nodule
+        unknown = oddities and nodule is not None and one.plan.index % 40 == 7
+        background = one.plan.background
+        rows.append(TableRow(one.plan.name, "?" if unknown else background.age, background.sex, nodule))
+    write_tables(folder, rows)
+
+
+def _source(one: _Written) -> tuple[object, ...]:
+    background, inserted = one.plan.background, one.inserted
+    of_nodule = ("", "", "") if inserted is None else (inserted.index, one.series_uid, round(inserted.scale, 3))
+    return (one.plan.name, background.image.name, background.patient, background.view, background.role, *of_nodule)

@@ -1,9 +1,9 @@
 """Nodules put into radiographs, and negative insertions: background patches put in the same way, without a nodule.
 
-A data set (`cxrcad simulate`) and the insertion-artefact test take one nodule a radiograph, on JSRT's grid in grey
-levels of 255 (`insert_nodule`, `reinsert_background`). Training takes new ones each time an image is drawn, on the
-model's grid in 0-1, from projections made once (`insert_nodules`, `insert_backgrounds`). What finds a negative
-insertion finds the traces of inserting.
+`cxrcad simulate` and the insertion-artefact test put one nodule into a radiograph on JSRT's grid, in grey levels of 255
+(`insert_nodule`, `reinsert_background`). Training puts new ones into an image each time it is drawn, on the model's
+grid in 0-1, from projections made once (`insert_nodules`, `insert_backgrounds`). A model that finds negative insertions
+has learned the traces of inserting.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Box, DataError
+from cxrcad.core import DataError, Nodule
 from cxrcad.synthesis.backgrounds import GRID_MM, GRID_SIDE
 from cxrcad.synthesis.nodules import NoduleStock, draw_nodule
 from cxrcad.synthesis.projection import (
@@ -22,11 +22,12 @@ from cxrcad.synthesis.projection import (
     CONTRAST,
     WHITE,
     Projection,
-    background_change,
-    compression,
+    outlined,
     outside_zone,
     project,
     projection_of,
+    with_background,
+    with_nodule,
 )
 
 __all__ = [
@@ -64,28 +65,23 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Inserted:
-    """What was put where, in pixel edges of the 1024 grid: the extent above a fifth of the projection's peak.
+    """What was put where: `nodule` in pixel edges of the 1024 grid, its extent above a fifth of the projection's peak.
 
-    `index` names the nodule in its stock, `scale` says by how much it was enlarged.
+    `index` is its place in its stock, `scale` says by how much it was enlarged.
     """
 
-    x_px: float
-    y_px: float
-    box_px: Box
-    diameter_mm: float
-    outside_lung: bool
+    nodule: Nodule
     index: int
     scale: float
 
 
 @dataclass(frozen=True, eq=False)
 class _Spot:
-    """A projection and the window of the image under it; `kept` is what the display leaves of its contrast."""
+    """A projection and the window of the image that it goes to."""
 
     projection: Projection
     window: Window
-    kept: Image32
-    truth: Inserted
+    inserted: Inserted
 
 
 def insert_nodule(
@@ -95,10 +91,11 @@ def insert_nodule(
 
     `outside` puts it outside the lung fields. Raises DataError where no place is large enough.
     """
-    spot = _spot(image, lung, candidates, outside, rng)
-    return _with(
-        image, spot.window, spot.projection.thickness * rng.uniform(*CONTRAST[subtlety]) * spot.kept
-    ), spot.truth
+    spot = _spot(lung, candidates, outside, rng)
+    contrast, level = rng.uniform(*CONTRAST[subtlety]), _lung_level(image, lung)
+    result, thickness = image.copy(), spot.projection.thickness
+    result[spot.window] = with_nodule(image[spot.window], thickness, contrast, lung_level=level, white=WHITE)
+    return result, spot.inserted
 
 
 def reinsert_background(
@@ -114,15 +111,16 @@ def reinsert_background(
 
     if patch not in PATCHES:
         raise DataError(f"there is no patch {patch!r}; choose from {', '.join(PATCHES)}")
-    spot = _spot(image, lung, candidates, outside, rng)
-    source = image[spot.window] if patch == "blurred" else _mirrored(image, lung, spot.window)
-    difference = ndimage.gaussian_filter(source, BLUR_PX) - image[spot.window]
-    weight = np.minimum(spot.projection.thickness, 1) * spot.kept
-    added = background_change(difference, weight, np.float64)
-    return _with(image, spot.window, added.astype(np.float32)), spot.truth
+    spot = _spot(lung, candidates, outside, rng)
+    place = image[spot.window]
+    source = ndimage.gaussian_filter(place if patch == "blurred" else _mirrored(image, lung, spot.window), BLUR_PX)
+    level, thickness = _lung_level(image, lung), spot.projection.thickness
+    result = image.copy()
+    result[spot.window] = with_background(place, source, thickness, lung_level=level, white=WHITE, precision=np.float64)
+    return result, spot.inserted
 
 
-def _spot(image: Image32, lung: Bits, candidates: Candidates, outside: bool, rng: np.random.Generator) -> _Spot:
+def _spot(lung: Bits, candidates: Candidates, outside: bool, rng: np.random.Generator) -> _Spot:
     """A nodule and a place that takes it; where none does, another nodule, up to MOST_TRIES of them."""
     from scipy import ndimage
 
@@ -140,14 +138,21 @@ def _spot(image: Image32, lung: Bits, candidates: Candidates, outside: bool, rng
         if not fits.any():
             continue
         row, col = spots[fits][rng.integers(fits.sum())]
-        top, left = row - height // 2, col - width // 2
-        window = slice(top, top + height), slice(left, left + width)
-        kept = compression(image[window], _lung_level(image, lung), WHITE)
-        return _Spot(projection, window, kept, _truth(projection.outline, window, outside, index, scale))
+        window = _window(row, col, projection)
+        corner = window[0].start, window[1].start
+        nodule = outlined(projection.outline, GRID_MM, in_lung=not outside, corner=corner)
+        return _Spot(projection, window, Inserted(nodule, index, scale))
     raise DataError(
         f"no place for a nodule {'outside' if outside else 'in'} its lung fields, {np.count_nonzero(zone)} pixels; "
         "correct its lung mask or take it out of the folder"
     )
+
+
+def _window(row: int, col: int, projection: Projection) -> Window:
+    """The part of an image under a projection whose middle lies at (row, col)."""
+    height, width = projection.thickness.shape
+    top, left = row - height // 2, col - width // 2
+    return slice(top, top + height), slice(left, left + width)
 
 
 def _lung_level(image: Image32, lung: Bits) -> float:
@@ -163,26 +168,6 @@ def _mirrored(image: Image32, lung: Bits, window: Window) -> Image32:
     width = window[1].stop - window[1].start
     left = min(max(0, int(cols[0]) + int(cols[-1]) + 1 - window[1].stop), image.shape[1] - width)
     return image[window[0], left : left + width][:, ::-1]
-
-
-def _with(image: Image32, window: Window, added: Image32) -> Image32:
-    result = image.copy()
-    result[window] = image[window] + added
-    return result
-
-
-def _truth(outline: Bits, window: Window, outside: bool, index: int, scale: float) -> Inserted:
-    rows, cols = np.nonzero(outline)
-    rows, cols = rows + window[0].start, cols + window[1].start
-    return Inserted(
-        x_px=float(cols.mean() + 0.5),
-        y_px=float(rows.mean() + 0.5),
-        box_px=Box(float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)),
-        diameter_mm=float(2 * np.sqrt(outline.sum() / np.pi) * GRID_MM),
-        outside_lung=outside,
-        index=index,
-        scale=scale,
-    )
 
 
 # Training
@@ -233,10 +218,10 @@ def insert_nodules(
             continue
         window, projection = place
         contrast = float(np.exp(rng.uniform(*np.log(TRAINING_CONTRAST)))) * easy
-        background = image[window]
-        kept = compression(background, zones.lung_level, WHITE / 255)
         flips = slice(None, None, int(rng.choice((-1, 1)))), slice(None, None, int(rng.choice((-1, 1))))
-        image[window] = np.clip(background + projection.thickness[flips] * contrast * kept, 0, 1)
+        level, thickness = zones.lung_level, projection.thickness[flips]
+        shown = with_nodule(image[window], thickness, contrast, lung_level=level, white=WHITE / 255)
+        image[window] = np.clip(shown, 0, 1)
         nodules[window] |= projection.outline[flips]
         added += 1
     return added
@@ -254,7 +239,7 @@ def insert_backgrounds(
     """Put up to `count` negative insertions into `image` (0-1), in place; their middles (n, 2).
 
     Each is a background patch inserted as a nodule would be: the place itself, blurred, or another place, mirrored.
-    None touches or shows a nodule. What takes one for a nodule has learned the traces of inserting.
+    None touches or shows a nodule.
     """
     from scipy import ndimage
 
@@ -272,8 +257,9 @@ def insert_backgrounds(
             patch = ndimage.gaussian_filter(place, rng.uniform(1, 2))
         else:
             patch = image[other][:, ::-1]
-        weight = np.minimum(projection.thickness, 1) * compression(place, zones.lung_level, WHITE / 255)
-        image[window] = np.clip(place + background_change(patch - place, weight, np.float32), 0, 1)
+        level, thickness = zones.lung_level, projection.thickness
+        shown = with_background(place, patch, thickness, lung_level=level, white=WHITE / 255, precision=np.float32)
+        image[window] = np.clip(shown, 0, 1)
         middles.append((window[0].start + (height - 1) / 2, window[1].start + (width - 1) / 2))
     return np.array(middles, dtype=np.float64).reshape(len(middles), 2)
 
@@ -288,9 +274,7 @@ def _place(
         return None
     row, col = divmod(int(zone[rng.integers(len(zone))]), cols)
     projection = projections[rng.integers(len(projections))]
-    height, width = projection.thickness.shape
-    top, left = row - height // 2, col - width // 2
-    window = slice(top, top + height), slice(left, left + width)
-    if top < 0 or left < 0 or top + height > rows or left + width > cols or nodules[window].any():
+    down, across = window = _window(row, col, projection)
+    if down.start < 0 or across.start < 0 or down.stop > rows or across.stop > cols or nodules[window].any():
         return None
     return window, projection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from cxrcad.synthesis.analytic import analytic_block
 __all__ = ["ANALYTIC", "LUNG_DENSITY", "SMALLEST_MM", "NoduleStock", "draw_nodule", "read_nodules"]
 
 ANALYTIC = Path("analytic")
-"""Said instead of a file: nodules from formulas."""
+"""Stands in place of a file's name: nodules from formulas."""
 
 SMALLEST_MM = 6.0
 LONGEST_MM = 1000  # of a nodule or its block; more is a slip, and a product of sides must not overflow
@@ -35,7 +36,6 @@ class NoduleStock:
     each is "" where there is none.
     """
 
-    origin: str
     shapes: NDArray[Any]
     densities: NDArray[np.int16]
     diameters_mm: NDArray[Any]
@@ -69,7 +69,6 @@ def read_nodules(path: Path, *, count: int, seed: int) -> NoduleStock:
     try:
         with path.open("rb") as file, np.load(file) as store:
             stock = NoduleStock(
-                str(path),
                 store["shapes"],
                 store["densities"],
                 store["diameters"],
@@ -77,9 +76,7 @@ def read_nodules(path: Path, *, count: int, seed: int) -> NoduleStock:
                 ("",) * len(store["shapes"]),
             )
         _check(stock)
-    except (
-        Exception
-    ) as error:  # a foreign archive: zip, zlib, lzma, numpy's headers and the memory all fail in their way
+    except Exception as error:  # of a foreign archive: zip, zlib, lzma, numpy's headers and the memory have each theirs
         told = "no .npz archive" if "pickle" in str(error) else fault_words(error) or type(error).__name__
         raise DataError(f"{path}: not a file of CT nodules ({told}); see docs/DATA.md for its layout") from None
     return stock
@@ -110,17 +107,16 @@ def _analytic(count: int, seed: int) -> NoduleStock:
     """`count` analytic nodules of 6 mm or more."""
     blocks: list[NDArray[np.int16]] = []
     kinds, diameters = [], []
-    index = 0
-    while len(blocks) < count:
+    for index in itertools.count():
+        if len(blocks) == count:
+            break
         block, kind = analytic_block(index, seed)
         diameter = (6 * np.count_nonzero(block) / np.pi) ** (1 / 3)
-        index += 1
         if diameter >= SMALLEST_MM:
             blocks.append(block)
             kinds.append(kind)
             diameters.append(diameter)
     return NoduleStock(
-        "analytic nodules",
         np.array([block.shape for block in blocks]),
         np.concatenate([block.ravel() for block in blocks]),
         np.array(diameters),
@@ -132,7 +128,7 @@ def _analytic(count: int, seed: int) -> NoduleStock:
 def draw_nodule(diameters_mm: NDArray[Any], rng: np.random.Generator) -> tuple[int, float]:
     """Which of the nodules of these diameters is drawn (its place), and by how much it is scaled.
 
-    Sizes follow JSRT's: of the nodules near a size that is drawn, any; where there is none, the nearest.
+    Sizes follow JSRT's: a size is drawn, then one of the nodules near it, or the nearest where none is near.
     """
     target = float(np.clip(rng.lognormal(np.log(MEDIAN_MM), SPREAD), *DIAMETERS_MM))
     near = np.flatnonzero((diameters_mm >= target / 1.3) & (diameters_mm <= target / 0.8))

@@ -3,8 +3,8 @@
 A nodule (density, water = 1000, on a 1 mm grid) is rotated at random and projected along z as mm of water less the lung
 that it displaces, and blurred. Its contrast in grey levels was measured on boxed real nodules; over dense tissue the
 display curve leaves less of it. `cxrcad simulate`, the insertion-artefact test and training share all of this but the
-way of rotating: `project` turns about one axis after another, `load_projections` all at once and straight onto the
-model's grid, which is faster. Sets and models made with either are kept, so neither may change by a bit.
+rotation: `project` turns about one axis after another, `load_projections` about all at once and straight onto the
+model's grid, which is faster. Data sets and models were made with both, so neither may change by a bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import DataError
+from cxrcad.core import Box, DataError, Nodule
 from cxrcad.synthesis.backgrounds import GRID_MM
 from cxrcad.synthesis.nodules import LUNG_DENSITY, draw_nodule, read_nodules
 
@@ -27,12 +27,13 @@ __all__ = [
     "VISIBLE_FRACTION",
     "WHITE",
     "Projection",
-    "background_change",
-    "compression",
     "load_projections",
+    "outlined",
     "outside_zone",
     "project",
     "projection_of",
+    "with_background",
+    "with_nodule",
 ]
 
 CONTRAST = {1: (6.0, 9.0), 2: (9.0, 13.0), 3: (13.0, 19.0), 4: (19.0, 27.0), 5: (27.0, 42.0)}
@@ -106,7 +107,8 @@ def load_projections(
         pick = usable[place]
         thickness = _project_at_once(stock.density(pick), scale / spacing_mm, rng)
         seen = projection_of(thickness, stock.series_uid[pick])
-        projections += [_cropped(seen)] if seen is not None else []
+        if seen is not None:
+            projections.append(_cropped(seen))
     if not projections:
         raise DataError(
             f"{path}: nothing is seen of its nodules with pixels of {spacing_mm:g} mm; check their densities (water is "
@@ -159,18 +161,54 @@ def outside_zone(lung: Bits, margin: int) -> Bits:
     return np.asarray((span | below) & ~ndimage.binary_dilation(lung, iterations=margin))
 
 
-def compression(background: Image32, lung_level: float, white: float) -> Image32:
-    """How much of a contrast is left on each pixel, 1 on the lung: the display curve flattens towards `white`.
+def with_nodule(
+    background: Image32, thickness: Image32, contrast: float, *, lung_level: float, white: float
+) -> Image32:
+    """`background` (h, w) with a nodule whose core adds `contrast` where the background is at `lung_level`.
 
-    All three are in one unit.
+    Levels, contrast and `white`, towards which the display curve flattens, are in one unit.
     """
-    return np.asarray(np.clip((white - background) / (white - lung_level), 0.3, 1.15))
+    return np.asarray(background + thickness * contrast * _compression(background, lung_level, white))
 
 
-def background_change(difference: Image32, weight: Image32, precision: type[np.floating]) -> NDArray[Any]:
-    """What a negative insertion adds: `difference` from its place, weighted, its weighted mean taken off.
+def with_background(
+    background: Image32,
+    patch: Image32,
+    thickness: Image32,
+    *,
+    lung_level: float,
+    white: float,
+    precision: type[np.floating],
+) -> Image32:
+    """`background` (h, w) with a negative insertion: `patch` in a nodule's shape, and the mean level kept.
 
     Means are summed in `precision`: float64 on JSRT's grid, float32 in training.
     """
+    difference = patch - background
+    weight = np.minimum(thickness, 1) * _compression(background, lung_level, white)
     mean = (weight * difference).sum(dtype=precision) / weight.sum(dtype=precision)
-    return np.asarray(weight * (difference - mean))
+    return np.asarray(background + (weight * (difference - mean)).astype(np.float32))
+
+
+def _compression(background: Image32, lung_level: float, white: float) -> Image32:
+    """How much of a contrast is left on each pixel, 1 on the lung: the display curve flattens towards `white`."""
+    return np.asarray(np.clip((white - background) / (white - lung_level), 0.3, 1.15))
+
+
+def outlined(
+    outline: Bits, mm: float, *, in_lung: bool, subtlety: int | None = None, corner: tuple[int, int] = (0, 0)
+) -> Nodule:
+    """The nodule that `outline` (h, w) shows, `corner` (row, column) being where its first pixel lies on the grid.
+
+    `mm` is the distance of the grid's pixels. The diameter is that of the disc of equal area.
+    """
+    rows, cols = np.nonzero(outline)
+    rows, cols = rows + corner[0], cols + corner[1]
+    return Nodule(
+        x_px=float(cols.mean() + 0.5),
+        y_px=float(rows.mean() + 0.5),
+        diameter_mm=float(2 * np.sqrt(outline.sum() / np.pi) * mm),
+        subtlety=subtlety,
+        box_px=Box(float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)),
+        in_lung=in_lung,
+    )

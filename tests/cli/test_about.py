@@ -111,7 +111,7 @@ def test_no_models_is_no_error(cxrcad, packaged):
 def test_phantoms_are_written_in_jsrt_s_layout_from_a_seed(cxrcad, tmp_path):
     small = ["--cases", "3", "--image-side", "256", "--format", "png"]
     answer = cxrcad("phantom", "one", *small, "--seed", "4")
-    assert (answer.code, answer.out) == (0, "one: 3 phantoms, 2 with a nodule\n")
+    assert (answer.code, answer.out, answer.err) == (0, "one: 3 phantoms, 2 with a nodule\n", "phantom: 3 phantoms\n")
     assert sorted(path.name for path in (tmp_path / "one" / "images").iterdir()) == [
         *("JPCLN001.png", "JPCLN002.png", "JPCNN001.png")
     ]

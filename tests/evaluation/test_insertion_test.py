@@ -54,11 +54,11 @@ def test_all_four_versions_are_of_one_place(noisy_background, ball_nodules):
     assert dict(scored.scores) == pytest.approx({**dict.fromkeys(VERSIONS, 1.0), "untouched": 0.1})
     untouched, *others = detector.changed
     assert not untouched.any()
-    reach = scored.inserted.diameter_mm / GRID_MM
+    reach = scored.inserted.nodule.diameter_mm / GRID_MM
     for changed in others:
         rows, cols = np.nonzero(changed)
-        assert np.abs(rows + 0.5 - scored.inserted.y_px).max() < reach
-        assert np.abs(cols + 0.5 - scored.inserted.x_px).max() < reach
+        assert np.abs(rows + 0.5 - scored.inserted.nodule.y_px).max() < reach
+        assert np.abs(cols + 0.5 - scored.inserted.nodule.x_px).max() < reach
     again = score_place(detector, noisy_background, Candidates(stock, stock.usable()), 0, 7)
     assert again == scored
     assert score_place(detector, noisy_background, Candidates(stock, [0]), 0, 8).inserted != scored.inserted
@@ -67,7 +67,7 @@ def test_all_four_versions_are_of_one_place(noisy_background, ball_nodules):
 def test_only_the_disc_of_the_nodules_size_counts(noisy_background, ball_nodules):
     stock = read_nodules(ball_nodules, count=0, seed=0)
     candidates = Candidates(stock, stock.usable())
-    place = score_place(Seeing(noisy_background), noisy_background, candidates, 0, 7).inserted
+    place = score_place(Seeing(noisy_background), noisy_background, candidates, 0, 7).inserted.nodule
     radius = place.diameter_mm / 2 / GRID_MM
     rows, cols = np.mgrid[:1024, :1024] + 0.5
     away = np.hypot(rows - place.y_px, cols - place.x_px)

@@ -34,8 +34,8 @@ def test_a_ball_projects_as_a_disc_as_thick_as_it_is_in_the_middle(balls):
 @pytest.mark.parametrize(("subtlety", "low", "high"), [(1, 6, 9), (5, 27, 42)])
 def test_a_nodule_adds_the_contrast_of_its_subtlety_in_the_lung(chest, balls, subtlety, low, high):
     image, lung = chest
-    result, truth = insert_nodule(image, lung, balls, subtlety, False, np.random.default_rng(4))
-    change = result - image
+    result, inserted = insert_nodule(image, lung, balls, subtlety, False, np.random.default_rng(4))
+    truth, change = inserted.nodule, result - image
     row, col = int(truth.y_px), int(truth.x_px)
     assert lung[row, col]
     middle = change[row - 5 : row + 5, col - 5 : col + 5].mean()
@@ -45,14 +45,14 @@ def test_a_nodule_adds_the_contrast_of_its_subtlety_in_the_lung(chest, balls, su
     away[int(box.y0) - 16 : int(box.y1) + 16, int(box.x0) - 16 : int(box.x1) + 16] = 0
     assert not away.any()
     assert box.center == pytest.approx((truth.x_px, truth.y_px), abs=1.5)
-    assert truth.diameter_mm == pytest.approx({0: 16, 1: 12}[truth.index] * truth.scale, rel=0.08)
+    assert truth.diameter_mm == pytest.approx({0: 16, 1: 12}[inserted.index] * inserted.scale, rel=0.08)
 
 
 def test_a_nodule_outside_the_lung_fields_lies_between_or_below_them_and_shows_less(chest, balls):
     image, lung = chest
-    result, truth = insert_nodule(image, lung, balls, 5, True, np.random.default_rng(1))
-    assert truth.outside_lung
-    assert not lung[int(truth.y_px), int(truth.x_px)]
+    result, inserted = insert_nodule(image, lung, balls, 5, True, np.random.default_rng(1))
+    assert inserted.nodule.in_lung is False
+    assert not lung[int(inserted.nodule.y_px), int(inserted.nodule.x_px)]
     # the display curve leaves (262 - 150) / (262 - 60) of it
     assert (result - image).max() < 42 * 1.5 * (262 - 130) / (262 - 60)
 
@@ -68,9 +68,10 @@ def test_a_negative_insertion_touches_the_nodules_place_and_keeps_the_mean_level
     assert negative == truth  # the place, shape and size that the nodule would have had
     assert np.array_equal(image, before)
     change = (result - image).astype(np.float64)
-    core = np.s_[int(negative.y_px) - 8 : int(negative.y_px) + 8, int(negative.x_px) - 8 : int(negative.x_px) + 8]
+    row, col = int(negative.nodule.y_px), int(negative.nodule.x_px)
+    core = np.s_[row - 8 : row + 8, col - 8 : col + 8]
     assert np.abs(change[core]).mean() > 1
-    box = negative.box_px
+    box = negative.nodule.box_px
     whole = np.s_[int(box.y0) - 16 : int(box.y1) + 16, int(box.x0) - 16 : int(box.x1) + 16]
     assert abs(change[whole].mean()) < 1e-4
     change[whole] = 0
@@ -82,7 +83,8 @@ def test_a_blurred_insertion_has_less_noise_and_a_contralateral_one_shows_the_ot
     blurred, negative = reinsert_background(
         image, lung, np.random.default_rng(7), candidates=balls, outside=False, patch="blurred"
     )
-    core = np.s_[int(negative.y_px) - 8 : int(negative.y_px) + 8, int(negative.x_px) - 8 : int(negative.x_px) + 8]
+    row, col = int(negative.nodule.y_px), int(negative.nodule.x_px)
+    core = np.s_[row - 8 : row + 8, col - 8 : col + 8]
     assert blurred[core].std() < 0.5 * image[core].std()
     ramp = np.tile(np.abs(np.arange(1024) - 511.5).astype(np.float32) / 8, (1024, 1)) + 40  # the same on both sides
     same, negative = reinsert_background(

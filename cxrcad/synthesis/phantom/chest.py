@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage as ndi
 from scipy.interpolate import PchipInterpolator
 
-from cxrcad.synthesis.files import FIELD_MM
+from cxrcad.imaging.jsrt_img import FIELD_MM
 
 __all__ = ["Anatomy", "Chest", "Exposure", "develop", "draw_anatomy", "draw_chest", "expose"]
 
@@ -74,6 +74,11 @@ class Chest:
     left_lung: Bits
     heart: Bits
     layers: dict[str, Image32]
+
+    @property
+    def lungs(self) -> Bits:
+        """Both lung fields."""
+        return self.right_lung | self.left_lung
 
 
 @dataclass(frozen=True)

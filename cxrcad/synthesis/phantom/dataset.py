@@ -6,37 +6,33 @@ No patient and no data set enters them: everything is drawn from a seed, see `ch
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrcad.config import PhantomConfig
 from cxrcad.core import Box, Case, Nodule, UsageError, WriteError
-from cxrcad.files import write_atomically
+from cxrcad.files import Pace, Progress, Silent, write_atomically
+from cxrcad.imaging.jsrt_img import FIELD_MM, SIDE
 from cxrcad.synthesis.files import (
-    FIELD_MM,
-    JSRT_SIDE,
     MASK_SIDE,
-    box_row,
+    TableRow,
     dicom_bytes,
     image_path,
     img_bytes,
     location,
-    mask_bytes,
-    mask_paths,
     png_bytes,
+    write_masks,
     write_tables,
 )
-from cxrcad.synthesis.phantom.image import DrawnNodule, Phantom, phantom_image
+from cxrcad.synthesis.phantom.image import Phantom, phantom_image
 
-__all__ = ["Phantom", "PhantomSet", "Plan", "phantom_image", "plan_phantoms", "write_phantoms"]
+__all__ = ["JSRT_NODULES", "JSRT_OUTSIDE", "SUBTLETY_COUNTS", "Plan", "plan_phantoms", "write_phantoms"]
 
 # JSRT, Shiraishi et al. 2000: 154 nodules by subtlety, 14 of them outside the lung fields
 SUBTLETY_COUNTS = {1: 25, 2: 29, 3: 50, 4: 38, 5: 12}
 JSRT_NODULES, JSRT_OUTSIDE = 154, 14
-MASKS = ("right lung", "left lung", "heart")
 DIAGNOSIS = "phantom nodule"
 """What stands in CLNDAT_EN.txt beside a phantom's nodule."""
 
@@ -49,19 +45,6 @@ class Plan:
     index: int
     subtlety: int | None
     outside_lung: bool
-
-
-@dataclass(frozen=True)
-class PhantomSet:
-    """The phantoms of a folder; each case's nodules are in the pixels of its image."""
-
-    folder: Path
-    cases: tuple[Case, ...]
-
-    @property
-    def positives(self) -> tuple[Case, ...]:
-        """The cases with a nodule."""
-        return tuple(case for case in self.cases if case.positive)
 
 
 def plan_phantoms(cases: int, seed: int) -> tuple[Plan, ...]:
@@ -87,37 +70,35 @@ def _apportion(positives: int) -> list[int]:
     return [level for level, count in counts.items() for _ in range(count)]
 
 
-def write_phantoms(folder: Path, config: PhantomConfig) -> PhantomSet:
-    """Draw `config.cases` phantoms into `folder` and return them as cases.
+def write_phantoms(folder: Path, config: PhantomConfig, progress: Progress | None = None) -> tuple[Case, ...]:
+    """Draw `config.cases` phantoms into `folder` and return them as cases, their nodules in the pixels of their images.
 
     Writes images/ (.IMG at 2048 pixels; .dcm with MONOCHROME1 and MONOCHROME2 in turn; .png with 8 and 16 bits in
     turn), scr/fold1 and scr/fold2 masks (right lung, left lung, heart), CLNDAT_EN.txt (x and y on the 2048 grid),
     CNNDAT_EN.TXT and boxes.csv (exact extents on the 1024 grid). The same config writes the same bytes. Raises
-    UsageError where .IMG is asked for at another side than 2048, or `folder` holds anything but
-    phantoms; WriteError where the folder cannot be written.
+    UsageError where .IMG is asked for at another side than 2048, or `folder` holds anything but phantoms; WriteError
+    where the folder cannot be written.
     """
-    if config.format == "img" and config.image_side != JSRT_SIDE:
+    progress = progress or Silent()
+    if config.format == "img" and config.image_side != SIDE:
         raise UsageError(
-            f"image_side is {config.image_side}; a JSRT .IMG is always {JSRT_SIDE} x {JSRT_SIDE}: leave image_side "
+            f"image_side is {config.image_side}; a JSRT .IMG is always {SIDE} x {SIDE}: leave image_side "
             "out, or choose format dcm or png"
         )
     _make_room(folder)
+    progress.start("phantom", config.cases, 0)
+    pace = Pace(config.cases, progress, "phantoms", fewest=5)
+    cases: list[Case] = []
     try:
-        return _written(folder, config)
+        for plan in plan_phantoms(config.cases, config.seed):
+            cases.append(_write_phantom(folder, config, plan))
+            progress.step(len(cases))
+            pace.step(len(cases))
+        write_tables(folder, [_table_row(case) for case in cases])
     except BaseException:
         _remove(folder)  # half a set is of no use, and in the way of the next call
         raise
-
-
-def _written(folder: Path, config: PhantomConfig) -> PhantomSet:
-    plans = plan_phantoms(config.cases, config.seed)
-    cases = tuple(_write_phantom(folder, config, plan) for plan in plans)
-    normals = [
-        (f"{case.name}.IMG", str(case.age_years), str(case.sex), "normal") for case in cases if not case.positive
-    ]
-    positives = [case for case in cases if case.positive]
-    write_tables(folder, [_clndat_row(case) for case in positives], normals, [_box_row(case) for case in positives])
-    return PhantomSet(folder, cases)
+    return tuple(cases)
 
 
 def _make_room(folder: Path) -> None:
@@ -160,55 +141,43 @@ def _write_phantom(folder: Path, config: PhantomConfig, plan: Plan) -> Case:
         content = png_bytes(phantom.pixels, 8 if number % 2 else 16)
     else:
         content = dicom_bytes(phantom.pixels, plan.name, number, config.seed, sex, age_years)
-    image = image_path(folder, plan.name, config.format)
+    image, chest = image_path(folder, plan.name, config.format), phantom.chest
     write_atomically(image, content)
-    paths = mask_paths(folder, plan.name, plan.index, MASKS)
-    for path, mask in zip(paths, (phantom.right_lung, phantom.left_lung, phantom.heart), strict=True):
-        write_atomically(path, mask_bytes(mask))
-    mm = FIELD_MM / side
-    nodules = () if phantom.nodule is None else (_nodule(phantom.nodule, phantom.lungs, side / phantom.drawn_side),)
+    structures = {"right lung": chest.right_lung, "left lung": chest.left_lung, "heart": chest.heart}
+    masks = write_masks(folder, plan.name, plan.index, structures)
     return Case(
         name=plan.name,
         image=image,
         rows=side,
         cols=side,
-        spacing_mm=(mm, mm),
-        nodules=nodules,
-        lung_masks=paths[:2],
+        spacing_mm=(FIELD_MM / side, FIELD_MM / side),
+        nodules=_nodules(phantom, side),
+        lung_masks=masks[:2],
         age_years=age_years,
         sex=sex,
         view="PA",
     )
 
 
-def _nodule(drawn: DrawnNodule, lungs: NDArray[np.bool_], scale: float) -> Nodule:
-    """The nodule in the pixels of its image, which has `scale` times as many a side as the grid of `lungs`."""
-    box = drawn.box_px
+def _nodules(phantom: Phantom, side: int) -> tuple[Nodule, ...]:
+    """The nodule, if there is one, in the pixels of the image of `side`."""
+    nodule, lungs = phantom.nodule, phantom.chest.lungs
+    if nodule is None:
+        return ()
     middle = float(np.flatnonzero(lungs.any(0))[[0, -1]].mean()) + 0.5
-    return Nodule(
-        x_px=drawn.x_px * scale,
-        y_px=drawn.y_px * scale,
-        diameter_mm=drawn.diameter_mm,
-        subtlety=drawn.subtlety,
-        malignancy="benign",
-        location=location(drawn.x_px, drawn.y_px, middle, lungs),
-        diagnosis=DIAGNOSIS,
-        box_px=Box(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale),
-        in_lung=drawn.in_lung,
-    )
+    place = location(nodule.x_px, nodule.y_px, middle, lungs)
+    known = replace(nodule, malignancy="benign", location=place, diagnosis=DIAGNOSIS)
+    return (_scaled(known, side / len(lungs)),)
 
 
-def _clndat_row(case: Case) -> tuple[str, ...]:
-    (nodule,), scale = case.nodules, JSRT_SIDE / case.cols
-    place = (round(nodule.x_px * scale), round(nodule.y_px * scale), nodule.malignancy, nodule.location, DIAGNOSIS)
-    size = round(nodule.diameter_mm or 0)
-    return tuple(str(v) for v in (f"{case.name}.IMG", nodule.subtlety, size, case.age_years, case.sex, *place))
-
-
-def _box_row(case: Case) -> tuple[object, ...]:
-    (nodule,), scale = case.nodules, MASK_SIDE / case.cols
-    assert nodule.box_px is not None
-    assert nodule.diameter_mm is not None
+def _scaled(nodule: Nodule, scale: float) -> Nodule:
+    """The nodule on a grid with `scale` times as many pixels a side."""
     box = nodule.box_px
-    lengths = (scale * v for v in (nodule.x_px, nodule.y_px, box.x0, box.y0, box.x1, box.y1))
-    return box_row(case.name, (*lengths, nodule.diameter_mm), nodule.subtlety, not nodule.in_lung)
+    assert box is not None
+    larger = Box(box.x0 * scale, box.y0 * scale, box.x1 * scale, box.y1 * scale)
+    return replace(nodule, x_px=nodule.x_px * scale, y_px=nodule.y_px * scale, box_px=larger)
+
+
+def _table_row(case: Case) -> TableRow:
+    nodule = _scaled(case.nodules[0], MASK_SIDE / case.cols) if case.nodules else None
+    return TableRow(case.name, str(case.age_years), str(case.sex), nodule)

@@ -6,20 +6,19 @@ differs by the nodule alone. What is larger than 1024 x 1024 pixels is enlarged 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
-from cxrcad.core import Box
-from cxrcad.synthesis.files import FIELD_MM
+from cxrcad.core import Nodule
+from cxrcad.imaging.jsrt_img import FIELD_MM
 from cxrcad.synthesis.nodules import DIAMETERS_MM, MEDIAN_MM, SPREAD
-from cxrcad.synthesis.phantom.chest import Anatomy, Exposure, develop, draw_anatomy, draw_chest, expose
-from cxrcad.synthesis.projection import CONTRAST, VISIBLE_FRACTION, outside_zone
+from cxrcad.synthesis.phantom.chest import Anatomy, Chest, Exposure, develop, draw_anatomy, draw_chest, expose
+from cxrcad.synthesis.projection import CONTRAST, VISIBLE_FRACTION, outlined, outside_zone
 
-__all__ = ["DrawnNodule", "Phantom", "phantom_image"]
+__all__ = ["Phantom", "phantom_image"]
 
 DRAWN_SIDE = 1024  # largest grid that is drawn on; 0.35 mm
 COARSE = 256  # pixels of the grid on which a nodule's place is drawn
@@ -28,44 +27,20 @@ Image32 = NDArray[np.float32]
 Bits = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class DrawnNodule:
-    """A drawn nodule, in pixel edges of its grid; `contrast` is its core's mean, grey levels of 255."""
-
-    x_px: float
-    y_px: float
-    box_px: Box
-    diameter_mm: float
-    subtlety: int
-    contrast: float
-    in_lung: bool
-
-
 @dataclass(frozen=True, eq=False)
 class Phantom:
     """A drawn radiograph with its truth.
 
-    `pixels` is float32 (side, side), 0-1, bright = dense. Masks and `layers` (mm of water each structure adds) lie on
-    the grid that was drawn on, at most 1024 x 1024, over the same extent. `nodule` is in pixels of that grid too.
+    `pixels` is float32 (side, side), 0-1, bright = dense. `chest` lies on the grid that was drawn on, at most 1024 x
+    1024, over the same extent, and `nodule` is in pixels of that grid. `contrast` is the mean of the nodule's core,
+    grey levels of 255, and 0 without a nodule.
     """
 
     pixels: Image32
     anatomy: Anatomy
-    right_lung: Bits
-    left_lung: Bits
-    heart: Bits
-    nodule: DrawnNodule | None
-    layers: Mapping[str, Image32]
-
-    @property
-    def lungs(self) -> Bits:
-        """Both lung fields."""
-        return self.right_lung | self.left_lung
-
-    @property
-    def drawn_side(self) -> int:
-        """Side of the grid that masks, layers and nodule lie on."""
-        return int(self.heart.shape[0])
+    chest: Chest
+    nodule: Nodule | None
+    contrast: float
 
 
 def phantom_image(
@@ -79,25 +54,24 @@ def phantom_image(
     of_anatomy, of_chest, of_exposure, of_nodule, of_noise = (np.random.default_rng([*seeds, i]) for i in range(5))
     anatomy = draw_anatomy(of_anatomy)
     chest = draw_chest(anatomy, min(side, DRAWN_SIDE), of_chest)
-    lungs, layers = chest.right_lung | chest.left_lung, dict(chest.layers)
-    water = np.asarray(np.sum(list(layers.values()), axis=0), np.float32)
-    exposure = expose(water, lungs, of_exposure)
-    nodule = None
+    water = np.asarray(np.sum(list(chest.layers.values()), axis=0), np.float32)
+    exposure = expose(water, chest.lungs, of_exposure)
+    nodule, contrast = None, 0.0
     if subtlety is not None:
-        nodule, layers["nodule"] = _nodule(water, lungs, exposure, subtlety, outside_lung, of_nodule)
-        water = water + layers["nodule"]
-    pixels = develop(water, exposure, side, of_noise)
-    return Phantom(pixels, anatomy, chest.right_lung, chest.left_lung, chest.heart, nodule, layers)
+        nodule, contrast, added = _nodule(water, chest.lungs, exposure, subtlety, outside_lung, of_nodule)
+        chest = replace(chest, layers={**chest.layers, "nodule": added})
+        water = water + added
+    return Phantom(develop(water, exposure, side, of_noise), anatomy, chest, nodule, contrast)
 
 
 def _nodule(
     water: Image32, lungs: Bits, exposure: Exposure, subtlety: int, outside_lung: bool, rng: np.random.Generator
-) -> tuple[DrawnNodule, Image32]:
-    """A nodule and what it adds to `water` (mm), with the contrast of its subtlety.
+) -> tuple[Nodule, float, Image32]:
+    """A nodule, the contrast of its core, and what it adds to `water` (mm).
 
     Over the heart or under the diaphragm it is as thick as in the lung, and the display curve leaves it fainter.
     """
-    grey, mm = exposure.grey, FIELD_MM / len(water)
+    grey = exposure.grey
     diameter = float(np.clip(rng.lognormal(np.log(MEDIAN_MM), SPREAD), *DIAMETERS_MM))
     wanted = float(rng.uniform(*CONTRAST[subtlety]))
     form = _form(len(water), _place(lungs, diameter, outside_lung, rng), diameter, rng)
@@ -107,18 +81,9 @@ def _nodule(
     for _ in range(5):
         thickness *= wanted / max(1e-3, float(np.mean(grey(here + thickness * form[core]) - grey(here))))
     added = np.asarray(thickness * form, np.float32)
-    visible = form > VISIBLE_FRACTION
-    rows, cols = np.nonzero(visible)
-    nodule = DrawnNodule(
-        x_px=float(cols.mean() + 0.5),
-        y_px=float(rows.mean() + 0.5),
-        box_px=Box(float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)),
-        diameter_mm=float(2 * np.sqrt(visible.sum() / np.pi) * mm),
-        subtlety=subtlety,
-        contrast=float(np.mean(grey(water[core] + added[core]) - grey(water[core]))),
-        in_lung=not outside_lung,
-    )
-    return nodule, added
+    contrast = float(np.mean(grey(water[core] + added[core]) - grey(water[core])))
+    mm = FIELD_MM / len(water)
+    return outlined(form > VISIBLE_FRACTION, mm, in_lung=not outside_lung, subtlety=subtlety), contrast, added
 
 
 def _place(lungs: Bits, diameter_mm: float, outside_lung: bool, rng: np.random.Generator) -> tuple[float, float]:
