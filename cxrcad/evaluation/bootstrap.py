@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.metrics import Figures, Tally, curve_of, figures, reached, tally
-from cxrcad.evaluation.records import FoldResult, check_alike
+from cxrcad.evaluation.records import FoldResult, check_alike, patient_of
 from cxrcad.evaluation.statistics import wilson
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "compare",
     "compare_seeds",
     "draw",
-    "draw_images",
     "froc_band",
     "with_intervals",
 ]
@@ -41,9 +40,18 @@ class Interval:
     high: float | None = None
 
     def __str__(self) -> str:
-        """A defined figure of 0-1, as "0.443 [0.370, 0.516]"."""
-        bracket = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f}{bracket}"
+        """A figure of 0-1, as "0.443 [0.370, 0.516]"."""
+        return self.shown()
+
+    def shown(self, decimals: int = 3, scale: float = 1, unit: str = "", sign: str = "") -> str:
+        """The figure times `scale` with its interval in brackets; `sign` "+" shows the figure's plus too."""
+        if self.value is None:
+            return "undefined"
+        value = f"{round(scale * self.value, decimals) + 0.0:{sign}.{decimals}f}{unit}"  # + 0.0: no -0.0
+        if self.low is None or self.high is None:
+            return value
+        low, high = (round(scale * bound, decimals) + 0.0 for bound in (self.low, self.high))
+        return f"{value} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 @dataclass(frozen=True)
@@ -56,43 +64,42 @@ class Comparison:
     p: float | None
 
 
-def draw(results: Sequence[FoldResult], resamples: int, seed: int) -> NDArray[np.float64]:
+def draw(patients: Sequence[str], has_lesion: NDArray[np.bool_], resamples: int, seed: int) -> NDArray[np.float64]:
     """How often each image counts in each of `resamples` draws with replacement, (resamples, images).
 
-    Images with and without nodules are drawn apart, so that every resample has as many of both. Images of one patient
-    (`Case.groups`) are drawn together.
+    Images with and without a lesion are drawn apart, so that every resample has as many of both; the images of one
+    patient are drawn together.
     """
-    nodules = [match.n_nodules for result in results for match in result.matches]
-    return draw_images(_patients(results), np.array(nodules) > 0, resamples, seed)
-
-
-def draw_images(
-    cluster: NDArray[np.intp], has_lesion: NDArray[np.bool_], resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """`draw` for images of which only this is known: `cluster` numbers each image's patient, from 0."""
-    positive = np.zeros(cluster.max() + 1, bool)
-    np.logical_or.at(positive, cluster, has_lesion)
+    patient = _numbered(patients)
+    positive = np.zeros(patient.max() + 1, bool)
+    np.logical_or.at(positive, patient, has_lesion)
     rng = np.random.default_rng(seed)
     counts = np.zeros((resamples, len(positive)))
     for stratum in (positive, ~positive):
         size = int(stratum.sum())
         if size:
             counts[:, stratum] = rng.multinomial(size, np.full(size, 1 / size), resamples)
-    return counts[:, cluster]
+    return counts[:, patient]
 
 
-def _patients(results: Sequence[FoldResult]) -> NDArray[np.intp]:
-    """The number of each image's patient, from 0."""
-    groups = [_patient(result, index) for result in results for index in range(len(result.matches))]
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-    return np.array([numbers[group] for group in groups], np.intp)
+def _draw(results: Sequence[FoldResult], resamples: int, seed: int) -> NDArray[np.float64]:
+    nodules = [match.n_nodules for result in results for match in result.matches]
+    return draw(_patients(results), np.array(nodules) > 0, resamples, seed)
 
 
-def _patient(result: FoldResult, index: int) -> str:
-    """What an image is drawn with: its patient, else itself."""
-    groups = result.scored[index].case.groups if result.scored else ()
-    patients = [group for group in groups if group.startswith("patient:")]
-    return patients[0] if patients else result.matches[index].case
+def _patients(results: Sequence[FoldResult]) -> list[str]:
+    """What each image is drawn with: its patient, or itself where that is not known."""
+    return [
+        patient_of(result.scored[index].case) if result.scored else match.case
+        for result in results
+        for index, match in enumerate(result.matches)
+    ]
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.intp]:
+    """The names as numbers from 0, in the order in which they first occur."""
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.intp)
 
 
 def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[str, Interval]:
@@ -105,7 +112,7 @@ def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[
     """
     images = tally(results)
     several = np.count_nonzero(images.nodules) > 1
-    weights = draw(results, resamples, seed) if resamples and several else None
+    weights = _draw(results, resamples, seed) if resamples and several else None
     found = with_intervals(lambda counts: figures(images, counts), len(images.names), weights)
     return {name: _proper(name, one, images) for name, one in found.items()}
 
@@ -130,6 +137,15 @@ def with_intervals(
     return {name: _interval(float(value[0]), drawn.get(name)) for name, value in values.items()}
 
 
+def _interval(value: float, drawn: NDArray[np.float64] | None) -> Interval:
+    if np.isnan(value):
+        return Interval(None)
+    if drawn is None or np.isnan(drawn).mean() > MOST_UNDEFINED:
+        return Interval(value)
+    low, high = np.nanpercentile(drawn, CONFIDENCE)
+    return Interval(value, float(low), float(high))
+
+
 def froc_band(
     results: Sequence[FoldResult], rates: Sequence[float], resamples: int, seed: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -140,7 +156,7 @@ def froc_band(
     Raises EvaluationError as `tally`.
     """
     images = tally(results)
-    weights = draw(results, resamples, seed)
+    weights = _draw(results, resamples, seed)
     curve, n_images = curve_of(images, weights), weights @ images.on_axis
     found = [reached(curve.hits, curve.on_axis, rate * n_images)[0] / curve.nodules for rate in rates]
     nodules = int(images.nodules.sum())
@@ -152,15 +168,6 @@ def froc_band(
     return tuple(lows.tolist()), tuple(highs.tolist())
 
 
-def _interval(value: float, drawn: NDArray[np.float64] | None) -> Interval:
-    if np.isnan(value):
-        return Interval(None)
-    if drawn is None or np.isnan(drawn).mean() > MOST_UNDEFINED:
-        return Interval(value)
-    low, high = np.nanpercentile(drawn, CONFIDENCE)
-    return Interval(value, float(low), float(high))
-
-
 def compare(
     first: Sequence[FoldResult], second: Sequence[FoldResult], resamples: int, seed: int
 ) -> dict[str, Comparison]:
@@ -168,11 +175,8 @@ def compare(
 
     The interval is a paired bootstrap's: both runs are scored on the same resampled images. p is two-sided, from a
     permutation test: under the null hypothesis a patient's two results may change places, which is drawn `resamples`
-    times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. `resamples` 0 gives neither,
-    nor does one image with a nodule.
-
-    Raises:
-        EvaluationError: The runs are scored on different images or in different contexts.
+    times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. There is neither with `resamples` 0
+    or a single image with a nodule. Raises EvaluationError where images or contexts differ.
     """
     return compare_seeds([(first, second)], resamples, seed)
 
@@ -200,13 +204,14 @@ def compare_seeds(
     for name in mine:
         a, b = float(mine[name][0]), float(theirs[name][0])
         p = None if np.isnan(a - b) or not several else _p(a - b, swapped[name])
-        found[name] = Comparison(_or_none(a), _or_none(b), _interval(a - b, drawn.get(name)), p)
+        first_value, second_value = (None if np.isnan(value) else value for value in (a, b))
+        found[name] = Comparison(first_value, second_value, _interval(a - b, drawn.get(name)), p)
     return found
 
 
 def _drawn(tallies: Sequence[Tally], first: Sequence[FoldResult], resamples: int, seed: int) -> tuple[Figures, Figures]:
     """The differences of the resamples, and those of the permutations."""
-    weights = draw(first, resamples, seed)
+    weights = _draw(first, resamples, seed)
     empty = np.zeros_like(weights)
     drawn = _differences(tallies, np.hstack([weights, empty]), np.hstack([empty, weights]))
     stay = _swaps(first, resamples, seed)
@@ -244,7 +249,7 @@ def _differences(tallies: Sequence[Tally], one: NDArray[np.float64], other: NDAr
 
 def _swaps(results: Sequence[FoldResult], draws: int, seed: int) -> NDArray[np.float64]:
     """1 where an image's result stays with its run, 0 where it changes places; patients change together."""
-    patient = _patients(results)
+    patient = _numbered(_patients(results))
     coins = np.random.default_rng([seed, 1]).integers(0, 2, (draws, patient.max() + 1))
     return coins[:, patient].astype(np.float64)
 
@@ -254,7 +259,3 @@ def _p(difference: float, permuted: NDArray[np.float64]) -> float | None:
     if len(known) < (1 - MOST_UNDEFINED) * len(permuted):
         return None
     return float((1 + np.sum(np.abs(known) >= abs(difference) - 1e-12)) / (1 + len(known)))
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else value

@@ -7,7 +7,7 @@ image" is every image that was matched, which is what the protocol scores: posit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "RATES",
     "Curve",
     "Operating",
+    "at_least",
     "best_f1_threshold",
     "froc",
     "is_counted",
@@ -134,25 +135,19 @@ def froc(matches: Sequence[ImageMatch], fp_axis: str = "all") -> Curve:
     """
     n_nodules = _count_nodules(matches)
     counted = on_axis(matches, fp_axis)
-    hits = _ascending(hit.score for match in matches for hit in match.hits)
+    hits = [hit.score for match in matches for hit in match.hits]
     positives = [positive for match in counted for positive in match.false_positives]
-    fps = _ascending(positive.score for positive in positives)
-    inside = _ascending(positive.score for positive in positives if positive.in_lung is True)
-    outside = _ascending(positive.score for positive in positives if positive.in_lung is False)
-    thresholds = np.unique(np.concatenate([hits, fps]))[::-1]
+    fps = [positive.score for positive in positives]
+    inside = [positive.score for positive in positives if positive.in_lung is True]
+    outside = [positive.score for positive in positives if positive.in_lung is False]
+    thresholds = np.unique(np.array([*hits, *fps], np.float64))[::-1]
+    counts = [tuple(at_least(scores, thresholds).tolist()) for scores in (hits, fps, inside, outside)]
+    return Curve(len(counted), n_nodules, tuple(thresholds.tolist()), *counts)
 
-    def at_least(scores: NDArray[np.float64]) -> tuple[int, ...]:
-        return tuple((len(scores) - np.searchsorted(scores, thresholds, side="left")).tolist())
 
-    return Curve(
-        n_images=len(counted),
-        n_nodules=n_nodules,
-        thresholds=tuple(thresholds.tolist()),
-        hits=at_least(hits),
-        false_positives=at_least(fps),
-        in_lung=at_least(inside),
-        outside_lung=at_least(outside),
-    )
+def at_least(scores: Sequence[float], thresholds: NDArray[np.float64]) -> NDArray[np.intp]:
+    """How many of the scores are at or above each threshold, (T,)."""
+    return len(scores) - np.searchsorted(np.sort(np.array(scores, np.float64)), thresholds, side="left")
 
 
 def sensitivity_at(curve: Curve, rate: float) -> float | None:
@@ -216,10 +211,6 @@ def best_f1_threshold(matches: Sequence[ImageMatch]) -> float:
         if f1 > best_f1:
             best_f1, best = f1, threshold
     return best
-
-
-def _ascending(scores: Iterable[float]) -> NDArray[np.float64]:
-    return np.sort(np.fromiter(scores, dtype=np.float64))
 
 
 def _count_nodules(matches: Sequence[ImageMatch]) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Case, DataError, Radiograph, Source
 from cxrcad.datasets.masks import truth_mask
-from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
+from cxrcad.evaluation.bootstrap import Interval, draw, with_intervals
 from cxrcad.evaluation.metrics import Figures, image_auc
 from cxrcad.inference.detector import Detector
 from cxrcad.synthesis.backgrounds import GRID_MM, GRID_SIDE, Background, read_background
@@ -93,11 +93,9 @@ def _score(detector: Detector, image: Pixels, background: Background, place: Ins
 def insertion_figures(scored: Sequence[ScoredPlace], resamples: int, seed: int) -> dict[str, Interval]:
     """Means, differences from the untouched place and AUCs against it, with intervals over patients."""
     scores = {name: np.array([one.scores[name] for one in scored]) for name in VERSIONS}
-    patients = list(dict.fromkeys(one.background.patient for one in scored))
-    cluster = np.array([patients.index(one.background.patient) for one in scored], np.intp)
-    weights = None
-    if resamples and len(patients) > 1:
-        weights = draw_images(cluster, np.zeros(len(scored), bool), resamples, seed)
+    patients = [one.background.patient for one in scored]
+    several = resamples and len(set(patients)) > 1
+    weights = draw(patients, np.zeros(len(scored), bool), resamples, seed) if several else None
 
     def measure(counts: NDArray[np.float64]) -> Figures:
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,23 +7,33 @@ a permutation. So one definition serves the figure, its interval and its test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import EvaluationError
-from cxrcad.evaluation.froc import RATES
-from cxrcad.evaluation.matching import ImageMatch
+from cxrcad.evaluation.froc import RATES, at_least
 from cxrcad.evaluation.records import FoldResult, pooled_matches
 
-__all__ = ["Curves", "Figures", "Tally", "curve_of", "figures", "image_auc", "rate_name", "reached", "tally"]
+__all__ = [
+    "Curves",
+    "Figures",
+    "Tally",
+    "curve_of",
+    "figures",
+    "image_auc",
+    "or_nan",
+    "rate_name",
+    "reached",
+    "tally",
+    "weighted_mean",
+]
 
 Array = NDArray[np.float64]
 Figures = dict[str, Array]
 """Figures by name, each (R,) for R weightings; NaN where a figure is undefined."""
-
 
 IMAGE_FIGURES = ("lung_iou", "lung_hd95_mm", "nodule_dice")
 COCO_RECALLS = np.linspace(0, 1, 101)
@@ -79,9 +89,12 @@ def tally(results: Sequence[FoldResult]) -> Tally:
     """
     matches = pooled_matches(results)
     limits = [result.context.model.threshold for result in results for _ in result.matches]
-    overlaps = [value for result in results for value in result.lung_dice]
     scored_images = [scored_image for result in results for scored_image in result.scored]
-    lesions = [(score, index) for index, match in enumerate(matches) for score in _lesion_scores(match)]
+    lesions = [
+        (score, index)
+        for index, match in enumerate(matches)
+        for score in [*(hit.score for hit in match.hits), *[-np.inf] * match.misses]
+    ]
     if not lesions:
         raise EvaluationError(f"none of the {len(matches)} images holds a nodule; score cases with nodules")
     fps = [[positive.score for positive in match.false_positives] for match in matches]
@@ -89,21 +102,20 @@ def tally(results: Sequence[FoldResult]) -> Tally:
     thresholds = np.append(np.unique([score for scores in hits for score in scores])[::-1], -np.inf)
     known = [positive.in_lung is not None for match in matches for positive in match.false_positives]
     unknown = np.nan if known and not any(known) else 0.0  # without a single mask nobody knows where they lie
-    offsets = [
-        [hit.distance_mm for hit in match.hits if hit.score >= limit and hit.distance_mm is not None]
+    reported = [
+        ([hit for hit in match.hits if hit.score >= limit], [fp for fp in match.false_positives if fp.score >= limit])
         for match, limit in zip(matches, limits, strict=True)
     ]
-    places = [
-        [p.in_lung for p in match.false_positives if p.score >= t] for match, t in zip(matches, limits, strict=True)
-    ]
+    offsets = [[hit.distance_mm for hit in mine if hit.distance_mm is not None] for mine, _ in reported]
+    places = [[fp.in_lung for fp in wrong] for _, wrong in reported]
     return Tally(
         names=tuple(match.case for match in matches),
         nodules=np.array([match.n_nodules for match in matches], np.float64),
         thresholds=thresholds.astype(np.float64),
         hits=_cumulative(hits, thresholds),
         false_positives=_cumulative(fps, thresholds),
-        tp=_from(hits, limits),
-        fp=_from(fps, limits),
+        tp=np.array([len(mine) for mine, _ in reported], np.float64),
+        fp=np.array([len(wrong) for _, wrong in reported], np.float64),
         fp_in_lung=np.array([place.count(True) for place in places], np.float64) + unknown,
         fp_outside_lung=np.array([place.count(False) for place in places], np.float64) + unknown,
         best=np.array(
@@ -112,8 +124,8 @@ def tally(results: Sequence[FoldResult]) -> Tally:
         best_fp=np.array([max(scores, default=-np.inf) for scores in fps]),
         lesions=np.array([score for score, _ in lesions]),
         lesion_image=np.array([index for _, index in lesions], np.intp),
-        lung_dice=_or_nan(overlaps),
-        **{name: _or_nan([getattr(d, name) for d in scored_images] or [None] * len(matches)) for name in IMAGE_FIGURES},
+        lung_dice=or_nan([value for result in results for value in result.lung_dice]),
+        **{name: or_nan([getattr(d, name) for d in scored_images] or [None] * len(matches)) for name in IMAGE_FIGURES},
         offset_mm=np.array([sum(values) for values in offsets], np.float64),
         offsets=np.array([len(values) for values in offsets], np.float64),
         fp_axis=results[0].context.fp_axis,
@@ -142,10 +154,10 @@ def _block(images: Tally, weights: Array) -> Figures:
         found["JAFROC"] = _jafroc(images, weights)
         found["NODE21 score"] = 0.75 * found["image AUC"] + 0.25 * found["sensitivity at 1/4"]
         found["average precision"] = _average_precision(curve)
-        found["lung Dice"] = _mean(images.lung_dice, weights)
-        found["lung IoU"] = _mean(images.lung_iou, weights)
-        found["lung HD95, mm"] = _mean(images.lung_hd95_mm, weights)
-        found["nodule Dice"] = _mean(images.nodule_dice, weights)
+        found["lung Dice"] = weighted_mean(images.lung_dice, weights)
+        found["lung IoU"] = weighted_mean(images.lung_iou, weights)
+        found["lung HD95, mm"] = weighted_mean(images.lung_hd95_mm, weights)
+        found["nodule Dice"] = weighted_mean(images.nodule_dice, weights)
         found["localisation error, mm"] = (weights @ images.offset_mm) / (weights @ images.offsets)
     return found
 
@@ -237,7 +249,8 @@ def _average_precision(curve: Curves) -> Array:
     return total
 
 
-def _mean(values: Array, weights: Array) -> Array:
+def weighted_mean(values: Array, weights: Array) -> Array:
+    """The mean of the values (N,) that are not NaN, for each row of `weights` (R, N)."""
     known = ~np.isnan(values)
     result: Array = (weights[:, known] @ values[known]) / weights[:, known].sum(1)
     return result
@@ -248,23 +261,10 @@ def rate_name(rate: float) -> str:
     return f"{rate:g}" if rate >= 1 else f"1/{round(1 / rate)}"
 
 
-def _lesion_scores(match: ImageMatch) -> Iterator[float]:
-    yield from (hit.score for hit in match.hits)
-    yield from (-np.inf for _ in range(match.misses))
-
-
 def _cumulative(scores: Sequence[Sequence[float]], thresholds: Array) -> NDArray[np.float32]:
-    counts = np.zeros((len(scores), len(thresholds)), np.float32)
-    for row, values in zip(counts, scores, strict=True):
-        ascending = np.sort(values)
-        row[:] = len(ascending) - np.searchsorted(ascending, thresholds, side="left")
-    return counts
+    return np.array([at_least(values, thresholds) for values in scores], np.float32)
 
 
-def _from(scores: Sequence[Sequence[float]], limits: Sequence[float]) -> Array:
-    counts = [sum(score >= limit for score in values) for values, limit in zip(scores, limits, strict=True)]
-    return np.array(counts, np.float64)
-
-
-def _or_nan(values: Sequence[float | None]) -> Array:
+def or_nan(values: Sequence[float | None]) -> Array:
+    """The values (N,), NaN for None."""
     return np.array([np.nan if value is None else value for value in values], np.float64)

@@ -29,6 +29,7 @@ __all__ = [
     "context_lines",
     "from_document",
     "nodule_words",
+    "patient_of",
     "pooled_matches",
     "read_matches",
     "rematched",
@@ -118,6 +119,11 @@ class FoldResult:
     def known_dice(self) -> tuple[float, ...]:
         """Lung Dice of the images that have one."""
         return tuple(value for value in self.lung_dice if value is not None)
+
+
+def patient_of(case: Case) -> str:
+    """The case's patient among its groups; its name where none is known."""
+    return next((group for group in case.groups if group.startswith("patient:")), case.name)
 
 
 def nodule_words(nodule: Nodule) -> str:

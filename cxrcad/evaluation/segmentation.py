@@ -23,9 +23,10 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.masks import lung_mask, truth_mask
 from cxrcad.datasets.read import read_data
 from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
+from cxrcad.evaluation.bootstrap import Interval, draw, with_intervals
 from cxrcad.evaluation.kept import NEW, because, model_changes
-from cxrcad.evaluation.metrics import Figures, image_auc
+from cxrcad.evaluation.metrics import Figures, image_auc, or_nan, weighted_mean
+from cxrcad.evaluation.records import patient_of
 from cxrcad.evaluation.runs import CARD, check_places, chosen_run, data_of_run, folds_to_score
 from cxrcad.evaluation.scoring import of_every_case
 from cxrcad.evaluation.statistics import Spread, dice, spread
@@ -277,12 +278,8 @@ def _used_again(
         if changed:
             reasons[case.name] = changed
         else:
-            images[case.name] = replace(image, patient=_patient(case))
+            images[case.name] = replace(image, patient=patient_of(case))
     return images, reasons
-
-
-def _patient(case: Case) -> str:
-    return next((group for group in case.groups if group.startswith("patient:")), case.name)
 
 
 def _segmented(case: Case, examined: Examined, find: FindConfig) -> SegmentedImage:
@@ -294,7 +291,7 @@ def _segmented(case: Case, examined: Examined, find: FindConfig) -> SegmentedIma
     true_lung = lung_mask(case, geometry)
     return SegmentedImage(
         case=case.name,
-        patient=_patient(case),
+        patient=patient_of(case),
         sha256=examined.result.sha256,
         positive=case.positive,
         dice=dice(found, truth_mask(case, geometry, "disc")[inner]) if case.positive else None,
@@ -348,34 +345,25 @@ def measured(folds: Sequence[SegmentedFold], resamples: int, seed: int) -> dict[
     images = [image for fold in folds for image in fold.images]
     if not any(image.positive for image in images):
         raise EvaluationError(f"none of the {len(images)} images has the lesion; score cases that have it")
-    numbers = {patient: number for number, patient in enumerate(dict.fromkeys(image.patient for image in images))}
-    cluster = np.array([numbers[image.patient] for image in images], np.intp)
     positive = np.array([image.positive for image in images])
-    weights = draw_images(cluster, positive, resamples, seed) if resamples and positive.sum() > 1 else None
+    several = resamples and positive.sum() > 1
+    weights = draw([image.patient for image in images], positive, resamples, seed) if several else None
     return with_intervals(lambda counts: _figures(images, counts), len(images), weights)
 
 
 def _figures(images: Sequence[SegmentedImage], weights: Array) -> Figures:
     positive = np.array([image.positive for image in images])
     reported = np.array([image.reported for image in images], np.float64)
-    scores, areas = (np.array([getattr(image, name) for image in images]) for name in ("score", "area"))
     with np.errstate(invalid="ignore", divide="ignore"):
         found = [
-            _mean([image.dice for image in images], weights),
-            weights[:, positive] @ reported[positive] / weights[:, positive].sum(1),
-            weights[:, ~positive] @ (1 - reported[~positive]) / weights[:, ~positive].sum(1),
-            image_auc(scores, positive, weights),
-            image_auc(areas, positive, weights),
-            _mean([image.lung_dice for image in images], weights),
+            weighted_mean(or_nan([image.dice for image in images]), weights),
+            weighted_mean(np.where(positive, reported, np.nan), weights),
+            weighted_mean(np.where(positive, np.nan, 1 - reported), weights),
+            image_auc(np.array([image.score for image in images]), positive, weights),
+            image_auc(np.array([image.area for image in images]), positive, weights),
+            weighted_mean(or_nan([image.lung_dice for image in images]), weights),
         ]
     return dict(zip(FIGURES, found, strict=True))
-
-
-def _mean(values: Sequence[float | None], weights: Array) -> Array:
-    known = np.array([value is not None for value in values])
-    numbers = np.array([value for value in values if value is not None], np.float64)
-    result: Array = weights[:, known] @ numbers / weights[:, known].sum(1)
-    return result
 
 
 def spreads(folds: Sequence[SegmentedFold]) -> dict[str, Spread | None]:
