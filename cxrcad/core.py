@@ -32,7 +32,10 @@ __all__ = [
     "UsageError",
     "WriteError",
     "counted",
+    "disc_box_px",
     "duration_words",
+    "nodule_box_px",
+    "radii_px",
 ]
 
 
@@ -205,6 +208,34 @@ class Case:
     def positive(self) -> bool:
         """Whether the case holds at least one lesion: a nodule, or an outline."""
         return bool(self.nodules or self.polygons)
+
+
+def radii_px(case: Case, nodule: Nodule) -> tuple[float, float]:
+    """(along x, along y) radius of the nodule's disc, in pixels of its image; of a boxed one without a size, the box's.
+
+    Raises DataError where size or spacing lack, and the box too.
+    """
+    if nodule.diameter_mm is None or case.spacing_mm is None:
+        if nodule.box_px is not None:
+            return (nodule.box_px.x1 - nodule.box_px.x0) / 2, (nodule.box_px.y1 - nodule.box_px.y0) / 2
+        lacking = "size of its nodule" if nodule.diameter_mm is None else "spacing of its pixels"
+        raise DataError(
+            f"{case.name}: the {lacking} in mm is unknown; write it in the data set's tables (in a truth file, "
+            "diameter_mm and spacing_mm), or give its box"
+        )
+    row_mm, col_mm = case.spacing_mm
+    return nodule.diameter_mm / 2 / col_mm, nodule.diameter_mm / 2 / row_mm
+
+
+def disc_box_px(case: Case, nodule: Nodule) -> Box:
+    """The bounding box of the nodule's disc, in pixels of the case's image (it may reach over the edge). DataError."""
+    radius_x, radius_y = radii_px(case, nodule)
+    return Box(nodule.x_px - radius_x, nodule.y_px - radius_y, nodule.x_px + radius_x, nodule.y_px + radius_y)
+
+
+def nodule_box_px(case: Case, nodule: Nodule) -> Box:
+    """The nodule's exact box where it is known, else that of its disc, in pixels of the case's image. DataError."""
+    return nodule.box_px if nodule.box_px is not None else disc_box_px(case, nodule)
 
 
 @dataclass(frozen=True)

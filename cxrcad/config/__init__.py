@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrcad.config.hit_rules import HIT_KINDS, HitLimits
 from cxrcad.config.parts import (
     FOLD_CHOICES,
     IMAGE_SETS,
@@ -33,10 +34,9 @@ from cxrcad.config.schema import Setting, build, command_line, part, renamed, se
 __all__ = [
     "ALL_CONFIGS",
     "FOLD_CHOICES",
+    "HIT_KINDS",
     "IMAGE_SETS",
     "LESIONS",
-    "MAX_DISTANCE_MM",
-    "MIN_IOU",
     "NETWORKS",
     "NO_FOLD",
     "PROTOCOLS",
@@ -173,11 +173,6 @@ class DetectConfig:
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1)
 
 
-MIN_IOU = 0.2
-MAX_DISTANCE_MM = 25.0
-"""Limits of the hit rules iou and distance where no protocol and no flag says otherwise."""
-
-
 @dataclass(frozen=True)
 class EvaluateConfig:
     """`cxrcad evaluate`, `cxrcad froc` and `cxrcad compare`."""
@@ -195,17 +190,10 @@ class EvaluateConfig:
     images: str | None = setting(None, "image set (default: the protocol's)", choices=IMAGE_SETS)
     hit_rule: str | None = setting(
         None,
-        "what is a hit: center in the nodule's disc, iou, or distance (default: the protocol's)",
-        choices=("center", "iou", "distance"),
+        f"what is a hit: {', '.join(row.words for row in HIT_KINDS.values())} (default: the protocol's)",
+        choices=tuple(HIT_KINDS),
     )
-    min_iou: float | None = setting(
-        None, f"least overlap of a hit, hit rule iou (default: the protocol's, else {MIN_IOU:g})", low=0, high=1
-    )
-    max_distance_mm: float | None = setting(
-        None,
-        f"largest distance of a hit, mm, hit rule distance (default: the protocol's, else {MAX_DISTANCE_MM:g})",
-        low=0,
-    )
+    hit_limits: HitLimits = part(HitLimits)  # type: ignore[valid-type]
     duplicates: str | None = setting(
         None,
         "what further findings on a hit nodule are (default: the protocol's)",

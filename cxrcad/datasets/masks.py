@@ -7,39 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Box, Case, DataError, Nodule
+from cxrcad.core import Case, DataError, Nodule, nodule_box_px, radii_px
 from cxrcad.imaging.preprocess import Geometry, mask_to_grid
 from cxrcad.imaging.read import read_mask
 
-__all__ = ["centre_in_lung", "disc_box_px", "lung_mask", "nodule_box_px", "radii_px", "truth_mask"]
-
-
-def radii_px(case: Case, nodule: Nodule) -> tuple[float, float]:
-    """(along x, along y) radius of the nodule's disc, in pixels of its image; of a boxed one without a size, the box's.
-
-    Raises DataError where size or spacing lack, and the box too.
-    """
-    if nodule.diameter_mm is None or case.spacing_mm is None:
-        if nodule.box_px is not None:
-            return (nodule.box_px.x1 - nodule.box_px.x0) / 2, (nodule.box_px.y1 - nodule.box_px.y0) / 2
-        lacking = "size of its nodule" if nodule.diameter_mm is None else "spacing of its pixels"
-        raise DataError(
-            f"{case.name}: the {lacking} in mm is unknown; write it in the data set's tables (in a truth file, "
-            "diameter_mm and spacing_mm), or give its box"
-        )
-    row_mm, col_mm = case.spacing_mm
-    return nodule.diameter_mm / 2 / col_mm, nodule.diameter_mm / 2 / row_mm
-
-
-def disc_box_px(case: Case, nodule: Nodule) -> Box:
-    """The bounding box of the nodule's disc, in pixels of the case's image (it may reach over the edge). DataError."""
-    radius_x, radius_y = radii_px(case, nodule)
-    return Box(nodule.x_px - radius_x, nodule.y_px - radius_y, nodule.x_px + radius_x, nodule.y_px + radius_y)
-
-
-def nodule_box_px(case: Case, nodule: Nodule) -> Box:
-    """The nodule's exact box where it is known, else that of its disc, in pixels of the case's image. DataError."""
-    return nodule.box_px if nodule.box_px is not None else disc_box_px(case, nodule)
+__all__ = ["centre_in_lung", "lung_mask", "truth_mask"]
 
 
 def truth_mask(case: Case, geometry: Geometry, truth: str) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ __all__ = [
     "compare",
     "compare_seeds",
     "draw",
+    "draw_images",
     "froc_band",
     "with_intervals",
 ]
@@ -64,7 +65,9 @@ class Comparison:
     p: float | None
 
 
-def draw(patients: Sequence[str], has_lesion: NDArray[np.bool_], resamples: int, seed: int) -> NDArray[np.float64]:
+def draw_images(
+    patients: Sequence[str], has_lesion: NDArray[np.bool_], resamples: int, seed: int
+) -> NDArray[np.float64]:
     """How often each image counts in each of `resamples` draws with replacement, (resamples, images).
 
     Images with and without a lesion are drawn apart, so that every resample has as many of both; the images of one
@@ -82,9 +85,10 @@ def draw(patients: Sequence[str], has_lesion: NDArray[np.bool_], resamples: int,
     return counts[:, patient]
 
 
-def _draw(results: Sequence[FoldResult], resamples: int, seed: int) -> NDArray[np.float64]:
+def draw(results: Sequence[FoldResult], resamples: int, seed: int) -> NDArray[np.float64]:
+    """`draw_images` of these folds' images."""
     nodules = [match.n_nodules for result in results for match in result.matches]
-    return draw(_patients(results), np.array(nodules) > 0, resamples, seed)
+    return draw_images(_patients(results), np.array(nodules) > 0, resamples, seed)
 
 
 def _patients(results: Sequence[FoldResult]) -> list[str]:
@@ -112,7 +116,7 @@ def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[
     """
     images = tally(results)
     several = np.count_nonzero(images.nodules) > 1
-    weights = _draw(results, resamples, seed) if resamples and several else None
+    weights = draw(results, resamples, seed) if resamples and several else None
     found = with_intervals(lambda counts: figures(images, counts), len(images.names), weights)
     return {name: _proper(name, one, images) for name, one in found.items()}
 
@@ -156,7 +160,7 @@ def froc_band(
     Raises EvaluationError as `tally`.
     """
     images = tally(results)
-    weights = _draw(results, resamples, seed)
+    weights = draw(results, resamples, seed)
     curve, n_images = curve_of(images, weights), weights @ images.on_axis
     found = [reached(curve.hits, curve.on_axis, rate * n_images)[0] / curve.nodules for rate in rates]
     nodules = int(images.nodules.sum())
@@ -211,7 +215,7 @@ def compare_seeds(
 
 def _drawn(tallies: Sequence[Tally], first: Sequence[FoldResult], resamples: int, seed: int) -> tuple[Figures, Figures]:
     """The differences of the resamples, and those of the permutations."""
-    weights = _draw(first, resamples, seed)
+    weights = draw(first, resamples, seed)
     empty = np.zeros_like(weights)
     drawn = _differences(tallies, np.hstack([weights, empty]), np.hstack([empty, weights]))
     stay = _swaps(first, resamples, seed)

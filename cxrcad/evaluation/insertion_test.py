@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Case, DataError, Radiograph, Source
 from cxrcad.datasets.masks import truth_mask
-from cxrcad.evaluation.bootstrap import Interval, draw, with_intervals
+from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
 from cxrcad.evaluation.metrics import Figures, image_auc
 from cxrcad.inference.detector import Detector
 from cxrcad.synthesis.backgrounds import GRID_MM, GRID_SIDE, Background, read_background
@@ -95,7 +95,7 @@ def insertion_figures(scored: Sequence[ScoredPlace], resamples: int, seed: int) 
     scores = {name: np.array([one.scores[name] for one in scored]) for name in VERSIONS}
     patients = [one.background.patient for one in scored]
     several = resamples and len(set(patients)) > 1
-    weights = draw(patients, np.zeros(len(scored), bool), resamples, seed) if several else None
+    weights = draw_images(patients, np.zeros(len(scored), bool), resamples, seed) if several else None
 
     def measure(counts: NDArray[np.float64]) -> Figures:
         def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,9 +24,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.config import MAX_DISTANCE_MM, MIN_IOU
-from cxrcad.core import Case, DataError, EvaluationError, Finding, Nodule, UsageError
-from cxrcad.datasets.masks import nodule_box_px
+from cxrcad.config.hit_rules import HIT_KINDS, distance_mm
+from cxrcad.core import Case, EvaluationError, Finding, UsageError
 
 __all__ = [
     "FalsePositive",
@@ -40,7 +39,6 @@ __all__ = [
     "nodule_under",
 ]
 
-KINDS = ("center", "iou", "distance")
 DUPLICATES = ("ignored", "false-positives")
 
 LungLookup = Callable[[float, float], bool]
@@ -49,35 +47,37 @@ LungLookup = Callable[[float, float], bool]
 
 @dataclass(frozen=True)
 class HitRule:
-    """What is a hit. `min_iou` counts for kind iou only, `max_distance_mm` for kind distance only.
+    """What is a hit: a row of `HIT_KINDS` and its limit (None: the row's default, or a row that has none).
 
     `duplicates` says what further findings on a hit nodule are: "ignored" or "false-positives". With `strict` a finding
     exactly at the limit (radius, IoU, distance) is no hit: NODE21 and LUNA16 write "greater" and "less".
     """
 
     kind: str = "center"
-    min_iou: float = MIN_IOU
-    max_distance_mm: float = MAX_DISTANCE_MM
+    limit: float | None = None
     duplicates: str = "ignored"
     strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a kind or a duplicates rule that does not exist (UsageError)."""
-        if self.kind not in KINDS:
-            raise UsageError(f"hit rule is {self.kind!r}; choose from {', '.join(KINDS)}")
+        if self.kind not in HIT_KINDS:
+            raise UsageError(f"hit rule is {self.kind!r}; choose from {', '.join(HIT_KINDS)}")
         if self.duplicates not in DUPLICATES:
             raise UsageError(f"duplicates are {self.duplicates!r}; choose from {', '.join(DUPLICATES)}")
+        own = HIT_KINDS[self.kind].limit
+        if self.limit is None and own is not None:
+            object.__setattr__(self, "limit", own.default)
+
+    def limits(self) -> dict[str, float]:
+        """The limit of every hit rule by its setting's name: this rule's own, and the defaults of the others."""
+        limits = {row.limit.name: row.limit.default for row in HIT_KINDS.values() if row.limit is not None}
+        own = HIT_KINDS[self.kind].limit
+        return limits if own is None or self.limit is None else {**limits, own.name: self.limit}
 
     def describe(self) -> str:
         """The rule as one sentence, printed with every figure that rests on it."""
-        near = "less than {:g} mm from" if self.strict else "within {:g} mm of"
-        near = near.format(self.max_distance_mm)
-        hit = {
-            "center": "whose centre lies in the nodule's disc" + (", not on its rim" if self.strict else ""),
-            "iou": "whose box overlaps the nodule's box with an IoU of "
-            + (f"more than {self.min_iou:g}" if self.strict else f"at least {self.min_iou:g}"),
-            "distance": f"whose centre lies {near} the nodule's centre",
-        }[self.kind]
+        row = HIT_KINDS[self.kind]
+        hit = (row.strictly if self.strict else row.hit).format(self.limit)
         further = "neither hits nor false positives" if self.duplicates == "ignored" else "false positives"
         return (
             f"A hit is a finding {hit}; the best-scored finding on a nodule counts, "
@@ -164,7 +164,7 @@ def match_image(
         free = [index for index in preferred if index not in taken]
         if free:
             taken.add(free[0])
-            distance = _distance_mm(case, finding, case.nodules[free[0]]) if case.spacing_mm else None
+            distance = distance_mm(case, finding, case.nodules[free[0]]) if case.spacing_mm else None
             hits.append(Hit(float(finding.score), free[0], distance, number))
         elif preferred and rule.duplicates == "ignored":
             duplicates.append(float(finding.score))
@@ -193,56 +193,15 @@ def best_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def _hit_nodules(case: Case, finding: Finding, rule: HitRule) -> list[int]:
-    """Numbers of the nodules that the finding hits, the preferred one first (nearest; iou: largest overlap)."""
-    found: list[tuple[float, int]] = []
-    for index, nodule in enumerate(case.nodules):
-        if rule.kind == "iou":
-            overlap = _overlap(case, finding, nodule)
-            if overlap > 0 and (overlap > rule.min_iou or (overlap == rule.min_iou and not rule.strict)):
-                found.append((-overlap, index))
-            continue
-        if rule.kind == "center":
-            distance, limit = _offset_and_radius(case, finding, nodule)
-        else:
-            distance, limit = _distance_mm(case, finding, nodule), rule.max_distance_mm
-        if distance < limit or (distance == limit and not rule.strict):
-            found.append((distance, index))
-    return [index for _, index in sorted(found)]
-
-
-def _overlap(case: Case, finding: Finding, nodule: Nodule) -> float:
-    try:
-        return finding.box_px.iou(nodule_box_px(case, nodule))
-    except DataError as error:
-        raise EvaluationError(str(error)) from None
-
-
-def _distance_mm(case: Case, finding: Finding, nodule: Nodule) -> float:
-    row_mm, col_mm = _spacing_mm(case)
-    x, y = finding.center_px
-    return math.hypot((x - nodule.x_px) * col_mm, (y - nodule.y_px) * row_mm)
-
-
-def _offset_and_radius(case: Case, finding: Finding, nodule: Nodule) -> tuple[float, float]:
-    """Distance of the centres and the disc's radius: in mm, or in pixels where only the nodule's box is known."""
-    if (case.spacing_mm is None or nodule.diameter_mm is None) and nodule.box_px is not None:
-        box, (x, y) = nodule.box_px, finding.center_px
-        return math.hypot(x - nodule.x_px, y - nodule.y_px), (box.x1 - box.x0 + box.y1 - box.y0) / 4
-    if nodule.diameter_mm is None:
-        raise EvaluationError(
-            f"{case.name}: the nodule at ({nodule.x_px:g}, {nodule.y_px:g}) has no diameter, "
-            "which this hit rule needs; give it in the case table or score with --hit-rule distance"
-        )
-    return _distance_mm(case, finding, nodule), nodule.diameter_mm / 2
-
-
-def _spacing_mm(case: Case) -> tuple[float, float]:
-    if case.spacing_mm is None:
-        raise EvaluationError(
-            f"{case.name}: the pixel spacing is unknown, which this hit rule needs; "
-            "give the image its spacing or score boxes with --hit-rule iou"
-        )
-    return case.spacing_mm
+    """Numbers of the nodules that the finding hits, the preferred one first."""
+    measure, limit = HIT_KINDS[rule.kind].measure, math.nan if rule.limit is None else rule.limit
+    measured = [measure(case, finding, nodule, limit) for nodule in case.nodules]
+    hits = [
+        (distance, index)
+        for index, (distance, most) in enumerate(measured)
+        if distance < most or (distance == most and not rule.strict)
+    ]
+    return [index for _, index in sorted(hits)]
 
 
 def lung_lookup(case: Case, lung: NDArray[np.bool_] | LungLookup | None) -> LungLookup | None:

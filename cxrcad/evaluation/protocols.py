@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cxrcad.config import PROTOCOLS, EvaluateConfig
+from cxrcad.config import HIT_KINDS, PROTOCOLS, EvaluateConfig
 from cxrcad.core import UsageError
 from cxrcad.evaluation.matching import HitRule
 
@@ -17,17 +17,10 @@ __all__ = ["TABLE", "Protocol", "protocol_of", "rule_changes"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """One row of the table.
-
-    `images` is positives, in-lung or all; `fp_axis` all or normals; `figures` names the figures that the protocol is
-    known by, as `evaluation.figures` names them; `source` says where it is defined, and `open` what it leaves open.
-    """
+    """One row of the table; `fp_axis` is all or normals."""
 
     name: str
     rule: HitRule
-    figures: tuple[str, ...]
-    source: str
-    open: str = ""
     fp_axis: str = "all"
 
     @property
@@ -36,59 +29,25 @@ class Protocol:
         return PROTOCOLS[self.name]
 
 
-RATE_FIGURES = tuple(f"sensitivity at {rate}" for rate in ("1/8", "1/4", "1/2", "1", "2", "4", "8"))
-
 TABLE: tuple[Protocol, ...] = (
-    Protocol(
-        "paper",
-        HitRule("center"),
-        ("F1", "recall", "precision"),
-        "Park, Jeong, Moon 2020, section 4.1: 154 positives, five folds",
-        "hit rule, threshold, duplicates",
-    ),
-    Protocol(
-        "jsrt-140",
-        HitRule("center"),
-        RATE_FIGURES,
-        "Schilham, van Ginneken, Loog 2006; Hardie et al. 2008: the 140 positives with a nodule in the lung fields",
-        "hit rule and duplicates differ from paper to paper",
-    ),
-    Protocol("jsrt-247", HitRule("center"), RATE_FIGURES, "Shiraishi et al. 2000: all of JSRT", "hit rule, duplicates"),
-    Protocol(
-        "node21",
-        HitRule("iou", min_iou=0.2, strict=True),
-        ("NODE21 score", "image AUC", "sensitivity at 1/4"),
-        "node21.grand-challenge.org: 0.75 AUC + 0.25 sensitivity at 0.25 false positives per image, IoU above 0.2",
-        "duplicates; its public script computes the AUC only",
-    ),
-    Protocol(
-        "luna16",
-        HitRule("center", strict=True),
-        ("CPM", *RATE_FIGURES),
-        "luna16.grand-challenge.org/Evaluation: within the nodule's radius; further findings on a nodule are ignored",
-    ),
-    Protocol(
-        "distance-22mm",
-        HitRule("distance", max_distance_mm=22.0),
-        RATE_FIGURES,
-        "JSRT papers that count a centre within 22 mm",
-        "duplicates",
-    ),
-    Protocol(
-        "distance-25mm",
-        HitRule("distance", max_distance_mm=25.0),
-        RATE_FIGURES,
-        "JSRT papers that count a centre within 25 mm",
-        "duplicates",
-    ),
-    Protocol(
-        "jafroc",
-        HitRule("center"),
-        ("JAFROC",),
-        "Chakraborty and Berbaum, Medical Physics 31:2313, 2004: lesions against the highest finding of normal images",
-        "hit rule",
-        fp_axis="normals",
-    ),
+    # Park, Jeong, Moon 2020, section 4.1: 154 positives, five folds. Open: hit rule, threshold, duplicates.
+    Protocol("paper", HitRule("center")),
+    # Schilham, van Ginneken, Loog 2006; Hardie et al. 2008: the 140 positives with a nodule in the lung fields. Open:
+    # hit rule and duplicates differ from paper to paper.
+    Protocol("jsrt-140", HitRule("center")),
+    # Shiraishi et al. 2000: all of JSRT. Open: hit rule, duplicates.
+    Protocol("jsrt-247", HitRule("center")),
+    # node21.grand-challenge.org: 0.75 AUC + 0.25 sensitivity at 0.25 false positives per image, IoU above 0.2. Open:
+    # duplicates; its public script computes the AUC only.
+    Protocol("node21", HitRule("iou", 0.2, strict=True)),
+    # luna16.grand-challenge.org/Evaluation: within the nodule's radius; further findings on a nodule are ignored.
+    Protocol("luna16", HitRule("center", strict=True)),
+    # JSRT papers that count a centre within 22 or 25 mm. Open: duplicates.
+    Protocol("distance-22mm", HitRule("distance", 22.0)),
+    Protocol("distance-25mm", HitRule("distance", 25.0)),
+    # Chakraborty and Berbaum, Medical Physics 31:2313, 2004: lesions against the highest finding of normal images.
+    # Open: hit rule.
+    Protocol("jafroc", HitRule("center"), fp_axis="normals"),
 )
 
 
@@ -100,11 +59,16 @@ def rule_changes(name: str, rule: HitRule, fp_axis: str) -> dict[str, str]:
     named = next((row for row in TABLE if row.name == name), None)
     if named is None:
         return {}
-    usual = named.rule if rule.kind == named.rule.kind else HitRule(rule.kind, duplicates=named.rule.duplicates)
-    limit = {"iou": "min_iou", "distance": "max_distance_mm"}.get(rule.kind)
-    found = {} if limit is None else {limit: (f"{getattr(rule, limit):g}", f"{getattr(usual, limit):g}")}
-    found |= {"duplicates": (rule.duplicates, usual.duplicates), "fp_axis": (fp_axis, named.fp_axis)}
-    return {setting: own for setting, (own, other) in found.items() if own != other}
+    usual, limit = _rule_of(named, rule.kind), HIT_KINDS[rule.kind].limit
+    found = {} if limit is None or rule.limit == usual.limit else {limit.name: f"{rule.limit:g}"}
+    if rule.duplicates != usual.duplicates:
+        found["duplicates"] = rule.duplicates
+    return found if fp_axis == named.fp_axis else {**found, "fp_axis": fp_axis}
+
+
+def _rule_of(protocol: Protocol, kind: str) -> HitRule:
+    """The protocol's hit rule, or that of another kind with the kind's own limit."""
+    return protocol.rule if kind == protocol.rule.kind else HitRule(kind, duplicates=protocol.rule.duplicates)
 
 
 def protocol_of(config: EvaluateConfig) -> tuple[Protocol, str | None]:
@@ -113,16 +77,15 @@ def protocol_of(config: EvaluateConfig) -> tuple[Protocol, str | None]:
     Raises UsageError for a flag that the hit rule does not use.
     """
     named = next(row for row in TABLE if row.name == config.data.protocol)
-    kind = config.hit_rule or named.rule.kind
-    rule = named.rule if kind == named.rule.kind else HitRule(kind, duplicates=named.rule.duplicates)
-    for name, user in (("min_iou", "iou"), ("max_distance_mm", "distance")):
-        value = getattr(config, name)
-        if value is None:
+    rule = _rule_of(named, config.hit_rule or named.rule.kind)
+    for kind, row in HIT_KINDS.items():
+        value = None if row.limit is None else getattr(config.hit_limits, row.limit.name)
+        if row.limit is None or value is None:
             continue
-        if kind != user:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag}: hit rule {kind} does not use it; add --hit-rule {user}, or leave it out")
-        rule = replace(rule, **{name: value})
+        if kind != rule.kind:
+            flag = "--" + row.limit.name.replace("_", "-")
+            raise UsageError(f"{flag}: hit rule {rule.kind} does not use it; add --hit-rule {kind}, or leave it out")
+        rule = replace(rule, limit=value)
     if config.duplicates is not None:
         rule = replace(rule, duplicates=config.duplicates)
     images = config.images if config.images not in (None, named.images) else None

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import PROTOCOLS
+from cxrcad.config import HIT_KINDS, PROTOCOLS
 from cxrcad.core import Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule, counted
 from cxrcad.datasets.content import nodule_document
 from cxrcad.documents import MALFORMED, fault_words, made
@@ -226,7 +226,13 @@ def to_document(result: FoldResult) -> dict[str, Any]:
         "images_scored": context.images,
         "fp_axis": context.fp_axis,
         "fold": context.fold,
-        "hit_rule": {**asdict(context.rule), "sentence": context.rule.describe()},
+        "hit_rule": {
+            "kind": context.rule.kind,
+            **context.rule.limits(),
+            "duplicates": context.rule.duplicates,
+            "strict": context.rule.strict,
+            "sentence": context.rule.describe(),
+        },
         "model": asdict(context.model),
         "network": context.network,
         "tasks": context.tasks,
@@ -258,7 +264,7 @@ def from_document(document: Any, origin: str) -> FoldResult:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise EvaluationError(f"{origin}: not a document of schema {SCHEMA}; make it again with `cxrcad evaluate`")
     try:
-        rule = {key: value for key, value in document["hit_rule"].items() if key != "sentence"}
+        rule = _rule_from(document["hit_rule"])
         kept = ("data", "protocol", "model", "network", "tasks", "threshold_from", "fold", "fp_axis")
         values = {key: document[key] for key in kept}
         values["settings_sha256"] = document.get("settings_sha256", "")  # documents from before name none
@@ -279,6 +285,15 @@ def from_document(document: Any, origin: str) -> FoldResult:
     except (*MALFORMED, CxrcadError) as fault:
         reason = fault_words(fault)
         raise EvaluationError(f"{origin}: damaged matches ({reason}); make it again with `cxrcad evaluate`") from None
+
+
+def _rule_from(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a HitRule; a limit that the document lacks is of a rule that came later."""
+    limits = HitRule(document["kind"]).limits()
+    limits |= {name: made(float, document[name]) for name in limits if name in document}
+    own = HIT_KINDS[document["kind"]].limit
+    values = {key: value for key, value in document.items() if key not in ("sentence", *limits)}
+    return values if own is None else {**values, "limit": limits[own.name]}
 
 
 def _match_from(image: Mapping[str, Any]) -> ImageMatch:

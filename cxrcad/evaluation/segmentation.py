@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.config import EvaluateConfig, FindConfig, settings_of
+from cxrcad.config import EvaluateConfig, FindConfig, settings_of, to_dict
 from cxrcad.core import Case, CxrcadError, EvaluationError, ModelIdentity, UsageError, counted
 from cxrcad.datasets.content import Content, content_of, differences, masks_sha256, truth_sha256
 from cxrcad.datasets.dataset import Dataset
@@ -23,7 +23,7 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.masks import lung_mask, truth_mask
 from cxrcad.datasets.read import read_data
 from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.evaluation.bootstrap import Interval, draw, with_intervals
+from cxrcad.evaluation.bootstrap import Interval, draw_images, with_intervals
 from cxrcad.evaluation.kept import NEW, because, model_changes
 from cxrcad.evaluation.metrics import Figures, image_auc, or_nan, weighted_mean
 from cxrcad.evaluation.records import patient_of
@@ -63,9 +63,10 @@ BEST_DICE = "best mean Dice on the validation cases"
 FIGURES = ("Dice", "sensitivity", "specificity", "image AUC, highest probability", "image AUC, area", "lung Dice")
 """The figures by name: see `measured`."""
 
-IGNORED = ("protocol", "images", "hit_rule", "min_iou", "max_distance_mm", "duplicates", "fp_axis", "missing")
+IGNORED = ("protocol", "images", "hit_rule", "duplicates", "fp_axis", "missing")
 ABSENT = ("predictions", "truth_file", "beside", "seeds")
-"""Settings of `cxrcad evaluate` that speak of findings on nodules, and those that only nodules have yet."""
+"""Settings of `cxrcad evaluate` that speak of findings on nodules, as the limits of hit rules do, and those that only
+nodules have yet."""
 
 Note = Callable[[str], None]
 Array = NDArray[np.float64]
@@ -191,12 +192,11 @@ def score_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> S
 
 def _check_settings(config: EvaluateConfig) -> None:
     """Raise UsageError for a setting that would be ignored."""
-    default, lesion = EvaluateConfig(), config.data.lesion
+    usual, given = to_dict(EvaluateConfig()), to_dict(config)
     for item in settings_of(EvaluateConfig):
-        if item.name in (*IGNORED, *ABSENT):
-            owner = (config.data, default.data) if item.path[0] == "data" else (config, default)
-            if getattr(owner[0], item.name) != getattr(owner[1], item.name):
-                raise UsageError(f"{item.flag}: is for nodules and not for --lesion {lesion}; leave it out")
+        of_nodules = item.name in (*IGNORED, *ABSENT) or item.path[0] == "hit_limits"
+        if of_nodules and given[item.name] != usual[item.name]:
+            raise UsageError(f"{item.flag}: is for nodules and not for --lesion {config.data.lesion}; leave it out")
 
 
 def _scored(
@@ -347,7 +347,7 @@ def measured(folds: Sequence[SegmentedFold], resamples: int, seed: int) -> dict[
         raise EvaluationError(f"none of the {len(images)} images has the lesion; score cases that have it")
     positive = np.array([image.positive for image in images])
     several = resamples and positive.sum() > 1
-    weights = draw([image.patient for image in images], positive, resamples, seed) if several else None
+    weights = draw_images([image.patient for image in images], positive, resamples, seed) if several else None
     return with_intervals(lambda counts: _figures(images, counts), len(images), weights)
 
 

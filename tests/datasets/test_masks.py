@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrcad.core import Box, Case, DataError, Nodule, ReadError
-from cxrcad.datasets.masks import centre_in_lung, disc_box_px, lung_mask, nodule_box_px, truth_mask
+from cxrcad.core import Box, Case, DataError, Nodule, ReadError, disc_box_px, nodule_box_px
+from cxrcad.datasets.masks import centre_in_lung, lung_mask, truth_mask
 from cxrcad.imaging.preprocess import Geometry
 
 from .conftest import write_mask

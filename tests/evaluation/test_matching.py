@@ -92,7 +92,7 @@ def test_a_disc_in_mm_is_an_ellipse_in_pixels_of_unequal_spacing() -> None:
 
 def test_distance_counts_from_centre_to_centre_and_needs_no_diameter() -> None:
     unknown = case(replace(NODULE, diameter_mm=None))
-    rule = HitRule("distance", max_distance_mm=15.0)
+    rule = HitRule("distance", 15.0)
     assert match_image(unknown, [finding(0.9, 80, 60)], rule).hits == (Hit(0.9, 0, 15.0),)
     assert match_image(unknown, [finding(0.9, 81, 60)], rule).misses == 1
 
@@ -100,22 +100,22 @@ def test_distance_counts_from_centre_to_centre_and_needs_no_diameter() -> None:
 def test_iou_takes_the_exact_box_and_else_the_square_around_the_disc() -> None:
     """The square is [40, 60) x [50, 70), 400 pixels; a box of 100 in it overlaps by 1/4. The exact box is that box."""
     inside = [finding(0.9, 45, 55, half=5)]
-    quarter, more = HitRule("iou", min_iou=0.25), HitRule("iou", min_iou=0.26)
+    quarter, more = HitRule("iou", 0.25), HitRule("iou", 0.26)
     assert match_image(case(NODULE), inside, quarter).hits[0].nodule == 0
     assert match_image(case(NODULE), inside, more).misses == 1
     exact = replace(NODULE, box_px=Box(40, 50, 50, 60))
-    assert match_image(case(exact), inside, HitRule("iou", min_iou=1.0)).misses == 0
+    assert match_image(case(exact), inside, HitRule("iou", 1.0)).misses == 0
     without_mm = case(replace(exact, diameter_mm=None), spacing_mm=None)
     assert match_image(without_mm, inside, more).hits == (Hit(0.9, 0, None),)
 
 
 def test_iou_of_zero_is_no_hit_even_where_the_rule_asks_for_nothing() -> None:
-    assert match_image(case(NODULE), [finding(0.9, 90, 190)], HitRule("iou", min_iou=0.0)).misses == 1
+    assert match_image(case(NODULE), [finding(0.9, 90, 190)], HitRule("iou", 0.0)).misses == 1
 
 
 def test_iou_gives_a_finding_on_two_nodules_to_the_one_it_overlaps_most() -> None:
     left, right = replace(NODULE, box_px=Box(0, 0, 10, 10)), replace(NODULE, box_px=Box(6, 0, 16, 10))
-    match = match_image(case(left, right), [finding(0.9, 10, 5, half=5)], HitRule("iou", min_iou=0.1))
+    match = match_image(case(left, right), [finding(0.9, 10, 5, half=5)], HitRule("iou", 0.1))
     assert match.hits[0].nodule == 1
 
 
@@ -175,12 +175,12 @@ def test_a_rule_that_does_not_exist_is_refused_with_those_that_do() -> None:
             "further findings on it are neither hits nor false positives.",
         ),
         (
-            HitRule("distance", max_distance_mm=22, duplicates="false-positives"),
+            HitRule("distance", 22, duplicates="false-positives"),
             "A hit is a finding whose centre lies within 22 mm of the nodule's centre; the best-scored finding on a "
             "nodule counts, further findings on it are false positives.",
         ),
         (
-            HitRule("iou", min_iou=0.5),
+            HitRule("iou", 0.5),
             "A hit is a finding whose box overlaps the nodule's box with an IoU of at least 0.5; the best-scored "
             "finding on a nodule counts, further findings on it are neither hits nor false positives.",
         ),
@@ -195,9 +195,7 @@ FINDINGS = st.lists(
     st.builds(lambda s, x, y: finding(s / 4, x, y), st.integers(0, 4), st.integers(10, 60), st.integers(10, 60)),
     max_size=8,
 )
-RULES = st.sampled_from(
-    [CENTER, HitRule("iou"), HitRule("distance", max_distance_mm=6), HitRule(duplicates="false-positives")]
-)
+RULES = st.sampled_from([CENTER, HitRule("iou"), HitRule("distance", 6), HitRule(duplicates="false-positives")])
 
 
 @settings(max_examples=60, deadline=None)

@@ -256,7 +256,7 @@ def coco_ap(images: list[tuple[Case, list[Finding]]], min_iou: float) -> float:
 
 
 def test_average_precision_is_pycocotools_on_200_random_sets() -> None:
-    rule = HitRule("iou", min_iou=0.4, duplicates="false-positives")
+    rule = HitRule("iou", 0.4, duplicates="false-positives")
     for seed in range(200):
         images = random_boxes(np.random.default_rng(seed))
         matches = [match_image(case, findings, rule) for case, findings in images]

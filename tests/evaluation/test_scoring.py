@@ -292,7 +292,7 @@ def test_matches_are_written_and_read(tmp_path: Path) -> None:
 def test_the_same_findings_are_matched_again_under_another_rule() -> None:
     """At 1 mm a pixel the findings lie 1, 2 and some 40 mm off: within 1.5 mm one nodule of three is hit."""
     result = evaluate_cases([A, B, NORMAL], ANSWERS, CONTEXT, true_lung=left_half)
-    near = [rematched(scored_image, HitRule("distance", max_distance_mm=1.5)) for scored_image in result.scored]
+    near = [rematched(scored_image, HitRule("distance", 1.5)) for scored_image in result.scored]
     assert [len(match.hits) for match in near] == [1, 0, 0]
     assert near[1].false_positives == (FalsePositive(0.4, False),)
     assert tuple(rematched(scored_image, CONTEXT.rule) for scored_image in result.scored) == result.matches

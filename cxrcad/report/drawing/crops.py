@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxrcad.core import Box, Case, DataError, Finding, Nodule, Radiograph
-from cxrcad.datasets.masks import nodule_box_px
+from cxrcad.core import Box, Case, DataError, Finding, Nodule, Radiograph, nodule_box_px
 from cxrcad.files import write_atomically
 from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH, Corners, corners_of, dashed, frame, label
 
