@@ -28,9 +28,8 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.froc import froc, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
-from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.detector import Detector
-from cxrcad.inference.model import load_bundle
+from cxrcad.inference.model import folds_of_run, load_bundle
 from cxrcad.report.tables import Table
 from cxrcad.training.patch_classifier.loop import RATES
 

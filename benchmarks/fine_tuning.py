@@ -29,10 +29,10 @@ from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Interval, bootstrap, compare
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, ScoringContext
-from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.report.tables import Table
+from cxrcad.scoring.cases import Detection, evaluate_cases
 from cxrcad.synthesis.perturbations import Perturbation, perturbations_named
 from cxrcad.training.loop import train_fold
 

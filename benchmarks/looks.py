@@ -29,9 +29,8 @@ from cxrcad.datasets.samples import Sample, load_samples
 from cxrcad.evaluation.bootstrap import Comparison, compare
 from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
-from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.inference.candidates import find
-from cxrcad.inference.model import load_bundle
+from cxrcad.inference.model import folds_of_run, load_bundle
 from cxrcad.networks.ensemble import Ensemble, nodule_logit
 from cxrcad.packaging.parity import load_network
 from cxrcad.report.tables import Table

@@ -25,6 +25,7 @@ LAYERS: dict[str, float] = {
     "training": 5,
     "report": 5,
     "packaging": 4.5,  # training packages each fold that it finishes
+    "scoring": 4.5,
     "evaluation": 4,
     "inference": 3,
     "networks": 3,

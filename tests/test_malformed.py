@@ -24,12 +24,12 @@ from cxrcad.datasets.nih import read as read_effusions
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.matching import HitRule
 from cxrcad.evaluation.records import ScoringContext, read_matches, rematched, to_document
-from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.evaluation.segmentation import SegmentedFold, SegmentedImage, measured, read_segmentation
 from cxrcad.inference.model import load_bundle
 from cxrcad.interchange import boxes
 from cxrcad.interchange.truth import read_truth
 from cxrcad.paper.jobs import Job, check_results, read_records
+from cxrcad.scoring.cases import Detection, evaluate_cases
 
 OTHERS: tuple[Any, ...] = (None, "x", "7", 7, -1, 0.5, True, [], [7], {}, {"x": 7}, ["x"], 10**400, float("nan"))
 

@@ -12,9 +12,10 @@ from cxrcad.config import EvaluateConfig
 from cxrcad.core import EvaluationError, UsageError
 from cxrcad.evaluation.bootstrap import compare
 from cxrcad.evaluation.records import context_lines, scope
-from cxrcad.evaluation.runs import Scored, data_of_run, folds_of_run, score
 from cxrcad.files import check_out, write_atomically, write_json
+from cxrcad.inference.model import folds_of_run
 from cxrcad.report.tables import comparison_text
+from cxrcad.scoring.runs import Scored, data_of_run, score
 
 __all__ = ["report_comparison"]
 
@@ -24,7 +25,7 @@ Note = Callable[[str], None]
 def report_comparison(first: str, second: str, config: EvaluateConfig, note: Note = lambda _: None) -> str:
     """Every figure of two runs (models, files of predictions) on the same images, with the paired difference.
 
-    With `config.out` the text and comparison.json are written there. Raises what `evaluation.runs.score` does, and
+    With `config.out` the text and comparison.json are written there. Raises what `scoring.runs.score` does, and
     EvaluationError where the images differ, UsageError for a lesion that is measured by its area.
     """
     check_counted(config)

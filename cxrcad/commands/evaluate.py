@@ -14,7 +14,6 @@ from cxrcad.core import EvaluationError
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike
-from cxrcad.evaluation.runs import Scored, score
 from cxrcad.evaluation.subgroups import Stratum, strata
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.effusion import report_segmentation
@@ -29,6 +28,7 @@ from cxrcad.report.tables import (
     strata_document,
     strata_text,
 )
+from cxrcad.scoring.runs import Scored, score
 
 __all__ = ["comparison_document", "place_of", "report_evaluation", "titles_of"]
 
@@ -42,7 +42,7 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
 
     It is also written to evaluation.txt, with evaluation.json and (`config.report`) report/report.html beside it, in
     the fold's folder of the run (or `config.out`). A lesion that is measured by its area gives what
-    `report.segmentation` says instead. Raises what `evaluation.runs.score` does.
+    `report.segmentation` says instead. Raises what `scoring.runs.score` does.
     """
     if config.data.lesion != LESIONS[0]:
         return report_segmentation(config, note)

@@ -10,9 +10,9 @@ from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap, froc_band
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.records import pooled_matches
-from cxrcad.evaluation.runs import score
 from cxrcad.report.drawing.froc import band_rates, plot_froc
 from cxrcad.report.froc import froc_caption, froc_text, write_froc
+from cxrcad.scoring.runs import score
 
 __all__ = ["check_counted", "report_froc"]
 
@@ -22,7 +22,7 @@ Note = Callable[[str], None]
 def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     """Sensitivity at 1/8 ... 8 false positives per image, as a text; froc.json, .csv, .png and .svg beside it.
 
-    Files go to the fold's folder of the run (or `config.out`). Raises what `evaluation.runs.score` does, and UsageError
+    Files go to the fold's folder of the run (or `config.out`). Raises what `scoring.runs.score` does, and UsageError
     for a lesion that has no FROC.
     """
     check_counted(config)

@@ -11,9 +11,8 @@ from typing import Any
 from cxrcad.commands.models import model_lines
 from cxrcad.core import CxrcadError
 from cxrcad.datasets.folds import WHOLE
-from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.imaging.read import read_radiograph
-from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, packaged_models, resolve_model
+from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, folds_of_run, packaged_models, resolve_model
 
 __all__ = ["Description", "describe_path", "describe_paths"]
 

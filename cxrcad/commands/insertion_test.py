@@ -13,7 +13,11 @@ from cxrcad.core import Case, DataError, UsageError, counted
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.insertion_test import (
+from cxrcad.files import Progress, Silent, check_results, sha256_of, write_atomically, write_json
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
+from cxrcad.report.tables import Table
+from cxrcad.scoring.insertion_test import (
     INSERTIONS,
     VERSIONS,
     ScoredPlace,
@@ -22,11 +26,7 @@ from cxrcad.evaluation.insertion_test import (
     score_place,
     verdict,
 )
-from cxrcad.evaluation.kept import bound_to
-from cxrcad.files import Progress, Silent, check_results, sha256_of, write_atomically, write_json
-from cxrcad.inference.detector import Detector
-from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
-from cxrcad.report.tables import Table
+from cxrcad.scoring.kept import bound_to
 from cxrcad.synthesis.backgrounds import Background, read_backgrounds
 from cxrcad.synthesis.dataset import ROLES
 from cxrcad.synthesis.insertion import Candidates
@@ -172,7 +172,7 @@ def _held_out_words(config: InsertionTestConfig) -> str | None:
 
 def verdict_sentence(differences: Mapping[str, Interval], bound: float) -> str:
     """The differences of the background patches from the untouched place, and what follows from them."""
-    shown = " and ".join(f"{_shown(one)} ({patch})" for patch, one in differences.items())
+    shown = " and ".join(f"{one.shown(sign='+')} ({patch})" for patch, one in differences.items())
     sentence = f"The mean score of a background patch differs from the untouched place's by {shown}: "
     word = verdict(differences, bound)
     if word == "beyond":
@@ -214,22 +214,13 @@ def _row(name: str, figures: Mapping[str, Interval]) -> tuple[str, ...]:
     return (
         name if patch is None else f"background patch, {patch}",
         f"{figures[f'mean {name}'].value:.3f}",
-        "" if difference is None else _shown(difference),
-        "" if auc is None else _shown(auc, ""),
+        "" if difference is None else difference.shown(sign="+"),
+        "" if auc is None else auc.shown(),
     )
 
 
 def _sentence(tested: _Tested, config: InsertionTestConfig) -> str:
     return verdict_sentence(patch_differences(tested.figures), config.bound)
-
-
-def _shown(one: Interval, sign: str = "+") -> str:
-    if one.value is None:
-        return "undefined"
-    value = f"{round(one.value, 3) + 0.0:{sign}.3f}"  # + 0.0: no -0.000
-    if one.low is None or one.high is None:
-        return value
-    return f"{value} [{round(one.low, 3) + 0.0:.3f}, {round(one.high, 3) + 0.0:.3f}]"
 
 
 def _document(tested: _Tested, config: InsertionTestConfig) -> dict[str, Any]:

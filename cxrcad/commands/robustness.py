@@ -12,15 +12,14 @@ from cxrcad.core import Case, EvaluationError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.read import read_data
-from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.kept import bound_to
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import ScoringContext, context_lines, scope, write_matches
-from cxrcad.evaluation.robustness import PerturbedResult, score_perturbed
 from cxrcad.files import Progress, Silent, check_results, write_atomically, write_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
 from cxrcad.report.tables import Table
+from cxrcad.scoring.kept import bound_to
+from cxrcad.scoring.robustness import PerturbedResult, score_perturbed
 from cxrcad.synthesis.perturbations import UNPERTURBED, Perturbation, perturbations_named
 
 __all__ = ["measure_robustness"]
@@ -145,21 +144,8 @@ def _row(one: PerturbedResult) -> tuple[str, ...]:
     for name in SHOWN:
         figure = one.compared[name]
         cells.append("not reached" if figure.first is None else f"{100 * figure.first:.1f}")
-        cells.append("" if one.perturbation is UNPERTURBED else _shown(figure.difference))
+        cells.append("" if one.perturbation is UNPERTURBED else figure.difference.shown(1, 100, sign="+"))
     return tuple(cells)
-
-
-def _shown(difference: Interval) -> str:
-    if difference.value is None:
-        return "undefined"
-    value = f"{_points(difference.value):+.1f}"
-    if difference.low is None or difference.high is None:
-        return value
-    return f"{value} [{_points(difference.low):.1f}, {_points(difference.high):.1f}]"
-
-
-def _points(value: float) -> float:
-    return round(100 * value, 1) + 0.0  # + 0.0: no -0.0
 
 
 def _document(found: Sequence[PerturbedResult], config: RobustnessConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The hit rules in one table: its option's words, its sentence, its measure, and its limit with setting and default.
+"""The hit rules in one table: each with its words in the help, its sentence, its measure, and its limit if it has one.
 
-`--hit-rule` takes the names of the rows. A row that has a limit makes a setting of `cxrcad evaluate` of it.
+`--hit-rule` takes the names of the rows. The limit of a row is a setting of `cxrcad evaluate`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, make_dataclass
 from cxrcad.config.schema import setting
 from cxrcad.core import Case, DataError, EvaluationError, Finding, Nodule, nodule_box_px
 
-__all__ = ["HIT_KINDS", "HitKind", "HitLimits", "Limit", "distance_mm"]
+__all__ = ["HIT_KINDS", "HitLimits", "distance_mm"]
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""How good a model is: matching, FROC, operating points, statistics, the paper's figures. No torch."""
+"""How good findings are: matching, FROC, operating points, intervals, subgroups, the paper's figures. No torch."""

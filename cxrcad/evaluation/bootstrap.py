@@ -193,39 +193,40 @@ def compare_seeds(
     All pairs are scored on the same images, a resample draws the same images for each, and a patient's results change
     places in all of them. So the interval is that of other images with these trainings. Raises as `compare`.
     """
-    sides = [side for pair in pairs for side in pair]
-    first = sides[0]
-    check_alike([result for side in sides for result in side])
-    for side in sides[1:]:
-        _check_same_images(first, side)
+    runs = [run for pair in pairs for run in pair]
+    first = runs[0]
+    check_alike([result for run in runs for result in run])
+    for run in runs[1:]:
+        _check_same_images(first, run)
     tallies = [_side_by_side(mine, theirs) for mine, theirs in pairs]
     count = len(tallies[0].names) // 2
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
-    mine, theirs = _means(tallies, np.hstack([ones, zeros])), _means(tallies, np.hstack([zeros, ones]))
+    mine, theirs = _means(tallies, ones, zeros), _means(tallies, zeros, ones)
     several = bool(resamples) and np.count_nonzero(tallies[0].nodules[:count]) > 1
-    drawn, swapped = _drawn(tallies, first, resamples, seed) if several else ({}, {})
+    drawn, swapped = {}, {}
+    if several:
+        weights, stay = draw(first, resamples, seed), _swaps(first, resamples, seed)
+        drawn = _differences(tallies, weights, np.zeros_like(weights))
+        swapped = _differences(tallies, stay, 1 - stay)
     found = {}
     for name in mine:
         a, b = float(mine[name][0]), float(theirs[name][0])
         p = None if np.isnan(a - b) or not several else _p(a - b, swapped[name])
-        first_value, second_value = (None if np.isnan(value) else value for value in (a, b))
-        found[name] = Comparison(first_value, second_value, _interval(a - b, drawn.get(name)), p)
+        left, right = (None if np.isnan(value) else value for value in (a, b))
+        found[name] = Comparison(left, right, _interval(a - b, drawn.get(name)), p)
     return found
 
 
-def _drawn(tallies: Sequence[Tally], first: Sequence[FoldResult], resamples: int, seed: int) -> tuple[Figures, Figures]:
-    """The differences of the resamples, and those of the permutations."""
-    weights = draw(first, resamples, seed)
-    empty = np.zeros_like(weights)
-    drawn = _differences(tallies, np.hstack([weights, empty]), np.hstack([empty, weights]))
-    stay = _swaps(first, resamples, seed)
-    return drawn, _differences(tallies, np.hstack([stay, 1 - stay]), np.hstack([1 - stay, stay]))
-
-
-def _means(tallies: Sequence[Tally], weights: NDArray[np.float64]) -> Figures:
-    """Every figure for each row of `weights`, its mean over the tallies."""
-    found = [figures(images, weights) for images in tallies]
+def _means(tallies: Sequence[Tally], first: NDArray[np.float64], second: NDArray[np.float64]) -> Figures:
+    """Every figure, its mean over the tallies, for these weights of the first and of the second run's images."""
+    found = [figures(images, np.hstack([first, second])) for images in tallies]
     return {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
+
+
+def _differences(tallies: Sequence[Tally], first: NDArray[np.float64], second: NDArray[np.float64]) -> Figures:
+    """`_means` less those with the two runs' weights exchanged."""
+    left, right = _means(tallies, first, second), _means(tallies, second, first)
+    return {name: left[name] - right[name] for name in left}
 
 
 def _check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> None:
@@ -244,11 +245,6 @@ def _side_by_side(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> 
         for result in second
     ]
     return tally([*first, *renamed])
-
-
-def _differences(tallies: Sequence[Tally], one: NDArray[np.float64], other: NDArray[np.float64]) -> Figures:
-    left, right = _means(tallies, one), _means(tallies, other)
-    return {name: left[name] - right[name] for name in left}
 
 
 def _swaps(results: Sequence[FoldResult], draws: int, seed: int) -> NDArray[np.float64]:

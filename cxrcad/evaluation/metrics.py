@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.froc import RATES, at_least
-from cxrcad.evaluation.records import FoldResult, pooled_matches
+from cxrcad.evaluation.records import OVERLAPS, FoldResult, pooled_matches
 
 __all__ = [
     "Curves",
@@ -35,7 +35,6 @@ Array = NDArray[np.float64]
 Figures = dict[str, Array]
 """Figures by name, each (R,) for R weightings; NaN where a figure is undefined."""
 
-IMAGE_FIGURES = ("lung_iou", "lung_hd95_mm", "nodule_dice")
 COCO_RECALLS = np.linspace(0, 1, 101)
 BLOCK = 1000
 """Weightings that are worked on at once, to bound the memory."""
@@ -125,7 +124,7 @@ def tally(results: Sequence[FoldResult]) -> Tally:
         lesions=np.array([score for score, _ in lesions]),
         lesion_image=np.array([index for _, index in lesions], np.intp),
         lung_dice=or_nan([value for result in results for value in result.lung_dice]),
-        **{name: or_nan([getattr(d, name) for d in scored_images] or [None] * len(matches)) for name in IMAGE_FIGURES},
+        **{name: or_nan([getattr(d, name) for d in scored_images] or [None] * len(matches)) for name in OVERLAPS},
         offset_mm=np.array([sum(values) for values in offsets], np.float64),
         offsets=np.array([len(values) for values in offsets], np.float64),
         fp_axis=results[0].context.fp_axis,

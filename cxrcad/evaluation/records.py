@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from cxrcad.config import HIT_KINDS, PROTOCOLS
 from cxrcad.core import Case, CxrcadError, EvaluationError, Finding, ModelIdentity, Nodule, counted
 from cxrcad.datasets.content import nodule_document
 from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.evaluation.froc import Operating, score_at_threshold
+from cxrcad.evaluation.froc import Operating, score_at_threshold, score_at_thresholds
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.protocols import rule_changes
 from cxrcad.files import read_json, write_json
@@ -24,12 +24,15 @@ from cxrcad.files import read_json, write_json
 __all__ = [
     "FoldResult",
     "ScoredImage",
+    "ScoredMatch",
     "ScoringContext",
     "check_once",
     "context_lines",
     "from_document",
+    "gathered",
     "nodule_words",
     "patient_of",
+    "pooled",
     "pooled_matches",
     "read_matches",
     "rematched",
@@ -39,6 +42,8 @@ __all__ = [
 ]
 
 SCHEMA = "cxrcad/matches/2"
+CASE_FIELDS = ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")
+OVERLAPS = ("lung_iou", "lung_hd95_mm", "nodule_dice")
 
 IMAGE_WORDS: Mapping[str, str] = {
     "positives": "images with a nodule only",
@@ -96,6 +101,10 @@ class ScoredImage:
     masks_sha256: str | None = None
 
 
+ScoredMatch = tuple[ImageMatch, float | None, ScoredImage]
+"""What became of one image, its lung Dice, and what else is kept of it."""
+
+
 @dataclass(frozen=True)
 class FoldResult:
     """The raw matches of one fold's scored cases, each image's lung Dice (None without map or mask), and the context.
@@ -121,6 +130,17 @@ class FoldResult:
         return tuple(value for value in self.lung_dice if value is not None)
 
 
+def gathered(context: ScoringContext, images: Sequence[ScoredMatch], training_images: frozenset[str]) -> FoldResult:
+    """The images as a fold's result; those of which the SHA-256 is among `training_images` are named in it."""
+    return FoldResult(
+        context,
+        matches=tuple(match for match, _, _ in images),
+        lung_dice=tuple(overlap for _, overlap, _ in images),
+        trained_on=tuple(one.case.name for _, _, one in images if one.sha256 in training_images),
+        scored=tuple(one for _, _, one in images),
+    )
+
+
 def patient_of(case: Case) -> str:
     """The case's patient among its groups; its name where none is known."""
     return next((group for group in case.groups if group.startswith("patient:")), case.name)
@@ -135,15 +155,10 @@ def nodule_words(nodule: Nodule) -> str:
 
 def rematched(scored_image: ScoredImage, rule: HitRule) -> ImageMatch:
     """The image's findings matched again with its truth under `rule`. Raises EvaluationError."""
-    places = {
-        finding.center_px: inside for finding, inside in zip(scored_image.findings, scored_image.in_lung, strict=True)
-    }
+    places = dict(zip((one.center_px for one in scored_image.findings), scored_image.in_lung, strict=True))
     known = any(inside is not None for inside in scored_image.in_lung)
-    return match_image(scored_image.case, scored_image.findings, rule, _lookup(places) if known else None)
-
-
-def _lookup(places: Mapping[tuple[float, float], bool | None]) -> Callable[[float, float], bool]:
-    return lambda x, y: bool(places[x, y])
+    lung = (lambda x, y: bool(places[x, y])) if known else None
+    return match_image(scored_image.case, scored_image.findings, rule, lung)
 
 
 def pooled_matches(results: Sequence[FoldResult]) -> tuple[ImageMatch, ...]:
@@ -156,6 +171,13 @@ def pooled_matches(results: Sequence[FoldResult]) -> tuple[ImageMatch, ...]:
     matches = tuple(match for result in results for match in result.matches)
     check_once([match.case for match in matches])
     return matches
+
+
+def pooled(results: Sequence[FoldResult]) -> Operating:
+    """The counts over the images of several folds, each at its own fold's threshold. Raises EvaluationError."""
+    matches = pooled_matches(results)
+    limits = [result.context.model.threshold for result in results for _ in result.matches]
+    return score_at_thresholds(matches, limits, results[0].context.fp_axis)
 
 
 def context_lines(context: ScoringContext) -> tuple[str, str]:
@@ -206,19 +228,9 @@ def check_alike(results: Sequence[FoldResult]) -> None:
 
 def to_document(result: FoldResult) -> dict[str, Any]:
     """The result as the JSON document of matches.json; `from_document` gives it back bit for bit."""
-    context = result.context
+    context, rule = result.context, result.context.rule
     scored_images = result.scored or (None,) * len(result.matches)
-    images = []
-    for match, overlap, scored_image in zip(result.matches, result.lung_dice, scored_images, strict=True):
-        image = {
-            "case": match.case,
-            "nodules": match.n_nodules,
-            "hits": [asdict(hit) for hit in match.hits],
-            "false_positives": [asdict(positive) for positive in match.false_positives],
-            "duplicates": list(match.duplicates),
-            "lung_dice": overlap,
-        }
-        images.append(image if scored_image is None else {**image, **_scored_image(scored_image)})
+    images = zip(result.matches, result.lung_dice, scored_images, strict=True)
     return {
         "schema": SCHEMA,
         "data": context.data,
@@ -227,35 +239,41 @@ def to_document(result: FoldResult) -> dict[str, Any]:
         "fp_axis": context.fp_axis,
         "fold": context.fold,
         "hit_rule": {
-            "kind": context.rule.kind,
-            **context.rule.limits(),
-            "duplicates": context.rule.duplicates,
-            "strict": context.rule.strict,
-            "sentence": context.rule.describe(),
+            "kind": rule.kind,
+            **rule.limits(),
+            "duplicates": rule.duplicates,
+            "strict": rule.strict,
+            "sentence": rule.describe(),
         },
         "model": asdict(context.model),
-        "network": context.network,
-        "tasks": context.tasks,
-        "threshold_from": context.threshold_from,
-        "settings_sha256": context.settings_sha256,
+        **{name: getattr(context, name) for name in ("network", "tasks", "threshold_from", "settings_sha256")},
         "trained_on": list(result.trained_on),
-        "images": images,
+        "images": [_image(*one) for one in images],
     }
 
 
-def _scored_image(scored_image: ScoredImage) -> dict[str, Any]:
+def _image(match: ImageMatch, lung_dice: float | None, scored_image: ScoredImage | None) -> dict[str, Any]:
+    image = {
+        "case": match.case,
+        "nodules": match.n_nodules,
+        "hits": [asdict(hit) for hit in match.hits],
+        "false_positives": [asdict(positive) for positive in match.false_positives],
+        "duplicates": list(match.duplicates),
+        "lung_dice": lung_dice,
+    }
+    if scored_image is None:
+        return image
     case = scored_image.case
+    findings = zip(scored_image.findings, scored_image.in_lung, strict=True)
     return {
+        **image,
         "path": str(case.image),
         "sha256": scored_image.sha256,
         "masks_sha256": scored_image.masks_sha256,
-        **{name: getattr(case, name) for name in ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")},
+        **{name: getattr(case, name) for name in CASE_FIELDS},
         "truth": [nodule_document(nodule) for nodule in case.nodules],
-        "findings": [
-            {**asdict(finding), "in_lung": inside}
-            for finding, inside in zip(scored_image.findings, scored_image.in_lung, strict=True)
-        ],
-        **{name: getattr(scored_image, name) for name in ("lung_iou", "lung_hd95_mm", "nodule_dice")},
+        "findings": [{**asdict(finding), "in_lung": inside} for finding, inside in findings],
+        **{name: getattr(scored_image, name) for name in OVERLAPS},
     }
 
 
@@ -264,24 +282,23 @@ def from_document(document: Any, origin: str) -> FoldResult:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise EvaluationError(f"{origin}: not a document of schema {SCHEMA}; make it again with `cxrcad evaluate`")
     try:
-        rule = _rule_from(document["hit_rule"])
         kept = ("data", "protocol", "model", "network", "tasks", "threshold_from", "fold", "fp_axis")
         values = {key: document[key] for key in kept}
         values["settings_sha256"] = document.get("settings_sha256", "")  # documents from before name none
-        context = made(ScoringContext, {**values, "rule": rule, "images": document["images_scored"]})
+        values |= {"rule": _rule_from(document["hit_rule"]), "images": document["images_scored"]}
+        context = made(ScoringContext, values)
         if context.image_set not in IMAGE_WORDS or context.fp_axis not in AXIS_WORDS:
             raise ValueError(f"images {context.image_set} and axis {context.fp_axis} are not both known")
         images = document["images"]
         matches = tuple(_match_from(image) for image in images)
         overlaps = tuple(None if image["lung_dice"] is None else made(float, image["lung_dice"]) for image in images)
         check_once([match.case for match in matches])
-        scored_images = tuple(_scored_image_from(image) for image in images if "findings" in image)
+        pairs = zip(images, matches, strict=True)
+        scored_images = tuple(_scored_image_from(image, match) for image, match in pairs if "findings" in image)
         if scored_images and len(scored_images) < len(matches):
             raise ValueError(f"{len(matches) - len(scored_images)} images have no findings")
-        _check_numbers(matches, scored_images)
-        return FoldResult(
-            context, matches, overlaps, tuple(made(str, name) for name in document["trained_on"]), scored_images
-        )
+        trained_on = tuple(made(str, name) for name in document["trained_on"])
+        return FoldResult(context, matches, overlaps, trained_on, scored_images)
     except (*MALFORMED, CxrcadError) as fault:
         reason = fault_words(fault)
         raise EvaluationError(f"{origin}: damaged matches ({reason}); make it again with `cxrcad evaluate`") from None
@@ -299,39 +316,35 @@ def _rule_from(document: Mapping[str, Any]) -> dict[str, Any]:
 def _match_from(image: Mapping[str, Any]) -> ImageMatch:
     values = {key: image[key] for key in ("case", "hits", "false_positives", "duplicates")}
     match = made(ImageMatch, {**values, "n_nodules": image["nodules"]})
-    scores = [hit.score for hit in match.hits] + [positive.score for positive in match.false_positives]
-    if not all(math.isfinite(score) for score in [*scores, *match.duplicates]):
+    scores = [*(hit.score for hit in match.hits), *(fp.score for fp in match.false_positives), *match.duplicates]
+    if not all(math.isfinite(score) for score in scores):
         raise ValueError(f"{match.case} has a score that is no finite number")
-    taken = {hit.nodule for hit in match.hits}
-    if len(taken) < len(match.hits) or not taken <= set(range(match.n_nodules)):
-        raise ValueError(f"{match.case} has {match.n_nodules} nodules and hits on {[hit.nodule for hit in match.hits]}")
+    taken = [hit.nodule for hit in match.hits]
+    if len(set(taken)) < len(taken) or not set(taken) <= set(range(match.n_nodules)):
+        raise ValueError(f"{match.case} has {match.n_nodules} nodules and hits on {taken}")
     return match
 
 
-def _scored_image_from(image: Mapping[str, Any]) -> ScoredImage:
-    own = ("rows", "cols", "spacing_mm", "age_years", "sex", "view", "groups")
-    case = {
-        **{name: image[name] for name in own},
-        **{"name": image["case"], "image": image["path"], "nodules": image["truth"]},
+def _scored_image_from(image: Mapping[str, Any], match: ImageMatch) -> ScoredImage:
+    """The image, with as many nodules and findings as its match counts; ValueError where it has not, or has no size."""
+    case = {"name": image["case"], "image": image["path"], "nodules": image["truth"]}
+    values = {
+        "case": {**case, **{name: image[name] for name in CASE_FIELDS}},
+        **{name: image[name] for name in ("sha256", *OVERLAPS)},
+        "masks_sha256": image.get("masks_sha256"),  # documents from before name none
+        "findings": [{key: value for key, value in found.items() if key != "in_lung"} for found in image["findings"]],
+        "in_lung": [found["in_lung"] for found in image["findings"]],
     }
-    values = {name: image[name] for name in ("sha256", "lung_iou", "lung_hd95_mm", "nodule_dice")}
-    values["masks_sha256"] = image.get("masks_sha256")  # documents from before name none
-    findings = [{key: value for key, value in found.items() if key != "in_lung"} for found in image["findings"]]
-    in_lung = [found["in_lung"] for found in image["findings"]]
-    return made(ScoredImage, {**values, "case": case, "findings": findings, "in_lung": in_lung})
-
-
-def _check_numbers(matches: Sequence[ImageMatch], scored_images: Sequence[ScoredImage]) -> None:
-    """Raise ValueError where a match counts nodules or findings that its image has not, or the image has no size."""
-    for match, scored_image in zip(matches, scored_images, strict=False):
-        case = scored_image.case
-        numbers = [hit.finding for hit in match.hits] + [wrong.finding for wrong in match.false_positives]
-        if match.n_nodules != len(case.nodules):
-            raise ValueError(f"{case.name} has {match.n_nodules} nodules and the truth of {len(case.nodules)}")
-        if not all(number is None or 0 <= number < len(scored_image.findings) for number in numbers):
-            raise ValueError(f"{case.name} has {len(scored_image.findings)} findings and matches of {numbers}")
-        if min(case.rows, case.cols, *(case.spacing_mm or ())) <= 0:
-            raise ValueError(f"{case.name} has {case.rows} x {case.cols} pixels of {case.spacing_mm} mm")
+    found = made(ScoredImage, values)
+    numbers = [*(hit.finding for hit in match.hits), *(fp.finding for fp in match.false_positives)]
+    if match.n_nodules != len(found.case.nodules):
+        raise ValueError(f"{match.case} has {match.n_nodules} nodules and the truth of {len(found.case.nodules)}")
+    if not all(number is None or 0 <= number < len(found.findings) for number in numbers):
+        raise ValueError(f"{match.case} has {len(found.findings)} findings and matches of {numbers}")
+    rows, cols, spacing = found.case.rows, found.case.cols, found.case.spacing_mm
+    if min(rows, cols, *(spacing or ())) <= 0:
+        raise ValueError(f"{match.case} has {rows} x {cols} pixels of {spacing} mm")
+    return found
 
 
 def write_matches(path: Path, result: FoldResult) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import EvaluationError
-from cxrcad.evaluation.froc import Operating
 
-__all__ = ["Spread", "dice", "hd95_mm", "jaccard", "pool", "spread", "wilson"]
+__all__ = ["Spread", "dice", "hd95_mm", "jaccard", "spread", "wilson"]
 
 
 @dataclass(frozen=True)
@@ -36,32 +35,6 @@ def spread(values: Sequence[float | None]) -> Spread | None:
     if len(known) < len(values):
         return None
     return Spread(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
-
-
-def pool(folds: Sequence[Operating]) -> Operating:
-    """The counts of several folds added up, each at the threshold chosen for it.
-
-    `threshold` is kept where all folds share it and None otherwise. No fold at all is an EvaluationError.
-    """
-    if not folds:
-        raise EvaluationError("there is no fold to pool; evaluate one first")
-    thresholds = {fold.threshold for fold in folds}
-    return Operating(
-        threshold=thresholds.pop() if len(thresholds) == 1 else None,
-        n_images=sum(fold.n_images for fold in folds),
-        tp=sum(fold.tp for fold in folds),
-        fp=sum(fold.fp for fold in folds),
-        fn=sum(fold.fn for fold in folds),
-        fp_in_lung=sum(fold.fp_in_lung for fold in folds),
-        fp_outside_lung=sum(fold.fp_outside_lung for fold in folds),
-        fp_on_axis=_sum_or_none(fold.fp_on_axis for fold in folds),
-        axis_images=_sum_or_none(fold.axis_images for fold in folds),
-    )
-
-
-def _sum_or_none(counts: Iterable[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 
 from cxrcad.core import Case, Nodule
 from cxrcad.evaluation.froc import froc, is_counted, score_at_thresholds, sensitivity_at
-from cxrcad.evaluation.matching import ImageMatch, nodule_under
-from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
+from cxrcad.evaluation.matching import HitRule, ImageMatch, nodule_under
+from cxrcad.evaluation.records import FoldResult, ScoredImage
 from cxrcad.evaluation.statistics import wilson
 
 __all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "strata"]
@@ -54,34 +53,40 @@ class Stratum:
         return self.hits / self.n_nodules
 
 
+@dataclass(frozen=True)
+class _Image:
+    """One image's match, at its own fold's threshold; `further` is what `nodules_of` takes."""
+
+    match: ImageMatch
+    case: Case
+    threshold: float
+    further: Mapping[int | None, int]
+
+
 def strata(results: Sequence[FoldResult]) -> tuple[Stratum, ...]:
     """Every stratum that holds a nodule, by kind, in a fixed order; what is unknown is a stratum of its own.
 
     A stratum of everything has the figures of the whole.
     """
-    found: list[Stratum] = []
-    if not results:
-        return ()
-    context = results[0].context
-    scored_images = [scored_image for result in results for scored_image in result.scored]
-    further = [
-        _further(context, scored_image, match)
-        for scored_image, match in zip(scored_images, _matches(results), strict=False)
+    images = [
+        _Image(match, one.case, result.context.model.threshold, _further(result.context.rule, one, match))
+        for result in results
+        for one, match in zip(result.scored, result.matches, strict=False)
     ]
+    found: list[Stratum] = []
     for kind, of_nodule, order in NODULE_KINDS:
-        nodules = [[of_nodule(nodule) for nodule in case.nodules] for case in _cases(results)]
-        for name in _present([value for values in nodules for value in values], order):
-            kept = [[value == name for value in values] for values in nodules]
-            parts = zip(_matches(results), kept, further, strict=True)
-            matches = [nodules_of(match, mine, places) for match, mine, places in parts]
-            found.append(_stratum((kind, name), matches, _thresholds(results), context.fp_axis))
+        names = [[of_nodule(nodule) for nodule in image.case.nodules] for image in images]
+        for name in _present([own for mine in names for own in mine], order):
+            matches = [
+                nodules_of(image.match, [own == name for own in mine], image.further)
+                for image, mine in zip(images, names, strict=True)
+            ]
+            parts = [replace(image, match=match) for image, match in zip(images, matches, strict=True)]
+            found.append(_stratum(kind, name, parts, results[0].context.fp_axis))
     for kind, of_case, order in IMAGE_KINDS:
-        values = [of_case(case) for case in _cases(results)]
-        for name in _present([v for v, case in zip(values, _cases(results), strict=True) if case.nodules], order):
-            kept_images = [value == name for value in values]
-            matches = list(compress(_matches(results), kept_images))
-            thresholds = list(compress(_thresholds(results), kept_images))
-            found.append(_stratum((kind, name), matches, thresholds, context.fp_axis))
+        for name in _present([of_case(image.case) for image in images if image.case.nodules], order):
+            parts = [image for image in images if of_case(image.case) == name]
+            found.append(_stratum(kind, name, parts, results[0].context.fp_axis))
     return tuple(found)
 
 
@@ -90,7 +95,7 @@ def nodules_of(match: ImageMatch, kept: Sequence[bool], further: Mapping[int | N
 
     `further` gives the nodule of each false positive that is a further finding on one, by the finding's number.
     """
-    on: Mapping[int | None, int] = further or {}
+    on = further or {}
     return replace(
         match,
         n_nodules=sum(kept),
@@ -101,27 +106,13 @@ def nodules_of(match: ImageMatch, kept: Sequence[bool], further: Mapping[int | N
     )
 
 
-def _further(context: ScoringContext, scored_image: ScoredImage, match: ImageMatch) -> dict[int | None, int]:
-    """Which nodules the image's false positives lie on: that does a further finding on a hit nodule alone."""
-    if context.rule.duplicates == "ignored":
+def _further(rule: HitRule, scored_image: ScoredImage, match: ImageMatch) -> dict[int | None, int]:
+    """Which nodules the image's false positives lie on: only a further finding on a hit nodule lies on one."""
+    if rule.duplicates == "ignored":
         return {}
     numbers = [fp.finding for fp in match.false_positives if fp.finding is not None]
-    places = {
-        number: nodule_under(scored_image.case, scored_image.findings[number], context.rule) for number in numbers
-    }
+    places = {number: nodule_under(scored_image.case, scored_image.findings[number], rule) for number in numbers}
     return {number: nodule for number, nodule in places.items() if nodule is not None}
-
-
-def _matches(results: Sequence[FoldResult]) -> list[ImageMatch]:
-    return [match for result in results for match in result.matches]
-
-
-def _cases(results: Sequence[FoldResult]) -> list[Case]:
-    return [scored_image.case for result in results for scored_image in result.scored]
-
-
-def _thresholds(results: Sequence[FoldResult]) -> list[float]:
-    return [result.context.model.threshold for result in results for _ in result.matches]
 
 
 def _present(values: Sequence[str], order: Sequence[str]) -> list[str]:
@@ -132,9 +123,8 @@ def _present(values: Sequence[str], order: Sequence[str]) -> list[str]:
     return [name for name in [*order, *sorted(there - {*order, UNKNOWN}), UNKNOWN] if name in there]
 
 
-def _stratum(
-    named: tuple[str, str], matches: Sequence[ImageMatch], thresholds: Sequence[float], fp_axis: str
-) -> Stratum:
+def _stratum(kind: str, name: str, images: Sequence[_Image], fp_axis: str) -> Stratum:
+    matches, thresholds = [image.match for image in images], [image.threshold for image in images]
     counted = any(is_counted(match, fp_axis) for match in matches)
     counts = score_at_thresholds(matches, thresholds, fp_axis if counted else "all")
     fp_per_image: float | None = None
@@ -144,7 +134,7 @@ def _stratum(
         fp_per_image, reached = counts.fp_per_image, tuple(sensitivity_at(curve, rate) for rate in STRATUM_RATES)
     n_nodules = counts.tp + counts.fn
     interval = wilson(counts.tp, n_nodules)
-    return Stratum(*named, len(matches), n_nodules, counts.tp, interval, fp_per_image, reached)
+    return Stratum(kind, name, len(matches), n_nodules, counts.tp, interval, fp_per_image, reached)
 
 
 UNKNOWN = "unknown"
@@ -154,13 +144,9 @@ def _range(value: float | None, ranges: Sequence[tuple[float, float]], unit: str
     if value is None:
         return UNKNOWN
     low, high = next(pair for pair in ranges if pair[0] <= value < pair[1])
-    return (
-        f"below {high:g} {unit}"
-        if low == 0
-        else f"{low:g} {unit} and more"
-        if high >= 200
-        else f"{low:g}-{high:g} {unit}"
-    )
+    if low == 0:
+        return f"below {high:g} {unit}"
+    return f"{low:g} {unit} and more" if high >= 200 else f"{low:g}-{high:g} {unit}"
 
 
 def _names(ranges: Sequence[tuple[float, float]], unit: str) -> tuple[str, ...]:

@@ -7,12 +7,22 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cxrcad import __version__
-from cxrcad.config import LESIONS, FindConfig, GridConfig, NetworkConfig, TrainConfig, build, renamed, to_dict
+from cxrcad.config import (
+    FOLD_CHOICES,
+    LESIONS,
+    FindConfig,
+    GridConfig,
+    NetworkConfig,
+    TrainConfig,
+    build,
+    renamed,
+    to_dict,
+)
 from cxrcad.core import ModelError, UsageError
 from cxrcad.files import read_json, sha256_of, write_json
 from cxrcad.inference.card import SCHEMA, card_settings
@@ -27,8 +37,10 @@ __all__ = [
     "WEIGHTS_NAME",
     "Bundle",
     "check_lesion",
+    "folds_of_run",
     "load_bundle",
     "models_folder",
+    "outlining",
     "packaged_models",
     "resolve_model",
     "write_card",
@@ -115,6 +127,17 @@ def load_bundle(folder: Path) -> Bundle:
     digests = _checked_files(folder, card, card_path)
     _check_whole(folder / ONNX_NAME, digests[ONNX_NAME])
     return Bundle(folder=folder, card=card, onnx_path=folder / ONNX_NAME, sha256=digests[ONNX_NAME], **settings)
+
+
+def folds_of_run(run: Path) -> tuple[int, ...]:
+    """The folds that a run holds finished, ascending."""
+    cards = run.glob(f"fold?/{RUN_FOLDER}/{CARD_NAME}")
+    return tuple(sorted(int(name) for card in cards if (name := card.parent.parent.name[-1]) in FOLD_CHOICES))
+
+
+def outlining(bundle: Bundle) -> Bundle:
+    """The model as an area is measured with it: an area has no peaks."""
+    return replace(bundle, find=replace(bundle.find, method="components"))
 
 
 def check_lesion(bundle: Bundle, lesion: str) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 from cxrcad.core import DataError, EvaluationError, ModelError, counted
 from cxrcad.datasets.content import CONTENT_NAME, Content, differences, read_content, truth_sha256
 from cxrcad.evaluation.records import FoldResult, context_flags, read_matches
-from cxrcad.evaluation.segmentation import SegmentedFold, outlining, read_segmentation
+from cxrcad.evaluation.segmentation import SegmentedFold, read_segmentation
 from cxrcad.files import read_json
-from cxrcad.inference.model import Bundle
+from cxrcad.inference.model import Bundle, outlining
 
 __all__ = ["NOT_CHECKED", "CheckedMatches", "Kept", "checked", "kept_matches", "kept_segmentation"]
 

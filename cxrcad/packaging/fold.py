@@ -19,14 +19,13 @@ from cxrcad.datasets.samples import Sample
 from cxrcad.documents import as_name
 from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
 from cxrcad.evaluation.matching import HitRule, match_image
-from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import json_sha256, write_atomically
 from cxrcad.inference.candidates import find
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
-from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, resolve_model, write_card
+from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, folds_of_run, load_bundle, resolve_model, write_card
 from cxrcad.networks.blocks import tasks_of
 from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.series import listed_series, unknown_series

@@ -10,9 +10,8 @@ from cxrcad.config import NO_FOLD, ScoringConfig
 from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.records import context_flags, context_words
-from cxrcad.evaluation.runs import folds_of_run
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
-from cxrcad.inference.model import Bundle, load_bundle
+from cxrcad.inference.model import Bundle, folds_of_run, load_bundle
 from cxrcad.packaging.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.packaging.failures import failures
 from cxrcad.packaging.robustness_results import robustness_figures

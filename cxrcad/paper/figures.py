@@ -17,7 +17,6 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Comparison
 from cxrcad.evaluation.records import nodule_words
-from cxrcad.evaluation.scoring import read_true_lung
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.paper import case_selection as select
@@ -37,6 +36,7 @@ from cxrcad.report.drawing.case_views import (
 from cxrcad.report.drawing.crops import crop_px, truth_box_px
 from cxrcad.report.gallery import read_scored
 from cxrcad.report.tables import Table
+from cxrcad.scoring.cases import read_true_lung
 
 __all__ = ["draw_item"]
 

@@ -14,11 +14,12 @@ from cxrcad.datasets.fields import FINITE, Entry, listed
 from cxrcad.datasets.folds import FOLDS
 from cxrcad.documents import MALFORMED, shown
 from cxrcad.evaluation.records import FoldResult
-from cxrcad.evaluation.runs import score
-from cxrcad.evaluation.segmentation import SegmentedFold, score_segmentation
+from cxrcad.evaluation.segmentation import SegmentedFold
 from cxrcad.files import Progress, json_sha256, read_json, write_json
 from cxrcad.paper.cells import Item, chosen_cells, resolved
 from cxrcad.paper.runs import KeptRuns
+from cxrcad.scoring.runs import score
+from cxrcad.scoring.segmentation import score_segmentation
 
 __all__ = [
     "DONE",

@@ -115,12 +115,7 @@ def spread_shown(found: Spread | None) -> str:
 
 def interval_shown(one: Interval, scale: float = 100, decimals: int = 1, unit: str = " %") -> str:
     """A figure with its interval in brackets, times `scale`."""
-    if one.value is None:
-        return "undefined"
-    shown = f"{scale * one.value:.{decimals}f}{unit}"
-    if one.low is None or one.high is None:
-        return shown
-    return f"{shown} [{scale * one.low:.{decimals}f}, {scale * one.high:.{decimals}f}]"
+    return one.shown(decimals, scale, unit)
 
 
 def _other_table(item: Item, rows: Sequence[CellResult]) -> list[str]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from cxrcad.config import EvaluateConfig
 from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.segmentation import FIGURES, Segmentation, SegmentedFold, measured, score_segmentation, spreads
+from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, measured, spreads
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text
+from cxrcad.scoring.segmentation import Segmentation, score_segmentation
 
 __all__ = ["PAPER_DICE", "report_segmentation", "segmentation_lines"]
 

@@ -13,8 +13,8 @@ from cxrcad.core import counted
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.froc import RATES, Curve, Operating, froc, sensitivity_at
 from cxrcad.evaluation.metrics import rate_name
-from cxrcad.evaluation.records import FoldResult, ScoringContext, context_lines, pooled_matches, scope
-from cxrcad.evaluation.statistics import pool, wilson
+from cxrcad.evaluation.records import FoldResult, ScoringContext, context_lines, pooled, pooled_matches, scope
+from cxrcad.evaluation.statistics import wilson
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.tables import NO_CPM, figure_shown, interval_shown
 
@@ -36,7 +36,7 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
     """
     context = results[0].context
     curve = froc(pooled_matches(results), context.fp_axis)
-    counts = pool([result.operating for result in results])
+    counts = pooled(results)
     return {
         "schema": SCHEMA,
         "data": context.data,
@@ -72,7 +72,7 @@ def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | N
     """
     context = results[0].context
     curve = froc(pooled_matches(results), context.fp_axis)
-    counts = pool([result.operating for result in results])
+    counts = pooled(results)
     lines = [*context_lines(context), f"Scored: {scope(results)}.", "", "FP/image  sensitivity"]
     lines += [_rate_line(curve, rate, figures) for rate in RATES]
     if figures is not None:

@@ -11,8 +11,7 @@ from cxrcad.core import counted
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, froc_band
 from cxrcad.evaluation.froc import RATES, Curve, froc, sensitivity_at
 from cxrcad.evaluation.metrics import rate_name
-from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, context_lines, pooled_matches, scope
-from cxrcad.evaluation.statistics import pool
+from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, context_lines, pooled, pooled_matches, scope
 from cxrcad.evaluation.subgroups import Stratum, strata
 from cxrcad.report.drawing.froc import Band, band_rates, plot_froc
 from cxrcad.report.drawing.roc import (
@@ -165,7 +164,7 @@ def _page(runs: Sequence[RunShown], made: Made, curve: Picture, sections: Sequen
 
 
 def _found(run: RunShown) -> str:
-    counts = pool([result.operating for result in run.results])
+    counts = pooled(run.results)
     limits = "its folds' thresholds" if counts.threshold is None else "its threshold"
     return (
         f"At {limits} {counts.tp} of {counted(counts.tp + counts.fn, 'nodule')} found, with {counts.fp_per_image:.2f} "

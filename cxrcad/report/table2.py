@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cxrcad.core import counted
 from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
-from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, scope
-from cxrcad.evaluation.statistics import pool, spread, wilson
+from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, pooled, scope
+from cxrcad.evaluation.statistics import spread, wilson
 from cxrcad.report.tables import Table
 
 __all__ = ["NETWORK_NAMES", "TASK_NAMES", "table2", "table2_notes", "table2_text"]
@@ -65,14 +65,14 @@ def _group_rows(group: Sequence[FoldResult]) -> list[tuple[str, ...]]:
         f1, recall = _spread_cell([fold.f1 for fold in folds]), _spread_cell([fold.recall for fold in folds])
         precision = _spread_cell([fold.precision for fold in folds])
         rows.append((*names, f"mean of {len(folds)} folds", f1, recall, precision))
-        rows.append((*names, "pooled", *_operating_cells(pool(folds))))
+        rows.append((*names, "pooled", *_operating_cells(pooled(group))))
     return rows
 
 
 def _group_notes(group: Sequence[FoldResult]) -> list[str]:
     """Threshold, false positives by place, lung Dice and training cases of one network's folds, a line each."""
     context = group[0].context
-    counts = pool([result.operating for result in group])
+    counts = pooled(group)
     elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
     places = f"{counts.fp_in_lung} inside the lung fields, {counts.fp_outside_lung} outside"
     places += f", {elsewhere} in images without a lung mask" if elsewhere else ""

@@ -9,12 +9,12 @@ from cxrcad.config import EvaluateConfig, ScoringConfig, TrainConfig, to_dict
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE
 from cxrcad.evaluation.froc import best_f1_threshold
-from cxrcad.evaluation.runs import folds_of_run, score
 from cxrcad.files import Progress
-from cxrcad.inference.model import RUN_FOLDER, Bundle, load_bundle
+from cxrcad.inference.model import RUN_FOLDER, Bundle, folds_of_run, load_bundle
 from cxrcad.networks.ensemble import Ensemble
 from cxrcad.packaging.fold import out_of_fold_words
 from cxrcad.packaging.parity import load_network
+from cxrcad.scoring.runs import score
 
 __all__ = ["with_out_of_fold"]
 

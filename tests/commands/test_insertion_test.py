@@ -16,7 +16,7 @@ from cxrcad.datasets.content import content_of
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.insertion_test import VERSIONS
+from cxrcad.scoring.insertion_test import VERSIONS
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from cxrcad.config import EvaluateConfig, RobustnessConfig, build
 from cxrcad.core import DataError, EvaluationError, ModelError, UsageError
 from cxrcad.evaluation.bootstrap import compare
 from cxrcad.evaluation.records import read_matches
-from cxrcad.evaluation.runs import score
 from cxrcad.files import sha256_of
+from cxrcad.scoring.runs import score
 
 MOVING = "side-512,border-black,rotated-clockwise,rotated-anticlockwise"
 

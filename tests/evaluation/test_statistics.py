@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxrcad.core import EvaluationError
+from cxrcad.core import EvaluationError, ModelIdentity
 from cxrcad.evaluation.froc import Operating
-from cxrcad.evaluation.statistics import Spread, dice, pool, spread, wilson
+from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
+from cxrcad.evaluation.records import FoldResult, ScoringContext, pooled
+from cxrcad.evaluation.statistics import Spread, dice, spread, wilson
 
 
 def test_the_standard_deviation_has_n_minus_1() -> None:
@@ -26,12 +28,26 @@ def test_an_undefined_fold_leaves_the_mean_undefined() -> None:
     assert spread([0.4, None, 0.6]) is None
 
 
+def fold(threshold: float, *matches: ImageMatch) -> FoldResult:
+    model = ModelIdentity("m", "0" * 64, threshold, "CPU")
+    context = ScoringContext("d", "paper", HitRule(), model, "u-net", "multi", "card")
+    return FoldResult(context, matches, (None,) * len(matches))
+
+
 def test_pooling_adds_counts_and_not_figures() -> None:
     """Recall 1/1 and 1/9 pool to 2/10, not to 5/9."""
-    folds = [Operating(0.5, 1, 1, 0, 0, 0, 0), Operating(0.3, 9, 1, 4, 8, 3, 1)]
-    assert pool(folds) == Operating(None, 10, 2, 4, 8, 3, 1)
-    assert pool(folds).recall == 0.2
-    assert pool(folds[:1]) == folds[0]
+    wrong = tuple(FalsePositive(0.4, in_lung) for in_lung in (True, True, True, False))
+    first = ImageMatch("a", 1, (Hit(0.9, 0),))
+    others = [ImageMatch(f"b{number}", 1) for number in range(9)]
+    others[0] = ImageMatch("b0", 1, (Hit(0.35, 0),), wrong)  # below the first fold's threshold
+    folds = [fold(0.5, first), fold(0.3, *others)]
+    assert [one.operating for one in folds] == [
+        Operating(0.5, 1, 1, 0, 0, 0, 0),
+        Operating(0.3, 9, 1, 4, 8, 3, 1),
+    ]
+    assert pooled(folds) == Operating(None, 10, 2, 4, 8, 3, 1)
+    assert pooled(folds).recall == 0.2
+    assert pooled(folds[:1]) == folds[0].operating
 
 
 def test_wilson_intervals_as_published() -> None:
@@ -60,8 +76,8 @@ def test_impossible_proportions_are_errors(successes: int, trials: int) -> None:
 def test_no_fold_is_an_error() -> None:
     with pytest.raises(EvaluationError, match="there is no fold to take a mean of"):
         spread([])
-    with pytest.raises(EvaluationError, match="there is no fold to pool"):
-        pool([])
+    with pytest.raises(EvaluationError, match="there is no scored fold"):
+        pooled([])
 
 
 def test_dice_by_hand() -> None:

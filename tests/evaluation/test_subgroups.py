@@ -16,8 +16,8 @@ from cxrcad.evaluation.froc import froc, sensitivity_at
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
 from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.protocols import TABLE, Protocol
-from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext, pooled_matches
-from cxrcad.evaluation.statistics import pool, wilson
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext, pooled, pooled_matches
+from cxrcad.evaluation.statistics import wilson
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, nodules_of, strata
 
 CONTEXT = ScoringContext(
@@ -169,7 +169,7 @@ def test_a_stratum_of_everything_is_the_whole(protocol: Protocol, axis: str, dat
         replace(one, context=replace(one.context, protocol=protocol.name, rule=protocol.rule, fp_axis=axis))
         for one in data.draw(folds(protocol.images))
     ]
-    counts = pool([one.operating for one in results])
+    counts = pooled(results)
     curve = froc(pooled_matches(results), axis)
     figures = bootstrap(results, 0, 0)
     parts = strata(results)

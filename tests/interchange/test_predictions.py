@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from cxrcad.config import EvaluateConfig
 from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, UsageError
-from cxrcad.evaluation.external import score_predictions
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
+from cxrcad.scoring.predictions import score_predictions
 
 NODULES = {"a.png": [(100, 200, 140, 240)], "b.png": [(300, 400, 360, 440), (700, 100, 730, 130)], "c.png": []}
 IDS = {"a.png": 30, "b.png": 20, "c.png": 10}

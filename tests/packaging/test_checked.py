@@ -18,14 +18,14 @@ from cxrcad.datasets.content import CONTENT_NAME, write_content
 from cxrcad.datasets.folds import make_folds, save_folds
 from cxrcad.datasets.nih import read as read_effusions
 from cxrcad.datasets.read import read_dataset
-from cxrcad.evaluation.runs import score
-from cxrcad.evaluation.segmentation import score_segmentation
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import load_bundle
 from cxrcad.packaging.checked import kept_matches, kept_segmentation
 from cxrcad.packaging.out_of_fold import out_of_fold
 from cxrcad.packaging.robustness_results import robustness_figures
-from tests.evaluation.test_runs import another_network, remask, repaint, rewrite, settings
+from cxrcad.scoring.runs import score
+from cxrcad.scoring.segmentation import score_segmentation
+from tests.scoring.test_runs import another_network, remask, repaint, rewrite, settings
 
 KEPT = "matches-jsrt-247-center.json"
 

@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 
 from cxrcad.config import ExportConfig, FindConfig, GridConfig, build
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
-from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold, outlining
-from cxrcad.inference.model import DEFAULT_MODEL, Bundle, load_bundle
+from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold
+from cxrcad.inference.model import DEFAULT_MODEL, Bundle, load_bundle, outlining
 from cxrcad.packaging import package
 from cxrcad.packaging.package import card_text, export_run
 

@@ -145,7 +145,7 @@ def test_no_curve_and_an_ending_that_is_not_drawn_are_refused(tmp_path: Path) ->
 def test_importing_loads_no_heavy_package_and_drawing_no_pyplot(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "import cxrcad.evaluation.scoring, cxrcad.report.froc, cxrcad.report.drawing.froc as plots\n"
+        "import cxrcad.scoring.cases, cxrcad.report.froc, cxrcad.report.drawing.froc as plots\n"
         "heavy = {'torch', 'matplotlib', 'scipy', 'PIL', 'SimpleITK', 'pydicom'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "from cxrcad.evaluation.froc import Curve\n"

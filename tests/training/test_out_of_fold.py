@@ -14,10 +14,10 @@ from cxrcad.core import EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.froc import best_f1_threshold
-from cxrcad.evaluation.runs import score
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.model import load_bundle
 from cxrcad.packaging.out_of_fold import out_of_fold
+from cxrcad.scoring.runs import score
 from cxrcad.training.plan import train
 
 SHARED = {

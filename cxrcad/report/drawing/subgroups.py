@@ -9,8 +9,8 @@ from typing import Any
 
 from cxrcad.core import UsageError
 from cxrcad.evaluation.froc import Operating
-from cxrcad.evaluation.records import AXIS_WORDS, FoldResult
-from cxrcad.evaluation.statistics import pool, wilson
+from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, pooled
+from cxrcad.evaluation.statistics import wilson
 from cxrcad.evaluation.subgroups import Stratum
 from cxrcad.report.drawing.style import COLOURS, INK, MARKERS, PAPER, percent_axis, save, sheet, wrapped
 
@@ -113,7 +113,7 @@ def drawn_folds(runs: Mapping[str, Sequence[FoldResult]]) -> tuple[Point, ...]:
         counts = [result.operating for result in results]
         points += [_point(name, result.context.fold, one) for result, one in zip(results, counts, strict=True)]
         if len(counts) > 1:
-            points.append(_point(name, None, pool(counts)))
+            points.append(_point(name, None, pooled(results)))
     return tuple(points)
 
 

@@ -5,6 +5,8 @@ A file's name, folder and time decide nothing: what comes out always equals a fr
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,14 +14,13 @@ from typing import Any
 
 from cxrcad.core import Case, CxrcadError, counted
 from cxrcad.datasets.content import Content, content_of, differences, truth_sha256
-from cxrcad.evaluation.matching import HitRule, ImageMatch
-from cxrcad.evaluation.records import FoldResult, ScoredImage, read_matches, rematched
+from cxrcad.evaluation.matching import HitRule
+from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoredMatch, ScoringContext, read_matches, rematched
 from cxrcad.inference.model import Bundle
 
 __all__ = [
     "NEW",
     "Again",
-    "KeptFile",
     "because",
     "bound_to",
     "has_discs",
@@ -38,57 +39,50 @@ NEW = "new"
 
 
 @dataclass(frozen=True)
-class KeptFile:
-    """A file of matches and what it holds."""
+class Again:
+    """One image of which findings kept in `path` are used, matched with the present truth; `how` says so in words.
+
+    `provider` is what the findings were made with.
+    """
 
     path: Path
-    result: FoldResult
-
-
-@dataclass(frozen=True)
-class Again:
-    """One image of which kept findings are used: matched with the present truth; `how` says in words what was done."""
-
-    origin: KeptFile
+    provider: str
     how: str
-    match: ImageMatch
-    lung_dice: float | None
-    scored_image: ScoredImage
+    scored: ScoredMatch
 
 
-def read_kept(first: Path) -> tuple[KeptFile, ...]:
+def read_kept(first: Path) -> dict[Path, FoldResult]:
     """What `first` holds, then the other files of matches beside it; one that cannot be read is as if it was not."""
-    found = []
+    found = {}
     for path in (first, *sorted(set(first.parent.glob("matches-*.json")) - {first})):
-        try:
-            found.append(KeptFile(path, read_matches(path)))
-        except CxrcadError:
-            continue
-    return tuple(found)
+        with contextlib.suppress(CxrcadError):
+            found[path] = read_matches(path)
+    return found
 
 
 def used_again(
-    files: Sequence[KeptFile], cases: Sequence[Case], bundle: Bundle, rule: HitRule
+    files: Mapping[Path, FoldResult], cases: Sequence[Case], bundle: Bundle, rule: HitRule
 ) -> tuple[dict[str, Again], dict[str, tuple[str, ...]]]:
     """By case: the images of which kept findings are used; and for the others, in words, why they are not.
 
     Raises EvaluationError where a case cannot be matched, DataError where its files cannot be read.
     """
-    known = [
-        (kept, {d.case.name: (d, o) for d, o in zip(kept.result.scored, kept.result.lung_dice, strict=False)})
-        for kept in files
-    ]
+    known = {
+        path: {image.case.name: (image, overlap) for image, overlap in zip(kept.scored, kept.lung_dice, strict=False)}
+        for path, kept in files.items()
+    }
     again: dict[str, Again] = {}
     reasons: dict[str, tuple[str, ...]] = {}
     for case in cases:
         content = content_of(case)
-        for kept, images in known:
+        for path, images in known.items():
             if case.name not in images:
                 continue
-            scored_image, overlap = images[case.name]
-            changed = _changes(kept.result, scored_image, case, content, bundle)
+            context, (scored_image, overlap) = files[path].context, images[case.name]
+            changed = _changes(context, scored_image, case, content, bundle)
             if not changed:
-                again[case.name] = _matched(kept, scored_image, overlap, case, rule)
+                how, now = _matched(context.rule, scored_image, case, rule)
+                again[case.name] = Again(path, context.model.provider, how, (rematched(now, rule), overlap, now))
                 break
             reasons.setdefault(case.name, changed)
     return again, {case.name: reasons.get(case.name, (NEW,)) for case in cases if case.name not in again}
@@ -120,9 +114,9 @@ def has_discs(case: Case) -> bool:
 
 def because(reasons: Mapping[str, Sequence[str]]) -> str:
     """Of images that are done again, why: ": image changed (A, B); new (C)", or "" where nothing was kept of any."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason = defaultdict(list)
     for name, words in reasons.items():
-        by_reason.setdefault(", ".join(words), []).append(name)
+        by_reason[", ".join(words)].append(name)
     if set(by_reason) <= {NEW}:
         return ""
     return ": " + "; ".join(f"{reason} ({named(names)})" for reason, names in by_reason.items())
@@ -130,21 +124,18 @@ def because(reasons: Mapping[str, Sequence[str]]) -> str:
 
 def used_notes(again: Mapping[str, Again]) -> Iterator[str]:
     """A line for each file and each way in which its images are used again."""
-    groups: dict[tuple[Path, str], int] = {}
-    for one in again.values():
-        key = one.origin.path, one.how
-        groups[key] = groups.get(key, 0) + 1
+    groups = Counter((one.path, one.how) for one in again.values())
     return (f"{counted(count, 'image')}, matches of {path} {how}" for (path, how), count in groups.items())
 
 
 def _changes(
-    kept: FoldResult, scored_image: ScoredImage, case: Case, content: Content, bundle: Bundle
+    context: ScoringContext, scored_image: ScoredImage, case: Case, content: Content, bundle: Bundle
 ) -> tuple[str, ...]:
     """Why an image is to be detected again; none where its kept findings can be used.
 
     Another truth is matched with the same findings, unless maps are needed again for it, which are not kept.
     """
-    model = model_changes(kept.context.model.sha256, kept.context.settings_sha256, bundle)
+    model = model_changes(context.model.sha256, context.settings_sha256, bundle)
     if model:
         return model
     truth = truth_sha256(scored_image.case) if _needs_maps(scored_image.case, case) else content.truth
@@ -160,15 +151,15 @@ def _needs_maps(before: Case, now: Case) -> bool:
     return has_discs(now) and discs[0] != discs[1]
 
 
-def _matched(kept: KeptFile, scored_image: ScoredImage, overlap: float | None, case: Case, rule: HitRule) -> Again:
+def _matched(before: HitRule, scored_image: ScoredImage, case: Case, rule: HitRule) -> tuple[str, ScoredImage]:
+    """How the kept findings are used, in words, and the image with its present truth."""
     how = "used again"
-    if kept.result.context.rule != rule:
+    if before != rule:
         how = "matched again under this hit rule"
     elif truth_sha256(scored_image.case) != truth_sha256(case):
         how = "matched again with the changed truth"
     nodule_dice = scored_image.nodule_dice if has_discs(case) else None
-    now = replace(scored_image, case=replace(case, lung_masks=()), nodule_dice=nodule_dice)
-    return Again(kept, how, rematched(now, rule), overlap, now)
+    return how, replace(scored_image, case=replace(case, lung_masks=()), nodule_dice=nodule_dice)
 
 
 def named(names: Sequence[str]) -> str:

@@ -11,10 +11,10 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.fields import PROBABILITY, Entry, is_json, parse_json, read_text
 from cxrcad.evaluation.protocols import protocol_of
 from cxrcad.evaluation.records import FoldResult, ScoringContext
-from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.files import sha256_of
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
+from cxrcad.scoring.cases import Detection, evaluate_cases
 
 __all__ = ["score_predictions"]
 
@@ -44,7 +44,7 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
     threshold, origin = _threshold(config, document)
     total = sum(len(findings) for findings in found.values())
     note(f"{config.predictions}: {counted(total, 'finding')}, {counted(len(cases), 'image')} scored")
-    cut = _cut(document)
+    cut = _number(document, "find", "min_score") or 0.0  # the score below which a boxes.json leaves boxes out
     if cut > 0:
         less = f", and what is said of the threshold of {threshold:.4g} is true of that score" * (threshold < cut)
         note(
@@ -64,9 +64,8 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
     )
 
     def detect(case: Case) -> Detection:
-        return Detection(
-            Result(str(case.image), "", case.rows, case.cols, case.spacing_mm, None, tuple(found[case.name]))
-        )
+        findings = tuple(found[case.name])
+        return Detection(Result(str(case.image), "", case.rows, case.cols, case.spacing_mm, None, findings))
 
     return evaluate_cases(cases, detect, context)
 
@@ -84,11 +83,6 @@ def _document(path: Path) -> Entry:
     text = read_text(path, EvaluationError)
     document = parse_json(path, text, EvaluationError) if is_json(text) else None
     return Entry(path, EvaluationError, document if isinstance(document, dict) else {})
-
-
-def _cut(document: Entry) -> float:
-    """The score below which a boxes.json leaves boxes out; 0 where it does not say, or is another file."""
-    return _number(document, "find", "min_score") or 0.0
 
 
 def _threshold(config: EvaluateConfig, document: Entry) -> tuple[float, str]:

@@ -17,9 +17,9 @@ from PIL import Image
 from cxrcad.config import EvaluateConfig, build
 from cxrcad.core import DataError, EvaluationError, ModelError, ReadError, WriteError
 from cxrcad.evaluation.records import read_matches, to_document
-from cxrcad.evaluation.runs import find_run, folds_of_run, score
 from cxrcad.files import sha256_of
-from cxrcad.inference.model import load_bundle
+from cxrcad.inference.model import folds_of_run, load_bundle
+from cxrcad.scoring.runs import find_run, score
 from tests.inference.conftest import write_onnx
 
 
@@ -117,7 +117,7 @@ def test_a_model_whose_name_is_a_path_writes_nothing(make_run, disc_data, tmp_pa
     card = run / "fold2" / "model" / "card.json"
     card.write_text(card.read_text().replace('"run-fold2"', '"../../evil"'))
     model = str(run / "fold2" / "model")
-    with pytest.raises(ModelError, match=r"card\.json: name is '\.\./\.\./evil', where a name .* is needed; export"):
+    with pytest.raises(ModelError, match=r"card\.json: name is '\.\./\.\./evil', where a name .* is needed; correct"):
         score(config(model=model, data=disc_data, fold="2", runs=tmp_path / "a" / "b" / "runs"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
 

@@ -14,8 +14,8 @@ from cxrcad.core import Case
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.bootstrap import Comparison, compare
 from cxrcad.evaluation.records import FoldResult, ScoringContext
-from cxrcad.evaluation.scoring import Detection, evaluate_cases
 from cxrcad.inference.detector import Detector
+from cxrcad.scoring.cases import Detection, evaluate_cases
 from cxrcad.synthesis.perturbations import UNPERTURBED, Perturbation
 
 __all__ = ["PerturbedResult", "score_perturbed"]

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Case, EvaluationError, ReadError, Result
 from cxrcad.datasets.content import masks_sha256
-from cxrcad.evaluation.kept import named
-from cxrcad.evaluation.matching import ImageMatch, best_first, lung_lookup, match_image
-from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext, check_once
+from cxrcad.evaluation.matching import best_first, lung_lookup
+from cxrcad.evaluation.records import (
+    FoldResult,
+    ScoredImage,
+    ScoredMatch,
+    ScoringContext,
+    check_once,
+    gathered,
+    rematched,
+)
 from cxrcad.evaluation.statistics import dice, hd95_mm, jaccard
 from cxrcad.imaging.read import read_mask
-from cxrcad.inference.lungs import lung_fields
+from cxrcad.scoring.kept import named
 
 __all__ = ["Detect", "Detection", "evaluate_cases", "of_every_case", "read_true_lung"]
 
@@ -28,21 +35,18 @@ T = TypeVar("T")
 class Detection:
     """What a detector gave for one case: `result` holds every candidate, no threshold applied.
 
-    `lung` is its lung fields, or the probabilities 0-1 that become them, of any size over exactly the image's extent
-    (padding of the model's grid cut off); None for a model without a lung task. `nodule_dice` is the Dice of the nodule
-    map cut at the model's threshold and the true discs, None where nobody took it.
+    `lung` is its lung fields, of any size over exactly the image's extent (padding of the model's grid cut off); None
+    for a model without a lung task. `nodule_dice` is the Dice of the nodule map cut at the model's threshold and the
+    true discs, None where nobody took it.
     """
 
     result: Result
-    lung: NDArray[np.float32] | NDArray[np.bool_] | None = None
+    lung: NDArray[np.bool_] | None = None
     nodule_dice: float | None = None
 
 
-class Detect(Protocol):
-    """Anything that reads a case's image and finds in it; a packaged model, or a test's own answers."""
-
-    def __call__(self, case: Case, /) -> Detection:
-        """Every candidate in the case's image."""
+Detect = Callable[[Case], Detection]
+"""Anything that reads a case's image and finds in it: a packaged model, or a test's own answers."""
 
 
 def read_true_lung(case: Case) -> NDArray[np.bool_] | None:
@@ -82,27 +86,19 @@ def evaluate_cases(
         trained_on: SHA-256 of the model's training images; cases whose image is among them are named in the result.
         on_done: Called with each case's name when it is done.
 
-    Raises:
-        ReadError: Images or masks cannot be read.
-        EvaluationError: A case stands twice, a result is of another image size, or a score or truth cannot be used.
-        CxrcadError: What `detect` and `true_lung` raise.
+    Raises ReadError for images and masks; EvaluationError where a case stands twice, a result is of another image size,
+    or a score or truth cannot be used; and what `detect` and `true_lung` raise.
     """
     check_once([case.name for case in cases])
 
-    def scored(case: Case) -> tuple[ImageMatch, float | None, ScoredImage]:
-        found = _detected(case, detect)
-        lung = true_lung(case)
-        match = match_image(case, found.result.findings, context.rule, lung)
-        overlap, scored_image = _scored_image(case, found, lung)
+    def scored(case: Case) -> ScoredMatch:
+        overlap, scored_image = _scored_image(case, detect(case), true_lung(case))
+        match = rematched(scored_image, context.rule)
         if on_done is not None:
             on_done(case.name)
         return match, overlap, scored_image
 
-    images = of_every_case(cases, scored)
-    scored_images = tuple(scored_image for _, _, scored_image in images)
-    seen = tuple(scored_image.case.name for scored_image in scored_images if scored_image.sha256 in trained_on)
-    matches, overlaps = tuple(match for match, _, _ in images), tuple(overlap for _, overlap, _ in images)
-    return FoldResult(context, matches, overlaps, seen, scored_images)
+    return gathered(context, of_every_case(cases, scored), trained_on)
 
 
 def of_every_case(cases: Sequence[Case], of_case: Callable[[Case], T]) -> list[T]:
@@ -123,40 +119,34 @@ def of_every_case(cases: Sequence[Case], of_case: Callable[[Case], T]) -> list[T
     return found
 
 
-def _detected(case: Case, detect: Detect) -> Detection:
-    found = detect(case)
-    if (found.result.rows, found.result.cols) != (case.rows, case.cols):
-        raise EvaluationError(
-            f"{case.name}: the result is of an image with {found.result.rows} x {found.result.cols} pixels "
-            f"and the case has {case.rows} x {case.cols}; detect in the case's own image"
-        )
-    return found
-
-
 def _scored_image(case: Case, found: Detection, lung: NDArray[np.bool_] | None) -> tuple[float | None, ScoredImage]:
     """The lung Dice, and what else is kept of one image."""
-    findings = best_first(found.result.findings)
+    result = found.result
+    if (result.rows, result.cols) != (case.rows, case.cols):
+        raise EvaluationError(
+            f"{case.name}: the result is of an image with {result.rows} x {result.cols} pixels "
+            f"and the case has {case.rows} x {case.cols}; detect in the case's own image"
+        )
+    findings = best_first(result.findings)
     inside = lung_lookup(case, lung)
-    kept = replace(case, lung_masks=())
     in_lung = tuple(None if inside is None else bool(inside(*finding.center_px)) for finding in findings)
-    masks = "" if lung is None else masks_sha256(case)
+    kept, masks = replace(case, lung_masks=()), "" if lung is None else masks_sha256(case)
     scored_image = ScoredImage(
-        kept, found.result.sha256, findings, in_lung, nodule_dice=found.nodule_dice, masks_sha256=masks
+        kept, result.sha256, findings, in_lung, nodule_dice=found.nodule_dice, masks_sha256=masks
     )
     if lung is None or found.lung is None:
         return None, scored_image
     mine = _on_grid_of(found.lung, lung)
-    spacing = None
+    distance = None
     if case.spacing_mm is not None:
         row_mm, col_mm = case.spacing_mm
-        spacing = row_mm * case.rows / lung.shape[0], col_mm * case.cols / lung.shape[1]
-    distance = None if spacing is None else hd95_mm(mine, lung, spacing)
+        distance = hd95_mm(mine, lung, (row_mm * case.rows / lung.shape[0], col_mm * case.cols / lung.shape[1]))
     return dice(mine, lung), replace(scored_image, lung_iou=jaccard(mine, lung), lung_hd95_mm=distance)
 
 
-def _on_grid_of(lung: NDArray[np.float32] | NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The lung map as a mask on the true mask's own grid: of each of its pixels, the map's pixel under its centre."""
-    rows = ((np.arange(truth.shape[0]) + 0.5) * lung.shape[0] / truth.shape[0]).astype(np.intp)
-    cols = ((np.arange(truth.shape[1]) + 0.5) * lung.shape[1] / truth.shape[1]).astype(np.intp)
-    found = lung if lung.dtype == np.bool_ else lung_fields(lung.astype(np.float32), None)
-    return np.asarray(found[np.ix_(rows, cols)], dtype=np.bool_)
+def _on_grid_of(lung: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The lung map on the true mask's own grid: of each of its pixels, the map's pixel under its centre."""
+    rows, cols = (
+        ((np.arange(truth.shape[axis]) + 0.5) * lung.shape[axis] / truth.shape[axis]).astype(np.intp) for axis in (0, 1)
+    )
+    return np.asarray(lung[np.ix_(rows, cols)])

@@ -28,8 +28,8 @@ from cxrcad.evaluation.records import (
     to_document,
     write_matches,
 )
-from cxrcad.evaluation.scoring import Detection, evaluate_cases, read_true_lung
 from cxrcad.report.table2 import table2_text
+from cxrcad.scoring.cases import Detection, evaluate_cases, read_true_lung
 
 MODEL = ModelIdentity("mo-segnet-open", "ab12", 0.5, "CPUExecutionProvider")
 CONTEXT = ScoringContext(
@@ -48,7 +48,7 @@ def finding(score: float, x: float, y: float) -> Finding:
 class Answers:
     """A detector that knows what it says: findings by case name, and one lung map for all."""
 
-    def __init__(self, findings: Mapping[str, list[Finding]], lung: NDArray[np.float32] | None = None) -> None:
+    def __init__(self, findings: Mapping[str, list[Finding]], lung: NDArray[np.bool_] | None = None) -> None:
         self.findings, self.lung = findings, lung
 
     def __call__(self, case: Case, /) -> Detection:
@@ -97,12 +97,12 @@ def test_lung_dice_is_taken_on_the_true_masks_grid() -> None:
 
     Column c of the mask looks at the map's column 2c + 1: columns 0 and 1 are lung, 2 (column 5) is not: 2 * 20 / 70.
     """
-    lung = np.zeros((20, 20), dtype=np.float32)
-    lung[:, :5] = 0.5
+    lung = np.zeros((20, 20), dtype=np.bool_)
+    lung[:, :5] = True
     result = evaluate_cases([A, NORMAL], Answers(ANSWERS.findings, lung), CONTEXT, true_lung=left_half)
     assert result.lung_dice == (40 / 70, None)
     assert result.known_dice == (40 / 70,)
-    exact = Answers(ANSWERS.findings, left_half(A))  # type: ignore[arg-type]
+    exact = Answers(ANSWERS.findings, left_half(A))
     assert evaluate_cases([A], exact, CONTEXT, true_lung=left_half).lung_dice == (1.0,)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from cxrcad.config import FOLD_CHOICES, LESIONS, PROTOCOLS, EvaluateConfig
+from cxrcad.config import LESIONS, PROTOCOLS, EvaluateConfig
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, counted
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
@@ -14,20 +15,18 @@ from cxrcad.datasets.images import read_case
 from cxrcad.datasets.masks import truth_mask
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.documents import MALFORMED, as_name, toml_value
-from cxrcad.evaluation.external import score_predictions
-from cxrcad.evaluation.kept import Again, because, has_discs, read_kept, used_again, used_notes
 from cxrcad.evaluation.protocols import protocol_of, rule_changes
-from cxrcad.evaluation.records import FoldResult, ScoringContext, to_document, write_matches
-from cxrcad.evaluation.scoring import Detection, evaluate_cases
+from cxrcad.evaluation.records import FoldResult, ScoringContext, gathered, to_document, write_matches
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import check_out, check_results, read_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.lungs import lung_fields
-from cxrcad.inference.model import CARD_NAME, Bundle, check_lesion, load_bundle, resolve_model
+from cxrcad.inference.model import CARD_NAME, Bundle, check_lesion, folds_of_run, load_bundle, resolve_model
+from cxrcad.scoring.cases import Detection, evaluate_cases
+from cxrcad.scoring.kept import because, has_discs, read_kept, used_again, used_notes
+from cxrcad.scoring.predictions import score_predictions
 
-__all__ = ["Scored", "check_places", "chosen_run", "data_of_run", "find_run", "folds_of_run", "folds_to_score", "score"]
-
-CARD = "the model's card"
+__all__ = ["FoldsToScore", "Scored", "check_places", "data_of_run", "find_run", "folds_to_score", "score", "told_by"]
 
 Note = Callable[[str], None]
 
@@ -41,10 +40,14 @@ class Scored:
     results: tuple[FoldResult, ...]
 
 
-def folds_of_run(run: Path) -> tuple[int, ...]:
-    """The folds that a run holds finished, ascending."""
-    cards = run.glob("fold?/model/card.json")
-    return tuple(sorted(int(name) for card in cards if (name := card.parent.parent.name[-1]) in FOLD_CHOICES))
+@dataclass(frozen=True)
+class FoldsToScore:
+    """What of a run or a packaged model is scored: each fold's model and parts; `folder` is that of the figures."""
+
+    name: str
+    folder: Path
+    dataset: Dataset
+    folds: tuple[tuple[Bundle, Split], ...]
 
 
 def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
@@ -63,26 +66,54 @@ def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
 def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, ...]:
     """The scored folds of the run (or packaged model), and of `config.beside` where it is given.
 
-    What was found by the same model in the same image is used again, image by image (`cxrcad.evaluation.kept`). `note`
-    is told which run was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
+    What was found by the same model in the same image is used again, image by image (`cxrcad.scoring.kept`). `note` is
+    told which run was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
     check_out(config.out)
     if config.predictions is not None or (config.truth_file and not config.model and not config.run):
-        return (_score_predictions(config, note),)
-    if config.model is not None:
-        if config.run is not None:
-            note(f"model {config.model} is scored, and run {config.run} is not: give one of --model and --run")
-        first = _score_model(config, note)
-    else:
-        first = _score_run(chosen_run(config, note), config, note, config.out)
+        result = score_predictions(config, note)
+        name = as_name(Path(result.context.model.name).stem)
+        return (Scored(name, config.out or config.runs / name, (result,)),)
+    if config.model is not None and config.run is not None:
+        note(f"model {config.model} is scored, and run {config.run} is not: give one of --model and --run")
+    first = _scored(config, note)
     if config.beside is None:
         return (first,)
+    out = config.out and config.out / config.beside.resolve().name
+    second = _scored(replace(config, model=None, run=config.beside, out=out), note)
     folds = [result.context.fold for result in first.results]
-    second = _score_run(config.beside, config, note, config.out and config.out / config.beside.resolve().name)
-    return (first, Scored(second.name, second.folder, tuple(r for r in second.results if r.context.fold in folds)))
+    return (first, replace(second, results=tuple(one for one in second.results if one.context.fold in folds)))
 
 
-def chosen_run(config: EvaluateConfig, note: Note) -> Path:
+def _scored(config: EvaluateConfig, note: Note) -> Scored:
+    chosen = folds_to_score(config, note)
+    results = tuple(_score_fold(bundle, split, chosen, config, note) for bundle, split in chosen.folds)
+    return Scored(chosen.name, chosen.folder, tuple(_reported_from(result, config.threshold) for result in results))
+
+
+def folds_to_score(config: EvaluateConfig, note: Note) -> FoldsToScore:
+    """The models of `config.model`, `config.run` or the newest run, for the folds that are to be scored, with the data.
+
+    The data set has the image set that is scored: the protocol's, or that of --images. Raises as `score`.
+    """
+    protocol, images = protocol_of(config)
+    name = next((name for name, its in PROTOCOLS.items() if its == images), protocol.name)
+    data = replace(config.data, protocol=name)
+    if config.model is not None:
+        bundle = resolve_model(config.model, config.data.lesion)
+        dataset = read_data(data)
+        splits = make_folds(dataset, data.fold_seed)
+        folds = tuple((bundle, split) for split in splits if config.fold in ("all", str(split.fold)))
+        return FoldsToScore(bundle.name, config.out or config.runs / bundle.name, dataset, folds)
+    run = _chosen_run(config, note)
+    bundles = _models_of_run(run, config, note)
+    dataset = read_data(replace(data, data=data.data or data_of_run(run)))
+    of_fold = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
+    folds = tuple((bundle, of_fold[fold]) for fold, bundle in bundles.items())
+    return FoldsToScore(run.name, config.out or run, dataset, folds)
+
+
+def _chosen_run(config: EvaluateConfig, note: Note) -> Path:
     """The run that is to be scored: `config.run`, else the newest that holds the fold, of which `note` is told.
 
     Raises EvaluationError where there is none, DataError where nothing was trained at all.
@@ -101,7 +132,7 @@ def chosen_run(config: EvaluateConfig, note: Note) -> Path:
     return run
 
 
-def folds_to_score(run: Path, config: EvaluateConfig, note: Note) -> dict[int, Bundle]:
+def _models_of_run(run: Path, config: EvaluateConfig, note: Note) -> dict[int, Bundle]:
     """The models of the run's finished folds that `config.fold` asks for, by fold; `note` is told which are missing.
 
     Raises EvaluationError where there is none, ModelError for a damaged one and for one of another lesion.
@@ -131,61 +162,31 @@ def folds_to_score(run: Path, config: EvaluateConfig, note: Note) -> dict[int, B
     return bundles
 
 
-def _score_run(run: Path, config: EvaluateConfig, note: Note, out: Path | None) -> Scored:
-    bundles = folds_to_score(run, config, note)
-    dataset = _read(config.data.data or data_of_run(run), config)
-    splits = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
-    results = []
-    for fold, bundle in bundles.items():
-        place = (out or run) / f"fold{fold}"
-        result = _score_fold(bundle, dataset, splits[fold], config, place, note)
-        results.append(_reported_from(result, config.threshold))
-    return Scored(run.name, out or run, tuple(results))
+def told_by(bundle: Bundle) -> dict[str, Any]:
+    """What a model's card and settings say of every figure that it gives, by the fields of a ScoringContext."""
+    network = bundle.card.get("network", {})
+    return {
+        "model": ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, ""),
+        "network": str(network.get("network", bundle.name)),
+        "tasks": str(network.get("tasks", "multi")),
+        "threshold_from": str(bundle.card.get("threshold_from", "the model's card")),
+        "settings_sha256": bundle.settings_sha256,
+    }
 
 
-def _score_model(config: EvaluateConfig, note: Note) -> Scored:
-    bundle = resolve_model(config.model, config.data.lesion)
-    dataset = _read(config.data.data, config)
-    splits = make_folds(dataset, config.data.fold_seed)
-    out = config.out or config.runs / bundle.name
-    wanted = [split for split in splits if config.fold in ("all", str(split.fold))]
-    results = [_score_fold(bundle, dataset, split, config, out / f"fold{split.fold}", note) for split in wanted]
-    return Scored(bundle.name, out, tuple(_reported_from(result, config.threshold) for result in results))
-
-
-def _score_predictions(config: EvaluateConfig, note: Note) -> Scored:
-    result = score_predictions(config, note)
-    name = as_name(Path(result.context.model.name).stem)
-    return Scored(name, config.out or config.runs / name, (result,))
-
-
-def _read(folder: Path | None, config: EvaluateConfig) -> Dataset:
-    """The data set with the image set that is scored: the protocol's, or that of --images."""
-    same = {images: name for name, images in reversed(tuple(PROTOCOLS.items()))}
-    protocol, images = protocol_of(config)
-    name = protocol.name if images is None else same[images]
-    return read_data(replace(config.data, data=folder, protocol=name))
-
-
-def _score_fold(
-    bundle: Bundle, dataset: Dataset, split: Split, config: EvaluateConfig, place: Path, note: Note
-) -> FoldResult:
+def _score_fold(bundle: Bundle, split: Split, chosen: FoldsToScore, config: EvaluateConfig, note: Note) -> FoldResult:
+    dataset, place = chosen.dataset, chosen.folder / f"fold{split.fold}"
     protocol, images = protocol_of(config)
     names = {case.name for case in dataset.scored()}
     cases = [case for case in dataset.select(split.test) if case.name in names]
-    network = bundle.card.get("network", {})
     context = ScoringContext(
         data=str(dataset.folder),
         protocol=protocol.name,
         rule=protocol.rule,
-        model=ModelIdentity(bundle.name, bundle.sha256, bundle.threshold, ""),
-        network=str(network.get("network", bundle.name)),
-        tasks=str(network.get("tasks", "multi")),
-        threshold_from=str(bundle.card.get("threshold_from", CARD)),
         fold=split.fold,
         images=images,
         fp_axis=protocol.fp_axis,
-        settings_sha256=bundle.settings_sha256,
+        **told_by(bundle),
     )
     changed = rule_changes(protocol.name, protocol.rule, protocol.fp_axis)
     parts = (protocol.name, images, protocol.rule.kind, *(f"{name}-{value}" for name, value in changed.items()))
@@ -194,15 +195,19 @@ def _score_fold(
     again, reasons = used_again(files, cases, bundle, protocol.rule)
     for line in used_notes(again):
         note(f"fold {split.fold}: {line}")
-    found = None
+    scored = {name: one.scored for name, one in again.items()}
+    providers = {one for kept in again.values() for one in kept.provider.split(", ")}
     if reasons:
         check_places(place, config)
         detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
         note(f"fold {split.fold}: detecting in {counted(len(reasons), 'image')}{because(reasons)}")
         todo = [case for case in cases if case.name in reasons]
-        found = evaluate_cases(todo, _detect_with(detector), replace(context, model=detector.identity))
-    result = _joined(cases, again, found, context, bundle.training_images)
-    if not files or files[0].path != path or to_document(files[0].result) != to_document(result):
+        found = evaluate_cases(todo, _detect_with(detector), context)
+        scored |= zip(reasons, zip(found.matches, found.lung_dice, found.scored, strict=True), strict=True)
+        providers.add(detector.provider)
+    context = replace(context, model=replace(context.model, provider=", ".join(sorted(providers))))
+    result = gathered(context, [scored[case.name] for case in cases], bundle.training_images)
+    if path not in files or to_document(files[path]) != to_document(result):
         write_matches(path, result)
     return result
 
@@ -214,33 +219,6 @@ def check_places(place: Path, config: EvaluateConfig) -> None:
     """
     for folder in (place, place.parent) if config.fold == "all" else (place,):
         check_results(folder, config.out and folder)
-
-
-def _joined(
-    cases: Sequence[Case],
-    again: Mapping[str, Again],
-    found: FoldResult | None,
-    context: ScoringContext,
-    training_images: frozenset[str],
-) -> FoldResult:
-    """What is used again and what was found now, in the cases' order."""
-    images = {name: (one.match, one.lung_dice, one.scored_image) for name, one in again.items()}
-    results = [one.origin.result for one in again.values()]
-    if found is not None:
-        new = zip(found.matches, found.lung_dice, found.scored, strict=True)
-        images |= {match.case: (match, overlap, scored_image) for match, overlap, scored_image in new}
-        results.append(found)
-    providers = sorted({one for result in results for one in result.context.model.provider.split(", ")})
-    ordered = [images[case.name] for case in cases]
-    return FoldResult(
-        context=replace(context, model=replace(context.model, provider=", ".join(providers))),
-        matches=tuple(match for match, _, _ in ordered),
-        lung_dice=tuple(overlap for _, overlap, _ in ordered),
-        trained_on=tuple(
-            scored_image.case.name for _, _, scored_image in ordered if scored_image.sha256 in training_images
-        ),
-        scored=tuple(scored_image for _, _, scored_image in ordered),
-    )
 
 
 def _reported_from(result: FoldResult, threshold: float | None) -> FoldResult:
