@@ -20,7 +20,7 @@ from cxrcad.evaluation.metrics import Figures, image_auc
 from cxrcad.inference.detector import Detector
 from cxrcad.synthesis.backgrounds import GRID_MM, GRID_SIDE, Background, read_background
 from cxrcad.synthesis.insertion import PATCHES, Candidates, Inserted, insert_nodule, reinsert_background
-from cxrcad.synthesis.phantom.dataset import SUBTLETY_COUNTS
+from cxrcad.synthesis.nodules import SUBTLETY_COUNTS
 
 __all__ = [
     "INSERTIONS",

@@ -31,8 +31,14 @@ from cxrcad.synthesis.files import (
     write_tables,
 )
 from cxrcad.synthesis.insertion import PATCHES, Candidates, Inserted, insert_nodule, reinsert_background
-from cxrcad.synthesis.nodules import ANALYTIC, NoduleStock, read_nodules
-from cxrcad.synthesis.phantom.dataset import JSRT_NODULES, JSRT_OUTSIDE, SUBTLETY_COUNTS
+from cxrcad.synthesis.nodules import (
+    ANALYTIC,
+    JSRT_NODULES,
+    JSRT_OUTSIDE,
+    SUBTLETY_COUNTS,
+    NoduleStock,
+    read_nodules,
+)
 
 __all__ = ["PACKAGED_TABLE", "PRESETS", "ROLES", "Plan", "Preset", "plan_set", "write_simulated"]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import DataError, Nodule
 from cxrcad.synthesis.backgrounds import GRID_MM, GRID_SIDE
-from cxrcad.synthesis.nodules import NoduleStock, draw_nodule
+from cxrcad.synthesis.nodules import JSRT_NODULES, JSRT_OUTSIDE, NoduleStock, draw_nodule
 from cxrcad.synthesis.projection import (
     BLUR_PX,
     CONTRAST,
@@ -45,7 +45,7 @@ __all__ = [
 PATCHES = ("contralateral", "blurred")
 """What a negative insertion is made of: the same place of the other side, mirrored; or its own place, blurred."""
 
-OUTSIDE_FRACTION = 14 / 154  # of JSRT's nodules lie behind heart and hila or below the domes
+OUTSIDE_FRACTION = JSRT_OUTSIDE / JSRT_NODULES  # of the nodules lie behind heart and hila or below the domes
 LUNG_MARGIN, OUTSIDE_MARGIN, LEVEL_MARGIN = 6, 4, 12  # pixels of 0.35 mm off the lung's edge
 MOST_TRIES = 50
 TRAINING_CONTRAST = CONTRAST[1][0] / 255, CONTRAST[5][1] / 255  # of the display range: all subtleties

@@ -16,7 +16,17 @@ from cxrcad.core import DataError
 from cxrcad.documents import fault_words
 from cxrcad.synthesis.analytic import analytic_block
 
-__all__ = ["ANALYTIC", "LUNG_DENSITY", "SMALLEST_MM", "NoduleStock", "draw_nodule", "read_nodules"]
+__all__ = [
+    "ANALYTIC",
+    "JSRT_NODULES",
+    "JSRT_OUTSIDE",
+    "LUNG_DENSITY",
+    "SUBTLETY_COUNTS",
+    "NoduleStock",
+    "draw_diameter_mm",
+    "draw_nodule",
+    "read_nodules",
+]
 
 ANALYTIC = Path("analytic")
 """Stands in place of a file's name: nodules from formulas."""
@@ -24,6 +34,9 @@ ANALYTIC = Path("analytic")
 SMALLEST_MM = 6.0
 LONGEST_MM = 1000  # of a nodule or its block; more is a slip, and a product of sides must not overflow
 LUNG_DENSITY = 0.22  # of water: what a nodule displaces
+# JSRT, Shiraishi et al. 2000: its nodules by subtlety, and those outside the lung fields
+SUBTLETY_COUNTS = {1: 25, 2: 29, 3: 50, 4: 38, 5: 12}
+JSRT_NODULES, JSRT_OUTSIDE = 154, 14
 MEDIAN_MM, SPREAD, DIAMETERS_MM = 16.0, 0.38, (6.0, 40.0)  # JSRT's sizes: log-normal
 SCALES = (0.75, 1.4)  # by which a nodule may be shrunk or enlarged
 
@@ -125,12 +138,17 @@ def _analytic(count: int, seed: int) -> NoduleStock:
     )
 
 
+def draw_diameter_mm(rng: np.random.Generator) -> float:
+    """The diameter of a nodule, drawn as often as JSRT has it."""
+    return float(np.clip(rng.lognormal(np.log(MEDIAN_MM), SPREAD), *DIAMETERS_MM))
+
+
 def draw_nodule(diameters_mm: NDArray[Any], rng: np.random.Generator) -> tuple[int, float]:
     """Which of the nodules of these diameters is drawn (its place), and by how much it is scaled.
 
     Sizes follow JSRT's: a size is drawn, then one of the nodules near it, or the nearest where none is near.
     """
-    target = float(np.clip(rng.lognormal(np.log(MEDIAN_MM), SPREAD), *DIAMETERS_MM))
+    target = draw_diameter_mm(rng)
     near = np.flatnonzero((diameters_mm >= target / 1.3) & (diameters_mm <= target / 0.8))
     place = int(rng.choice(near) if len(near) else np.abs(diameters_mm - target).argmin())
     return place, float(np.clip(target / diameters_mm[place], *SCALES))

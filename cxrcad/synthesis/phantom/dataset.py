@@ -26,13 +26,11 @@ from cxrcad.synthesis.files import (
     write_masks,
     write_tables,
 )
+from cxrcad.synthesis.nodules import JSRT_NODULES, JSRT_OUTSIDE, SUBTLETY_COUNTS
 from cxrcad.synthesis.phantom.image import Phantom, phantom_image
 
-__all__ = ["JSRT_NODULES", "JSRT_OUTSIDE", "SUBTLETY_COUNTS", "Plan", "plan_phantoms", "write_phantoms"]
+__all__ = ["Plan", "plan_phantoms", "write_phantoms"]
 
-# JSRT, Shiraishi et al. 2000: 154 nodules by subtlety, 14 of them outside the lung fields
-SUBTLETY_COUNTS = {1: 25, 2: 29, 3: 50, 4: 38, 5: 12}
-JSRT_NODULES, JSRT_OUTSIDE = 154, 14
 DIAGNOSIS = "phantom nodule"
 """What stands in CLNDAT_EN.txt beside a phantom's nodule."""
 

@@ -14,7 +14,7 @@ from scipy import ndimage as ndi
 
 from cxrcad.core import Nodule
 from cxrcad.imaging.jsrt_img import FIELD_MM
-from cxrcad.synthesis.nodules import DIAMETERS_MM, MEDIAN_MM, SPREAD
+from cxrcad.synthesis.nodules import draw_diameter_mm
 from cxrcad.synthesis.phantom.chest import Anatomy, Chest, Exposure, develop, draw_anatomy, draw_chest, expose
 from cxrcad.synthesis.projection import CONTRAST, VISIBLE_FRACTION, outlined, outside_zone
 
@@ -72,7 +72,7 @@ def _nodule(
     Over the heart or under the diaphragm it is as thick as in the lung, and the display curve leaves it fainter.
     """
     grey = exposure.grey
-    diameter = float(np.clip(rng.lognormal(np.log(MEDIAN_MM), SPREAD), *DIAMETERS_MM))
+    diameter = draw_diameter_mm(rng)
     wanted = float(rng.uniform(*CONTRAST[subtlety]))
     form = _form(len(water), _place(lungs, diameter, outside_lung, rng), diameter, rng)
     core = form > 0.5
