@@ -33,11 +33,11 @@ NORMS = ("table1", "batch", "group")
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Means over the images, and the nodule probability of each (H, W)."""
+    """Means over the images, and the lesion's probability of each (H, W)."""
 
-    nodule_loss: float
+    lesion_loss: float
     lung_dice: float
-    nodule_maps: tuple[NDArray[np.float32], ...]
+    lesion_maps: tuple[NDArray[np.float32], ...]
 
 
 def use_statistics(network: nn.Module, own: bool) -> int:
@@ -51,13 +51,13 @@ def use_statistics(network: nn.Module, own: bool) -> int:
 
 @torch.inference_mode()
 def measure(network: nn.Module, samples: Sequence[Sample], config: LossConfig) -> Measured:
-    """Equation 1's nodule loss, and the Dice of the lung map above 0.5, one image a batch."""
+    """Equation 1's lesion loss, and the Dice of the lung map above 0.5, one image a batch."""
     losses, overlaps, maps = [], [], []
     for sample in samples:
         outputs = network(torch.from_numpy(sample.image.astype(np.float32) / 255)[None, None])
-        labels = torch.from_numpy(sample.nodules)[None].long()
+        labels = torch.from_numpy(sample.lesion)[None].long()
         bounds = config.min_class_weight, config.max_class_weight
-        losses.append(float(weighted_cross_entropy(outputs["nodule"], labels, *bounds, config.focal)))
+        losses.append(float(weighted_cross_entropy(outputs["lesion"], labels, *bounds, config.focal)))
         probabilities = {task: logits.softmax(1)[0, 1].numpy() for task, logits in outputs.items()}
         maps.append(probabilities["nodule"])
         if sample.lung is not None:
@@ -75,10 +75,10 @@ def rows_of(norm: str, place: Path, values: dict[str, object]) -> list[str]:
     use_statistics(network, own=True)
     own = measure(network, samples, config.loss)
     apart = max(
-        float(np.abs(one - other).max()) for one, other in zip(running.nodule_maps, own.nodule_maps, strict=True)
+        float(np.abs(one - other).max()) for one, other in zip(running.lesion_maps, own.lesion_maps, strict=True)
     )
     return [
-        f"{norm:<7} {count:>11}  {name:<10} {found.nodule_loss:>11.4f} {found.lung_dice:>10.4f} {apart:>19.3f}"
+        f"{norm:<7} {count:>11}  {name:<10} {found.lesion_loss:>11.4f} {found.lung_dice:>10.4f} {apart:>19.3f}"
         for name, found in (("running", running), ("image's", own))
     ]
 
@@ -98,11 +98,11 @@ def main() -> None:
             phantoms = {"cases": args.cases, "seed": seed, "image_side": 256, "format": "png"}
             held = sum(case.positive for case in write_phantoms(place / name, build(PhantomConfig, phantoms)))
         print(f"MO-SegNet, side {args.side}, {args.steps} steps of one image, measured on {held} new phantoms")
-        print(f"{'norm':<7} {'batch norms':>11}  {'statistics':<10} {'nodule loss':>11} {'lung Dice':>10} ", end="")
+        print(f"{'norm':<7} {'batch norms':>11}  {'statistics':<10} {'lesion loss':>11} {'lung Dice':>10} ", end="")
         print(f"{'largest difference*':>19}")
         for norm in NORMS:
             print("\n".join(rows_of(norm, place, values)), flush=True)
-    print("* between both statistics, of a pixel's nodule probability")
+    print("* between both statistics, of a pixel's lesion probability")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from cxrcad.evaluation.matching import HitRule, match_image
 from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import folds_of_run, load_bundle
-from cxrcad.networks.ensemble import Ensemble, nodule_logit
+from cxrcad.networks.ensemble import Ensemble, lesion_logit
 from cxrcad.packaging.parity import load_network
 from cxrcad.report.tables import Table
 from cxrcad.training.patch_classifier.loop import WEIGHTS
@@ -52,7 +52,7 @@ def looked(network: Ensemble, pixels: Map) -> tuple[Map, Map, Map]:
     x = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
     outputs, second = network.segment(x), network.classify(x)
     lung = outputs["lung"][:, 1:] - outputs["lung"][:, :1]
-    first, second, lung = (one[0, 0].numpy() for one in (nodule_logit(outputs), second, lung))
+    first, second, lung = (one[0, 0].numpy() for one in (lesion_logit(outputs), second, lung))
     return first, second, lung
 
 

@@ -171,7 +171,7 @@ def make_toy() -> Callable[..., Path]:
 
     toys = _toys()
 
-    def make(folder: Path, outputs: tuple[str, ...] = ("nodule", "lung"), threshold: float = 0.9, **card: Any) -> Path:
+    def make(folder: Path, outputs: tuple[str, ...] = ("lesion", "lung"), threshold: float = 0.9, **card: Any) -> Path:
         toys.write_onnx(folder / "model.onnx", outputs)
         find = FindConfig(threshold=threshold, min_area_mm2=30.0, peak_distance_mm=20.0)
         own = {

@@ -69,15 +69,15 @@ def test_a_batch_norm_takes_the_statistics_that_it_is_told_and_keeps_its_running
     assert (norm.running_mean.item(), norm.running_var.item()) == (1.0, 4.0)
 
 
-def test_a_network_that_knows_nothing_has_a_nodule_loss_of_ln_2(batch_norm, samples):
+def test_a_network_that_knows_nothing_has_a_lesion_loss_of_ln_2(batch_norm, samples):
     class Blank(torch.nn.Module):
         def forward(self, image):
-            return {task: torch.zeros(len(image), 2, *image.shape[2:]) for task in ("nodule", "lung")}
+            return {task: torch.zeros(len(image), 2, *image.shape[2:]) for task in ("lesion", "lung")}
 
     found = batch_norm.measure(Blank(), samples, LossConfig())
-    assert found.nodule_loss == pytest.approx(math.log(2), abs=1e-6)
+    assert found.lesion_loss == pytest.approx(math.log(2), abs=1e-6)
     assert found.lung_dice == 0.0
-    assert [float(one.max()) for one in found.nodule_maps] == [0.5, 0.5]
+    assert [float(one.max()) for one in found.lesion_maps] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(("norm", "same"), [("group", True), ("table1", False), ("batch", False)])
@@ -88,8 +88,8 @@ def test_only_group_norm_gives_the_same_with_both_statistics(batch_norm, samples
     for own in (False, True):
         assert (batch_norm.use_statistics(network, own) == 0) == same
         found.append(batch_norm.measure(network, samples, LossConfig()))
-    assert (found[0].nodule_loss == found[1].nodule_loss) == same
-    assert np.array_equal(found[0].nodule_maps[0], found[1].nodule_maps[0]) == same
+    assert (found[0].lesion_loss == found[1].lesion_loss) == same
+    assert np.array_equal(found[0].lesion_maps[0], found[1].lesion_maps[0]) == same
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_map_as_it_is_is_the_network_s_own_and_the_looks_stand_at_its_ends(l
     network, sample = looking
     found = looks.variants(network, {"itself": network}, sample)
     with torch.inference_mode():
-        nodule = network(torch.from_numpy(sample.pixels)[None, None])["nodule"]
+        nodule = network(torch.from_numpy(sample.pixels)[None, None])["lesion"]
     own = (nodule[:, 1] - nodule[:, 0])[0].numpy()
     first, second, _ = looks.looked(network, sample.pixels)
     np.testing.assert_allclose(found["as it is"], own, atol=1e-5)
@@ -183,7 +183,7 @@ def test_smaller_weights_make_a_smaller_file_that_says_about_the_same(tmp_path):
     weights = benchmark("onnx_weights")
     torch.manual_seed(0)
     network = build_network(NetworkConfig(network="deeplabv3plus", norm="group", width=16), SIDE).eval()
-    tasks, image = ("nodule", "lung"), np.random.default_rng(0).random((SIDE, SIDE), dtype=np.float32)
+    tasks, image = ("lesion", "lung"), np.random.default_rng(0).random((SIDE, SIDE), dtype=np.float32)
     full, small = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
     weights.write_onnx(network, tasks, network.multiple, full)
     weights.write_int8(full, small, iter([image]))

@@ -82,7 +82,7 @@ def fingerprint() -> Any:
 
 CARD: dict[str, Any] = {
     **{"schema": "cxrcad/model/1", "name": "m", "lesion": "nodule", "created": "2026", "intended_use": "Tests."},
-    **{"tasks": ["nodule", "lung"], "multiple": 16, "grid": {"side": 128}, "find": {"threshold": 0.5, "grow": 0.5}},
+    **{"tasks": ["lesion", "lung"], "multiple": 16, "grid": {"side": 128}, "find": {"threshold": 0.5, "grow": 0.5}},
     "network": {
         **{"network": "u-net", "tasks": "multi", "norm": "group", "channels": "raw"},
         **{"patch_classifier": True, "half_side": True},

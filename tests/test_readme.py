@@ -152,7 +152,7 @@ def test_the_tutorials_commands_work(reader: Path, tmp_path: Path) -> None:
     assert (folder / "runs" / "tutorial" / "fold3" / "report" / "report.html").is_file()
     exported = json.loads((folder / "tutorial-model" / "card.json").read_text())
     trained = json.loads((folder / "runs" / "tutorial" / "fold3" / "model" / "card.json").read_text())
-    assert (exported["name"], exported["tasks"]) == ("tutorial-model", ["nodule", "lung"])
+    assert (exported["name"], exported["tasks"]) == ("tutorial-model", ["lesion", "lung"])
     assert exported["files"]["model.safetensors"] == trained["files"]["model.safetensors"]
     identity, results, _ = read_boxes(folder / "mine.json")
     assert (identity.name, len(results)) == ("tutorial-model", 40)

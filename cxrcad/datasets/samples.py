@@ -20,11 +20,11 @@ __all__ = ["Sample", "load_samples"]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One case on the model's grid: `image` uint8 (H, W); `nodules` and `lung` bool (H, W), `lung` None if unknown."""
+    """One case on the model's grid: `image` uint8 (H, W); `lesion` and `lung` bool (H, W), `lung` None if unknown."""
 
     case: Case
     image: NDArray[np.uint8]
-    nodules: NDArray[np.bool_]
+    lesion: NDArray[np.bool_]
     lung: NDArray[np.bool_] | None
     geometry: Geometry
     sha256: str
@@ -41,9 +41,9 @@ def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> t
     def load(case: Case) -> Sample:
         radiograph = read_case(case)
         pixels, geometry = to_grid(radiograph, config.grid, multiple)
-        nodules = truth_mask(case, geometry, config.loss.truth)
+        lesion = truth_mask(case, geometry, config.loss.truth)
         image = np.rint(pixels * 255).astype(np.uint8)
-        return Sample(case, image, nodules, lung_mask(case, geometry), geometry, radiograph.source.sha256)
+        return Sample(case, image, lesion, lung_mask(case, geometry), geometry, radiograph.source.sha256)
 
     with ThreadPoolExecutor(2) as pool:
         return tuple(pool.map(load, cases))

@@ -1,4 +1,4 @@
-"""Probability maps -> findings: candidates cut from the nodule map, measured, and taken back to the file's pixels."""
+"""Probability maps -> findings: candidates cut from the lesion map, measured, and taken back to the file's pixels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Region:
 
 
 def find(
-    nodule_map: NDArray[np.float32],
+    lesion_map: NDArray[np.float32],
     lung_map: NDArray[np.float32] | None,
     geometry: Geometry,
     config: FindConfig,
@@ -74,7 +74,7 @@ def find(
     field of the findings is None. The padding of the grid never yields a finding.
 
     Args:
-        nodule_map: probabilities 0-1, (grid rows, grid columns).
+        lesion_map: probabilities 0-1, (grid rows, grid columns).
         lung_map: the same for the lung fields, or None for a model without a lung task.
         geometry: where the grid lies on the file's pixels.
         config: how candidates are cut.
@@ -83,7 +83,7 @@ def find(
     Raises:
         ModelError: a map's size is not the grid's.
     """
-    content = _content(nodule_map, geometry)
+    content = _content(lesion_map, geometry)
     lung = None if lung_map is None else _content(lung_map, geometry)
     spacing = geometry.grid_spacing_mm or _assumed_spacing_mm(geometry)
     least_pixels = max(1, math.ceil(config.min_area_mm2 / (spacing[0] * spacing[1]) - 1e-9))

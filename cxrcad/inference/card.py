@@ -11,13 +11,16 @@ from cxrcad.core import ModelError, UsageError
 from cxrcad.datasets.fields import FINITE, Entry, Range
 from cxrcad.documents import NAME, is_name, shown
 
-__all__ = ["SCHEMA", "card_settings"]
+__all__ = ["FORMER_TASKS", "SCHEMA", "card_settings"]
 
 SCHEMA = "cxrcad/model/1"
 NEEDED = ("name", "tasks", "multiple", "grid", "find")
 TEXTS = ("lesion", "created", "intended_use", "threshold_from", "cxrcad_version")
 STARTS = ("init", "second_init")
 REMEDY = "export the model again with cxrcad export"
+
+FORMER_TASKS = {"nodule": "lesion"}
+"""Tasks as cards and ONNX files of earlier versions call them, of effusion too, and their names now."""
 
 LARGEST_MULTIPLE = 1024  # pixels; the networks halve an image five times at most
 LARGEST_COUNT = 2**53
@@ -43,8 +46,9 @@ def card_settings(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
         whole.texts("tasks"),
         whole.whole("multiple", "what an image's sides are multiples of", 1, LARGEST_MULTIPLE),
     )
-    if "nodule" not in tasks or len(set(tasks)) < len(tasks):
-        whole.refuse_field("tasks", "a list of different tasks, nodule among them,")
+    tasks = tuple(FORMER_TASKS.get(task, task) for task in tasks)
+    if "lesion" not in tasks or len(set(tasks)) < len(tasks):
+        whole.refuse_field("tasks", "a list of different tasks, lesion among them,")
     if "side" not in whole.part("grid").fields:
         whole.part("grid").refuse("side missing")
     grid, find = _config(whole, "grid", GridConfig), _config(whole, "find", FindConfig)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cxrcad.core import ModelError, ModelIdentity, Radiograph, Result
 from cxrcad.imaging.preprocess import Geometry, to_grid
 from cxrcad.inference.candidates import find
+from cxrcad.inference.card import FORMER_TASKS
 from cxrcad.inference.model import Bundle
 
 __all__ = ["CPU", "CUDA", "Detector", "Examined"]
@@ -41,11 +42,15 @@ class Examined:
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A model loaded and ready. `provider` is what ONNX Runtime says it runs on, not what was asked for."""
+    """A model loaded and ready. `provider` is what ONNX Runtime says it runs on, not what was asked for.
+
+    `outputs` are the graph's outputs, one for each of the bundle's tasks.
+    """
 
     bundle: Bundle
     provider: str
     session: Any
+    outputs: tuple[str, ...]
 
     @classmethod
     def open(cls, bundle: Bundle, device: str = "auto", threads: int | None = None) -> Detector:
@@ -70,8 +75,7 @@ class Detector:
         provider = str(session.get_providers()[0])
         if device == "cuda" and provider != CUDA:
             raise ModelError(f"{bundle.name}: asked for CUDA, but ONNX Runtime runs on {provider}; {_remedy(device)}")
-        _check_signature(session, bundle)
-        return cls(bundle, provider, session)
+        return cls(bundle, provider, session, _outputs(session, bundle))
 
     @property
     def identity(self) -> ModelIdentity:
@@ -88,16 +92,16 @@ class Detector:
             found = " x ".join(map(str, image.shape))
             raise ModelError(f"{self.bundle.name}: takes a grid in multiples of {multiple}, not {found}; use to_grid")
         tensor = np.ascontiguousarray(image, dtype=np.float32)[None, None]
-        tasks = list(self.bundle.tasks)
         try:
-            outputs = self.session.run(tasks, {"image": tensor})
+            outputs = self.session.run(self.outputs, {"image": tensor})
         except Exception as error:
             rows, cols = image.shape
             raise ModelError(
                 f"{self.bundle.name}: ONNX Runtime failed on an image of {rows} x {cols} ({_first_line(error)});"
                 " use --device cpu or free memory"
             ) from error
-        return {task: self._map(task, output, image.shape) for task, output in zip(tasks, outputs, strict=True)}
+        named = zip(self.bundle.tasks, outputs, strict=True)
+        return {task: self._map(task, output, image.shape) for task, output in named}
 
     def _map(self, task: str, output: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """The one map of an output, (1, rows, columns) of numbers. Raises ModelError for any other output."""
@@ -131,7 +135,7 @@ class Detector:
         ready = time.perf_counter()
         maps = self.probabilities(image)
         inferred = time.perf_counter()
-        findings = find(maps["nodule"], maps.get("lung"), geometry, self.bundle.find, label=self.bundle.lesion)
+        findings = find(maps["lesion"], maps.get("lung"), geometry, self.bundle.find, label=self.bundle.lesion)
         found = time.perf_counter()
         notes = radiograph.source.notes + ((SPACING_NOTE,) if radiograph.spacing_mm is None else ())
         result = Result(
@@ -206,16 +210,17 @@ def _has_driver() -> bool:
     return False
 
 
-def _check_signature(session: Any, bundle: Bundle) -> None:
-    """Raise ModelError unless the graph takes `image` and gives every task of the card."""
+def _outputs(session: Any, bundle: Bundle) -> tuple[str, ...]:
+    """The graph's output for each of the card's tasks. Raises ModelError unless it has them all and takes `image`."""
     inputs = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
-    missing = [task for task in bundle.tasks if task not in outputs]
-    if inputs != ["image"] or missing:
+    by_task = {FORMER_TASKS.get(name, name): name for name in outputs}
+    if inputs != ["image"] or not by_task.keys() >= set(bundle.tasks):
         raise ModelError(
             f"{bundle.onnx_path}: takes {', '.join(inputs)} and gives {', '.join(outputs)}, where its card says image"
             f" and {', '.join(bundle.tasks)}; export the model again"
         )
+    return tuple(by_task[task] for task in bundle.tasks)
 
 
 def _remedy(device: str) -> str:

@@ -25,7 +25,7 @@ from cxrcad.config import (
 )
 from cxrcad.core import ModelError, UsageError
 from cxrcad.files import read_json, sha256_of, write_json
-from cxrcad.inference.card import SCHEMA, card_settings
+from cxrcad.inference.card import FORMER_TASKS, SCHEMA, card_settings
 from cxrcad.inference.onnxfile import has_external_data
 
 __all__ = [
@@ -86,7 +86,9 @@ class Bundle:
     @property
     def settings_sha256(self) -> str:
         """SHA-256 of all that decides, beside the ONNX file, what is found: grid, find, multiple, tasks, lesion."""
-        settings = [to_dict(self.grid), to_dict(self.find), self.multiple, list(self.tasks), self.lesion]
+        former = {now: before for before, now in FORMER_TASKS.items()}  # as it stands in what was kept before
+        tasks = [former.get(task, task) for task in self.tasks]
+        settings = [to_dict(self.grid), to_dict(self.find), self.multiple, tasks, self.lesion]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -122,6 +124,7 @@ def load_bundle(folder: Path) -> Bundle:
         found = card.get("schema") if isinstance(card, dict) else type(card).__name__
         raise ModelError(f"{card_path}: its schema is {found!r}, not {SCHEMA!r}; export the model again")
     settings = card_settings(card, card_path)
+    card = {**card, "tasks": list(settings["tasks"])}
     if "network" in card:
         card = {**card, "network": renamed(card["network"], NetworkConfig)}
     digests = _checked_files(folder, card, card_path)

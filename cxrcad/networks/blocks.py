@@ -25,8 +25,8 @@ __all__ = [
 
 
 def tasks_of(config: NetworkConfig) -> tuple[str, ...]:
-    """The outputs of the network: ("nodule", "lung") or ("nodule",)."""
-    return ("nodule", "lung") if config.tasks == "multi" else ("nodule",)
+    """The outputs of the network: ("lesion", "lung") or ("lesion",)."""
+    return ("lesion", "lung") if config.tasks == "multi" else ("lesion",)
 
 
 def channels_of(config: NetworkConfig) -> tuple[str, ...]:

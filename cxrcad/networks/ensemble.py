@@ -7,8 +7,6 @@ project's recipe.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,16 +14,13 @@ from torch.nn import functional
 from cxrcad.networks.blocks import InputChannels, check_input
 from cxrcad.networks.patch_classifier import STRIDE, PatchClassifier
 
-__all__ = ["Ensemble", "nodule_logit", "segmentation_of"]
-
-FORMER_NAMES = {"first.": "segmentation.", "second.": "classifier.", "share": "weight"}
-"""How names of weights began in files from before; they are still read."""
+__all__ = ["Ensemble", "lesion_logit", "segmentation_of"]
 
 
 class Ensemble(nn.Module):
     """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `segmentation` on the image made `times` smaller, `classifier`.
 
-    The nodule's logit is (1 - `weight`) x the segmentation network's + `weight` x the patch classifier's; the lungs are
+    The lesion's logit is (1 - `weight`) x the segmentation network's + `weight` x the patch classifier's; the lungs are
     the segmentation network's. H and W must be multiples of `times` the segmentation network's.
     """
 
@@ -40,13 +35,12 @@ class Ensemble(nn.Module):
         self.inputs = InputChannels(channels, side)
         self.classifier = PatchClassifier(len(channels), patch)
         self.register_buffer("weight", torch.tensor(0.5))
-        self.register_load_state_dict_pre_hook(_with_present_names)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
         outputs = self.segment(x)
-        nodule = (1 - self.weight) * nodule_logit(outputs) + self.weight * self.classify(x)
-        outputs["nodule"] = torch.cat([torch.zeros_like(nodule), nodule], dim=1)
+        lesion = (1 - self.weight) * lesion_logit(outputs) + self.weight * self.classify(x)
+        outputs["lesion"] = torch.cat([torch.zeros_like(lesion), lesion], dim=1)
         return outputs
 
     def segment(self, x: Tensor) -> dict[str, Tensor]:
@@ -64,17 +58,9 @@ def segmentation_of(network: nn.Module) -> nn.Module:
     return network.segmentation if isinstance(network, Ensemble) else network
 
 
-def nodule_logit(outputs: dict[str, Tensor]) -> Tensor:
-    """(B, 1, H, W): the logit of a nodule, from a network's two logits a pixel."""
-    return outputs["nodule"][:, 1:] - outputs["nodule"][:, :1]
-
-
-def _with_present_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    for name in [name for name in state if name.startswith(prefix)]:
-        own = name.removeprefix(prefix)
-        former = next((start for start in FORMER_NAMES if own.startswith(start)), None)
-        if former is not None:
-            state[prefix + FORMER_NAMES[former] + own.removeprefix(former)] = state.pop(name)
+def lesion_logit(outputs: dict[str, Tensor]) -> Tensor:
+    """(B, 1, H, W): the logit of the lesion, from a network's two logits a pixel."""
+    return outputs["lesion"][:, 1:] - outputs["lesion"][:, :1]
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:

@@ -12,7 +12,7 @@ from cxrcad.networks.table1 import TABLE_1, Row
 
 __all__ = ["MOSegNet", "build", "mo_segnet_rows"]
 
-_HEADS = {"nodule": 43, "lung": 45}
+_HEADS = {"lesion": 43, "lung": 45}
 
 
 def build(config: NetworkConfig, side: int) -> nn.Module:
@@ -22,7 +22,7 @@ def build(config: NetworkConfig, side: int) -> nn.Module:
 
 
 def mo_segnet_rows(
-    *, tasks: tuple[str, ...] = ("nodule", "lung"), norm: str = "table1", aspp: bool = True, skips: bool = True
+    *, tasks: tuple[str, ...] = ("lesion", "lung"), norm: str = "table1", aspp: bool = True, skips: bool = True
 ) -> tuple[Row, ...]:
     """Table 1's rows for a variant of MO-SegNet: tasks (Table 2), norm (Table 4), ASPP and skips (Figure 3)."""
     rows = TABLE_1

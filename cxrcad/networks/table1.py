@@ -88,7 +88,7 @@ TABLE_1: tuple[Row, ...] = (
     _conv(39, 38, 16, "BN"),
     _up(40, 39, 16),
     _concat(41, 40, 2, 16),
-    # Rows 42-43 are the nodule head, 44-45 the lung head. Rows 43 and 45 are printed with ReLU; logits have none.
+    # Rows 42-43 are the lesion head, 44-45 the lung head. Rows 43 and 45 are printed with ReLU; logits have none.
     _conv(42, 41, 16, "BN"),
     _conv(43, 42, 2, None, kernel=1),
     _conv(44, 41, 16, "BN"),
@@ -128,5 +128,5 @@ def with_norm(rows: tuple[Row, ...], norm: str) -> tuple[Row, ...]:
 def with_tasks(rows: tuple[Row, ...], tasks: tuple[str, ...]) -> tuple[Row, ...]:
     """The rows that `tasks` need: without "lung", rows 44-45 are left out (Table 2, single task)."""
     dropped = set() if "lung" in tasks else {44, 45}
-    dropped |= set() if "nodule" in tasks else {42, 43}
+    dropped |= set() if "lesion" in tasks else {42, 43}
     return tuple(row for row in rows if row.number not in dropped)

@@ -176,9 +176,7 @@ def _threshold(find_config: FindConfig, examined: Sequence[tuple[Sample, Examine
 def _dice_threshold(examined: Sequence[tuple[Sample, Examined]]) -> tuple[float, float]:
     """The threshold with the best mean Dice on the validation cases that have the lesion, and that mean."""
     positives = [(sample, one) for sample, one in examined if sample.case.positive]
-    threshold, best = best_dice(
-        [overlap(one.maps["nodule"], sample.nodules, one.geometry) for sample, one in positives]
-    )
+    threshold, best = best_dice([overlap(one.maps["lesion"], sample.lesion, one.geometry) for sample, one in positives])
     return threshold, round(best, 4)
 
 
@@ -201,7 +199,7 @@ def _lung_threshold(examined: Sequence[tuple[Sample, Examined]]) -> float | None
 def _components_at(find_config: FindConfig, level: float, examined: Sequence[tuple[Sample, Examined]]) -> Operating:
     config = replace(find_config, threshold=level)
     matches = [
-        match_image(sample.case, find(one.maps["nodule"], one.maps.get("lung"), one.geometry, config), HitRule())
+        match_image(sample.case, find(one.maps["lesion"], one.maps.get("lung"), one.geometry, config), HitRule())
         for sample, one in examined
     ]
     return score_at_threshold(matches, level)

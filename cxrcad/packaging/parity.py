@@ -13,7 +13,7 @@ from torch import nn
 from cxrcad.core import ModelError
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
-from cxrcad.networks.registry import build_network
+from cxrcad.networks.registry import build_network, present_names
 
 __all__ = ["compare_runtimes", "load_network"]
 
@@ -26,7 +26,7 @@ def load_network(folder: Path) -> nn.Module:
     bundle = load_bundle(folder)
     network = build_network(bundle.network, bundle.grid.side)
     try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
+        network.load_state_dict(present_names(load_file(folder / "model.safetensors")))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(

@@ -149,7 +149,7 @@ def _draw(rows: CellSeeds, path: Path) -> list[str]:
         detector = Detector.open(load_bundle(job.folder / "model"), "cpu", job.config.threads)
         examined = detector.examine(radiograph)
         content = slice(examined.geometry.content_rows), slice(examined.geometry.content_cols)
-        marked = (examined.maps["nodule"] >= np.float32(fold.model.threshold))[content].astype(np.float32)
+        marked = (examined.maps["lesion"] >= np.float32(fold.model.threshold))[content].astype(np.float32)
         panels = (
             Panel("True outline", outline=truth_mask(case, examined.geometry, "disc")[content]),
             Panel(f"{words} at its threshold", shade=marked),

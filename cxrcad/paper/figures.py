@@ -309,7 +309,7 @@ class _Viewer:
             device = "cpu" if job.config.device == "cpu" else "auto"
             self.detectors[job.key] = Detector.open(load_bundle(job.folder / "model"), device, job.config.threads)
         examined = self.detectors[job.key].examine(radiograph)
-        return examined.maps["nodule"][: examined.geometry.content_rows, : examined.geometry.content_cols]
+        return examined.maps["lesion"][: examined.geometry.content_rows, : examined.geometry.content_cols]
 
 
 def _views(plan: _Plan) -> tuple[list[CaseView], list[str]]:

@@ -87,7 +87,7 @@ def _score(detector: Detector, image: Pixels, background: Background, place: Ins
     examined = detector.examine(radiograph)
     nodule = place.nodule
     case = Case(background.image.stem, background.image, GRID_SIDE, GRID_SIDE, spacing, (nodule,))
-    return float(examined.maps["nodule"][truth_mask(case, examined.geometry, "disc")].max())
+    return float(examined.maps["lesion"][truth_mask(case, examined.geometry, "disc")].max())
 
 
 def insertion_figures(scored: Sequence[ScoredPlace], resamples: int, seed: int) -> dict[str, Interval]:

@@ -243,7 +243,7 @@ def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
         overlap = None
         if has_discs(case):
             truth = truth_mask(case, examined.geometry, "disc")
-            overlap = dice(examined.maps["nodule"] >= detector.bundle.threshold, truth)
+            overlap = dice(examined.maps["lesion"] >= detector.bundle.threshold, truth)
         return Detection(examined.result, lung, overlap)
 
     return detect

@@ -135,7 +135,7 @@ def _used_again(
 def _segmented(case: Case, examined: Examined, find: FindConfig) -> SegmentedImage:
     geometry, lung = examined.geometry, examined.maps.get("lung")
     inner = slice(geometry.content_rows), slice(geometry.content_cols)
-    values = examined.maps["nodule"][inner]
+    values = examined.maps["lesion"][inner]
     assert find.threshold is not None, "a bundle is only made with a threshold"
     found = values >= np.float32(find.threshold)
     true_lung = lung_mask(case, geometry)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cxrcad.core import TrainingError
 from cxrcad.documents import json_value
 from cxrcad.files import write_atomically
+from cxrcad.networks.registry import present_names
 
 __all__ = ["CheckpointTimer", "load_checkpoint", "no_checkpoint", "read_record", "save_checkpoint"]
 
@@ -77,7 +78,7 @@ def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.
             states.setdefault(int(index), {})[name] = tensors.pop(key)
         for name, module in modules.items():
             own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
-            module.load_state_dict(own)
+            module.load_state_dict(present_names(own))
         _check_states(states, optimizer)
         optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

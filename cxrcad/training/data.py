@@ -84,7 +84,7 @@ class Source:
     def _one(self, index: int, step: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         sample, zones = self.samples[index], self.zones[index]
         image = sample.pixels
-        nodules = sample.nodules.copy()
+        nodules = sample.lesion.copy()
         if self.projections and zones is not None:
             count, easy = int(rng.integers(0, self.synthesis.simulate_count + 1)), easiness(self.synthesis, step)
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)

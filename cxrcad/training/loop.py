@@ -264,7 +264,7 @@ def take_step(state: State, batch: Batch, total: int, config: TrainConfig, backe
 
 def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
-    losses = {"nodule": weighted_cross_entropy(outputs["nodule"], masks[:, 0].long(), low, high, config.loss.focal)}
+    losses = {"lesion": weighted_cross_entropy(outputs["lesion"], masks[:, 0].long(), low, high, config.loss.focal)}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)
@@ -304,10 +304,10 @@ def _validate(
     for sample in validation:
         maps = predict(network, sample.image, backend)
         if counted:
-            findings: tuple[Finding, ...] = find(maps["nodule"], maps.get("lung"), sample.geometry, config.find)
+            findings: tuple[Finding, ...] = find(maps["lesion"], maps.get("lung"), sample.geometry, config.find)
             matches.append(match_image(sample.case, findings, HitRule()))
         else:
-            areas.append(overlap(maps["nodule"], sample.nodules, sample.geometry))
+            areas.append(overlap(maps["lesion"], sample.lesion, sample.geometry))
         if sample.lung is not None and "lung" in maps:
             overlaps.append(dice(lung_fields(maps["lung"], config.find.lung_threshold), sample.lung))
     balance = getattr(state.balance, "state")()  # noqa: B009

@@ -44,16 +44,16 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: flo
 
 
 class FixedBalance(nn.Module):
-    """Equation 2: lambda x nodule loss + (1 - lambda) x lung loss; without a lung loss, the nodule loss alone."""
+    """Equation 2: lambda x lesion loss + (1 - lambda) x lung loss; without a lung loss, the lesion loss alone."""
 
     def __init__(self, balance: float) -> None:
         super().__init__()
         self.balance = balance
 
     def forward(self, losses: dict[str, Tensor]) -> Tensor:
-        if set(losses) == {"nodule"}:
-            return losses["nodule"]
-        return self.balance * losses["nodule"] + (1 - self.balance) * losses["lung"]
+        if set(losses) == {"lesion"}:
+            return losses["lesion"]
+        return self.balance * losses["lesion"] + (1 - self.balance) * losses["lung"]
 
     def state(self) -> float:
         """Lambda as it stands."""
@@ -68,11 +68,11 @@ class LearnedBalance(nn.Module):
 
     def __init__(self, start: float) -> None:
         super().__init__()
-        self.log_variance = nn.ParameterDict(
-            {
-                "nodule": nn.Parameter(torch.tensor(-math.log(start))),
-                "lung": nn.Parameter(torch.tensor(-math.log(1 - start))),
-            }
+        self.log_variance = nn.ParameterDict(  # in the order of the optimiser's states in earlier checkpoints
+            [
+                ("lung", nn.Parameter(torch.tensor(-math.log(1 - start)))),
+                ("lesion", nn.Parameter(torch.tensor(-math.log(start)))),
+            ]
         )
 
     def forward(self, losses: dict[str, Tensor]) -> Tensor:
@@ -82,9 +82,9 @@ class LearnedBalance(nn.Module):
         return torch.stack(terms).sum()
 
     def state(self) -> float:
-        """The lambda that the learned weights amount to: the nodule's fraction of both weights."""
-        nodule, lung = (math.exp(-float(self.log_variance[task].detach())) for task in ("nodule", "lung"))
-        return nodule / (nodule + lung)
+        """The lambda that the learned weights amount to: the lesion's fraction of both weights."""
+        lesion, lung = (math.exp(-float(self.log_variance[task].detach())) for task in ("lesion", "lung"))
+        return lesion / (lesion + lung)
 
 
 def make_balance(config: LossConfig) -> FixedBalance | LearnedBalance:

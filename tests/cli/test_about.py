@@ -77,7 +77,7 @@ def test_info_of_something_else_is_one_sentence(cxrcad, tmp_path, path, sentence
 @pytest.fixture
 def packaged(make_toy, tmp_path, monkeypatch):
     make_toy(tmp_path / "shelf" / "one")
-    make_toy(tmp_path / "shelf" / "two", outputs=("nodule",))
+    make_toy(tmp_path / "shelf" / "two", outputs=("lesion",))
     monkeypatch.setattr("cxrcad.inference.model.models_folder", lambda: tmp_path / "shelf")
     return tmp_path / "shelf"
 

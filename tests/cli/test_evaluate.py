@@ -129,7 +129,7 @@ def test_the_origin_of_the_threshold_is_the_card_s(cxrcad, make_run, tmp_path):
 
 
 def test_a_second_run_stands_beside_the_first(cxrcad, run, make_run, tmp_path):
-    make_run(tmp_path / "other", outputs=("nodule",))
+    make_run(tmp_path / "other", outputs=("lesion",))
     answer = cxrcad("evaluate", "--fold", "3", "--beside", "other")
     assert answer.out.startswith("Runs, in this order: u-net, multi-task (toy), u-net, single-task (other).\n")
     assert [line.split()[0] for line in answer.out.splitlines() if " fold 3  " in line] == ["Multiple", "Single"]

@@ -33,7 +33,7 @@ def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, 
     assert files == ["README.md", "card.json", "model.onnx", "model.safetensors"]
     bundle = load_bundle(tmp_path / "packed")
     own = load_bundle(trained / "fold3" / "model")
-    assert (bundle.name, bundle.threshold, bundle.tasks) == ("discs", own.threshold, ("nodule", "lung"))
+    assert (bundle.name, bundle.threshold, bundle.tasks) == ("discs", own.threshold, ("lesion", "lung"))
     assert bundle.training_images == own.training_images
     assert bundle.card["parity"]["images"] == 2
     assert f"{bundle.card['parity']['largest_difference']:.1e}" == told[1]

@@ -58,7 +58,7 @@ def test_all_folds_are_pooled_in_the_run_s_folder(cxrcad, run):
 
 
 def test_a_second_run_is_printed_and_drawn_beside_the_first(cxrcad, run, make_run, tmp_path):
-    make_run(tmp_path / "runs" / "single", outputs=("nodule",), finished=1_000)
+    make_run(tmp_path / "runs" / "single", outputs=("lesion",), finished=1_000)
     answer = cxrcad("froc", "--fold", "3", "--run", "runs/toy", "--beside", "runs/single")
     assert answer.code == 0, answer.err
     assert answer.out.index("u-net, multi-task (toy)") < answer.out.index("u-net, single-task (single)")

@@ -30,7 +30,7 @@ def test_one_fold_s_text_lies_in_its_folder_and_all_folds_in_the_run_s(run):
 
 
 def test_a_curve_is_written_beside_its_run(run, make_run, tmp_path):
-    other = make_run(tmp_path / "other", outputs=("nodule",), threshold=0.3)
+    other = make_run(tmp_path / "other", outputs=("lesion",), threshold=0.3)
     text = report_froc(config(run, fold="3", beside=other))
     blocks = [line for line in text.splitlines() if line.endswith(("(run)", "(other)"))]
     assert blocks == ["u-net, multi-task (run)", "u-net, single-task (other)"]

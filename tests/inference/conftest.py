@@ -1,4 +1,4 @@
-"""A packaged model small enough to know its answers: the nodule map is the image's 3 x 3 mean, the lung map 0.75."""
+"""A packaged model small enough to know its answers: the lesion map is the image's 3 x 3 mean, the lung map 0.75."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cxrcad.inference.model import Bundle, load_bundle, write_card
 MakeModel = Callable[..., Bundle]
 
 
-def write_onnx(path: Path, outputs: tuple[str, ...] = ("nodule", "lung"), bias: float = 0.75) -> None:
-    """A graph with dynamic batch, height and width: a blurring convolution for nodule, a constant for the others."""
+def write_onnx(path: Path, outputs: tuple[str, ...] = ("lesion", "lung"), bias: float = 0.75) -> None:
+    """A graph with dynamic batch, height and width: a blurring convolution for the lesion, a constant otherwise."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -26,7 +26,7 @@ def write_onnx(path: Path, outputs: tuple[str, ...] = ("nodule", "lung"), bias: 
     axis = numpy_helper.from_array(np.array([1], dtype=np.int64), "axis")
     nodes = []
     for name in outputs:
-        if name == "nodule":
+        if name in ("lesion", "nodule"):
             nodes.append(helper.make_node("Conv", ["image", "mean"], [f"{name}_map"], pads=[1, 1, 1, 1]))
         else:
             nodes.append(helper.make_node("Conv", ["image", "zero", "level"], [f"{name}_map"]))
@@ -47,7 +47,7 @@ def write_onnx(path: Path, outputs: tuple[str, ...] = ("nodule", "lung"), bias: 
 def tiny_card(**changes: Any) -> dict[str, Any]:
     card: dict[str, Any] = {
         "name": "tiny",
-        "tasks": ["nodule", "lung"],
+        "tasks": ["lesion", "lung"],
         "multiple": 16,
         "grid": GridConfig(side=128),
         "find": FindConfig(threshold=0.5, min_area_mm2=4.0),
@@ -60,7 +60,7 @@ def tiny_card(**changes: Any) -> dict[str, Any]:
 def make_model() -> MakeModel:
     """A function (folder, outputs=..., bias=..., **card) -> Bundle that writes the tiny model."""
 
-    def make(folder: Path, *, outputs: tuple[str, ...] = ("nodule", "lung"), bias: float = 0.75, **card: Any) -> Bundle:
+    def make(folder: Path, *, outputs: tuple[str, ...] = ("lesion", "lung"), bias: float = 0.75, **card: Any) -> Bundle:
         write_onnx(folder / "model.onnx", outputs, bias)
         write_card(folder, tiny_card(**card))
         return load_bundle(folder)

@@ -33,11 +33,23 @@ def test_maps_have_the_images_size_and_known_values(tiny: Bundle) -> None:
         image = np.zeros((rows, cols), dtype=np.float32)
         image[5, 7] = 0.9
         maps = detector.probabilities(image)
-        assert list(maps) == ["nodule", "lung"]
+        assert list(maps) == ["lesion", "lung"]
         expected = np.zeros_like(image)
         expected[4:7, 6:9] = 0.1
-        np.testing.assert_allclose(maps["nodule"], expected, atol=1e-6)
+        np.testing.assert_allclose(maps["lesion"], expected, atol=1e-6)
         np.testing.assert_array_equal(maps["lung"], np.full_like(image, 0.75))
+
+
+def test_a_model_of_before_has_the_map_nodule_and_gives_it_as_lesion(tmp_path: Path, make_model: MakeModel) -> None:
+    names = ("nodule", "lung")
+    former = make_model(tmp_path / "former", outputs=names, tasks=list(names), lesion="effusion")
+    present = make_model(tmp_path / "present", lesion="effusion")
+    assert former.tasks == present.tasks == ("lesion", "lung")
+    assert former.settings_sha256 == present.settings_sha256
+    image = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    found, wanted = (Detector.open(one, "cpu", threads=1).probabilities(image) for one in (former, present))
+    assert list(found) == ["lesion", "lung"]
+    np.testing.assert_array_equal(found["lesion"], wanted["lesion"])
 
 
 def test_a_finding_lies_where_the_block_lies(tmp_path: Path, make_model: MakeModel) -> None:
@@ -71,7 +83,7 @@ def test_unknown_spacing_is_noted(tiny: Bundle) -> None:
 
 
 def test_a_model_without_a_lung_task(tmp_path: Path, make_model: MakeModel) -> None:
-    bundle = make_model(tmp_path / "single", outputs=("nodule",), tasks=["nodule"])
+    bundle = make_model(tmp_path / "single", outputs=("lesion",), tasks=["lesion"])
     result = Detector.open(bundle, "cpu").detect(radiograph())
     assert result.findings[0].lung_probability is None
 
@@ -107,7 +119,7 @@ def test_an_output_that_is_no_map_is_an_error(
     tmp_path: Path, make_model: MakeModel, node: str, kind: str, found: str
 ) -> None:
     onnx = pytest.importorskip("onnx")
-    bundle = make_model(tmp_path / "odd", outputs=("nodule",), tasks=["nodule"])
+    bundle = make_model(tmp_path / "odd", outputs=("lesion",), tasks=["lesion"])
     model = onnx.load(bundle.onnx_path)
     attributes = {"keepdims": 0} if node == "ReduceSum" else {}
     model.graph.node.append(onnx.helper.make_node(node, ["image"], ["odd"], **attributes))
@@ -117,15 +129,15 @@ def test_an_output_that_is_no_map_is_an_error(
         given = onnx.helper.make_tensor_sequence_value_info("odd", image.type.tensor_type.elem_type, None)
     model.graph.output.append(given)
     (bundle.onnx_path).write_bytes(model.SerializeToString())
-    write_card(bundle.folder, {**bundle.card, "tasks": ["nodule", "odd"]})
+    write_card(bundle.folder, {**bundle.card, "tasks": ["lesion", "odd"]})
     detector = Detector.open(load_bundle(bundle.folder), "cpu")
     with pytest.raises(ModelError, match=rf"its odd map of an image \(16, 16\) is {found}, where \(1, 16, 16\) of num"):
         detector.probabilities(np.zeros((16, 16), dtype=np.float32))
 
 
 def test_a_graph_without_the_cards_task_is_refused(tmp_path: Path, make_model: MakeModel) -> None:
-    bundle = make_model(tmp_path / "m", outputs=("nodule",))
-    with pytest.raises(ModelError, match=r"gives nodule, where its card says image and nodule, lung"):
+    bundle = make_model(tmp_path / "m", outputs=("lesion",))
+    with pytest.raises(ModelError, match=r"gives lesion, where its card says image and lesion, lung"):
         Detector.open(bundle, "cpu")
 
 

@@ -44,7 +44,7 @@ def test_a_bundle_holds_what_its_card_says(tiny: Bundle) -> None:
     assert tiny.find == FindConfig(threshold=0.5, min_area_mm2=4.0)
     assert tiny.threshold == 0.5
     assert tiny.multiple == 16
-    assert tiny.tasks == ("nodule", "lung")
+    assert tiny.tasks == ("lesion", "lung")
     assert tiny.sha256 == sha256_of(tiny.onnx_path)
     assert tiny.training_images == frozenset(["a" * 64])
 
@@ -58,14 +58,14 @@ def test_a_written_card_has_schema_version_and_checksums(tiny: Bundle) -> None:
 
 
 def test_a_card_without_a_threshold_is_not_written(tmp_path: Path) -> None:
-    card = {"name": "x", "tasks": ["nodule"], "multiple": 16, "grid": GridConfig(), "find": FindConfig()}
+    card = {"name": "x", "tasks": ["lesion"], "multiple": 16, "grid": GridConfig(), "find": FindConfig()}
     with pytest.raises(ModelError, match="no threshold"):
         write_card(tmp_path, card)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_card_without_its_network_is_not_written(tmp_path: Path) -> None:
-    card = {"name": "x", "tasks": ["nodule"], "multiple": 16, "grid": {"side": 128}, "find": {"threshold": 0.5}}
+    card = {"name": "x", "tasks": ["lesion"], "multiple": 16, "grid": {"side": 128}, "find": {"threshold": 0.5}}
     with pytest.raises(ModelError, match=r"there is no model\.onnx"):
         write_card(tmp_path, card)
 
@@ -109,7 +109,7 @@ def test_a_missing_network_is_refused(tiny: Bundle) -> None:
             {"find": {"threshold": "0.5"}},
             r"threshold is '0\.5'; it takes a number at least 0, at most 1; export the model again",
         ),
-        ({"tasks": ["lung"]}, r"tasks is \[\"lung\"\], where a list of different tasks, nodule among them, is needed"),
+        ({"tasks": ["lung"]}, r"tasks is \[\"lung\"\], where a list of different tasks, lesion among them, is needed"),
         ({"tasks": "nodule"}, r"tasks is 'nodule', where a list of texts is needed; export the model again"),
         ({"multiple": "many"}, r"multiple is 'many', where what an image's sides are multiples of, a whole number fr"),
         ({"multiple": 0}, r"multiple is 0, where"),

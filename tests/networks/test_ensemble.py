@@ -8,7 +8,7 @@ from torch.nn import functional
 from cxrcad.config import NetworkConfig, build
 from cxrcad.networks.ensemble import Ensemble
 from cxrcad.networks.patch_classifier import LAYERS, STRIDE, PatchClassifier
-from cxrcad.networks.registry import build_network
+from cxrcad.networks.registry import build_network, present_names
 
 
 @pytest.fixture(scope="module", params=LAYERS)
@@ -49,7 +49,7 @@ def ensemble(share: float) -> Ensemble:
 
 
 def margin(outputs: dict[str, torch.Tensor]) -> np.ndarray:
-    return (outputs["nodule"][:, 1] - outputs["nodule"][:, 0]).numpy()
+    return (outputs["lesion"][:, 1] - outputs["lesion"][:, 0]).numpy()
 
 
 def test_the_segmentation_network_alone_is_the_network_at_half_the_side():
@@ -108,5 +108,11 @@ def test_weights_under_their_former_names_are_read():
         start, *rest = name.split(".")
         state[".".join([former.get(start, start), *rest])] = value
     assert set(state) != set(net.state_dict())
-    other.load_state_dict(state)
+    other.load_state_dict(present_names(state))
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in other.state_dict().items())
+
+
+def test_the_lesion_s_weights_were_called_nodule():
+    former = ["first.heads.nodule.weight", "heads.nodule.bias", "log_variance.nodule", "encoder.nodule"]
+    now = ["segmentation.heads.lesion.weight", "heads.lesion.bias", "log_variance.lesion", "encoder.nodule"]
+    assert list(present_names({name: torch.zeros(1) for name in former})) == now

@@ -112,9 +112,9 @@ def test_one_norm_throughout(norm, kind):
 
 
 def test_single_task_leaves_out_the_lung_head_alone():
-    single, multi = network(tasks=("nodule",)), network()
+    single, multi = network(tasks=("lesion",)), network()
     assert set(multi.layers) - set(single.layers) == {"44", "45"}
-    assert single.heads == {"nodule": 43}
+    assert single.heads == {"lesion": 43}
 
 
 def test_figure_3_variants_change_what_they_name():

@@ -43,4 +43,4 @@ def test_ctrl_c_inside_the_exporter_is_no_fault_of_the_network(tmp_path, monkeyp
 
     monkeypatch.setattr(torch.onnx, "export", stopped)
     with pytest.raises(KeyboardInterrupt):
-        write_onnx(torch.nn.Conv2d(1, 2, 1), ("nodule",), 8, tmp_path / "model.onnx")
+        write_onnx(torch.nn.Conv2d(1, 2, 1), ("lesion",), 8, tmp_path / "model.onnx")

@@ -19,7 +19,7 @@ from cxrcad.packaging.package import card_text, export_run
 
 CARD = {
     "name": "lungs", "intended_use": "Research only.", "created": "2026-01-01", "cxrcad_version": "9.9",
-    "network": {"network": "u-net", "norm": "group", "channels": "raw"}, "tasks": ["nodule", "lung"],
+    "network": {"network": "u-net", "norm": "group", "channels": "raw"}, "tasks": ["lesion", "lung"],
     "grid": {"side": 512}, "multiple": 16, "find": {"threshold": 0.41},
     "training": {"images": ["a", "b"], "steps": 6000, "minutes": 3.5, "config": {"balance": "0.99", "seed": 4}},
 }  # fmt: skip
@@ -154,7 +154,7 @@ def test_the_card_of_an_outlined_lesion_has_its_test_cases_dice(tmp_path):
     kept = SegmentedFold(2, "data", model, "u-net", "multi", "validation", 12.0, "0" * 64, ())
     bundle = Bundle(
         **{"folder": tmp_path / "model", "name": "fluid", "card": {"lesion": "effusion"}, "grid": GridConfig()},
-        **{"find": FindConfig(threshold=0.5), "multiple": 16, "tasks": ("nodule",), "sha256": "1" * 64},
+        **{"find": FindConfig(threshold=0.5), "multiple": 16, "tasks": ("lesion",), "sha256": "1" * 64},
         onnx_path=tmp_path / "model" / "model.onnx",
     )
     kept = replace(kept, settings_sha256=outlining(bundle).settings_sha256)

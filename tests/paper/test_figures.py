@@ -284,7 +284,7 @@ def made(disc_data, make_toy, tmp_path_factory):
     for job in plan(ITEMS["figure6"], config):
         save_folds(job.run / "folds.json", make_folds(dataset, 2020), dataset)
         single = job.cells == (SINGLE,)
-        outputs = ("nodule",) if single else ("nodule", "lung")
+        outputs = ("lesion",) if single else ("lesion", "lung")
         make_toy(job.folder / "model", outputs=outputs, threshold=0.5 if single else 0.9)
         (job.folder / "config.toml").write_text(to_toml(job.config))
     return config
@@ -332,7 +332,7 @@ def test_figures_7_and_8_are_drawn_and_an_old_picture_goes(made, make_toy):
     large = FindConfig(threshold=0.5, min_area_mm2=1e5)
     for job in plan(ITEMS["figure7"], made):
         if job.cells == (SINGLE,):
-            make_toy(job.folder / "model", outputs=("nodule",), find=large)
+            make_toy(job.folder / "model", outputs=("lesion",), find=large)
     text = reproduce("figure7", made).text
     assert "the multi-task network alone 10, the single-task network alone 0; McNemar's exact p 0.0020." in text
     pixels = pixels_of(made.out / "figure7.png")

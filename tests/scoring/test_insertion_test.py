@@ -32,7 +32,7 @@ class Seeing:
         rows, cols = changed.shape
         geometry = Geometry(rows, cols, rows, cols, 1.0, 1.0, radiograph.spacing_mm)
         result = Result("a", "", rows, cols, radiograph.spacing_mm, None, ())
-        return Examined(result, {"nodule": np.where(changed, np.float32(1), np.float32(0.1))}, geometry)
+        return Examined(result, {"lesion": np.where(changed, np.float32(1), np.float32(0.1))}, geometry)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_only_the_disc_of_the_nodules_size_counts(noisy_background, ball_nodules
 
     def examine(radiograph):
         geometry = Geometry(1024, 1024, 1024, 1024, 1.0, 1.0, radiograph.spacing_mm)
-        return Examined(Result("a", "", 1024, 1024, None, None, ()), {"nodule": levels}, geometry)
+        return Examined(Result("a", "", 1024, 1024, None, None, ()), {"lesion": levels}, geometry)
 
     scored = score_place(SimpleNamespace(examine=examine), noisy_background, candidates, 0, 7)
     assert set(scored.scores.values()) == {float(np.float32(0.3))}

@@ -89,7 +89,7 @@ def test_each_protocol_and_hit_rule_keeps_its_own_matches(make_run, tmp_path):
 
 def test_beside_has_the_first_run_s_folds_only(make_run, tmp_path):
     first = make_run(tmp_path / "first", folds=(2,))
-    second = make_run(tmp_path / "second", folds=(1, 2), outputs=("nodule",))
+    second = make_run(tmp_path / "second", folds=(1, 2), outputs=("lesion",))
     one, two = score(config(run=first, beside=second, out=tmp_path / "out"))
     assert [[result.context.fold for result in scored.results] for scored in (one, two)] == [[2], [2]]
     assert (one.folder, two.folder) == (tmp_path / "out", tmp_path / "out" / "second")

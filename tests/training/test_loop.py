@@ -79,7 +79,7 @@ def test_a_finished_fold_is_a_packaged_model_with_the_images_it_saw(trained, tin
     folds = json.loads((run / "folds.json").read_text())["folds"][0]
     assert len(bundle.training_images) == len(folds["train"])
     assert 0 < bundle.threshold < 1
-    assert bundle.tasks == ("nodule", "lung")
+    assert bundle.tasks == ("lesion", "lung")
     assert bundle.card["network"]["channels"] == "raw,local"
     assert set(bundle.card["files"]) == {"model.onnx", "model.safetensors"}
 
@@ -136,7 +136,7 @@ def test_a_training_without_data_says_how_to_get_it_in_three_lines():
 def test_single_task_learned_balance_and_batches_train(tiny_data, tmp_path):
     short = {"max_steps": 6, "batch": 2, "checkpoint_minutes": 0}
     train(config(tiny_data, tmp_path / "single", tasks="single", network="u-net", **short))
-    assert load_bundle(tmp_path / "single" / "fold1" / "model").tasks == ("nodule",)
+    assert load_bundle(tmp_path / "single" / "fold1" / "model").tasks == ("lesion",)
     train(config(tiny_data, tmp_path / "learned", balance="learned", balance_start=0.9, ema=0.9, **short))
     history = json.loads((tmp_path / "learned" / "fold1" / "history.json").read_text())
     assert history[-1]["balance"] != 0.9

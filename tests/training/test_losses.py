@@ -52,9 +52,9 @@ def test_a_focal_loss_leaves_what_is_sure_and_keeps_what_is_wrong():
 
 def test_equation_2_weighs_nodules_with_lambda():
     balance = make_balance(build(LossConfig, {"balance": "0.99"}))
-    both = {"nodule": torch.tensor(2.0), "lung": torch.tensor(1.0)}
+    both = {"lesion": torch.tensor(2.0), "lung": torch.tensor(1.0)}
     assert balance(both).item() == pytest.approx(0.99 * 2 + 0.01 * 1)
-    assert balance({"nodule": torch.tensor(2.0)}).item() == 2.0
+    assert balance({"lesion": torch.tensor(2.0)}).item() == 2.0
     assert balance.state() == 0.99
 
 
@@ -71,10 +71,10 @@ def test_a_learned_balance_starts_at_lambda_and_is_learned_to_the_same_end(start
     assert balance.state() == pytest.approx(start)
     optimizer = torch.optim.Adam(balance.parameters(), lr=0.05)
     for _ in range(600):  # with losses fixed at L, exp(-s) L + s / 2 is least at exp(-s) = 1 / (2 L)
-        loss = balance({"nodule": torch.tensor(0.1), "lung": torch.tensor(0.4)})
+        loss = balance({"lesion": torch.tensor(0.1), "lung": torch.tensor(0.4)})
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     weights = {task: math.exp(-s.item()) for task, s in balance.log_variance.items()}
-    assert weights == pytest.approx({"nodule": 5.0, "lung": 1.25}, rel=0.01)
+    assert weights == pytest.approx({"lesion": 5.0, "lung": 1.25}, rel=0.01)
     assert balance.state() == pytest.approx(0.8, abs=0.005)

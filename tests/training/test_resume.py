@@ -434,7 +434,7 @@ def test_a_lung_mask_without_a_pixel_is_refused_and_a_nodule_smaller_than_one_is
     table.write_text(table.read_text().replace("\t36\t60", "\t1\t60"))
     own = config(data, tmp_path / "run", side=32)
     (one, *_) = load_samples(read_dataset(data).cases[:1], own, 16)
-    assert one.nodules.sum() == 1  # 1 mm of 11 a pixel
+    assert one.lesion.sum() == 1  # 1 mm of 11 a pixel
     for mask in (data / "scr").rglob("JPCLN001.gif"):
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
     with pytest.raises(DataError, match=r"JPCLN001\.gif: no pixel of the model's grid is lung; draw the lungs in it"):

@@ -26,7 +26,7 @@ from cxrcad.files import Pace, Progress, write_json
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import Bundle
-from cxrcad.networks.ensemble import Ensemble, nodule_logit, segmentation_of
+from cxrcad.networks.ensemble import Ensemble, lesion_logit, segmentation_of
 from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.packaging.parity import load_network
@@ -305,7 +305,7 @@ def _sentence(entry: dict[str, Any]) -> str:
 def both_logits(network: Ensemble, pixels: Map) -> tuple[Map, Map]:
     """The nodule's logits (H, W) of the segmentation network and of the patch classifier, of one grid image, 0-1."""
     x = torch.from_numpy(pixels)[None, None].to(network.weight.device)
-    maps = nodule_logit(network.segment(x)), network.classify(x)
+    maps = lesion_logit(network.segment(x)), network.classify(x)
     return maps[0][0, 0].cpu().numpy(), maps[1][0, 0].cpu().numpy()
 
 

@@ -46,7 +46,7 @@ class Ground:
     def take(self, judged: NDArray[np.float32]) -> None:
         """Take the peaks of `judged` (H, W) away from the image's own nodules for its hard negatives."""
         found = peaks(judged, self.thorax, PEAKS).astype(np.float64)
-        self.hard = found[_apart(found, _nodules(self.sample.nodules))]
+        self.hard = found[_apart(found, _nodules(self.sample.lesion))]
 
 
 def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tuple[Ground, ...]:
@@ -97,7 +97,7 @@ class PatchSource:
     def _one(self, ground: Ground, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         settings = self.config.synthesis
         image = ground.sample.pixels
-        nodules = ground.sample.nodules.copy()
+        nodules = ground.sample.lesion.copy()
         count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
         easy = easiness(settings, step)
         insert_nodules(image, nodules, ground.zones, self.projections, count=count, easy=easy, rng=rng)
