@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.config import LESIONS, EvaluateConfig, command_line
+from cxrcad.config import AREA, LESIONS, EvaluateConfig, command_line
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare
 from cxrcad.evaluation.metrics import figures, tally
@@ -44,7 +44,7 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     the fold's folder of the run (or `config.out`). A lesion that is measured by its area gives what
     `report.segmentation` says instead. Raises what `scoring.runs.score` does.
     """
-    if config.data.lesion != LESIONS[0]:
+    if LESIONS[config.data.lesion] == AREA:
         return report_segmentation(config, note)
     scored = score(config, note)
     titles = titles_of(scored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cxrcad.commands.evaluate import place_of, titles_of
-from cxrcad.config import LESIONS, EvaluateConfig
+from cxrcad.config import AREA, LESIONS, EvaluateConfig
 from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap, froc_band
 from cxrcad.evaluation.froc import froc
@@ -52,7 +52,7 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
 def check_counted(config: EvaluateConfig) -> None:
     """Raise UsageError for a lesion whose findings are not counted."""
     lesion = config.data.lesion
-    if lesion != LESIONS[0]:
+    if LESIONS[lesion] == AREA:
         raise UsageError(
             f"--lesion {lesion}: it is measured by Dice, and no findings are counted; `cxrcad evaluate --lesion "
             f"{lesion}` prints its figures"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.config import LESIONS, InsertionTestConfig
+from cxrcad.config import NODULE, InsertionTestConfig
 from cxrcad.core import Case, DataError, UsageError, counted
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.read import read_dataset
@@ -62,7 +62,7 @@ def run_insertion_test(config: InsertionTestConfig, progress: Progress | None = 
         raise UsageError("no backgrounds are named; give --backgrounds DIR")
     if config.nodules is None:
         raise UsageError(f"no nodules are named; give --nodules FILE.npz, or --nodules {ANALYTIC}")
-    bundle = resolve_model(config.model or DEFAULT_MODEL, LESIONS[0])
+    bundle = resolve_model(config.model or DEFAULT_MODEL, NODULE)
     fold = f"fold{config.fold}" if config.fold not in (None, "all") else ""
     out = config.out or config.runs / bundle.name / fold
     check_results(out, config.out)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cxrcad.config import LESIONS
+from cxrcad.config import NODULE
 from cxrcad.core import counted
 from cxrcad.inference.model import DEFAULT_MODEL, Bundle, packaged_models
 
@@ -47,7 +47,7 @@ def model_lines(bundle: Bundle) -> list[str]:
         f"  folder       {bundle.folder} ({size:.1f} MB)",
     ]
     lines[-2:-2] = _how_good(card.get("figures", {}))
-    lines[1:1] = [] if bundle.lesion == LESIONS[0] else [f"  finds        {bundle.lesion}"]
+    lines[1:1] = [] if bundle.lesion == NODULE else [f"  finds        {bundle.lesion}"]
     lines += [f"  use          {card['intended_use']}"] if "intended_use" in card else []
     return lines
 

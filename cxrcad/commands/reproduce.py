@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 import cxrcad
 from cxrcad.config import (
+    FINDINGS,
     LESIONS,
+    NODULE,
     EvaluateConfig,
     ReproduceConfig,
     ScoringConfig,
@@ -151,7 +153,7 @@ def _checked(name: str, config: ReproduceConfig) -> tuple[Item, ReproduceConfig]
     Raises UsageError where the settings do not fit the item, or the folder of results is a file.
     """
     item, lesion = ITEMS[name], config.train.data.lesion
-    if lesion not in (LESIONS[0], item.lesion):
+    if lesion not in (NODULE, item.lesion):
         fitting = ", ".join(one.name for one in ITEMS.values() if one.lesion == lesion)
         raise UsageError(
             f"--lesion {lesion}: {item.name} is about another lesion; leave the option out, or reproduce {fitting}"
@@ -202,7 +204,7 @@ def _write(item: Item, config: ReproduceConfig, scored: Mapping[str, ScoredJob])
     """Write the item's files of what is there; the page."""
     out, done = folder_of(config), tuple(scored.values())
     resamples, seed = ScoringConfig().resamples, ScoringConfig().bootstrap_seed
-    if item.lesion == LESIONS[0]:
+    if LESIONS[item.lesion] == FINDINGS:
         rows = cell_results(item, done, resamples, seed)
         pairs = pairs_of(item, rows, resamples, seed)
         names = [row.cell.name for row in rows if row.scored]
@@ -231,7 +233,7 @@ def _setup(item: Item, config: ReproduceConfig, resamples: int) -> Setup:
     folds = config.folds or item.folds
     of_folds = f"fold{'' if folds in '12345' else 's'} {folds}"
     seeds = f"seed {first}" if repeats == 1 else f"seeds {first}-{first + repeats - 1}"
-    if item.lesion == LESIONS[0]:
+    if LESIONS[item.lesion] == FINDINGS:
         how, best = f"protocol {protocol.name} ({IMAGE_WORDS[protocol.images]})", "F1"
         rule = protocol.rule.describe()
     else:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS, EvaluateConfig, RobustnessConfig
+from cxrcad.config import NODULE, EvaluateConfig, RobustnessConfig
 from cxrcad.core import Case, EvaluationError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import make_folds
@@ -42,7 +42,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     """
     progress = progress or Silent()
     chosen = perturbations_named(config.perturbations)
-    bundle = resolve_model(config.model or DEFAULT_MODEL, LESIONS[0])
+    bundle = resolve_model(config.model or DEFAULT_MODEL, NODULE)
     out = config.out or config.runs / bundle.name / ("" if config.fold == "all" else f"fold{config.fold}")
     check_results(out, config.out)
     dataset = read_data(config.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxrcad.config import LESIONS, TrainConfig
+from cxrcad.config import NODULE, TrainConfig
 from cxrcad.core import TrainingError
 from cxrcad.datasets.folds import WHOLE
 from cxrcad.files import Progress
@@ -44,7 +44,7 @@ def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) ->
         raise
     if (run / WHOLE / RUN_FOLDER / CARD_NAME).is_file():
         sentence = f"done: cxrcad detect SCAN --model {run / WHOLE} finds with it, cxrcad export packages it"
-    elif lesion_of(run) == LESIONS[0]:
+    elif lesion_of(run) == NODULE:
         sentence = f"done: cxrcad evaluate --run {run} and cxrcad froc --run {run} score it"
     else:
         sentence = f"done: cxrcad evaluate --lesion {lesion_of(run)} --run {run} scores it"

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from cxrcad.config.hit_rules import HIT_KINDS, HitLimits
 from cxrcad.config.parts import (
+    AREA,
+    FINDINGS,
     FOLD_CHOICES,
     IMAGE_SETS,
     LESIONS,
     NETWORKS,
     NO_FOLD,
+    NODULE,
     PROTOCOLS,
     AugmentConfig,
     DataConfig,
@@ -28,16 +31,20 @@ from cxrcad.config.parts import (
     PatchClassifierConfig,
     ScoringConfig,
     SynthesisConfig,
+    check_lesion_settings,
 )
 from cxrcad.config.schema import Setting, build, command_line, part, renamed, setting, settings_of, to_dict, to_toml
 
 __all__ = [
     "ALL_CONFIGS",
+    "AREA",
+    "FINDINGS",
     "FOLD_CHOICES",
     "HIT_KINDS",
     "IMAGE_SETS",
     "LESIONS",
     "NETWORKS",
+    "NODULE",
     "NO_FOLD",
     "PROTOCOLS",
     "AugmentConfig",
@@ -61,6 +68,7 @@ __all__ = [
     "SynthesisConfig",
     "TrainConfig",
     "build",
+    "check_lesion_settings",
     "command_line",
     "part",
     "renamed",
@@ -165,7 +173,9 @@ class DetectConfig:
 
     find: FindChanges = part(FindChanges)
     model: str | None = setting(None, "packaged model by name, or a folder with one, or a run's fold")
-    lesion: str | None = setting(None, "what the model must be made for (default: any; its card says)", choices=LESIONS)
+    lesion: str | None = setting(
+        None, "what the model must be made for (default: any; its card says)", choices=tuple(LESIONS)
+    )
     device: str = setting("auto", "where to run: cuda fails when CUDA is not usable", choices=("auto", "cpu", "cuda"))
     min_score: float | None = setting(
         None, "report candidates from this score, below the threshold too (0: all)", low=0, high=1

@@ -6,14 +6,19 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cxrcad.config.schema import setting
+from cxrcad.config.schema import setting, settings_of, to_dict
+from cxrcad.core import UsageError
 
 __all__ = [
+    "AREA",
+    "FINDINGS",
     "FOLD_CHOICES",
     "IMAGE_SETS",
     "LESIONS",
     "NETWORKS",
+    "NODULE",
     "NO_FOLD",
     "PROTOCOLS",
     "AugmentConfig",
@@ -26,6 +31,7 @@ __all__ = [
     "PatchClassifierConfig",
     "ScoringConfig",
     "SynthesisConfig",
+    "check_lesion_settings",
 ]
 
 
@@ -97,7 +103,29 @@ PROTOCOLS: Mapping[str, str] = {
 """The images that each protocol scores; its hit rule and figures are in `cxrcad.evaluation.protocols`."""
 
 
-LESIONS = ("nodule", "effusion")
+NODULE = "nodule"
+
+FINDINGS, AREA = "findings", "area"
+
+LESIONS: Mapping[str, str] = {NODULE: FINDINGS, "effusion": AREA}
+"""The lesions, and what is measured of each: its findings are counted (F1, FROC), or its area is compared (Dice)."""
+
+OF_FINDINGS = (
+    *("protocol", "truth", "simulate", "patch_classifier", "images", "hit_rule", "duplicates"),
+    *("fp_axis", "missing", "predictions", "truth_file", "beside", "seeds"),
+)
+"""Settings that a lesion which is measured by its area does not take, beside the limits of hit rules."""
+
+
+def check_lesion_settings(config: Any, lesion: str) -> None:
+    """Raise UsageError for a setting that is not the default one and that the lesion does not take."""
+    if LESIONS[lesion] == FINDINGS:
+        return
+    given, default = to_dict(config), to_dict(type(config)())
+    for one in settings_of(type(config)):
+        of_findings = one.name in OF_FINDINGS or one.path[0] == "hit_limits"
+        if of_findings and given[one.name] != default[one.name]:
+            raise UsageError(f"{one.flag}: is for nodules and not for --lesion {lesion}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -109,7 +137,7 @@ class DataConfig:
         "folder in JSRT's layout (CLNDAT_EN.txt, CNNDAT_EN.TXT, images, scr), or of images with boxes.csv; with "
         "--lesion effusion in the NIH layout: metadata.csv, effusion.json, images, lungs",
     )
-    lesion: str = setting("nodule", "what is looked for: nodule, or effusion (section 4.3)", choices=LESIONS)
+    lesion: str = setting(NODULE, "what is looked for: nodule, or effusion (section 4.3)", choices=tuple(LESIONS))
     protocol: str = setting(
         "paper",
         "images and hit rule: paper (154 positives), jsrt-140 (nodules in the lung fields), jsrt-247 (with the 93 "

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cxrcad.config import NODULE
 from cxrcad.core import Case, DataError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
@@ -71,7 +72,7 @@ def make_folds(dataset: Dataset, seed: int) -> tuple[Split, ...]:
         raise DataError(
             f"{dataset.folder}: {independent} cases with {article} {dataset.lesion} that share no patient or "
             f"series, and {FOLDS} folds need {FOLDS} at least; take more data"
-            + (" (`cxrcad phantom OUT` writes some)" if dataset.lesion == "nodule" else "")
+            + (" (`cxrcad phantom OUT` writes some)" if dataset.lesion == NODULE else "")
         )
     parts = _divide(units, f"{seed}")
     splits = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS, FindConfig, GridConfig, build, to_dict
+from cxrcad.config import LESIONS, NODULE, FindConfig, GridConfig, build, to_dict
 from cxrcad.core import ModelError, UsageError
 from cxrcad.datasets.fields import FINITE, Entry, Range
 from cxrcad.documents import NAME, is_name, shown
@@ -40,7 +40,7 @@ def card_settings(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
         whole.refuse(f"name is {shown(card['name'])}, where {NAME} is needed", "correct it in this file")
     for key in TEXTS:
         _check_text(whole, key)
-    if card.get("lesion", LESIONS[0]) not in LESIONS:
+    if card.get("lesion", NODULE) not in LESIONS:
         whole.refuse_field("lesion", " or ".join(LESIONS))
     tasks, multiple = (
         whole.texts("tasks"),

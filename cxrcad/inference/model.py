@@ -14,7 +14,7 @@ from typing import Any
 from cxrcad import __version__
 from cxrcad.config import (
     FOLD_CHOICES,
-    LESIONS,
+    NODULE,
     FindConfig,
     GridConfig,
     NetworkConfig,
@@ -81,7 +81,7 @@ class Bundle:
     @property
     def lesion(self) -> str:
         """What its first task marks, and its findings are called; a card that does not say so is of nodules."""
-        return str(self.card.get("lesion", LESIONS[0]))
+        return str(self.card.get("lesion", NODULE))
 
     @property
     def settings_sha256(self) -> str:

@@ -13,22 +13,19 @@ import numpy as np
 from torch import nn
 
 from cxrcad import config as settings
-from cxrcad.config import LESIONS, FindConfig, TrainConfig
+from cxrcad.config import LESIONS, TrainConfig
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.samples import Sample
 from cxrcad.documents import as_name
-from cxrcad.evaluation.froc import Operating, best_f1_threshold, score_at_threshold
-from cxrcad.evaluation.matching import HitRule, match_image
-from cxrcad.evaluation.segmentation import BEST_DICE, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import json_sha256, write_atomically
-from cxrcad.inference.candidates import find
 from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, folds_of_run, load_bundle, resolve_model, write_card
 from cxrcad.networks.blocks import tasks_of
 from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.series import listed_series, unknown_series
+from cxrcad.packaging.validation import CRITERIA, LEVELS
 
 __all__ = ["Shown", "export_fold", "out_of_fold_words"]
 
@@ -41,7 +38,6 @@ PATHS = (
     "runs",
     "threshold_from",
 )  # of these settings a card keeps the last part alone
-LEVELS = tuple(step / 20 for step in range(19, 0, -1))  # thresholds that are tried where not each score can be
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 
 
@@ -68,8 +64,8 @@ def export_fold(
     """
     from safetensors.torch import save
 
-    outlined = config.data.lesion != LESIONS[0]
-    found = replace(config.find, method="components") if outlined else config.find  # an area has no peaks
+    criterion = CRITERIA[LESIONS[config.data.lesion]]
+    found = criterion.find(config.find)
     weights = {key: value.detach().cpu().float().contiguous() for key, value in network.state_dict().items()}
     multiple = int(getattr(network, "multiple"))  # noqa: B009
     card = {
@@ -96,8 +92,8 @@ def export_fold(
             assert config.find.threshold is not None  # `training.out_of_fold` put it there
             threshold, card["threshold_from"] = config.find.threshold, out_of_fold_words(config.threshold_from)
         elif config.find.threshold is None:
-            threshold, best = _dice_threshold(examined) if outlined else _threshold(found, examined)
-            card["threshold_from"] = BEST_DICE if outlined else "best F1 on the validation cases"
+            threshold, best = criterion.threshold(found, examined)
+            card["threshold_from"] = criterion.threshold_from
         else:
             threshold, card["threshold_from"] = config.find.threshold, "given for the training"
         target = folder / "model"
@@ -107,7 +103,7 @@ def export_fold(
         found = replace(found, lung_threshold=_lung_threshold(examined))
     card["find"] = settings.to_dict(replace(found, threshold=threshold))
     if validation:
-        measured = {"dice" if outlined else "f1": best, "threshold": round(threshold, 4)}
+        measured = {criterion.figure: best, "threshold": round(threshold, 4)}
         card["figures"] = {"validation cases": {"cases": len(validation), **measured}}
     write_card(target, card)
     return folder
@@ -158,28 +154,6 @@ def _examined(bundle: Bundle, validation: Sequence[Sample]) -> list[tuple[Sample
     return [(sample, detector.examine(read_case(sample.case))) for sample in validation]
 
 
-def _threshold(find_config: FindConfig, examined: Sequence[tuple[Sample, Examined]]) -> tuple[float, float]:
-    """The threshold with the best F1 on the validation cases, and that F1.
-
-    Peaks are scored once and their scores are the candidates; components depend on the level at which the map is cut,
-    so each level of 0.05 ... 0.95 is tried.
-    """
-    if find_config.method == "peaks":
-        matches = [match_image(sample.case, one.result.findings, HitRule()) for sample, one in examined]
-        best = score_at_threshold(matches, best_f1_threshold(matches))
-    else:
-        best = max((_components_at(find_config, level, examined) for level in LEVELS), key=lambda one: one.f1)
-    assert best.threshold is not None
-    return best.threshold, round(best.f1, 4)
-
-
-def _dice_threshold(examined: Sequence[tuple[Sample, Examined]]) -> tuple[float, float]:
-    """The threshold with the best mean Dice on the validation cases that have the lesion, and that mean."""
-    positives = [(sample, one) for sample, one in examined if sample.case.positive]
-    threshold, best = best_dice([overlap(one.maps["lesion"], sample.lesion, one.geometry) for sample, one in positives])
-    return threshold, round(best, 4)
-
-
 def _lung_threshold(examined: Sequence[tuple[Sample, Examined]]) -> float | None:
     """The level with the best mean Dice of the lung fields; None without lung maps or masks. Of equal ones the higher.
 
@@ -194,15 +168,6 @@ def _lung_threshold(examined: Sequence[tuple[Sample, Examined]]) -> float | None
         level: float(np.mean([dice(lung_fields(found, level), true) for found, true in known])) for level in LEVELS
     }
     return max(LEVELS, key=lambda level: means[level])
-
-
-def _components_at(find_config: FindConfig, level: float, examined: Sequence[tuple[Sample, Examined]]) -> Operating:
-    config = replace(find_config, threshold=level)
-    matches = [
-        match_image(sample.case, find(one.maps["lesion"], one.maps.get("lung"), one.geometry, config), HitRule())
-        for sample, one in examined
-    ]
-    return score_at_threshold(matches, level)
 
 
 def out_of_fold_words(run: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS, TrainConfig, build, settings_of, to_dict
+from cxrcad.config import NODULE, TrainConfig, build, settings_of, to_dict
 from cxrcad.core import UsageError
 from cxrcad.evaluation.published import PAPER_ROWS, PaperRow
 
@@ -53,7 +53,7 @@ class Item:
     @property
     def lesion(self) -> str:
         """The lesion that its networks find: nodule, or effusion."""
-        return str(self.cells[0].overrides.get("lesion", LESIONS[0]))
+        return str(self.cells[0].overrides.get("lesion", NODULE))
 
 
 def _cell(name: str, *label: str, paper: tuple[int, str] | None = None, **overrides: Any) -> Cell:

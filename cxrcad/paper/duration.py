@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrcad.config import LESIONS, DataConfig, TrainConfig
+from cxrcad.config import NODULE, DataConfig, TrainConfig
 from cxrcad.core import Case, DataError, duration_words
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, Split, make_folds, with_part
@@ -102,7 +102,7 @@ def steps_left(jobs: Sequence[Job]) -> tuple[int, ...]:
 
 
 def _jsrt_cases(config: TrainConfig) -> int:
-    if config.data.lesion != LESIONS[0]:
+    if config.data.lesion != NODULE:
         raise DataError(f"how many cases with {config.data.lesion} there are is not known; name them with --data")
     cases = JSRT_POSITIVES + JSRT_NORMALS * config.normals
     return round(cases * config.train_fraction * (1 - 1 / FOLDS) ** 2)  # less test cases, then validation cases

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS, EvaluateConfig, ReproduceConfig, ScoringConfig, TrainConfig
+from cxrcad.config import FINDINGS, LESIONS, EvaluateConfig, ReproduceConfig, ScoringConfig, TrainConfig
 from cxrcad.core import CxrcadError, EvaluationError, TrainingError, UsageError
 from cxrcad.datasets.fields import FINITE, Entry, listed
 from cxrcad.datasets.folds import FOLDS
@@ -222,7 +222,7 @@ def do(job: Job, before: Record, progress: Progress) -> ScoredJob:
         if not job.finished:
             device = _train(job, progress)
         evaluation = _evaluation(job)
-        if job.config.data.lesion == LESIONS[0]:
+        if LESIONS[job.config.data.lesion] == FINDINGS:
             scored = replace(scored, result=score(evaluation, progress.note)[0].results[0])
         else:
             scored = replace(scored, segmented=score_segmentation(evaluation, progress.note).folds[0])

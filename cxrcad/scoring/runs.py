@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS, PROTOCOLS, EvaluateConfig
+from cxrcad.config import NODULE, PROTOCOLS, EvaluateConfig
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, counted
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
@@ -50,7 +50,7 @@ class FoldsToScore:
     folds: tuple[tuple[Bundle, Split], ...]
 
 
-def find_run(runs: Path, fold: str, lesion: str = LESIONS[0]) -> Path | None:
+def find_run(runs: Path, fold: str, lesion: str = NODULE) -> Path | None:
     """The newest run in `runs` that holds `fold` ("all": any fold) of `lesion` finished; None where there is none."""
     held = {run: folds_of_run(run) for run in (runs.iterdir() if runs.is_dir() else ()) if run.is_dir()}
     holding = [run for run, folds in held.items() if folds and (fold == "all" or int(fold) in folds)]
@@ -123,7 +123,7 @@ def _chosen_run(config: EvaluateConfig, note: Note) -> Path:
         if config.data.data is None and not config.runs.is_dir():
             raise DataError(how_to_get(config.data.lesion))
         what = "a finished fold" if config.fold == "all" else f"fold {config.fold} finished"
-        other = "" if config.data.lesion == LESIONS[0] else f" --lesion {config.data.lesion}"
+        other = "" if config.data.lesion == NODULE else f" --lesion {config.data.lesion}"
         raise EvaluationError(
             f"{config.runs}: no run holds {what}; `cxrcad train{other} --fold {config.fold}` makes one"
         )
@@ -252,9 +252,9 @@ def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
 def _lesion_of(card: Path) -> str:
     """What a card says that its model is made for; a damaged card is looked at when the model is opened."""
     try:
-        return str(read_json(card, ModelError).get("lesion", LESIONS[0]))
+        return str(read_json(card, ModelError).get("lesion", NODULE))
     except (AttributeError, CxrcadError):
-        return LESIONS[0]
+        return NODULE
 
 
 def data_of_run(run: Path) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrcad.config import EvaluateConfig, FindConfig, settings_of, to_dict
-from cxrcad.core import Case, CxrcadError, EvaluationError, UsageError, counted
+from cxrcad.config import EvaluateConfig, FindConfig, check_lesion_settings
+from cxrcad.core import Case, CxrcadError, EvaluationError, counted
 from cxrcad.datasets.content import Content, content_of, differences, masks_sha256, truth_sha256
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.images import read_case
@@ -26,11 +26,6 @@ from cxrcad.scoring.kept import NEW, because, model_changes
 from cxrcad.scoring.runs import FoldsToScore, check_places, folds_to_score, told_by
 
 __all__ = ["Segmentation", "score_segmentation"]
-
-IGNORED = ("protocol", "images", "hit_rule", "duplicates", "fp_axis", "missing")
-ABSENT = ("predictions", "truth_file", "beside", "seeds")
-"""Settings of `cxrcad evaluate` that speak of findings on nodules, as the limits of hit rules do, and those that only
-nodules have yet."""
 
 Note = Callable[[str], None]
 
@@ -51,20 +46,11 @@ def score_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> S
     which run was chosen and how it goes on. Raises UsageError for settings of nodules, DataError, EvaluationError,
     ModelError.
     """
-    _check_settings(config)
+    check_lesion_settings(config, config.data.lesion)
     check_out(config.out)
     chosen = folds_to_score(config, note)
     folds = tuple(_scored(bundle, split, chosen, config, note) for bundle, split in chosen.folds)
     return Segmentation(chosen.name, chosen.folder, folds)
-
-
-def _check_settings(config: EvaluateConfig) -> None:
-    """Raise UsageError for a setting that would be ignored."""
-    usual, given = to_dict(EvaluateConfig()), to_dict(config)
-    for item in settings_of(EvaluateConfig):
-        of_nodules = item.name in (*IGNORED, *ABSENT) or item.path[0] == "hit_limits"
-        if of_nodules and given[item.name] != usual[item.name]:
-            raise UsageError(f"{item.flag}: is for nodules and not for --lesion {config.data.lesion}; leave it out")
 
 
 def _scored(bundle: Bundle, split: Split, chosen: FoldsToScore, config: EvaluateConfig, note: Note) -> SegmentedFold:

@@ -18,23 +18,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cxrcad.config import LESIONS, TrainConfig
-from cxrcad.core import Finding, TrainingError
+from cxrcad.core import TrainingError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.read import cases_to_train
 from cxrcad.datasets.samples import Sample, load_samples
-from cxrcad.evaluation.froc import best_f1_threshold, froc, score_at_threshold, sensitivity_at
-from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
-from cxrcad.evaluation.segmentation import Overlap, best_dice, overlap
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import Pace, Progress, Silent, write_json
-from cxrcad.inference.candidates import find
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import Bundle
 from cxrcad.networks.ensemble import segmentation_of
 from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.packaging.parity import load_network
+from cxrcad.packaging.validation import CRITERIA
 from cxrcad.training.augment import augment
 from cxrcad.training.checkpoint import CheckpointTimer, load_checkpoint, no_checkpoint, save_checkpoint
 from cxrcad.training.data import Batch, Source, drawn_ahead, make_source, shown
@@ -297,17 +294,12 @@ def _validate(
     state: State, source: Source, validation: Sequence[Sample], config: TrainConfig, backend: Backend
 ) -> dict[str, Any]:
     network = state.average if config.ema else state.network
-    counted = config.data.lesion == LESIONS[0]  # else its area is measured
-    matches: list[ImageMatch] = []
-    areas: list[Overlap] = []
+    criterion = CRITERIA[LESIONS[config.data.lesion]]
+    images: list[Any] = []
     overlaps: list[float] = []
     for sample in validation:
         maps = predict(network, sample.image, backend)
-        if counted:
-            findings: tuple[Finding, ...] = find(maps["lesion"], maps.get("lung"), sample.geometry, config.find)
-            matches.append(match_image(sample.case, findings, HitRule()))
-        else:
-            areas.append(overlap(maps["lesion"], sample.lesion, sample.geometry))
+        images.append(criterion.image(sample, maps, config.find))
         if sample.lung is not None and "lung" in maps:
             overlaps.append(dice(lung_fields(maps["lung"], config.find.lung_threshold), sample.lung))
     balance = getattr(state.balance, "state")()  # noqa: B009
@@ -316,20 +308,10 @@ def _validate(
         "epoch": state.step // source.steps_per_epoch,
         "loss": round(state.loss_sum / max(1, state.loss_steps), 6),
         "balance": round(float(balance), 6),
-        **(_measured(matches, areas) if validation else {"f1": None}),
+        **(criterion.figures(images) if validation else {"f1": None}),
         "lung_dice": round(float(np.mean(overlaps)), 4) if overlaps else None,
         "seconds": round(state.seconds, 1),
     }
-
-
-def _measured(matches: Sequence[ImageMatch], areas: Sequence[Overlap]) -> dict[str, Any]:
-    """F1 at the best threshold and the sensitivity at a few rates; of outlined lesions the best Dice."""
-    if areas:
-        return {"f1": None, "dice": round(best_dice(areas)[1], 4)}
-    curve = froc(matches)
-    operating = score_at_threshold(matches, best_f1_threshold(matches))
-    rates = (0.5, 1.0, 2.0, 4.0)
-    return {"f1": round(operating.f1, 4), "sensitivity": {str(rate): sensitivity_at(curve, rate) for rate in rates}}
 
 
 def _sentence(entry: dict[str, Any]) -> str:

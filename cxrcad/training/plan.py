@@ -8,7 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxrcad import config as settings
-from cxrcad.config import LESIONS, NO_FOLD, PatchClassifierConfig, SynthesisConfig, TrainConfig
+from cxrcad.config import (
+    FINDINGS,
+    LESIONS,
+    NO_FOLD,
+    PatchClassifierConfig,
+    SynthesisConfig,
+    TrainConfig,
+    check_lesion_settings,
+)
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.content import check_content, write_content
 from cxrcad.datasets.dataset import Dataset
@@ -159,8 +167,10 @@ def _check(config: TrainConfig) -> None:
 
     Raises UsageError, TrainingError, DataError.
     """
-    if config.data.lesion != LESIONS[0]:
-        _check_outlined(config)
+    lesion = config.data.lesion
+    check_lesion_settings(config, lesion)
+    if config.fold == NO_FOLD and LESIONS[lesion] != FINDINGS:
+        raise UsageError(f"--fold {NO_FOLD}: is for nodules and not for --lesion {lesion}; leave it out")
     if config.max_steps == 0 and not (config.network.patch_classifier and config.classifier.classifier_weights):
         raise UsageError(
             "--max-steps 0: trains nothing; it is for --patch-classifier with --classifier-weights, where only the "
@@ -228,18 +238,3 @@ def _changed(part: SynthesisConfig | PatchClassifierConfig) -> list[str]:
     """The flags of the settings that are not the default ones."""
     given, usual = settings.to_dict(part), settings.to_dict(type(part)())
     return [one.flag for one in settings.settings_of(type(part)) if given[one.name] != usual[one.name]]
-
-
-def _check_outlined(config: TrainConfig) -> None:
-    """Raise UsageError for a setting that speaks of nodules where the lesion is outlined."""
-    default = TrainConfig()
-    nodules = {
-        "--simulate": config.synthesis.simulate is not None,
-        "--truth": config.loss.truth != default.loss.truth,
-        "--protocol": config.data.protocol != default.data.protocol,
-        "--patch-classifier": config.network.patch_classifier != default.network.patch_classifier,
-        "--fold none": config.fold == NO_FOLD,
-    }
-    given = [flag for flag, changed in nodules.items() if changed]
-    if given:
-        raise UsageError(f"{given[0]}: is for nodules and not for --lesion {config.data.lesion}; leave it out")
