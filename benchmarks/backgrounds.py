@@ -31,7 +31,7 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import folds_of_run, load_bundle
 from cxrcad.report.tables import Table
-from cxrcad.training.patch_classifier.loop import RATES
+from cxrcad.training.patch_classifier.task import RATES
 
 PARTS = ("train", "validation", "test")
 

@@ -59,7 +59,7 @@ def measure(network: nn.Module, samples: Sequence[Sample], config: LossConfig) -
         bounds = config.min_class_weight, config.max_class_weight
         losses.append(float(weighted_cross_entropy(outputs["lesion"], labels, *bounds, config.focal)))
         probabilities = {task: logits.softmax(1)[0, 1].numpy() for task, logits in outputs.items()}
-        maps.append(probabilities["nodule"])
+        maps.append(probabilities["lesion"])
         if sample.lung is not None:
             overlaps.append(dice(probabilities["lung"] > 0.5, sample.lung))
     return Measured(float(np.mean(losses)), float(np.mean(overlaps)), tuple(maps))

@@ -34,7 +34,7 @@ from cxrcad.inference.model import folds_of_run, load_bundle
 from cxrcad.networks.ensemble import Ensemble, lesion_logit
 from cxrcad.packaging.parity import load_network
 from cxrcad.report.tables import Table
-from cxrcad.training.patch_classifier.loop import WEIGHTS
+from cxrcad.training.patch_classifier.task import WEIGHTS
 
 Map = NDArray[np.float32]
 

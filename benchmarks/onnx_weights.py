@@ -37,7 +37,7 @@ from cxrcad.inference.model import Bundle, load_bundle
 from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.parity import load_network
 from cxrcad.report.tables import Table
-from cxrcad.training.patch_classifier.loop import RATES
+from cxrcad.training.patch_classifier.task import RATES
 
 CALIBRATED_ON = 16
 

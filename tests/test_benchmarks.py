@@ -25,7 +25,7 @@ from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import ScoringContext
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.networks.registry import build_network
-from cxrcad.training.patch_classifier.loop import reached
+from cxrcad.training.patch_classifier.task import reached
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64

@@ -18,6 +18,7 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, Split, make_folds, with_part
 from cxrcad.datasets.read import cases_to_train, read_data
 from cxrcad.datasets.samples import Sample
+from cxrcad.files import Silent
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.paper.jobs import Job
 
@@ -143,24 +144,26 @@ def _steps(config: TrainConfig) -> Callable[[int], float]:
     from cxrcad.networks.ensemble import Ensemble
     from cxrcad.networks.registry import build_network
     from cxrcad.synthesis.insertion import placement_zones
-    from cxrcad.training import loop
     from cxrcad.training.data import Source
     from cxrcad.training.device import channels_last, open_backend
-    from cxrcad.training.patch_classifier import loop as patch_loop
-    from cxrcad.training.patch_classifier.patches import PatchSource, make_grounds
+    from cxrcad.training.loop import Task, take_step
+    from cxrcad.training.patch_classifier.task import PatchTask
+    from cxrcad.training.segmentation import SegmentationTask
+    from cxrcad.training.state import new_state
 
     backend = open_backend(config)
     network = build_network(config.network, config.grid.side).to(backend.device)
-    samples = (_random_sample(config, int(getattr(network, "multiple"))),) * config.batch  # noqa: B009
+    sample = _random_sample(config, int(getattr(network, "multiple")))  # noqa: B009
+    assert sample.lung is not None
+    trained = network.classifier if isinstance(network, Ensemble) else network
+    zones = placement_zones(sample.pixels, sample.lung) if isinstance(network, Ensemble) else None
+    count, seed = config.batch, config.seed
+    source = Source((sample,) * count, (zones,) * count, (), config.augment, config.synthesis, count, seed)
+    task: Task = SegmentationTask(source, (), config, Silent())
     if isinstance(network, Ensemble):
-        state = loop.new_state(channels_last(network.classifier), config)
-        assert samples[0].lung is not None
-        zones = [placement_zones(samples[0].pixels, samples[0].lung)] * config.batch
-        patches = PatchSource(make_grounds(samples, zones), (), config)
-        return lambda step: patch_loop.take_step(state, patches.draw(step), network, STEPS, config, backend)
-    state = loop.new_state(channels_last(network), config)
-    source = Source(samples, (None,) * config.batch, (), config.augment, config.synthesis, config.batch, config.seed)
-    return lambda step: loop.take_step(state, source.draw(step), STEPS, config, backend)
+        task = PatchTask(network, source, (), config, Silent())
+    state = new_state(channels_last(trained), config)
+    return lambda step: take_step(state, task, task.draw(step), STEPS, backend)
 
 
 def _random_sample(config: TrainConfig, multiple: int) -> Sample:

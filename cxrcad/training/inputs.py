@@ -14,7 +14,7 @@ from cxrcad.datasets.content import content_of
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import resolve_model
 from cxrcad.synthesis.nodules import ANALYTIC
-from cxrcad.training.checkpoint import read_record
+from cxrcad.training.state import CHECKPOINT, read_record
 
 __all__ = ["check_inputs", "check_one_source", "inputs_of"]
 
@@ -44,7 +44,7 @@ def check_one_source(config: TrainConfig, run: Path, own: str) -> None:
     Checkpoints of earlier versions do not name it. DataError for a file of nodules that cannot be read.
     """
     now = inputs_of(replace(config, initial_weights=None, network=NetworkConfig()), ())["simulate"]
-    for path in sorted(run.glob("fold?/checkpoint.safetensors")):
+    for path in sorted(run.glob(f"fold?/{CHECKPOINT}")):
         before = read_record(path).get("inputs") if path.parent.name != own else None
         if isinstance(before, dict) and before.get("simulate", now) != now:
             raise TrainingError(

@@ -34,7 +34,7 @@ from cxrcad.training.locks import check_free, locked
 from cxrcad.training.loop import train_fold
 from cxrcad.training.losses import make_balance
 from cxrcad.training.out_of_fold import with_out_of_fold
-from cxrcad.training.patch_classifier.loop import initial_models, train_patch_classifier
+from cxrcad.training.patch_classifier.task import initial_models
 from cxrcad.training.resume import (
     CONFIG,
     FOLDS_NAME,
@@ -95,9 +95,7 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
                 continue
             part = with_part(split, dataset, config.train_fraction) if config.train_fraction < 1 else split
             _keep_settings(asked, split, place)
-            (train_patch_classifier if config.network.patch_classifier else train_fold)(
-                config, dataset, part, place, progress
-            )
+            train_fold(config, dataset, part, place, progress)
     return folder
 
 

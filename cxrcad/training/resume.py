@@ -19,7 +19,7 @@ from cxrcad.files import Progress
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.training.initial_weights import lasting_name
-from cxrcad.training.loop import CHECKPOINT
+from cxrcad.training.state import CHECKPOINT
 
 __all__ = [
     "CONFIG",

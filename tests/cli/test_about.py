@@ -50,7 +50,7 @@ def test_info_says_what_a_run_and_a_model_are(cxrcad, make_run, tmp_path):
     }
     lines = cxrcad("info", "run/fold2").out.splitlines()
     assert lines[0] == "run-fold2"
-    assert "  network      u-net, tasks nodule, lung" in lines
+    assert "  network      u-net, tasks lesion, lung" in lines
     assert "  grid         shorter side 64 pixels" in lines
     assert "  threshold    0.9" in lines
     assert json.loads(cxrcad("info", "run/fold2/model", "--json").out)["schema"] == "cxrcad/model/1"
@@ -87,7 +87,7 @@ def test_models_lists_what_is_packaged(cxrcad, packaged):
     assert answer.code == 0
     first, second = answer.out.split("\n\n")
     assert first.splitlines()[0] == "one"
-    assert "  network      u-net, tasks nodule" in second.splitlines()
+    assert "  network      u-net, tasks lesion" in second.splitlines()
     assert "  trained on   0 images, 7 steps" in second.splitlines()
     cards = json.loads(cxrcad("models", "--json").out)
     assert [card["name"] for card in cards] == ["one", "two"]

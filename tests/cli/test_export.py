@@ -42,7 +42,7 @@ def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, 
     assert (figures["images"], figures["nodules"]) == (4, 4)
     readme = (tmp_path / "packed" / "README.md").read_text()
     assert readme.startswith("# discs\n\nResearch on computer-aided detection. Not a medical device")
-    assert "- network: u-net, tasks nodule, lung, norm group, input channels raw\n" in readme
+    assert "- network: u-net, tasks lesion, lung, norm group, input channels raw\n" in readme
     assert f"Largest difference in probability on 2 images: {told[1]}." in readme
     assert "- Drawn discs.\n" in readme
     assert "None" not in readme

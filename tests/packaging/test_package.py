@@ -28,7 +28,7 @@ CARD = {
 def test_a_card_tells_network_grid_threshold_and_training():
     lines = card_text(CARD).splitlines()
     assert lines[:4] == ["# lungs", "", "Research only.", ""]
-    assert lines[4] == "- network: u-net, tasks nodule, lung, norm group, input channels raw"
+    assert lines[4] == "- network: u-net, tasks lesion, lung, norm group, input channels raw"
     assert lines[5] == "- grid: shorter side 512 pixels; height and width in multiples of 16"
     assert lines[6].startswith("- threshold: 0.41 (")
     assert lines[7].startswith("- training: 2 images, 6000 steps, 3.5 minutes; lambda 0.99, seed 4; SHA-256")

@@ -29,6 +29,7 @@ from cxrcad.paper.jobs import Job
 from cxrcad.training import loop as trainer
 from cxrcad.training.data import drawn_ahead, make_source
 from cxrcad.training.plan import train
+from cxrcad.training.segmentation import SegmentationTask
 
 SMALL = {
     "side": 64, "fold": "1", "threads": 1, "precision": "fp32", "epochs": 2, "min_area_mm2": 30, "peak_distance_mm": 20,
@@ -326,7 +327,7 @@ def test_a_validation_that_is_cut_short_is_done_again(tiny_data, tmp_path, monke
 
     own = config(tiny_data, tmp_path / "run", max_steps=2)
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "_validate", cut)
+        patched.setattr(SegmentationTask, "work", cut)
         with pytest.raises(KeyboardInterrupt):
             train(own)
     assert not (tmp_path / "run" / "fold1" / "checkpoint.safetensors").exists()

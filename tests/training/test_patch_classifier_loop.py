@@ -14,7 +14,7 @@ from cxrcad.datasets.folds import Split
 from cxrcad.datasets.read import read_dataset
 from cxrcad.files import Silent
 from cxrcad.inference.model import load_bundle
-from cxrcad.training.patch_classifier.loop import train_patch_classifier
+from cxrcad.training.loop import train_fold
 from cxrcad.training.plan import train
 
 SHARED = {
@@ -176,4 +176,4 @@ def test_a_segmentation_that_saw_a_held_out_patient_leaks(tiny_data, first, tmp_
     seen_by_hash = Split(1, tuple(split["train"]), tuple(split["validation"]), tuple(split["test"]))
     config = build(TrainConfig, {**SHARED, **ENSEMBLE, "init": str(first / "fold1")})
     with pytest.raises(TrainingError, match=r"1 of fold 1's validation and test cases, or on their patients or series"):
-        train_patch_classifier(config, dataset, seen_by_hash, tmp_path / "run", Silent())
+        train_fold(config, dataset, seen_by_hash, tmp_path / "run", Silent())

@@ -27,8 +27,8 @@ from cxrcad.datasets.samples import load_samples
 from cxrcad.networks.registry import build_network
 from cxrcad.training import plan, resume
 from cxrcad.training.locks import locked
-from cxrcad.training.loop import new_state
 from cxrcad.training.plan import train
+from cxrcad.training.state import new_state
 
 SMALL = {"side": 64, "threads": 1, "precision": "fp32", "max_steps": 1, "norm": "group", "tasks": "single",
          "network": "u-net", "min_area_mm2": 30, "peak_distance_mm": 20, "fold": "1"}  # fmt: skip

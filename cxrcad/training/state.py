@@ -1,43 +1,90 @@
-"""Checkpoints without pickle: tensors in one safetensors file, the rest as JSON in its header, written atomically."""
+"""The state of a training, and its checkpoints: tensors in one safetensors file, the rest as JSON in its header."""
 
 from __future__ import annotations
 
+import copy
 import json
-import time
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cxrcad.config import TrainConfig
 from cxrcad.core import TrainingError
 from cxrcad.documents import json_value
 from cxrcad.files import write_atomically
 from cxrcad.networks.registry import present_names
+from cxrcad.training.losses import make_balance
 
-__all__ = ["CheckpointTimer", "load_checkpoint", "no_checkpoint", "read_record", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "State", "new_state", "no_checkpoint", "read_record"]
 
+CHECKPOINT = "checkpoint.safetensors"
 SCHEMA = "cxrcad/checkpoint/1"
+COUNTED = ("step", "loss_sum", "loss_steps", "seconds")
 
 
-class CheckpointTimer:
-    """Tells when `minutes` have gone by since the last checkpoint, or since it was made."""
+@dataclass(eq=False)
+class State:
+    """All that a checkpoint must bring back; `history` has one entry a validation, `inputs` is `inputs_of`'s."""
 
-    def __init__(self, minutes: float) -> None:
-        self.seconds, self.since = 60 * minutes, time.monotonic()
+    network: nn.Module
+    average: nn.Module
+    balance: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    seconds: float = 0.0
+    history: tuple[dict[str, Any], ...] = ()
+    inputs: dict[str, Any] = field(default_factory=dict)
 
-    def due(self) -> bool:
-        """Whether it is time for a checkpoint, which then counts as written."""
-        now = time.monotonic()
-        if now - self.since < self.seconds:
-            return False
-        self.since = now
-        return True
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of the steps since the last validation."""
+        return self.loss_sum / max(1, self.loss_steps)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds the weights of, by name."""
+        return {"network": self.network, "average": self.average, "balance": self.balance}
+
+    def save(self, path: Path, **more: Any) -> None:
+        """Write all of it to `path`, and `more` (JSON) beside it. Raises WriteError."""
+        record = {key: getattr(self, key) for key in (*COUNTED, "history", "inputs")}
+        _save(path, self.modules(), self.optimizer, {**record, **more})
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Take everything back from `path`; the record, with what else was written.
+
+        Raises TrainingError.
+        """
+        record = _load(path, self.modules(), self.optimizer)
+        for key in COUNTED:
+            value: Any = record.get(key)
+            kind = type(getattr(self, key))
+            if type(value) not in (int, kind) or not 0 <= value < math.inf:
+                raise no_checkpoint(path, f"{key} is {value!r:.60}, not a number from 0")
+            setattr(self, key, kind(value))
+        history = record.get("history")
+        if not isinstance(history, list) or not all(
+            isinstance(entry, dict) and type(entry.get("step")) is int for entry in history
+        ):
+            raise no_checkpoint(path, "history is no list of validations")
+        self.history = tuple(history)
+        return record
 
 
-def save_checkpoint(
-    path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, record: dict[str, Any]
-) -> None:
+def new_state(network: nn.Module, config: TrainConfig) -> State:
+    """The state before the first step: Adam as the paper has it, over the network and a learned balance."""
+    average = copy.deepcopy(network).requires_grad_(False)
+    balance = make_balance(config.loss)
+    parameters = [*network.parameters(), *balance.parameters()]
+    return State(network, average, balance, torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.999)))
+
+
+def _save(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, record: dict[str, Any]) -> None:
     """Write weights, optimiser state and `record` (JSON: step, settings...) to `path`. Raises WriteError."""
     from safetensors.torch import save
 
@@ -58,7 +105,7 @@ def no_checkpoint(path: Path, reason: str) -> TrainingError:
     )
 
 
-def load_checkpoint(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Read `path` back into `modules` and `optimizer`; its record. Raises TrainingError, also for NaN among weights."""
     from safetensors import SafetensorError, safe_open
 

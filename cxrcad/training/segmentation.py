@@ -1,0 +1,170 @@
+"""The task of a segmentation network: the losses of a batch, and validation by the code that serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cxrcad.config import LESIONS, TrainConfig
+from cxrcad.core import TrainingError
+from cxrcad.datasets.dataset import Dataset
+from cxrcad.datasets.folds import Split
+from cxrcad.datasets.samples import Sample
+from cxrcad.evaluation.statistics import dice
+from cxrcad.files import Progress, write_json
+from cxrcad.inference.lungs import lung_fields
+from cxrcad.networks.ensemble import segmentation_of
+from cxrcad.packaging.parity import load_network
+from cxrcad.packaging.validation import CRITERIA
+from cxrcad.training.augment import augment
+from cxrcad.training.data import Batch, Source
+from cxrcad.training.device import Backend
+from cxrcad.training.initial_weights import initial_model
+from cxrcad.training.losses import weighted_cross_entropy
+from cxrcad.training.state import State
+
+__all__ = ["SegmentationTask", "predict", "start_segmentation"]
+
+
+def start_segmentation(network: nn.Module, config: TrainConfig, dataset: Dataset, split: Split) -> TrainConfig:
+    """Load the weights of --initial-weights, of an ensemble its first network's, into `network`, if they are named.
+
+    What comes back names their folder. Raises TrainingError, ModelError.
+    """
+    if config.initial_weights is None:
+        return config
+    first = initial_model(config.initial_weights, "--initial-weights", config, dataset, split)
+    try:
+        network.load_state_dict(segmentation_of(load_network(first.folder)).state_dict())
+    except RuntimeError:
+        raise TrainingError(
+            f"--initial-weights {config.initial_weights}: its weights do not fit this network; give the --network, "
+            "--norm, --tasks, --channels and --width that its card names"
+        ) from None
+    return replace(config, initial_weights=str(first.folder))
+
+
+class SegmentationTask:
+    """Lesion and lungs are outlined. Raises TrainingError where lungs are to be learned from no mask at all."""
+
+    title = ""
+    remedy = "lower --learning-rate or --max-class-weight"
+
+    def __init__(self, source: Source, validation: Sequence[Sample], config: TrainConfig, progress: Progress) -> None:
+        self.source, self.validation, self.config, self.progress = source, validation, config, progress
+        self.draw = source.draw
+        self._check_lungs()
+
+    def _check_lungs(self) -> None:
+        samples = self.source.samples
+        without = sum(sample.lung is None for sample in samples)
+        if self.config.network.tasks != "multi" or not without:
+            return
+        if without == len(samples):
+            raise TrainingError(
+                f"none of the {len(samples)} training cases has a lung mask, so the lung task of --tasks multi has "
+                "nothing to learn from; give --tasks single, or put masks beside the images (docs/DATA.md)"
+            )
+        self.progress.note(f"{without} of {len(samples)} training cases have no lung mask: they add no lung loss")
+
+    def stops(self, total: int) -> frozenset[int]:
+        """The steps after which the network is validated."""
+        every = self.config.validate_epochs * self.source.steps_per_epoch
+        return frozenset((*range(every, total, every), total))
+
+    def redrawn(self, total: int) -> Sequence[int]:
+        """Validation changes nothing of what is drawn."""
+        return ()
+
+    def loss(self, state: State, batch: Batch, backend: Backend) -> Tensor:
+        """The loss of both tasks, balanced."""
+        config = self.config
+        generator = torch.Generator(backend.device).manual_seed(int(batch.rng.integers(2**62)))
+        images, masks = batch.images.to(backend.device), batch.masks.to(backend.device).float()
+        if config.augment.augment:
+            images, masks = augment(images, masks, config.augment, batch.rng, generator)
+        with backend.autocast():
+            outputs = state.network(images.contiguous(memory_format=torch.channels_last))
+        loss: Tensor = state.balance(_losses(outputs, masks, batch, config))
+        return loss
+
+    def work(self, state: State, backend: Backend, folder: Path) -> None:
+        """Validate, and keep the figures in `history` and in the folder's history.json."""
+        entry = self._validate(state, backend)
+        state.history = (*state.history, entry)
+        state.loss_sum, state.loss_steps = 0.0, 0
+        write_json(folder / "history.json", list(state.history))
+        self.progress.note(_sentence(entry))
+
+    def kept(self) -> Mapping[str, Any]:
+        """What a checkpoint holds beside the state."""
+        return {}
+
+    def take(self, record: Mapping[str, Any], path: Path) -> None:
+        """Take that back."""
+
+    def finished(self, state: State, trained: nn.Module, folder: Path) -> nn.Module:
+        """The network to package."""
+        return trained
+
+    def _validate(self, state: State, backend: Backend) -> dict[str, Any]:
+        config, validation = self.config, self.validation
+        network = state.average if config.ema else state.network
+        criterion = CRITERIA[LESIONS[config.data.lesion]]
+        images: list[Any] = []
+        overlaps: list[float] = []
+        for sample in validation:
+            maps = predict(network, sample.image, backend)
+            images.append(criterion.image(sample, maps, config.find))
+            if sample.lung is not None and "lung" in maps:
+                overlaps.append(dice(lung_fields(maps["lung"], config.find.lung_threshold), sample.lung))
+        balance = getattr(state.balance, "state")()  # noqa: B009
+        return {
+            "step": state.step,
+            "epoch": state.step // self.source.steps_per_epoch,
+            "loss": round(state.mean_loss, 6),
+            "balance": round(float(balance), 6),
+            **(criterion.figures(images) if validation else {"f1": None}),
+            "lung_dice": round(float(np.mean(overlaps)), 4) if overlaps else None,
+            "seconds": round(state.seconds, 1),
+        }
+
+
+def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
+    low, high = config.loss.min_class_weight, config.loss.max_class_weight
+    losses = {"lesion": weighted_cross_entropy(outputs["lesion"], masks[:, 0].long(), low, high, config.loss.focal)}
+    if "lung" in outputs and bool(batch.has_lung.any()):
+        known = batch.has_lung.to(masks.device)
+        losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)
+    return losses
+
+
+def predict(network: nn.Module, image: NDArray[np.uint8], backend: Backend) -> dict[str, NDArray[np.float32]]:
+    """Probability maps (H, W) by task, of one image on the model's grid, in inference mode."""
+    network.eval()
+    tensor = torch.from_numpy(image.astype(np.float32) / 255)[None, None].to(backend.device)
+    with torch.inference_mode(), backend.autocast():
+        outputs = network(tensor.contiguous(memory_format=torch.channels_last))
+    return {task: logits.float().softmax(1)[0, 1].cpu().numpy() for task, logits in outputs.items()}
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    lung = f", lung Dice {entry['lung_dice']:.3f}" if entry["lung_dice"] is not None else ""
+    head = f"epoch {entry['epoch']}, step {entry['step']}: loss {entry['loss']:.4f}"
+    if entry["f1"] is None and "dice" not in entry:
+        return head
+    head += "; validation"
+    if entry["f1"] is None:
+        return f"{head} Dice {entry['dice']:.3f}{lung}"
+    reached = ", ".join(
+        f"{'not reached' if value is None else f'{value:.2f}'} at {rate}"
+        for rate, value in entry["sensitivity"].items()
+    )
+    return f"{head} F1 {entry['f1']:.3f}, sensitivity {reached} false positives per image{lung}"
