@@ -35,6 +35,7 @@ __all__ = [
     "disc_box_px",
     "duration_words",
     "nodule_box_px",
+    "or_unknown",
     "radii_px",
 ]
 
@@ -82,6 +83,11 @@ class WriteError(CxrcadError):
 def counted(number: int, noun: str) -> str:
     """`number` and `noun` in words for a reader: 1 image, 2 images. The plural is the noun with an s."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def or_unknown(value: object) -> str:
+    """A value to stand in a line for a reader: "unknown" for None."""
+    return "unknown" if value is None else str(value)
 
 
 def duration_words(seconds: float) -> str:

@@ -58,6 +58,10 @@ def fault_words(fault: BaseException) -> str:
     """What one of MALFORMED says, in words."""
     if isinstance(fault, KeyError):
         return f"{fault.args[0]!r} is missing"
+    if isinstance(fault, TypeError | AttributeError):  # Python's own words for null where an object is needed, say
+        return "a value in it is of another type than is needed"
+    if isinstance(fault, IndexError):
+        return "a list in it is too short"
     return "it is not text in UTF-8" if isinstance(fault, UnicodeDecodeError) else str(fault)
 
 

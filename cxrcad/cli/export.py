@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cxrcad.cli.options import Command, with_settings
+from cxrcad.cli.progress import Bar
 from cxrcad.config import ExportConfig
 
 __all__ = ["command"]
@@ -25,4 +26,6 @@ def command(config: ExportConfig, run: Path, out: Path) -> None:
     """
     from cxrcad.commands.export import export
 
-    click.echo(export(run, out, config))
+    with Bar("step") as bar:
+        sentence = export(run, out, config, bar)
+    click.echo(sentence)

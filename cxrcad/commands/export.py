@@ -6,11 +6,12 @@ from pathlib import Path
 
 from cxrcad.config import ExportConfig
 from cxrcad.core import TrainingError
+from cxrcad.files import Progress
 
 __all__ = ["export"]
 
 
-def export(run: Path, out: Path, config: ExportConfig) -> str:
+def export(run: Path, out: Path, config: ExportConfig, progress: Progress | None = None) -> str:
     """Package a fold of `run` in `out`; one sentence.
 
     Raises what `packaging.package.export_run` does, and TrainingError where a library of the extra `train` is missing.
@@ -22,4 +23,4 @@ def export(run: Path, out: Path, config: ExportConfig) -> str:
         raise TrainingError(
             f"export needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
         ) from None
-    return export_run(run, out, config)
+    return export_run(run, out, config, progress)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxrcad.config import NODULE
-from cxrcad.core import counted
+from cxrcad.core import counted, or_unknown
 from cxrcad.inference.model import DEFAULT_MODEL, Bundle, packaged_models
 
 __all__ = ["describe_models", "model_lines"]
@@ -27,7 +27,8 @@ def describe_models(as_json: bool = False) -> str:
 def model_lines(bundle: Bundle) -> list[str]:
     """Name, network, grid, threshold, training, checksum and folder of a model, a line each."""
     card = bundle.card
-    network, training = card.get("network", {}), bundle.training
+    network = {name: value for name, value in card.get("network", {}).items() if value is not None}
+    training = bundle.training
     size = sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6
     steps = _steps(training)
     length = counted(steps, "step") if isinstance(steps, int) else "unknown steps"
@@ -67,10 +68,11 @@ def _how_good(figures: Mapping[str, Any]) -> list[str]:
         return []
     name, best = max(tested.items(), key=lambda item: item[1]["images"])
     by_rate = best.get("sensitivity_at_fp_per_image") or {}
-    reached = [best.get(f"sensitivity at {rate}", by_rate.get(plain, "unknown")) for rate, plain in RATES.items()]
-    f1 = best.get("F1", best.get("f1", "unknown"))
+    reached = [best.get(f"sensitivity at {rate}", by_rate.get(plain)) for rate, plain in RATES.items()]
+    told = "; ".join(or_unknown(value) for value in reached)
+    f1 = or_unknown(best.get("F1", best.get("f1")))
     return [
-        f"  sensitivity  {'; '.join(map(str, reached))} at {', '.join(RATES)} false positives per image; F1 {f1}",
+        f"  sensitivity  {told} at {', '.join(RATES)} false positives per image; F1 {f1}",
         f"  measured on  {counted(best['images'], 'image')}, {name}",
     ]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cxrcad.core import DataError, EvaluationError, ModelError, counted
 from cxrcad.datasets.content import CONTENT_NAME, Content, differences, read_content, truth_sha256
+from cxrcad.documents import MALFORMED, fault_words
 from cxrcad.evaluation.records import FoldResult, context_flags, read_matches
 from cxrcad.evaluation.segmentation import SegmentedFold, read_segmentation
 from cxrcad.files import read_json
@@ -149,8 +150,8 @@ def _no_tests(kept: Kept, run: Path) -> Iterator[str]:
     document: Any = read_json(path, DataError)
     try:
         tests = {str(name) for fold in document["folds"] if fold["fold"] == kept.fold for name in fold["test"]}
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged ({error}); train in a new run folder") from None
+    except MALFORMED as fault:
+        raise DataError(f"{path}: damaged ({fault_words(fault)}); train in a new run folder") from None
     yield from (f"{name} is no test case of fold {kept.fold} in {path}" for name in kept.images if name not in tests)
 
 

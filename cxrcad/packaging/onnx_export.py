@@ -60,7 +60,7 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
         except Exception as error:
             if _interrupted(error):
                 raise KeyboardInterrupt from None
-            raise ModelError(f"{path}: the network cannot be written as ONNX ({str(error).splitlines()[0]})") from error
+            raise ModelError(f"{path}: the network cannot be written as ONNX ({_cause(error)})") from error
     assert program is not None
     model = program.model_proto
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
@@ -84,6 +84,14 @@ def _halve_weights(graph: Any) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of the error that lies behind torch's own, which tells the exporter's steps."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _interrupted(error: BaseException | None) -> bool:

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import NO_FOLD, ScoringConfig
-from cxrcad.core import UsageError
+from cxrcad.core import CxrcadError, UsageError
+from cxrcad.datasets.folds import WHOLE
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.records import context_flags, context_words
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum, strata
-from cxrcad.inference.model import Bundle, folds_of_run, load_bundle
+from cxrcad.inference.model import RUN_FOLDER, Bundle, folds_of_run, load_bundle
 from cxrcad.packaging.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.packaging.failures import failures
 from cxrcad.packaging.robustness_results import robustness_figures
 
-__all__ = ["out_of_fold"]
+__all__ = ["models_of_folds", "out_of_fold"]
 
 RECIPE = ("network", "grid", "lesion")  # what models of one recipe have alike
 KIND = "subtlety"
@@ -36,10 +37,7 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
             f"--out-of-fold {run}: the model held fold {own} out itself, and its card has the figures of that; leave "
             "--out-of-fold out, or export a model of --fold none"
         )
-    folds = folds_of_run(run)
-    if not folds:
-        raise UsageError(f"--out-of-fold {run}: holds no finished fold; name the run that held its folds out")
-    bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in folds}
+    bundles = models_of_folds(run, "--out-of-fold", UsageError)
     for fold, bundle in bundles.items():
         differing = [part for part in RECIPE if getattr(bundle, part) != getattr(source, part)]
         if differing:
@@ -65,6 +63,22 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
         if probed and failed is None:
             failed = failures([one.result for one in kept[fold].values()], f"{run.name}/fold{fold}")
     return figures, failed
+
+
+def models_of_folds(run: Path, flag: str, error: type[CxrcadError]) -> dict[int, Bundle]:
+    """The models of the run's finished folds, by fold. Raises `error`, which begins with `flag`, and ModelError."""
+    folds = folds_of_run(run)
+    if folds:
+        return {fold: load_bundle(run / f"fold{fold}" / RUN_FOLDER) for fold in folds}
+    if not run.is_dir():
+        lacks = "there is no such folder; name a run that `cxrcad train` wrote"
+    elif (run / WHOLE).is_dir():
+        lacks = "was trained on every case itself; name the run that held its folds out"
+    elif (run / RUN_FOLDER).is_dir():
+        lacks = f"is one fold of a run; name the run, {run.parent}"
+    else:
+        lacks = "holds no finished fold; train one, or name another run"
+    raise error(f"{flag} {run}: {lacks}")
 
 
 def _pooled(kept: Mapping[int, CheckedMatches], run: Path) -> dict[str, Any]:

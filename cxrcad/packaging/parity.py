@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.networks.registry import build_network, present_names
 
-__all__ = ["compare_runtimes", "load_network"]
+__all__ = ["differences", "load_network"]
 
 
 def load_network(folder: Path) -> nn.Module:
@@ -35,14 +35,15 @@ def load_network(folder: Path) -> nn.Module:
     return network.eval()
 
 
-def compare_runtimes(folder: Path, images: Sequence[NDArray[np.float32]]) -> float:
-    """The largest difference in probability between torch and ONNX Runtime on `images` (H, W, on the model's grid)."""
+def differences(folder: Path, images: Sequence[NDArray[np.float32]]) -> Iterator[float]:
+    """For each of `images` (H, W, on the model's grid) the largest difference in probability of torch and ONNX Runtime.
+
+    A map that is no number in one of them differs by NaN.
+    """
     network, detector = load_network(folder), Detector.open(load_bundle(folder), device="cpu")
-    worst = 0.0
     for image in images:
         served = detector.probabilities(image)
         with torch.inference_mode():
             outputs = network(torch.from_numpy(image)[None, None])
-        for task, logits in outputs.items():
-            worst = max(worst, float(np.abs(logits.softmax(1)[0, 1].numpy() - served[task]).max()))
-    return worst
+        apart = [np.abs(logits.softmax(1)[0, 1].numpy() - served[task]).max() for task, logits in outputs.items()]
+        yield float(np.max(apart))

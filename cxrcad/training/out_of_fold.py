@@ -7,12 +7,12 @@ from pathlib import Path
 
 from cxrcad.config import EvaluateConfig, ScoringConfig, TrainConfig, to_dict
 from cxrcad.core import TrainingError, UsageError
-from cxrcad.datasets.folds import WHOLE
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.files import Progress
-from cxrcad.inference.model import RUN_FOLDER, Bundle, folds_of_run, load_bundle
+from cxrcad.inference.model import Bundle
 from cxrcad.networks.ensemble import Ensemble
 from cxrcad.packaging.fold import out_of_fold_words
+from cxrcad.packaging.out_of_fold import models_of_folds
 from cxrcad.packaging.parity import load_network
 from cxrcad.scoring.runs import score
 
@@ -44,10 +44,7 @@ def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
             f"--ensemble-weight {config.classifier.ensemble_weight:g}: the threshold comes from scores that {run} "
             "averaged with its own weights; leave it out, or give --threshold too"
         )
-    folds = folds_of_run(run)
-    if not folds:
-        raise TrainingError(f"--threshold-from {run}: {_what_lacks(run)}")
-    bundles = {fold: load_bundle(run / f"fold{fold}" / "model") for fold in folds}
+    bundles = models_of_folds(run, "--threshold-from", TrainingError)
     for fold, bundle in bundles.items():
         _check_alike(bundle, config, f"--threshold-from {run}: fold {fold}")
     threshold, origin = config.find.threshold, None
@@ -64,17 +61,6 @@ def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
     weight = _mean([_ensemble_weight(bundle) for bundle in bundles.values()])
     progress.note(f"ensemble weight {weight:g}: the mean of the folds' weights")
     return replace(found, classifier=replace(config.classifier, ensemble_weight=weight))
-
-
-def _what_lacks(run: Path) -> str:
-    """Why a folder without a finished fold is no run to take a threshold from."""
-    if not run.is_dir():
-        return "there is no such folder; name a run that `cxrcad train` wrote"
-    if (run / WHOLE).is_dir():
-        return "was trained on every case itself; name the run that held its folds out"
-    if (run / RUN_FOLDER).is_dir():
-        return f"is one fold of a run; name the run, {run.parent}"
-    return "holds no finished fold; train one, or name another run"
 
 
 def _check_alike(bundle: Bundle, config: TrainConfig, name: str) -> None:

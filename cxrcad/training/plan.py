@@ -87,22 +87,19 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
     with ExitStack() as held:
         if new:
             folder = new_folder(folder)
-        chosen = _begin(config, asked, dataset, folder, held)
-        for split in chosen:
+        for number, split in enumerate(_begin(config, asked, dataset, folder, held, progress)):
             place = folder / f"fold{split.fold}"
-            if config.resume and finished(place):
-                progress.note(f"fold {split.fold} is finished already")
-                continue
+            if number:  # the first one's are kept
+                _keep_settings(asked, split, place)
             part = with_part(split, dataset, config.train_fraction) if config.train_fraction < 1 else split
-            _keep_settings(asked, split, place)
             train_fold(config, dataset, part, place, progress)
     return folder
 
 
 def _begin(
-    config: TrainConfig, asked: TrainConfig, dataset: Dataset, folder: Path, held: ExitStack
-) -> tuple[Split, ...]:
-    """The splits that are asked for, once the run's folder has its files; `held` then holds the folders to train in.
+    config: TrainConfig, asked: TrainConfig, dataset: Dataset, folder: Path, held: ExitStack, progress: Progress
+) -> list[Split]:
+    """The splits to train, once the run's folder has its files; `held` then holds their folders.
 
     The first fold's settings are written first, folds.json last: what is there after a kill can be resumed, and a run
     without folds.json can be begun again.
@@ -112,18 +109,23 @@ def _begin(
             check_unused(config, folder)
         _check_one_recipe(config, folder)
         splits, chosen = _splits(config, dataset, folder)
-        places = {folder / f"fold{split.fold}": split for split in chosen}
-        todo = [place for place in places if not (config.resume and finished(place))]
-        for place in todo:
+        todo = []
+        for split in chosen:
+            if config.resume and finished(folder / f"fold{split.fold}"):
+                progress.note(f"fold {split.fold} is finished already")
+            else:
+                todo.append(split)
+        places = [folder / f"fold{split.fold}" for split in todo]
+        for place in places:
             held.enter_context(locked(place))
-        for place in (folder, *todo, *(place / RUN_FOLDER for place in todo)):
+        for place in (folder, *places, *(place / RUN_FOLDER for place in places)):
             remove_leftovers(place)
-        for place in todo[:1]:
-            _keep_settings(asked, places[place], place)
+        if todo:
+            _keep_settings(asked, todo[0], places[0])
         if not (folder / FOLDS_NAME).is_file():
             write_content(folder, dataset)
             save_folds(folder / FOLDS_NAME, splits, dataset)
-    return chosen
+    return todo
 
 
 def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple[tuple[Split, ...], tuple[Split, ...]]:

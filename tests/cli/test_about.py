@@ -82,6 +82,13 @@ def packaged(make_toy, tmp_path, monkeypatch):
     return tmp_path / "shelf"
 
 
+def test_a_network_that_its_card_does_not_name_is_unknown(cxrcad, packaged):
+    card = json.loads((packaged / "one" / "card.json").read_text())
+    card["network"] = dict.fromkeys(card["network"])
+    (packaged / "one" / "card.json").write_text(json.dumps(card))
+    assert "  network      unknown, tasks lesion, lung" in cxrcad("models").out.splitlines()
+
+
 def test_models_lists_what_is_packaged(cxrcad, packaged):
     answer = cxrcad("models")
     assert answer.code == 0

@@ -24,6 +24,7 @@ def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, 
     options = ["--name", "discs", "--data", tiny_data / "images", "--compare", "2", "--sources", "sources.txt"]
     answer = cxrcad("export", trained, "--out", "packed", *options)
     assert answer.code == 0, answer.err
+    assert answer.err.startswith("packaging discs: 4 steps\n")
     told = re.fullmatch(
         r"packed: packaged; torch and ONNX Runtime differ by at most (\S+) on 2 radiographs\n", answer.out
     )

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from cxrcad.core import ModelError
 from cxrcad.packaging.fold import _lung_threshold
 from cxrcad.packaging.onnx_export import write_onnx
 
@@ -43,4 +44,15 @@ def test_ctrl_c_inside_the_exporter_is_no_fault_of_the_network(tmp_path, monkeyp
 
     monkeypatch.setattr(torch.onnx, "export", stopped)
     with pytest.raises(KeyboardInterrupt):
+        write_onnx(torch.nn.Conv2d(1, 2, 1), ("lesion",), 8, tmp_path / "model.onnx")
+
+
+def test_a_failed_export_names_what_lies_behind_it(tmp_path, monkeypatch):
+    import torch
+
+    def failing(*arguments, **options):
+        raise RuntimeError("Failed to export the model with torch.export. Step 1/3") from ValueError("no kernel")
+
+    monkeypatch.setattr(torch.onnx, "export", failing)
+    with pytest.raises(ModelError, match=r"model\.onnx: the network cannot be written as ONNX \(no kernel\)"):
         write_onnx(torch.nn.Conv2d(1, 2, 1), ("lesion",), 8, tmp_path / "model.onnx")

@@ -36,6 +36,11 @@ def test_a_card_tells_network_grid_threshold_and_training():
     assert "Sources" not in card_text(CARD)
 
 
+def test_a_card_s_null_is_unknown():
+    text = card_text({**CARD, "network": dict.fromkeys(CARD["network"])})
+    assert "\n- network: unknown, tasks lesion, lung, norm unknown, input channels unknown\n" in text
+
+
 def test_a_card_counts_one_without_an_s():
     init = {"name": "first", "steps": 1, "minutes": 0.5}
     training = {**CARD["training"], "images": ["a"], "steps": 1, "init": init}
@@ -74,7 +79,7 @@ def test_an_export_that_differs_from_torch_is_not_written(tiny_run, tiny_data, t
     monkeypatch.setattr(
         package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"\x08\x09")
     )
-    monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: difference)
+    monkeypatch.setattr(package, "differences", lambda folder, images: [difference])
     config = build(ExportConfig, {"data": tiny_data / "images", "compare": 1})
     with pytest.raises(ModelError, match=rf"differ by {difference:.2g} in probability .* was not written; report it"):
         export_run(tiny_run[0], tmp_path / "out", config)
@@ -82,7 +87,7 @@ def test_an_export_that_differs_from_torch_is_not_written(tiny_run, tiny_data, t
 
 
 def test_weights_of_16_bits_that_lose_more_than_is_allowed_are_not_written(tiny_run, tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: 0.006)
+    monkeypatch.setattr(package, "differences", lambda folder, images: [0.006])
     config = build(ExportConfig, {"data": tiny_data / "images", "compare": 1, "weights": "fp16"})
     with pytest.raises(ModelError, match=r"differ by 0.006 .*allowed 0.005.* was not written; use --weights fp32"):
         export_run(tiny_run[0], tmp_path / "out", config)
@@ -111,7 +116,7 @@ def test_a_model_is_replaced_only_where_that_is_asked_for(tiny_run, tiny_data, t
     monkeypatch.setattr(
         package, "write_onnx", lambda network, tasks, multiple, path, weights: path.write_bytes(b"\x08\x09")
     )
-    monkeypatch.setattr(package, "compare_runtimes", lambda folder, images: 2e-6)
+    monkeypatch.setattr(package, "differences", lambda folder, images: [2e-6])
     out = tmp_path / "packed"
 
     def export(**values):

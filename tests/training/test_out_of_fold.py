@@ -190,7 +190,7 @@ def test_a_fold_s_robustness_and_failures_are_named_as_the_fold_s(tiny_data, fol
 
 def test_out_of_fold_figures_need_folds_of_the_recipe_with_matches(tiny_data, folds, every, tmp_path):
     bundle = load_bundle(every / "fold0" / "model")
-    with pytest.raises(UsageError, match="holds no finished fold; name the run that held its folds out"):
+    with pytest.raises(UsageError, match="was trained on every case itself; name the run that held its folds out"):
         out_of_fold(every, bundle)
     bare = tmp_path / "bare"
     shutil.copytree(folds, bare)
