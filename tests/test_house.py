@@ -47,7 +47,7 @@ MAY_NEED_TORCH = NEEDS_TORCH | {"commands", "paper"}  # the last two, inside fun
 # Who may import what: {top-level module: (units where anywhere, units where inside functions)}; others are for all.
 EVERYWHERE = set(LAYERS)
 IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
-    **dict.fromkeys(("torch", "kornia", "lightning", "lightning_fabric"), (NEEDS_TORCH, MAY_NEED_TORCH)),
+    **dict.fromkeys(("torch", "kornia"), (NEEDS_TORCH, MAY_NEED_TORCH)),
     **dict.fromkeys(("safetensors", "onnx", "onnxscript"), ({"training", "packaging"}, MAY_NEED_TORCH)),
     "click": ({"cli"}, {"cli"}),
     "rich": ({"cli"}, {"cli"}),
@@ -56,7 +56,7 @@ IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
         (set(), EVERYWHERE),
     ),
 }
-DISTRIBUTIONS = {"PIL": "pillow", "lightning": "lightning-fabric", "gdcm": "python-gdcm"}
+DISTRIBUTIONS = {"PIL": "pillow", "gdcm": "python-gdcm"}
 
 NEW_LINE = "\n"
 MOST_MODULE_LINES = 449

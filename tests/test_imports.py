@@ -43,7 +43,7 @@ def loaded_by(names: list[str], folder: Path) -> set[str]:
 
 def test_only_networks_training_and_packaging_import_torch(tmp_path: Path) -> None:
     loaded = loaded_by(modules(with_torch=False), tmp_path)
-    assert not loaded & {"torch", "kornia", "lightning", "lightning_fabric", "onnx", "onnxscript", "safetensors"}
+    assert not loaded & {"torch", "kornia", "onnx", "onnxscript", "safetensors"}
 
 
 def test_heavy_packages_wait_for_the_function_that_needs_them(tmp_path: Path) -> None:

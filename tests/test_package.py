@@ -55,7 +55,7 @@ def test_the_wheel_names_its_command_and_needs_no_torch_for_the_base_install(whe
     assert "cxrcad = cxrcad.__main__:main" in commands
     base = [line for line in required if "extra ==" not in line]
     assert any("onnxruntime-gpu" in line for line in base)
-    assert not [line for line in base if "torch" in line or "kornia" in line or "lightning" in line]
+    assert not [line for line in base if "torch" in line or "kornia" in line]
 
 
 def test_the_wheel_is_enough_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:

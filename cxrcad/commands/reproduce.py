@@ -183,7 +183,7 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
 
 
 def _check_torch() -> None:
-    for name in ("torch", "kornia", "lightning_fabric", "safetensors", "onnx"):
+    for name in ("torch", "kornia", "safetensors", "onnx"):
         if importlib.util.find_spec(name) is None:
             raise TrainingError(f"training needs {name}, which is not installed; run pip install 'cxrcad[train]'")
 

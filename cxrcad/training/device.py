@@ -1,16 +1,13 @@
-"""Where a training runs, through Lightning Fabric: device, precision, and the settings that pay on each."""
+"""Where a training runs: device, precision, and the settings that pay on each."""
 
 from __future__ import annotations
 
-import logging
 import os
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cxrcad.config import TrainConfig
 from cxrcad.core import TrainingError
@@ -20,27 +17,17 @@ __all__ = ["Backend", "channels_last", "check_device", "open_backend"]
 MOST_WORKERS = 4  # that draw images beside a GPU where nobody says how many
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Backend:
-    """An opened device. `precision` is fp32 or bf16 (autocast; weights stay float32); `workers` draw images for it."""
+    """A device. `precision` is fp32 or bf16 (autocast; weights stay float32); `workers` draw images for it."""
 
-    fabric: Any
+    device: torch.device
     precision: str
     workers: int
 
-    @property
-    def device(self) -> torch.device:
-        """The torch device."""
-        return torch.device(self.fabric.device)
-
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> torch.autocast:
         """The context in which the network runs forward."""
-        context: AbstractContextManager[None] = self.fabric.autocast()
-        return context
-
-    def backward(self, loss: Tensor) -> None:
-        """Back-propagate `loss` (Fabric scales it where the precision asks for that)."""
-        self.fabric.backward(loss)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def channels_last(network: nn.Module) -> nn.Module:
@@ -57,20 +44,16 @@ def check_device(device: str) -> None:
 
 def open_backend(config: TrainConfig) -> Backend:
     """The device and precision that `config` asks for. Raises TrainingError where CUDA is asked for and not usable."""
-    from lightning_fabric import Fabric
-
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision on stderr
     check_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     cuda = config.device != "cpu" and torch.cuda.is_available()
     precision = config.precision if config.precision != "auto" else _precision_that_pays(cuda)
-    fabric = Fabric(
-        accelerator="cuda" if cuda else "cpu", devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
-    )
     torch.backends.cudnn.benchmark = cuda  # it pays where images are of one size, as JSRT's are
     workers = min(MOST_WORKERS, os.cpu_count() or 1) if cuda else 0
-    return Backend(fabric, precision, workers if config.workers is None else config.workers)
+    return Backend(
+        torch.device("cuda" if cuda else "cpu"), precision, workers if config.workers is None else config.workers
+    )
 
 
 def _precision_that_pays(cuda: bool) -> str:

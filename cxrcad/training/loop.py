@@ -142,7 +142,7 @@ def take_step(state: State, task: Task, batch: Any, total: int, backend: Backend
         group["lr"] = learning_rate(config, state.step, total)
     loss = task.loss(state, batch, backend)
     state.optimizer.zero_grad()
-    backend.backward(loss)
+    loss.backward()
     state.optimizer.step()
     if config.ema:
         follow(state.average, state.network, min(config.ema, (1 + state.step) / (10 + state.step)))
