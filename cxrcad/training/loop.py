@@ -102,11 +102,12 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path) -
                 state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
                 state.step += 1
             state.seconds = before + time.monotonic() - started
-            progress.step(state.step, state.loss_sum / state.loss_steps)
+            mean_loss = state.mean_loss
             pace.step(state.step)
             if state.step in stops:
                 task.work(state, backend, folder)
                 worked = state.step
+            progress.step(state.step, mean_loss)
             if time.monotonic() - checkpoint >= 60 * config.checkpoint_minutes or state.step == total:
                 state.save(folder / CHECKPOINT, **task.kept())
                 checkpoint = time.monotonic()
