@@ -55,25 +55,7 @@ def export_run(run: Path, out: Path, config: ExportConfig, progress: Progress | 
     progress.start(f"packaging {name}", config.compare + 2, 0)
     images = _images(source, config)
     progress.step(1)
-    kept = kept_matches(source)
-    card = {**source.card, "name": name}
-    model = _called(name, out)
-    card["figures"] = {
-        **source.card.get("figures", {}),
-        **_figures(kept, model),
-        **_area_figures(source, model),
-        **robustness_figures(source, model),
-        **negative_figures(_paths(config.without_nodules), source),
-    }
-    if config.out_of_fold is None:
-        failed = failures([one.result for one in kept], model)
-    else:
-        pooled, failed = out_of_fold(config.out_of_fold, source)
-        card["figures"] |= pooled
-    if failed is not None:
-        card["failures"] = failed
-    if config.sources is not None:
-        card["sources"] = _lines(config.sources)
+    card = _card(source, name, _called(name, out), config)
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as place:
         trial = Path(place)  # `out` sees a model only once it is known to be right
         write_onnx(network, source.tasks, source.multiple, trial / ONNX_NAME, weights=config.weights)
@@ -98,6 +80,29 @@ def export_run(run: Path, out: Path, config: ExportConfig, progress: Progress | 
     write_atomically(out / "README.md", card_text(load_bundle(out).card))
     compared = counted(len(images), "radiograph" if config.data else "phantom")
     return f"{out}: packaged; torch and ONNX Runtime differ by at most {difference:.1e} on {compared}"
+
+
+def _card(source: Bundle, name: str, model: str, config: ExportConfig) -> dict[str, Any]:
+    """The source's card with what was measured of it; `model` is what --model takes for the package."""
+    kept = kept_matches(source)
+    card = {**source.card, "name": name}
+    card["figures"] = {
+        **source.card.get("figures", {}),
+        **_figures(kept, model),
+        **_area_figures(source, model),
+        **robustness_figures(source, model),
+        **negative_figures(_paths(config.without_nodules), source),
+    }
+    if config.out_of_fold is None:
+        failed = failures([one.result for one in kept], model)
+    else:
+        pooled, failed = out_of_fold(config.out_of_fold, source)
+        card["figures"] |= pooled
+    if failed is not None:
+        card["failures"] = failed
+    if config.sources is not None:
+        card["sources"] = _lines(config.sources)
+    return card
 
 
 def _called(name: str, out: Path) -> str:
