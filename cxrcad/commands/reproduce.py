@@ -50,7 +50,7 @@ ON_PAGE = (
     "normals",
     "channels",
 )
-"""Settings that the page names; all of them stand in each fold's config.toml."""
+"""Settings that the page names; each fold's config.toml has all of them."""
 
 PER_JOB = ("fold", "run", "runs", "resume")
 

@@ -1,4 +1,4 @@
-"""Which cases Figures 6-8 show, by stated rules, and the counts over all test cases that stand beside them."""
+"""Which cases Figures 6-8 show, by stated rules, and the counts over all test cases beside them."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Overlap:
 
 
 def first_seed(rows: Sequence[CellResult]) -> int | None:
-    """The lowest seed of which every row has a result; None where there is none."""
+    """The lowest seed for which every row has a result; None if there is none."""
     seeds = [{one.job.seed for one in row.there} for row in rows]
     return min(set.intersection(*seeds), default=None) if seeds else None
 

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One training: the cells that it is, its fold and seed, and its settings, in which the run's folder stands."""
+    """One training: the cells that it serves, its fold and seed, and its settings, which name the run's folder."""
 
     cells: tuple[str, ...]
     fold: int

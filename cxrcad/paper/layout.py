@@ -48,7 +48,7 @@ class Setup:
 
 
 def text(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], setup: Setup, more: Sequence[str] = ()) -> str:
-    """The item's page: paper beside ours, what else was measured, comparisons, `more`, failures, what it rests on."""
+    """The item's page: the paper beside ours, other figures, comparisons, `more`, failures, and what they rest on."""
     lines = [f"# {item.title}", "", *_paper_table(item, rows), "", *_other_table(item, rows)]
     for pair in pairs:
         lines += ["", *_pair_table(pair, setup.resamples)]
