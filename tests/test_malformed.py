@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from cxrcad.interchange import boxes
 from cxrcad.interchange.truth import read_truth
 from cxrcad.paper.jobs import Job, check_results, read_records
 from cxrcad.scoring.cases import Detection, evaluate_cases
+from tests.interchange.any_json import places
 
 OTHERS: tuple[Any, ...] = (None, "x", "7", 7, -1, 0.5, True, [], [7], {}, {"x": 7}, ["x"], 10**400, float("nan"))
 
@@ -242,14 +243,6 @@ DOCUMENTS: dict[str, tuple[Callable[[], Any], Reader]] = {
     "outlines": (lambda: {"a.png": [{"polygon": [[0, 0], [5, 5], [0, 5]]}]}, outlines),
 }
 DEEP = "[" * 10_000
-
-
-def places(document: Any, so_far: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where every value of a JSON document stands, the whole one too."""
-    yield so_far
-    keys = document if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
-    for key in keys:
-        yield from places(document[key], (*so_far, key))
 
 
 def changed(document: Any, where: tuple[Any, ...], value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from cxrcad.core import Box, Case, CxrcadError, DataError, Nodule
 from cxrcad.interchange.truth import TruthSet, read_truth
+from tests.interchange.any_json import ANYTHING, places
 
 OURS: dict[str, Any] = {
     "schema": "cxrcad/truth/1",
@@ -267,20 +268,6 @@ def test_a_file_that_is_not_there_and_a_folder_that_is_no_data_are_refused(tmp_p
         read_truth(tmp_path)
 
 
-def places(document: Any, so_far: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where every value of a JSON document stands."""
-    keys = document if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
-    for key in keys:
-        yield (*so_far, key)
-        yield from places(document[key], (*so_far, key))
-
-
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
-ANYTHING = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
-)
-
-
 def refusal_of(path: Path) -> str | None:
     """The sentence that the reader gives, None where it reads the file."""
     try:
@@ -294,7 +281,7 @@ def refusal_of(path: Path) -> str | None:
 @given(st.data())
 def test_any_value_in_any_field_is_read_or_refused(written: Callable[..., Path], data: st.DataObject) -> None:
     document = data.draw(st.sampled_from([OURS, COCO]))
-    where = data.draw(st.sampled_from(list(places(document))))
+    where = data.draw(st.sampled_from(list(places(document))[1:]))
     path = written(change(document, list(where), data.draw(ANYTHING)))
     refusal = refusal_of(path)
     assert refusal is None or refusal.startswith(str(path))
