@@ -17,12 +17,11 @@ from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import detect_paths
 from cxrcad.interchange import boxes
 from cxrcad.report.drawing.overlay import write_overlay
-from cxrcad.report.html import Made, Page, Picture, write_page
+from cxrcad.report.html import Made, Picture, write_page
 from cxrcad.synthesis.phantom.dataset import write_phantoms
 
 __all__ = ["run_demo"]
 
-LEGEND = "Orange box: a finding with its score. Green dashed box: the true nodule."
 OBVIOUS = 5  # the subtlety of the demo's nodules: the packaged model is no better than its card says
 
 PARTS = {"scans", "boxes.json", "overlays", "report.html"}
@@ -66,11 +65,8 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     total = sum(len(case.nodules) for case in scans)
     phantoms = counted(len(scans), "phantom")
     summary = f"{hits} of {counted(total, 'nodule')} found in {phantoms} with {detector.bundle.name}"
-    drawn = "Phantoms are drawn, not real patients. Their nodules are of the obvious kind (subtlety 5)."
     made = Made.today(shlex.join(["cxrcad", "demo", "--out", str(out), "--cases", str(cases), "--seed", str(seed)]))
-    lead, words = (f"{summary}.",), (drawn, LEGEND)
-    page = Page("cxrcad demo", made, lead, paragraphs=words, pictures=tuple(pictures))
-    write_page(out / "report.html", page)
+    write_page(out / "report.html", "demo.html", made, title="cxrcad demo", summary=summary, pictures=pictures)
     places = f"boxes: {out / 'boxes.json'}\noverlays: {out / 'overlays'}\nreport: {out / 'report.html'}\n"
     return "\n".join([*lines, "", summary, places])
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrcad.core import EvaluationError
+from cxrcad.core import EvaluationError, counted
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
 from cxrcad.paper.results import CellResult, Drawn
-from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, percent_axis, save, sheet
+from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, legend, percent_axis, save, sheet
 from cxrcad.report.tables import Table
 
 __all__ = ["LearningCurve", "draw_curves", "learning_curves", "learning_text", "plot_learning"]
@@ -94,17 +94,17 @@ def plot_learning(curves: Sequence[LearningCurve], what: str, paths: Sequence[Pa
 
 
 def _figure(curves: Sequence[LearningCurve], what: str, caption: str) -> Any:
-    figure, (axes,) = sheet(caption, 0.25 * len(curves) + 0.3, (4.5,))
-    for number, one in enumerate(curves):
+    labels = [f"{what}: {one.name} ({counted(one.n, 'training')})" for one in curves]
+    figure, (axes,) = sheet(caption, labels, (4.5,))
+    for number, (one, label) in enumerate(zip(curves, labels, strict=True)):
         colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
         axes.fill_between(one.epochs, one.low, one.high, color=colour, alpha=0.15, linewidth=0)
         marker = MARKERS[number % len(MARKERS)] if len(one.epochs) == 1 else ""
-        label = f"{what}: {one.name} ({one.n} training{'s' if one.n > 1 else ''})"
         axes.plot(one.epochs, one.mean, style, marker=marker, color=colour, linewidth=2, label=label)
     axes.set_ylim(0, 1.02)
     percent_axis(axes.yaxis)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_xlabel("epoch", fontsize=12)
     axes.set_ylabel("F1 on the validation cases", fontsize=12)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)
+    legend(axes)
     return figure

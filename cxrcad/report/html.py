@@ -1,7 +1,4 @@
-"""One self-contained HTML page of words, tables, charts and pictures: no script, nothing fetched, light and dark.
-
-How it looks is in `templates/`: page.html and style.css.
-"""
+"""HTML pages that hold their pictures: no script, nothing fetched, light and dark. Words and layout: `templates/`."""
 
 from __future__ import annotations
 
@@ -12,16 +9,17 @@ import re
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cxrcad
-from cxrcad.core import WriteError
+from cxrcad.core import WriteError, counted
 from cxrcad.files import write_atomically
 from cxrcad.report.drawing.style import COLOURS, GRID, INK, PAPER
-from cxrcad.report.tables import Table
 
-__all__ = ["KeyFigure", "Made", "Page", "Picture", "Section", "write_page"]
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
-TEMPLATES = Path(__file__).with_name("templates")
+__all__ = ["Made", "Picture", "environment", "write_page"]
 
 SVG_COLOURS = {
     **{INK: "currentColor", "#000000": "currentColor", GRID: "var(--line)", PAPER: "var(--paper)"},
@@ -38,32 +36,6 @@ class Picture:
     path: Path
     caption: str
 
-    @property
-    def is_svg(self) -> bool:
-        """Whether it is a plot, which becomes an element of the page."""
-        return self.path.suffix.lower() == ".svg"
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a page under a heading, shown in the order of the fields; `charts` are larger than `pictures`."""
-
-    heading: str
-    paragraphs: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    notes: tuple[str, ...] = ()
-    charts: tuple[Picture, ...] = ()
-    pictures: tuple[Picture, ...] = ()
-    sections: tuple[Section, ...] = ()
-
-
-@dataclass(frozen=True)
-class KeyFigure:
-    """A figure of the first screen: for each run its name (empty where there is one), value and interval."""
-
-    name: str
-    values: tuple[tuple[str, str, str], ...]
-
 
 @dataclass(frozen=True)
 class Made:
@@ -79,39 +51,25 @@ class Made:
         return cls(datetime.date.today().isoformat(), command)
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page: on its first screen warnings, the verdict in a sentence, key figures and a curve; then sections."""
-
-    title: str
-    made: Made
-    lead: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    figures: tuple[KeyFigure, ...] = ()
-    paragraphs: tuple[str, ...] = ()
-    curve: Picture | None = None
-    pictures: tuple[Picture, ...] = ()
-    sections: tuple[Section, ...] = ()
+def write_page(path: Path, template: str, made: Made, **values: Any) -> None:
+    """Write the page that `template` makes of the values, with its pictures inside it. Raises WriteError."""
+    text = environment().get_template(template).render(made=made, **values)
+    write_atomically(path, re.sub(r"\n{2,}", "\n", text).lstrip())
 
 
-def write_page(path: Path, page: Page) -> None:
-    """Write the page to `path`, with its pictures inside it. Raises WriteError."""
+def environment() -> Environment:
+    """The templates of one page: `svg` and `base64` give a picture's content, SVGs with names of their own."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+    loader = FileSystemLoader(Path(__file__).with_name("templates"))
+    found = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     numbers = count(1)
-    templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    text = templates.get_template("page.html").render(
-        page=page,
-        base64=lambda picture: base64.b64encode(_content(picture)).decode(),
-        svg=lambda picture: _svg(picture, f"f{next(numbers)}-"),
-    )
-    write_atomically(path, re.sub(r"\n{2,}", "\n", text).lstrip())
+    found.globals |= {
+        "counted": counted,
+        "base64": lambda picture: base64.b64encode(_content(picture)).decode(),
+        "svg": lambda picture: _svg(picture, f"f{next(numbers)}-"),
+    }
+    return found
 
 
 def _content(picture: Picture) -> bytes:
@@ -124,8 +82,7 @@ def _content(picture: Picture) -> bytes:
 def _svg(picture: Picture, prefix: str) -> str:
     """A matplotlib SVG as an element of the page: names of its own, the page's colours, and a text alternative."""
     text = _content(picture).decode()
-    text = re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", text)
     text = re.sub("|".join(SVG_COLOURS), lambda found: SVG_COLOURS[found[0].upper()], text, flags=re.IGNORECASE)
     head, rest = text.split(">", 1)

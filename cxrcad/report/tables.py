@@ -16,9 +16,9 @@ from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum
 __all__ = [
     "NO_CPM",
     "Table",
-    "comparison_lines",
     "comparison_table",
     "comparison_text",
+    "comparison_words",
     "figure_shown",
     "figures_document",
     "figures_table",
@@ -124,20 +124,22 @@ def figures_text(intervals: Mapping[str, Interval], resamples: int) -> str:
 
 
 def figures_table(intervals_by_run: Mapping[str, Mapping[str, Interval]]) -> Table:
-    """A row a figure, with value and interval of each run; figures that no run defines are left out."""
-    columns = ["figure"]
-    for run in intervals_by_run:
-        columns += [run or "value", "95 % interval"]
+    """A row a figure: value and interval, in one cell where there are several runs.
+
+    Figures that no run defines are left out, but for those that a curve is too short for.
+    """
+    runs = intervals_by_run.values()
     rows = []
-    for name in next(iter(intervals_by_run.values())):
-        found = [intervals[name] for intervals in intervals_by_run.values()]
-        if all(one.value is None for one in found) and not name.startswith(CURVE):
+    for name in next(iter(runs)):
+        if all(run[name].value is None for run in runs) and not name.startswith(CURVE):
             continue
-        cells = []
-        for one, intervals in zip(found, intervals_by_run.values(), strict=True):
-            cells += [figure_shown(name, one.value), f"{interval_shown(name, one)}{_cpm_note(name, intervals)}"]
-        rows.append((name, *cells))
-    return Table(columns, rows)
+        cells = [
+            (figure_shown(name, run[name].value), interval_shown(name, run[name]) + _cpm_note(name, run))
+            for run in runs
+        ]
+        rows.append((name, *(cells[0] if len(cells) == 1 else (" ".join(cell).rstrip() for cell in cells))))
+    columns = ("value", "95 % interval") if len(runs) == 1 else intervals_by_run
+    return Table(("figure", *columns), rows)
 
 
 def _cpm_note(name: str, intervals: Mapping[str, Interval]) -> str:
@@ -176,20 +178,18 @@ def strata_text(strata: Sequence[Stratum]) -> str:
 def comparison_text(comparison: Mapping[str, Comparison], names: tuple[str, str], resamples: int) -> str:
     """A line a figure: both runs, first less second with its paired 95 % interval, p of the permutation test."""
     table = comparison_table(comparison)
-    layout = "{:<39} {:>11} {:>11} {:>11}  {:<16} {:>6}"
-    lines = replace(table, columns=("", *table.columns[1:4], "", "p")).text(layout)
-    return "\n".join([*comparison_lines(names, resamples), "", *lines]) + "\n"
+    lines = replace(table, columns=("", *table.columns[1:4], "", "p")).text("{:<39} {:>11} {:>11} {:>11}  {:<16} {:>6}")
+    head = [f"First: {names[0]}", f"Second: {names[1]}", *comparison_words(resamples)]
+    return "\n".join([*head, "", *lines]) + "\n"
 
 
-def comparison_lines(names: tuple[str, str], resamples: int) -> list[str]:
-    """What the columns of a comparison are."""
-    return [
-        f"First: {names[0]}",
-        f"Second: {names[1]}",
+def comparison_words(resamples: int) -> tuple[str, ...]:
+    """What the columns of a comparison are, in lines."""
+    return (
         f"Difference: first less second, in points of percent or as the figure; paired bootstrap, {resamples:,}",
         f"resamples of the images, brackets hold 95 %. p: two-sided permutation test, {resamples:,} draws. One p in",
         "twenty is below 0.05 by chance alone: name the figure before you look.",
-    ]
+    )
 
 
 def comparison_table(comparison: Mapping[str, Comparison]) -> Table:

@@ -59,7 +59,7 @@ def test_a_band_is_a_step_within_the_axes_that_ends_where_its_curve_does() -> No
 def test_bands_and_the_axis_are_named(tmp_path: Path) -> None:
     curves = {"multi": CURVES["multi-task"]}
     bands = {"multi": ((0.125, 1.0), (0.1, 0.5), (0.5, 0.9))}
-    plot_froc(curves, [tmp_path / "a.svg", tmp_path / "a.png"], "", bands, "normals")
+    plot_froc(curves, [tmp_path / "a.svg", tmp_path / "a.png"], "caption", bands, "normals")
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
     for words in (
         "shaded: 95 % bootstrap interval",

@@ -12,15 +12,12 @@ from cxrcad.core import UsageError
 from cxrcad.evaluation.froc import RATES, Curve, sensitivity_at
 from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.records import AXIS_WORDS
-from cxrcad.report.drawing.style import COLOURS, INK, MARKERS, STYLES, percent_axis, save, sheet
-
-__all__ = ["Band", "band_rates", "drawn_band", "drawn_steps", "plot_froc"]
+from cxrcad.report.drawing.style import COLOURS, INK, MARKERS, STYLES, legend, percent_axis, save, sheet
 
 Band = tuple[Sequence[float], Sequence[float], Sequence[float]]
 """Rates (false positives an image, rising), and the lowest and highest sensitivity at each, 0-1."""
 
 STEPS_PER_OCTAVE = 8
-SMALL_INCH = 5.2
 
 
 def plot_froc(
@@ -29,8 +26,6 @@ def plot_froc(
     caption: str,
     bands: Mapping[str, Band] | None = None,
     fp_axis: str = "all",
-    *,
-    small: bool = False,
 ) -> None:
     """Draw named FROC curves from 1/8 to 8 false positives per image (log2), one picture for each path's ending.
 
@@ -41,10 +36,10 @@ def plot_froc(
     Args:
         curves: By the name in the legend.
         paths: Files to write, .png or .svg, atomically.
-        caption: What the figure rests on (data, protocol, hit rule); stands under the axes.
+        caption: What the figure rests on (data, protocol, hit rule); stands under the axes. Without one the plot is
+            narrow, and its legend names the curves only.
         bands: 95 % bands by the curve's name (`evaluation.bootstrap.froc_band`), shaded behind it.
         fp_axis: all or normals: the images over which false positives are counted.
-        small: For a narrow screen, where its words stay legible; the legend names the curves only.
 
     Raises:
         UsageError: No curve, or a path that ends otherwise.
@@ -52,7 +47,7 @@ def plot_froc(
     """
     if not curves:
         raise UsageError("there is no curve to draw; name a run that holds the fold")
-    save(lambda: _figure(curves, caption, bands or {}, fp_axis, small), paths)
+    save(lambda: _figure(curves, caption, bands or {}, fp_axis), paths)
 
 
 def band_rates(curve: Curve) -> tuple[float, ...]:
@@ -96,18 +91,18 @@ def drawn_band(curve: Curve, band: Band) -> tuple[list[float], list[float], list
     return x, lows, highs
 
 
-def _figure(curves: Mapping[str, Curve], caption: str, bands: Mapping[str, Band], fp_axis: str, small: bool) -> Any:
-    if small:
-        figure, (axes,) = sheet("", 0.22 * len(curves) if len(curves) > 1 else 0.1, (2.9,), width_inch=SMALL_INCH)
-    else:
-        figure, (axes,) = sheet(caption, 0.25 * (len(curves) + bool(bands)) + 0.2, (4.7,))
-    for number, (name, curve) in enumerate(curves.items()):
+def _figure(curves: Mapping[str, Curve], caption: str, bands: Mapping[str, Band], fp_axis: str) -> Any:
+    labels = [_label(name, curve) if caption else textwrap.shorten(name, 48) for name, curve in curves.items()]
+    shaded = ["shaded: 95 % bootstrap interval"] if bands and caption else []
+    named = caption or len(curves) > 1
+    figure, (axes,) = sheet(caption, [*labels, *shaded] if named else [], (4.7,))
+    for number, (label, (name, curve)) in enumerate(zip(labels, curves.items(), strict=True)):
         if name in bands:
             x, lows, highs = drawn_band(curve, bands[name])
             axes.fill_between(x, lows, highs, color=COLOURS[number % len(COLOURS)], alpha=0.2, linewidth=0, zorder=1)
-        _draw(axes, textwrap.shorten(name, 48) if small else _label(name, curve), curve, number)
-    if bands and not small:
-        axes.fill_between([], [], [], color=INK, alpha=0.2, linewidth=0, label="shaded: 95 % bootstrap interval")
+        _draw(axes, label, curve, number)
+    for label in shaded:
+        axes.fill_between([], [], [], color=INK, alpha=0.2, linewidth=0, label=label)
     axes.set_xscale("log", base=2)
     axes.set_xlim(RATES[0] / 1.06, RATES[-1] * 1.06)
     axes.set_xticks(RATES, [rate_name(rate) for rate in RATES])
@@ -116,10 +111,8 @@ def _figure(curves: Mapping[str, Curve], caption: str, bands: Mapping[str, Band]
     percent_axis(axes.yaxis)
     axes.set_xlabel(f"false positives per image ({AXIS_WORDS[fp_axis]})", fontsize=12)
     axes.set_ylabel("sensitivity (nodules found)", fontsize=12)
-    if small and len(curves) == 1:
-        return figure
-    # Above the axes, where it hides no curve.
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)
+    if named:
+        legend(axes)
     return figure
 
 

@@ -15,19 +15,7 @@ from cxrcad.core import UsageError
 from cxrcad.evaluation.metrics import tally
 from cxrcad.evaluation.records import FoldResult, pooled_matches
 from cxrcad.evaluation.statistics import wilson
-from cxrcad.report.drawing.style import COLOURS, INK, STYLES, percent_axis, save, sheet
-
-__all__ = [
-    "RANKING",
-    "Bin",
-    "Roc",
-    "area",
-    "drawn_afroc",
-    "drawn_reliability",
-    "drawn_roc",
-    "plot_reliability",
-    "plot_roc",
-]
+from cxrcad.report.drawing.style import COLOURS, INK, STYLES, broken, legend, percent_axis, save, sheet
 
 BINS = 10
 RANKING = "A score ranks findings; it is not the probability that a finding is a nodule."
@@ -90,23 +78,24 @@ def plot_reliability(results: Sequence[FoldResult], paths: Sequence[Path], capti
     if not bins:
         raise UsageError("there is no finding whose score could be drawn; nothing was found in these images")
     thresholds = sorted({result.context.model.threshold for result in results})
-    save(lambda: _reliability_figure(bins, thresholds, f"{RANKING}\n{caption}"), paths)
+    save(lambda: _reliability_figure(bins, thresholds, f"{RANKING}\n{caption}" if caption else ""), paths)
 
 
 def _reliability_figure(bins: Sequence[Bin], thresholds: Sequence[float], caption: str) -> Any:
-    figure, (axes, counts) = sheet(caption, 0.95, (3.5, 1.1))
-    axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1.2, alpha=0.7, label="if scores were probabilities")
+    hits = broken("findings that are hits, with Wilson's 95 % interval", caption)
+    limits = "threshold" if len(thresholds) == 1 else "thresholds of the folds"
+    diagonal = "if scores were probabilities"
+    figure, (axes, counts) = sheet(caption, [diagonal, hits, limits], (3.5, 1.1))
+    axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1.2, alpha=0.7, label=diagonal)
     x, y = [one.mean_score for one in bins], [one.part for one in bins]
     reach = [[one.part - one.interval[0] for one in bins], [one.interval[1] - one.part for one in bins]]
-    label = "findings that are hits, with Wilson's 95 % interval"
-    axes.errorbar(x, y, yerr=reach, fmt="o-", color=COLOURS[0], linewidth=1.5, markersize=7, capsize=4, label=label)
+    axes.errorbar(x, y, yerr=reach, fmt="o-", color=COLOURS[0], linewidth=1.5, markersize=7, capsize=4, label=hits)
     middles = [(one.low + one.high) / 2 for one in bins]
     counts.bar(middles, [one.n for one in bins], width=0.8 / BINS, color=COLOURS[0], alpha=0.85)
     for middle, one in zip(middles, bins, strict=True):
         counts.annotate(f"{one.n}", (middle, one.n), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=9)
-    words = "threshold" if len(thresholds) == 1 else "thresholds of the folds"
     for number, threshold in enumerate(thresholds):
-        axes.axvline(threshold, color=COLOURS[1], linestyle=":", linewidth=2, label="_" if number else words)
+        axes.axvline(threshold, color=COLOURS[1], linestyle=":", linewidth=2, label="_" if number else limits)
     axes.set_ylim(-0.02, 1.02)
     percent_axis(axes.yaxis)
     axes.set_ylabel("part that is hits", fontsize=12)
@@ -115,11 +104,11 @@ def _reliability_figure(bins: Sequence[Bin], thresholds: Sequence[float], captio
     counts.set_ylim(0.7, 5 * max(one.n for one in bins))
     counts.minorticks_off()
     counts.set_ylabel("findings", fontsize=12)
-    counts.set_xlabel("score (mean of the findings in each tenth)", fontsize=12)
+    counts.set_xlabel("score (mean of each tenth's findings)", fontsize=12)
     for each in (axes, counts):
         each.set_xlim(0, 1)
         each.set_xticks([tenth / 10 for tenth in range(11)])
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False)
+    legend(axes)
     return figure
 
 
@@ -173,18 +162,21 @@ def plot_roc(runs: Mapping[str, Sequence[FoldResult]], paths: Sequence[Path], ca
 
 
 def _roc_figure(drawn: Sequence[tuple[str, Roc, Roc]], caption: str) -> Any:
-    figure, (axes,) = sheet(caption, 0.25 * 2 * len(drawn) + 0.2, (4.7,))
-    axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1.2, alpha=0.7)
+    lines = []
     for number, (name, roc, afroc) in enumerate(drawn):
-        colour = COLOURS[number % len(COLOURS)]
+        run = f"{name}: " if caption or len(drawn) > 1 else ""
         for curve, style, words in ((roc, STYLES[0], "ROC, images"), (afroc, STYLES[1], "AFROC, nodules")):
-            label = f"{name}: {words} (area {area(curve):.3f})"
-            axes.plot(curve.x, curve.y, style, color=colour, linewidth=2, label=label)
+            label = broken(f"{run}{words} (area {area(curve):.3f})", caption)
+            lines.append((curve, style, COLOURS[number % len(COLOURS)], label))
+    figure, (axes,) = sheet(caption, [label for *_, label in lines], (4.7,))
+    axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=1.2, alpha=0.7)
+    for curve, style, colour, label in lines:
+        axes.plot(curve.x, curve.y, style, color=colour, linewidth=2, label=label)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
     percent_axis(axes.xaxis)
     percent_axis(axes.yaxis)
     axes.set_xlabel("normal images with a finding", fontsize=12)
     axes.set_ylabel("images with a nodule, or nodules, found", fontsize=12)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)
+    legend(axes)
     return figure

@@ -1,4 +1,4 @@
-"""The sheet that every plot is drawn on: size, colours, caption, and the files it becomes, with fixed bytes."""
+"""The sheet that every plot is drawn on: size, colours, legend, caption, and the files it becomes, with fixed bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 from cxrcad.core import UsageError
 from cxrcad.files import write_atomically
 
-__all__ = ["COLOURS", "GRID", "INK", "MARKERS", "PAPER", "STYLES", "percent_axis", "save", "sheet", "wrapped"]
-
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's palette, which colour-blind readers tell apart (jfly.uni-koeln.de/color, 2008)."""
 
@@ -24,7 +22,9 @@ INK, GRID, PAPER = "#333333", "#DDDDDD", "#FFFFFF"
 
 ENDINGS = (".png", ".svg")
 PNG_DPI = 150
-WIDTH_INCH = 8.0
+WIDTH_INCH, NARROW_INCH = 8.0, 5.2
+"""Width of a plot with its caption, for a talk, and of one without, whose words a phone's width leaves legible."""
+
 CAPTION_COLUMNS = 105
 HASH_SALT = "cxrcad"
 
@@ -53,22 +53,25 @@ def save(draw: Callable[[], Any], paths: Sequence[Path]) -> None:
 
 
 def sheet(
-    caption: str, over_inch: float, bodies_inch: Sequence[float], tick_lines: int = 1, width_inch: float = WIDTH_INCH
+    caption: str, labels: Sequence[str], bodies_inch: Sequence[float], tick_lines: int = 1
 ) -> tuple[Any, list[Any]]:
-    """A figure `width_inch` wide, and its axes from top to bottom, `bodies_inch` high, with the caption under them.
+    """A figure with its caption at the foot, and its axes from top to bottom, `bodies_inch` high.
 
-    `over_inch` is left free above, for a legend, and room for `tick_lines` lines of tick labels below. The axes share
-    the left and right edge.
+    Room is left above for `labels`, those of the legend or title, and for `tick_lines` lines of tick labels below. The
+    axes share the left and right edge. Without a caption it is narrow.
     """
     from matplotlib.figure import Figure
 
-    lines = [line for text in caption.splitlines() for line in wrapped(text, CAPTION_COLUMNS)]
-    left = 0.96 / width_inch
+    width = WIDTH_INCH if caption else NARROW_INCH
+    bodies = [width / WIDTH_INCH * body for body in bodies_inch]
+    over = 0.2 + 0.25 * sum(label.count("\n") + 1 for label in labels)
+    lines = [line for text in caption.splitlines() for line in textwrap.wrap(text, CAPTION_COLUMNS) or [""]]
+    left = 0.96 / width
     under, gap = 0.19 * (len(lines) + tick_lines) + 0.55, 0.15
-    height = under + sum(bodies_inch) + gap * (len(bodies_inch) - 1) + over_inch
-    figure = Figure(figsize=(width_inch, height))
-    axes, top = [], height - over_inch
-    for body in bodies_inch:
+    height = under + sum(bodies) + gap * (len(bodies) - 1) + over
+    figure = Figure(figsize=(width, height))
+    axes, top = [], height - over
+    for body in bodies:
         axes.append(figure.add_axes((left, (top - body) / height, 0.97 - left, body / height)))
         top -= body + gap
     for one in axes:
@@ -81,11 +84,16 @@ def sheet(
     return figure, axes
 
 
+def broken(label: str, caption: str, columns: int = 84) -> str:
+    """The label in lines of at most so many characters on the sheet with that caption: fewer on a narrow one."""
+    return "\n".join(textwrap.wrap(label, columns if caption else round(columns * NARROW_INCH / WIDTH_INCH)) or [""])
+
+
+def legend(axes: Any) -> None:
+    """The labels of what was drawn, above the axes, where they hide no curve."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), fontsize=10, frameon=False, handlelength=3.2)
+
+
 def percent_axis(axis: Any) -> None:
     """Ticks at 0 %, 20 % ... 100 % of a matplotlib x or y axis that shows parts of 1."""
     axis.set_ticks([tenth / 10 for tenth in range(0, 11, 2)], [f"{tenth * 10} %" for tenth in range(0, 11, 2)])
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of at most `width` characters; one empty line where there is none."""
-    return textwrap.wrap(text, width) or [""]
