@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Box, Radiograph
 from cxrcad.files import write_atomically
-from cxrcad.report.drawing.crops import cut
-from cxrcad.report.drawing.marks import BELOW, REPORTED, SHADOW, TRUTH, Colour, corners_of, dashed, frame, label
+from cxrcad.report.drawing.crops import stretched
+from cxrcad.report.drawing.marks import BELOW, REPORTED, SHADOW, TRUTH, Canvas, Colour, font
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
-
-__all__ = [
-    "BELOW_THRESHOLD",
-    "FALSE_POSITIVE",
-    "HIT",
-    "TRUE",
-    "CaseView",
-    "Mark",
-    "Panel",
-    "render_case_views",
-    "write_case_views",
-]
 
 TRUE, HIT, FALSE_POSITIVE, BELOW_THRESHOLD = "true", "hit", "false positive", "below the threshold"
 
 WRONG = (255, 110, 220)
 OUTLINE = (60, 215, 235)
-COLOURS: Mapping[str, Colour] = {
-    TRUE: TRUTH,
-    HIT: REPORTED,
-    FALSE_POSITIVE: WRONG,
-    BELOW_THRESHOLD: BELOW,
-}
+COLOURS: Mapping[str, Colour] = {TRUE: TRUTH, HIT: REPORTED, FALSE_POSITIVE: WRONG, BELOW_THRESHOLD: BELOW}
 """Green, orange, pink, light blue; each box also says in its label what it is."""
 
 LEGEND: Mapping[str, str] = {
@@ -58,6 +41,9 @@ MARGIN, GAP, BETWEEN = 14, 8, 34
 TEXT_SIZE = 20
 MARK_SIZE = 16
 LINE = 27
+LETTER = 11
+"""Pixels: the letters of titles and captions, of labels, a line of text, and about a letter's width."""
+
 INK, PAPER = (51, 51, 51), (255, 255, 255)
 
 SHADE = (255, 120, 0)
@@ -137,46 +123,48 @@ def _case(case: CaseView, width: int) -> Image:
     count = len(case.panels)
     side = (width - (count - 1) * GAP) // count
     pictures = [_panel(case, panel, side) for panel in case.panels]
-    font = _font()
-    ruler = ImageDraw.Draw(images.new("RGB", (1, 1)))
-    caption = _wrapped(ruler, case.caption, width, font)
-    body = max(picture.height for picture in pictures)
-    whole = images.new("RGB", (width, 2 * LINE + body + LINE * (len(caption) - 1) + 6), PAPER)
+    caption = textwrap.wrap(case.caption, width // LETTER)
+    body = LINE + max(picture.height for picture in pictures)
+    whole = images.new("RGB", (width, body + LINE * len(caption) + 6), PAPER)
     draw = ImageDraw.Draw(whole)
     for place, (panel, picture) in enumerate(zip(case.panels, pictures, strict=True)):
         left = place * (side + GAP)
-        draw.text((left, LINE // 2), panel.title, fill=INK, font=font, anchor="lm")
+        draw.text((left, LINE // 2), panel.title, fill=INK, font=font(TEXT_SIZE), anchor="lm")
         whole.paste(picture, (left, LINE))
     for number, line in enumerate(caption):
-        draw.text((0, LINE + body + 6 + LINE * number + LINE // 2), line, fill=INK, font=font, anchor="lm")
+        middle = body + 6 + LINE * number + LINE // 2
+        draw.text((0, middle), line, fill=INK, font=font(TEXT_SIZE), anchor="lm")
     return whole
 
 
 def _panel(case: CaseView, panel: Panel, side: int) -> Image:
-    from PIL import Image as images
-    from PIL import ImageDraw
-
-    picture, placed = cut(case.radiograph, case.part, side)
+    canvas = stretched(case.radiograph, case.part, side, MARK_SIZE)
     if panel.shade is not None:
-        strength = np.clip(_fitted(panel.shade, case, picture.size), 0, 1)[..., None] * STRONGEST_SHADE
-        mixed = np.asarray(picture) * (1 - strength) + np.array(SHADE) * strength
-        picture = images.fromarray((mixed + 0.5).astype(np.uint8))
+        strength = np.clip(_fitted(panel.shade, case, canvas), 0, 1)[..., None] * STRONGEST_SHADE
+        _paint(canvas, np.asarray(canvas.picture) * (1 - strength) + np.array(SHADE) * strength + 0.5)
     if panel.outline is not None:
-        picture = _outlined(picture, _fitted(panel.outline.astype(np.float32), case, picture.size) >= 0.5)
-    draw = ImageDraw.Draw(picture)
+        from scipy import ndimage
+
+        mask = _fitted(panel.outline.astype(np.float32), case, canvas) >= 0.5
+        rim = mask & ~ndimage.binary_erosion(mask, iterations=OUTLINE_PX, border_value=1)  # none at the picture's edge
+        _paint(canvas, np.where(rim[..., None], np.array(OUTLINE), np.asarray(canvas.picture)))
     for mark in panel.marks:
         if mark.kind == TRUE:
-            dashed(draw, corners_of(placed(mark.box_px, 2)), 2)
+            canvas.truth(mark.box_px, thick=2)
     for mark in reversed(panel.marks):  # the first on top
         if mark.kind != TRUE:
-            thick = 2 if mark.kind == BELOW_THRESHOLD else 3
-            place = frame(draw, placed(mark.box_px, 4), COLOURS[mark.kind], thick)
-            label(draw, place, mark.label, COLOURS[mark.kind], MARK_SIZE, thick)
-    return picture
+            canvas.box(mark.box_px, COLOURS[mark.kind], 2 if mark.kind == BELOW_THRESHOLD else 3, mark.label)
+    return canvas.finished()
 
 
-def _fitted(values: NDArray[np.float32], case: CaseView, size: tuple[int, int]) -> NDArray[np.float32]:
-    """The case's part of a map over the image's extent, at the picture's (columns, rows)."""
+def _paint(canvas: Canvas, pixels: NDArray[np.float64]) -> None:
+    from PIL import Image as images
+
+    canvas.picture.paste(images.fromarray(pixels.astype(np.uint8)))
+
+
+def _fitted(values: NDArray[np.float32], case: CaseView, canvas: Canvas) -> NDArray[np.float32]:
+    """The case's part of a map over the image's extent, at the picture's pixels."""
     from PIL import Image as images
 
     rows, cols = values.shape
@@ -184,18 +172,7 @@ def _fitted(values: NDArray[np.float32], case: CaseView, size: tuple[int, int]) 
     part = case.part
     box = (part.x0 * across, part.y0 * down, min(part.x1 * across, cols), min(part.y1 * down, rows))
     picture = images.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(picture.resize(size, images.Resampling.BILINEAR, box=box))
-
-
-def _outlined(picture: Image, mask: NDArray[np.bool_]) -> Image:
-    """The picture with the mask's rim in it; where the picture ends there is none."""
-    from PIL import Image as images
-    from scipy import ndimage
-
-    rim = mask & ~ndimage.binary_erosion(mask, iterations=OUTLINE_PX, border_value=1)
-    pixels = np.array(picture)
-    pixels[rim] = OUTLINE
-    return images.fromarray(pixels)
+    return np.asarray(picture.resize(canvas.picture.size, images.Resampling.BILINEAR, box=box))
 
 
 def _legend(cases: Sequence[CaseView], maps: tuple[str, str]) -> Image:
@@ -210,35 +187,16 @@ def _legend(cases: Sequence[CaseView], maps: tuple[str, str]) -> Image:
         entries.append((f"line: {maps[0]}", OUTLINE))
     if any(panel.shade is not None for panel in panels):
         entries.append((f"shade: {maps[1]}", SHADE))
-    font, width = _font(), PAGE_COLS - 2 * MARGIN
-    ruler = ImageDraw.Draw(images.new("RGB", (1, 1)))
+    width = PAGE_COLS - 2 * MARGIN
     places, left, top = [], GAP, 0
     for text, colour in entries:
-        long = ruler.textlength(text, font=font)
+        long = round(font(TEXT_SIZE).getlength(text))
         if left > GAP and left + long > width - GAP:
             left, top = GAP, top + LINE
         places.append((left, top + LINE // 2, text, colour))
-        left += round(long) + BETWEEN
+        left += long + BETWEEN
     legend = images.new("RGB", (width, top + LINE), SHADOW)
-    draw: ImageDraw.ImageDraw = ImageDraw.Draw(legend)
+    draw = ImageDraw.Draw(legend)
     for x, y, text, colour in places:
-        draw.text((x, y), text, fill=colour, font=font, anchor="lm")
+        draw.text((x, y), text, fill=colour, font=font(TEXT_SIZE), anchor="lm")
     return legend
-
-
-def _font() -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(TEXT_SIZE)
-
-
-def _wrapped(draw: ImageDraw, text: str, width: int, font: Any) -> list[str]:
-    """The text in lines of at most `width` pixels, broken at spaces; one line at least."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and draw.textlength(longer, font=font) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxrcad.core import Box, Case, DataError, Finding, Nodule, Radiograph, nodule_box_px
 from cxrcad.files import write_atomically
-from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH, Corners, corners_of, dashed, frame, label
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = ["crop_px", "cut", "truth_box_px", "write_crop"]
+from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH, Canvas
 
 SIDE_MM = 60.0
 """Length of a crop's side: a nodule of 10 mm and what surrounds it, ribs and vessels, are seen together."""
@@ -88,54 +82,34 @@ def write_crop(
     The finding is a box with its score, orange, or light blue and thinner below `threshold`; true boxes are dashed and
     green. Raises WriteError.
     """
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
-    picture, placed = cut(radiograph, part, PICTURE_SIDE)
-    draw = ImageDraw.Draw(picture)
+    canvas = stretched(radiograph, part, PICTURE_SIDE, TEXT_SIZE)
     for box in truth:
-        dashed(draw, corners_of(placed(box, 2)))
+        canvas.truth(box)
     if finding is not None:
         colour, thick = (REPORTED, 3) if finding.score >= threshold else (BELOW, 2)
-        place = frame(draw, placed(finding.box_px, 4), colour, thick)
-        label(draw, place, f"{finding.score:.2f}", colour, TEXT_SIZE, thick)
+        canvas.box(finding.box_px, colour, thick, f"{finding.score:.2f}")
     buffer = io.BytesIO()
     palette = Image.new("P", (1, 1))
-    palette.putpalette([value for colour in _palette() for value in colour])
-    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+    palette.putpalette(_palette())
+    canvas.finished().quantize(palette=palette, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
     write_atomically(path, buffer.getvalue())
 
 
-def cut(radiograph: Radiograph, part: Box, side_px: int) -> tuple[Image, Callable[[Box, int], Corners]]:
-    """The part of the radiograph as an RGB picture whose longer side has `side_px`, its greys stretched to its range.
-
-    With it a function that places a box of the image's pixels on the picture, so many of its pixels larger all round.
-    """
-    from PIL import Image as images
-
+def stretched(radiograph: Radiograph, part: Box, side_px: int, text_px: int) -> Canvas:
+    """The part of the radiograph to draw on, its longer side `side_px`, its greys stretched to its own range."""
     pixels = radiograph.pixels[int(part.y0) : int(part.y1), int(part.x0) : int(part.x1)]
     low, high = np.percentile(pixels, SHOWN_PART)
-    grey = np.clip((pixels - low) / max(high - low, LEAST_RANGE), 0, 1)
+    grey = (pixels - low) / max(high - low, LEAST_RANGE)
     row_mm, col_mm = radiograph.spacing_mm or (1.0, 1.0)
-    width, height = (part.x1 - part.x0) * col_mm, (part.y1 - part.y0) * row_mm
-    zoom = side_px / max(width, height)
-    size = (max(1, round(width * zoom)), max(1, round(height * zoom)))
-    picture = images.fromarray((grey * 255 + 0.5).astype(np.uint8)).resize(size, images.Resampling.BICUBIC)
-
-    def placed(box: Box, margin: int) -> Corners:
-        x0, x1 = ((x - part.x0) * col_mm * zoom for x in (box.x0, box.x1))
-        y0, y1 = ((y - part.y0) * row_mm * zoom for y in (box.y0, box.y1))
-        return x0 - margin, y0 - margin, x1 + margin, y1 + margin
-
-    return picture.convert("RGB"), placed
+    zoom = side_px / max((part.x1 - part.x0) * col_mm, (part.y1 - part.y0) * row_mm)
+    return Canvas(grey, part, (col_mm * zoom, row_mm * zoom), text_px)
 
 
-def _palette() -> list[tuple[int, int, int]]:
+def _palette() -> list[int]:
     """128 colours: every second grey or so, and those of the lines with the shades of their letters' edges."""
-    coloured = [TRUTH, *(_darker(colour, part) for colour in (REPORTED, BELOW) for part in (1.0, 0.75, 0.5, 0.25))]
-    greys = np.linspace(0, 255, COLOURS - len(coloured)).round().astype(int).tolist()
-    return [*((grey, grey, grey) for grey in greys), *coloured]
-
-
-def _darker(colour: tuple[int, int, int], part: float) -> tuple[int, int, int]:
-    red, green, blue = (round(part * value) for value in colour)
-    return red, green, blue
+    shades = [round(part * value) for line in (REPORTED, BELOW) for part in (1.0, 0.75, 0.5, 0.25) for value in line]
+    coloured = [*TRUTH, *shades]
+    greys = np.linspace(0, 255, COLOURS - len(coloured) // 3).round().astype(int)
+    return [*np.repeat(greys, 3).tolist(), *coloured]
