@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Box, Case, CxrcadError, Nodule, Radiograph, counted
+from cxrcad.core import Box, Case, CxrcadError, Radiograph, counted
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Comparison
@@ -33,7 +33,7 @@ from cxrcad.report.drawing.case_views import (
     Panel,
     write_case_views,
 )
-from cxrcad.report.drawing.crops import crop_px, truth_box_px
+from cxrcad.report.drawing.crops import box_or_point, crop_px, inside
 from cxrcad.report.gallery import read_scored
 from cxrcad.report.tables import Table
 from cxrcad.scoring.cases import read_true_lung
@@ -337,7 +337,7 @@ def _scene_view(scene: Scene, radiograph: Radiograph, viewer: _Viewer) -> CaseVi
 def _lesion_view(lesion: Lesion, radiograph: Radiograph, viewer: _Viewer) -> CaseView:
     scene, case = lesion.scene, lesion.scene.case
     nodule = case.nodules[lesion.nodule]
-    part = crop_px(case, [_true_box(case, nodule)], AROUND_MM)
+    part = crop_px(case, [box_or_point(case, nodule)], AROUND_MM)
     scores = [_score(side, lesion.nodule) for side in (scene.single, scene.multi)]
     caption = (
         f"{case.name}, fold {scene.fold}. Nodule: {nodule_words(nodule)}. "
@@ -362,10 +362,10 @@ def _overlap_view(one: Overlap, radiograph: Radiograph, viewer: _Viewer) -> Case
 def _three(scene: Scene, part: Box, radiograph: Radiograph, viewer: _Viewer) -> tuple[Panel, ...]:
     """Input with truth, then either network's map with its findings in that part of the image."""
     lung = viewer.lung(scene.single)
-    truth = tuple(Mark(TRUE, _true_box(scene.case, nodule)) for nodule in scene.case.nodules)
+    truth = tuple(Mark(TRUE, box_or_point(scene.case, nodule)) for nodule in scene.case.nodules)
     panels = [Panel("Input and truth", truth, None, lung)]
     for name, side in (("Single task", scene.single), ("Multiple task", scene.multi)):
-        marks = tuple(mark for mark in _marks(side) if _inside(mark.box_px.center, part))
+        marks = tuple(mark for mark in _marks(side) if inside(mark.box_px.center, part))
         title = f"{name}, reported from {side.threshold:.2f}"
         panels.append(Panel(title, (*truth, *marks), viewer.shade(side, radiograph), lung))
     return tuple(panels)
@@ -383,12 +383,3 @@ def _marks(side: Side) -> list[Mark]:
         elif word == "hit":
             below.append(Mark(BELOW_THRESHOLD, finding.box_px, f"missed {finding.score:.2f}"))
     return marks + below
-
-
-def _true_box(case: Case, nodule: Nodule) -> Box:
-    """The nodule's box or its disc's; a point where its size is not known."""
-    return truth_box_px(case, nodule) or Box(nodule.x_px, nodule.y_px, nodule.x_px, nodule.y_px)
-
-
-def _inside(point: tuple[float, float], part: Box) -> bool:
-    return part.x0 <= point[0] < part.x1 and part.y0 <= point[1] < part.y1

@@ -11,10 +11,7 @@ from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, measured, spreads
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.files import write_atomically, write_json
-from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text
-from cxrcad.scoring.segmentation import Segmentation, score_segmentation
-
-__all__ = ["PAPER_DICE", "report_segmentation", "segmentation_lines"]
+from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text, not_a_test
 
 SCHEMA = "cxrcad/segmentation-evaluation/1"
 FILE = "evaluation-effusion"
@@ -34,7 +31,7 @@ def report_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> 
     """
     scored = score_segmentation(config, note)
     found = measured(scored.folds, config.scoring.resamples, config.scoring.bootstrap_seed)
-    text = "\n".join([*segmentation_lines(scored.folds), "", *_fold_lines(scored.folds), ""])
+    text = "\n".join([*_context_lines(scored.folds), "", *_fold_lines(scored.folds), ""])
     text += "\n" + figures_text(found, config.scoring.resamples) + "\n" + PAPER_DICE + "\n"
     place = scored.folder if config.fold == "all" else scored.folder / f"fold{config.fold}"
     write_atomically(place / f"{FILE}.txt", text)
@@ -43,23 +40,20 @@ def report_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> 
     return text
 
 
-def segmentation_lines(folds: Sequence[SegmentedFold]) -> list[str]:
+def _context_lines(folds: Sequence[SegmentedFold]) -> list[str]:
     """What the figures rest on: data, test cases, threshold, what is reported, and images that are no test."""
     images = [image for fold in folds for image in fold.images]
     effusions = sum(image.positive for image in images)
     numbers = ", ".join(str(fold.fold) for fold in folds)
     chosen = ", ".join(dict.fromkeys(fold.threshold_from for fold in folds))
     areas = ", ".join(dict.fromkeys(f"{fold.min_area_mm2:g}" for fold in folds))
-    lines = [
+    return [
         f"Data {folds[0].data}, test cases of fold{'s' if len(folds) > 1 else ''} {numbers} of five: {effusions} with "
         f"an effusion, {len(images) - effusions} without.",
         f"Dice of the map cut at the threshold, on the model's grid; threshold: {chosen}.",
         f"An image is reported where a connected part of at least {areas} mm2 is found.",
+        *not_a_test(folds),
     ]
-    seen = [name for fold in folds for name in fold.trained_on]
-    if seen:
-        lines.append(f"NOT A TEST: the model was trained on {len(seen)} of these images: {', '.join(seen)}")
-    return lines
 
 
 def _fold_lines(folds: Sequence[SegmentedFold]) -> list[str]:

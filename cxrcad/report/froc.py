@@ -11,32 +11,35 @@ from typing import Any
 
 from cxrcad.core import counted
 from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.froc import RATES, Curve, Operating, froc, sensitivity_at
+from cxrcad.evaluation.froc import RATES, Curve, froc, sensitivity_at
 from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.records import FoldResult, ScoringContext, context_lines, pooled, pooled_matches, scope
 from cxrcad.evaluation.statistics import wilson
 from cxrcad.files import write_atomically, write_json
-from cxrcad.report.tables import NO_CPM, figure_shown, interval_shown
-
-__all__ = ["froc_caption", "froc_csv", "froc_document", "froc_text", "write_froc"]
+from cxrcad.report.tables import NO_CPM, false_positive_places, figure_shown, interval_shown, not_a_test
 
 SCHEMA = "cxrcad/froc/1"
 COLUMNS = ("threshold", "hits", "false_positives", "fp_in_lung", "fp_outside_lung", "sensitivity", "fp_per_image")
 
 
-def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None) -> dict[str, Any]:
+def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]) -> dict[str, Any]:
     """The FROC curve of one fold, or of several folds' matches pooled, as the JSON document of froc.json.
 
-    `sensitivities` has null where the curve does not reach the rate; low and high are the 95 % interval that `figures`
-    (`evaluation.bootstrap.bootstrap`) holds, null without. `at_threshold` holds the counts at the model's
-    threshold (each fold's own), false positives in images without a lung mask being neither inside nor outside.
+    `sensitivities` has null where the curve does not reach the rate; low and high are the 95 % interval of `figures`
+    (`evaluation.bootstrap.bootstrap`). `at_threshold` holds the counts at the model's threshold (each fold's own),
+    false positives in images without a lung mask being neither inside nor outside.
 
     Raises:
         EvaluationError: No fold, no nodule, an image twice, or folds scored in different contexts.
     """
     context = results[0].context
     curve = froc(pooled_matches(results), context.fp_axis)
-    counts = pooled(results)
+    counts = pool([result.operating for result in results])
+    sensitivities = []
+    for rate in RATES:
+        found = figures[f"sensitivity at {rate_name(rate)}"]
+        bounds = {"low": found.low, "high": found.high}
+        sensitivities.append({"fp_per_image": rate, "sensitivity": sensitivity_at(curve, rate), **bounds})
     return {
         "schema": SCHEMA,
         "data": context.data,
@@ -47,9 +50,15 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
         "images": curve.n_images,
         "nodules": curve.n_nodules,
         "fp_axis": _fp_axis(curve, context),
-        "sensitivities": [_at_rate(curve, rate, figures) for rate in RATES],
-        "cpm": None if figures is None else asdict(figures["CPM"]),
-        "at_threshold": _counts(counts),
+        "sensitivities": sensitivities,
+        "cpm": asdict(figures["CPM"]),
+        "at_threshold": {
+            "threshold": counts.threshold,
+            "hits": counts.tp,
+            "missed": counts.fn,
+            "false_positives": counts.fp,
+            **{name: getattr(counts, name) for name in ("fp_in_lung", "fp_outside_lung", "f1", "recall", "precision")},
+        },
         "trained_on": [name for result in results for name in result.trained_on],
         "points": [dict(zip(COLUMNS, row, strict=True)) for row in _rows(curve)],
     }
@@ -64,7 +73,7 @@ def froc_csv(curve: Curve) -> str:
     return text.getvalue()
 
 
-def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None) -> str:
+def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval]) -> str:
     """Sensitivity at 1/8 ... 8 false positives per image as a text table, with what it rests on.
 
     Raises:
@@ -74,25 +83,23 @@ def froc_text(results: Sequence[FoldResult], figures: Mapping[str, Interval] | N
     curve = froc(pooled_matches(results), context.fp_axis)
     counts = pooled(results)
     lines = [*context_lines(context), f"Scored: {scope(results)}.", "", "FP/image  sensitivity"]
-    lines += [_rate_line(curve, rate, figures) for rate in RATES]
-    if figures is not None:
-        bound = "" if curve.final_fp_per_image >= RATES[-1] else " (lower bound: an unreached rate takes the last one)"
-        cpm = figures["CPM"]
-        shown = f"{figure_shown('CPM', cpm.value)} {interval_shown('CPM', cpm)}".rstrip() + bound
-        lines.append(f"     CPM  {NO_CPM if cpm.value is None else shown}")
-    elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
+    for rate in RATES:
+        name = f"sensitivity at {rate_name(rate)}"
+        bounds = interval_shown(name, figures[name])
+        lines.append(f"{rate_name(rate):>8}  {figure_shown(name, sensitivity_at(curve, rate))} {bounds}".rstrip())
+    bound = "" if curve.final_fp_per_image >= RATES[-1] else " (lower bound: an unreached rate takes the last one)"
+    cpm = figures["CPM"]
+    shown = f"{figure_shown('CPM', cpm.value)} {interval_shown('CPM', cpm)}".rstrip() + bound
     low, high = wilson(counts.tp, counts.tp + counts.fn)
     lines += [
+        f"     CPM  {NO_CPM if cpm.value is None else shown}",
         "",
         f"The curve ends at {curve.final_fp_per_image:.2f} false positives per image ({_fp_axis(curve, context)}).",
         f"At the threshold: sensitivity {100 * counts.recall:.1f} % "
         f"(Wilson's 95 % interval {100 * low:.1f} to {100 * high:.1f}), "
-        f"{counts.fp_per_image:.2f} false positives per image, {counts.fp_in_lung} inside the lung fields, "
-        f"{counts.fp_outside_lung} outside" + (f", {elsewhere} without a lung mask." if elsewhere else "."),
+        f"{counts.fp_per_image:.2f} false positives per image, {false_positive_places(counts)}.",
+        *not_a_test(results),
     ]
-    seen = [name for result in results for name in result.trained_on]
-    if seen:
-        lines.append(f"NOT A TEST: {len(seen)} of the images stand in the model's training list: {', '.join(seen)}")
     return "\n".join(lines) + "\n"
 
 
@@ -101,43 +108,15 @@ def froc_caption(context: ScoringContext) -> str:
     return "\n".join(context_lines(context))
 
 
-def write_froc(
-    json_path: Path, csv_path: Path, results: Sequence[FoldResult], figures: Mapping[str, Interval] | None = None
-) -> None:
+def write_froc(json_path: Path, csv_path: Path, results: Sequence[FoldResult], figures: Mapping[str, Interval]) -> None:
     """Write the curve as JSON and as CSV, atomically. Raises EvaluationError, WriteError."""
     write_json(json_path, froc_document(results, figures))
     write_atomically(csv_path, froc_csv(froc(pooled_matches(results), results[0].context.fp_axis)))
 
 
-def _at_rate(curve: Curve, rate: float, figures: Mapping[str, Interval] | None) -> dict[str, float | None]:
-    found = None if figures is None else figures[f"sensitivity at {rate_name(rate)}"]
-    bounds = {"low": None if found is None else found.low, "high": None if found is None else found.high}
-    return {"fp_per_image": rate, "sensitivity": sensitivity_at(curve, rate), **bounds}
-
-
-def _rate_line(curve: Curve, rate: float, figures: Mapping[str, Interval] | None) -> str:
-    name = f"sensitivity at {rate_name(rate)}"
-    bounds = "" if figures is None else " " + interval_shown(name, figures[name])
-    return f"{rate_name(rate):>8}  {figure_shown(name, sensitivity_at(curve, rate))}{bounds}".rstrip()
-
-
 def _rows(curve: Curve) -> list[tuple[float | int, ...]]:
     columns = (curve.thresholds, curve.hits, curve.false_positives, curve.in_lung, curve.outside_lung)
     return list(zip(*columns, curve.sensitivity, curve.fp_per_image, strict=True))
-
-
-def _counts(counts: Operating) -> dict[str, float | int | None]:
-    return {
-        "threshold": counts.threshold,
-        "hits": counts.tp,
-        "missed": counts.fn,
-        "false_positives": counts.fp,
-        "fp_in_lung": counts.fp_in_lung,
-        "fp_outside_lung": counts.fp_outside_lung,
-        "f1": counts.f1,
-        "recall": counts.recall,
-        "precision": counts.precision,
-    }
 
 
 def _fp_axis(curve: Curve, context: ScoringContext) -> str:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from cxrcad.core import Box, Case, CxrcadError, Finding, Nodule, Radiograph
 from cxrcad.datasets.images import read_case
 from cxrcad.evaluation.matching import FalsePositive, Hit, ImageMatch
 from cxrcad.evaluation.records import FoldResult, ScoredImage, nodule_words
-from cxrcad.report.drawing.crops import crop_px, truth_box_px, write_crop
+from cxrcad.report.drawing.crops import box_or_point, crop_px, inside, truth_box_px, write_crop
 from cxrcad.report.html import Picture
-
-__all__ = ["Crop", "Gallery", "chosen", "gallery", "read_scored"]
 
 MISSES, FALSE_POSITIVES = "Missed nodules, most obvious first", "False positives, highest score first"
 HITS, FAR_HITS = "Found nodules, best score first", "Found nodules, worst localised first"
@@ -40,8 +38,8 @@ class Crop:
 class Gallery:
     """The pictures by heading, empty groups left out, and a note for each image that could not be shown."""
 
-    groups: Mapping[str, tuple[Picture, ...]]
-    notes: tuple[str, ...]
+    groups: Mapping[str, Sequence[Picture]]
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -68,27 +66,32 @@ def gallery(results: Sequence[FoldResult], folder: Path, most: int = 12) -> Gall
     for slug in SLUGS.values():
         for old in folder.glob(f"{slug}-[0-9][0-9]-*.png"):
             old.unlink()
-    crops = chosen(results, most)
-    places: dict[str, list[Picture]] = {}
-    notes: dict[str, str] = {}
-    numbered = [(index, crop) for index, crop in enumerate(crops)]
-    written: dict[int, Path] = {}
-    for name in dict.fromkeys(crop.scored_image.case.name for crop in crops):  # each image is read once
-        mine = [(index, crop) for index, crop in numbered if crop.scored_image.case.name == name]
+    placed: list[tuple[Crop, Path]] = []
+    of_image: dict[str, list[tuple[Crop, Path]]] = defaultdict(list)
+    ranks: Counter[str] = Counter()
+    for crop in chosen(results, most):
+        ranks[crop.group] += 1
+        name = crop.scored_image.case.name
+        file = f"{SLUGS[crop.group]}-{ranks[crop.group]:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:80]}.png"
+        placed.append((crop, folder / file))
+        of_image[name].append(placed[-1])
+    notes = {}
+    for name, mine in of_image.items():  # each image is read once
         try:
-            radiograph = read_scored(mine[0][1].scored_image)
+            radiograph = read_scored(mine[0][0].scored_image)
         except CxrcadError as error:
             notes[name] = f"{name} is left out of the gallery: {error}"
             continue
-        for index, crop in mine:
-            rank = sum(one.group == crop.group for one in crops[: index + 1])
-            written[index] = folder / f"{SLUGS[crop.group]}-{rank:02d}-{_file_name(name)}.png"
-            _write(radiograph, crop, written[index])
-    for index, path in sorted(written.items()):
-        places.setdefault(crops[index].group, []).append(Picture(crops[index].title, path, crops[index].caption))
+        for crop, path in mine:
+            boxes = [box_or_point(crop.scored_image.case, nodule) for nodule in crop.scored_image.case.nodules]
+            write_crop(radiograph, crop.part, path, finding=crop.finding, truth=boxes, threshold=crop.threshold)
+    groups: dict[str, list[Picture]] = {}
+    for crop, path in placed:
+        if crop.scored_image.case.name not in notes:
+            groups.setdefault(crop.group, []).append(Picture(crop.title, path, crop.caption))
     if any(result.matches and not result.scored for result in results):
         notes[""] = "Matches without findings have no gallery; score them again with `cxrcad evaluate`."
-    return Gallery({name: tuple(pictures) for name, pictures in places.items()}, tuple(notes.values()))
+    return Gallery(groups, list(notes.values()))
 
 
 def read_scored(scored_image: ScoredImage) -> Radiograph:
@@ -101,16 +104,6 @@ def read_scored(scored_image: ScoredImage) -> Radiograph:
         found = f"{radiograph.rows} x {radiograph.cols}"
         raise CxrcadError(f"{case.image}: has {found} pixels, and {case.rows} x {case.cols} were scored")
     return radiograph
-
-
-def _write(radiograph: Radiograph, crop: Crop, path: Path) -> None:
-    case = crop.scored_image.case
-    boxes = [truth_box_px(case, nodule) or _point(nodule) for nodule in case.nodules]
-    write_crop(radiograph, crop.part, path, finding=crop.finding, truth=boxes, threshold=crop.threshold)
-
-
-def _file_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80]
 
 
 def chosen(results: Sequence[FoldResult], most: int) -> tuple[Crop, ...]:
@@ -128,24 +121,22 @@ def chosen(results: Sequence[FoldResult], most: int) -> tuple[Crop, ...]:
     hits.sort(key=lambda one: (-one[1].score, one[0].case.name, one[1].nodule))
     best, rest = hits[: most - most // 3], hits[most - most // 3 :]
     far = sorted((one for one in rest if one[1].distance_mm is not None), key=lambda one: -(one[1].distance_mm or 0))
-    missed = [(scene, number) for scene in scenes for number in _missed(scene)]
-    missed.sort(key=_obvious)
-    wrong = [(scene, fp) for scene in scenes for fp in scene.match.false_positives if fp.score >= scene.threshold]
-    wrong = [(scene, fp) for scene, fp in wrong if scene.finding(fp.finding) is not None]
+    found = {(scene.case.name, hit.nodule) for scene, hit in hits}
+    numbered = [(scene, number) for scene in scenes for number in range(len(scene.case.nodules))]
+    missed = sorted((one for one in numbered if (one[0].case.name, one[1]) not in found), key=_obvious)
+    wrong = [
+        (scene, fp, finding)
+        for scene in scenes
+        for fp in scene.match.false_positives
+        if fp.score >= scene.threshold and (finding := scene.finding(fp.finding)) is not None
+    ]
     wrong.sort(key=lambda one: (-one[1].score, one[0].case.name))
-    return tuple(
-        chain(
-            (_miss(scene, number) for scene, number in missed[:most]),
-            (_false_positive(scene, fp) for scene, fp in wrong[:most]),
-            (_hit(scene, hit, HITS) for scene, hit in best),
-            (_hit(scene, hit, FAR_HITS) for scene, hit in far[: most // 3]),
-        )
+    return (
+        *(_miss(scene, number) for scene, number in missed[:most]),
+        *(_false_positive(*one) for one in wrong[:most]),
+        *(_hit(scene, hit, HITS) for scene, hit in best),
+        *(_hit(scene, hit, FAR_HITS) for scene, hit in far[: most // 3]),
     )
-
-
-def _missed(scene: _Scene) -> Iterator[int]:
-    taken = {hit.nodule for hit in scene.match.hits if hit.score >= scene.threshold}
-    return (number for number in range(len(scene.case.nodules)) if number not in taken)
 
 
 def _obvious(one: tuple[_Scene, int]) -> tuple[float, float, str, int]:
@@ -170,17 +161,15 @@ def _miss(scene: _Scene, number: int) -> Crop:
     if low is not None:
         caption = f"{start}found with {low.score:.2f}, below the threshold {scene.threshold:.2f}"
         return _crop(scene, MISSES, "Miss", caption, scene.finding(low.finding), nodule)
-    around = crop_px(scene.case, [truth_box_px(scene.case, nodule) or _point(nodule)])
-    near = next((finding for finding in scene.scored_image.findings if _inside(finding.center_px, around)), None)
+    around = crop_px(scene.case, [box_or_point(scene.case, nodule)])
+    near = next((finding for finding in scene.scored_image.findings if inside(finding.center_px, around)), None)
     if near is None:
         return _crop(scene, MISSES, "Miss", f"{start}nothing found near it", None, nodule)
     off = _distance(scene.case, near, nodule)
     return _crop(scene, MISSES, "Miss", f"{start}best finding near it {near.score:.2f}, {off} away", near, nodule)
 
 
-def _false_positive(scene: _Scene, positive: FalsePositive) -> Crop:
-    finding = scene.finding(positive.finding)
-    assert finding is not None
+def _false_positive(scene: _Scene, positive: FalsePositive, finding: Finding) -> Crop:
     size = "" if finding.diameter_mm is None else f", {finding.diameter_mm:.0f} mm across"
     place = {True: ", in the lung fields", False: ", outside the lung fields", None: ""}[positive.in_lung]
     caption = f"{scene.case.name}: score {positive.score:.2f}{size}{place}; "
@@ -195,17 +184,9 @@ def _false_positive(scene: _Scene, positive: FalsePositive) -> Crop:
 def _crop(scene: _Scene, group: str, title: str, caption: str, finding: Finding | None, nodule: Nodule | None) -> Crop:
     """Around nodule and finding of a hit, the nodule of a miss, the finding of a false positive."""
     boxes = [] if finding is None or group == MISSES else [finding.box_px]
-    boxes += [] if nodule is None else [truth_box_px(scene.case, nodule) or _point(nodule)]
+    boxes += [] if nodule is None else [box_or_point(scene.case, nodule)]
     part = crop_px(scene.case, boxes)
     return Crop(group, title, caption, scene.scored_image, part, finding, scene.threshold)
-
-
-def _point(nodule: Nodule) -> Box:
-    return Box(nodule.x_px, nodule.y_px, nodule.x_px, nodule.y_px)
-
-
-def _inside(point: tuple[float, float], box: Box) -> bool:
-    return box.x0 <= point[0] < box.x1 and box.y0 <= point[1] < box.y1
 
 
 def _distance(case: Case, finding: Finding, nodule: Nodule) -> str:

@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from cxrcad.core import counted
 from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
-from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, pooled, scope
-from cxrcad.evaluation.statistics import spread, wilson
-from cxrcad.report.tables import Table
-
-__all__ = ["NETWORK_NAMES", "TASK_NAMES", "table2", "table2_notes", "table2_text"]
+from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, scope
+from cxrcad.evaluation.statistics import pool, spread, wilson
+from cxrcad.report.tables import Table, false_positive_places, not_a_test
 
 NETWORK_NAMES = {"mo-segnet": "MO-SegNet", "u-net": "U-net", "deeplabv3plus": "Deeplab V3+", "pspnet": "PSPNet"}
 TASK_NAMES = {"single": "Single", "multi": "Multiple"}
-
 
 COLUMNS = ("Task", "Model", "figures", "F1", "Recall", "Precision")
 LAYOUT = "{:<9} {:<12} {:<16} {:<15} {:<22} {}"
@@ -62,39 +59,31 @@ def _group_rows(group: Sequence[FoldResult]) -> list[tuple[str, ...]]:
         name = f"fold {result.context.fold}" if result.context.fold is not None else "all cases"
         rows.append((*names, name, *_operating_cells(fold)))
     if len(folds) > 1:
-        f1, recall = _spread_cell([fold.f1 for fold in folds]), _spread_cell([fold.recall for fold in folds])
-        precision = _spread_cell([fold.precision for fold in folds])
-        rows.append((*names, f"mean of {len(folds)} folds", f1, recall, precision))
-        rows.append((*names, "pooled", *_operating_cells(pooled(group))))
+        means = [_spread_cell([getattr(fold, figure) for fold in folds]) for figure in ("f1", "recall", "precision")]
+        rows.append((*names, f"mean of {len(folds)} folds", *means))
+        rows.append((*names, "pooled", *_operating_cells(pool(folds))))
     return rows
 
 
 def _group_notes(group: Sequence[FoldResult]) -> list[str]:
     """Threshold, false positives by place, lung Dice and training cases of one network's folds, a line each."""
     context = group[0].context
-    counts = pooled(group)
-    elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
-    places = f"{counts.fp_in_lung} inside the lung fields, {counts.fp_outside_lung} outside"
-    places += f", {elsewhere} in images without a lung mask" if elsewhere else ""
+    counts = pool([result.operating for result in group])
     thresholds = ", ".join(f"{result.context.model.threshold:.4g}" for result in group)
     origins = "; ".join(dict.fromkeys(result.context.threshold_from for result in group))
     task = f", {TASK_NAMES.get(context.tasks, context.tasks).lower()} task" if context.tasks else ""
-    lines = [
-        f"{NETWORK_NAMES.get(context.network, context.network)}{task}, {scope(group)}",
-        f"  threshold {thresholds} ({origins})",
-        f"  false positives {counts.fp} ({counts.fp_per_image:.2f} per image): {places}",
-    ]
     overlaps = [value for result in group for value in result.known_dice]
+    dice = "lung Dice: none (no lung task, or no lung mask)"
     if overlaps:
-        lines.append(f"  lung Dice {sum(overlaps) / len(overlaps):.3f}, mean of {counted(len(overlaps), 'image')}")
-    else:
-        lines.append("  lung Dice: none (no lung task, or no lung mask)")
-    seen = [name for result in group for name in result.trained_on]
-    if seen:
-        lines.append(
-            f"  NOT A TEST: {len(seen)} of the scored images stand in the model's training list: {', '.join(seen)}"
-        )
-    return lines
+        dice = f"lung Dice {sum(overlaps) / len(overlaps):.3f}, mean of {counted(len(overlaps), 'image')}"
+    notes = [
+        f"threshold {thresholds} ({origins})",
+        f"false positives {counts.fp} ({counts.fp_per_image:.2f} per image): {false_positive_places(counts)}",
+        dice,
+        *not_a_test(group),
+    ]
+    network = NETWORK_NAMES.get(context.network, context.network)
+    return [f"{network}{task}, {scope(group)}", *(f"  {note}" for note in notes)]
 
 
 def _operating_cells(counts: Operating) -> tuple[str, str, str]:

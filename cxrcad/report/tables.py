@@ -9,26 +9,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 from cxrcad.evaluation.bootstrap import Comparison, Interval
-from cxrcad.evaluation.froc import RATES
+from cxrcad.evaluation.froc import RATES, Operating
 from cxrcad.evaluation.metrics import rate_name
+from cxrcad.evaluation.records import FoldResult
+from cxrcad.evaluation.segmentation import SegmentedFold
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum
-
-__all__ = [
-    "NO_CPM",
-    "Table",
-    "comparison_table",
-    "comparison_text",
-    "comparison_words",
-    "figure_shown",
-    "figures_document",
-    "figures_table",
-    "figures_text",
-    "interval_shown",
-    "seeds_text",
-    "strata_document",
-    "strata_text",
-    "subgroups_table",
-]
 
 
 @dataclass(frozen=True)
@@ -85,7 +70,6 @@ class Table:
         return {name: cells[0] for name, *cells in columns if len(set(cells)) == 1}
 
 
-NOT_REACHED = "not reached"
 CURVE = ("sensitivity at", "CPM")
 """What the names of figures begin with that a curve may be too short for."""
 
@@ -101,7 +85,7 @@ COUNTS = ("false positives", "lung HD95", "localisation error")
 def figure_shown(name: str, value: float | None) -> str:
     """A figure as it is printed: in percent, or as a number; what the curve does not reach is said so."""
     if value is None:
-        return NOT_REACHED if name.startswith(CURVE) else "undefined"
+        return "not reached" if name.startswith(CURVE) else "undefined"
     return f"{value:.2f}" if name.startswith(COUNTS) else f"{100 * value:.1f} %"
 
 
@@ -112,6 +96,20 @@ def interval_shown(name: str, interval: Interval) -> str:
     scale, decimals = (1, 2) if name.startswith(COUNTS) else (100, 1)
     low, high = (round(scale * bound, decimals) + 0.0 for bound in (interval.low, interval.high))  # + 0.0: no -0.0
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def not_a_test(results: Sequence[FoldResult | SegmentedFold]) -> list[str]:
+    """A line that names the scored images that stand in the models' training lists; none where there are none."""
+    seen = [name for result in results for name in result.trained_on]
+    words = f"NOT A TEST: {len(seen)} of the scored images stand in the model's training list: {', '.join(seen)}"
+    return [words] if seen else []
+
+
+def false_positive_places(counts: Operating) -> str:
+    """How many false positives lie inside and outside the lung fields, and in images without a lung mask."""
+    elsewhere = counts.fp - counts.fp_in_lung - counts.fp_outside_lung
+    places = f"{counts.fp_in_lung} inside the lung fields, {counts.fp_outside_lung} outside"
+    return places + (f", {elsewhere} in images without a lung mask" if elsewhere else "")
 
 
 def figures_text(intervals: Mapping[str, Interval], resamples: int) -> str:

@@ -104,7 +104,7 @@ def test_images_that_the_model_was_trained_on_are_no_test(cxrcad, make_run, disc
     answer = cxrcad("evaluate", "--fold", "3")
     assert f"NOT A TEST: 1 of the scored images stand in the model's training list: {name}" in answer.out
     curve = cxrcad("froc", "--fold", "3")
-    assert f"NOT A TEST: 1 of the images stand in the model's training list: {name}" in curve.out
+    assert f"NOT A TEST: 1 of the scored images stand in the model's training list: {name}" in curve.out
 
 
 def test_the_protocol_decides_which_images_are_scored(cxrcad, run):

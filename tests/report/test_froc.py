@@ -39,6 +39,7 @@ FOLD = FoldResult(
     ),
     (0.9, 0.9, None, 0.9),
 )
+ALONE = bootstrap([FOLD], 0, 0)
 SECOND = FoldResult(
     replace(CONTEXT, fold=4, model=replace(CONTEXT.model, threshold=0.2)),
     (ImageMatch("e", 1, (Hit(0.25, 0, 1.0),), (FalsePositive(0.1),)),),
@@ -48,7 +49,7 @@ SECOND = FoldResult(
 
 
 def test_the_document_holds_the_curve_and_what_it_rests_on() -> None:
-    assert froc_document([FOLD]) == {
+    assert froc_document([FOLD], ALONE) == {
         "schema": "cxrcad/froc/1",
         "data": "open-jsrt",
         "protocol": "paper",
@@ -67,7 +68,7 @@ def test_the_document_holds_the_curve_and_what_it_rests_on() -> None:
             {"fp_per_image": 4.0, "sensitivity": None, "low": None, "high": None},
             {"fp_per_image": 8.0, "sensitivity": None, "low": None, "high": None},
         ],
-        "cpm": None,
+        "cpm": {"value": 3 / 7, "low": None, "high": None},
         "at_threshold": {
             "threshold": 0.5,
             "hits": 2,
@@ -104,7 +105,7 @@ def point(
 
 
 def test_folds_are_pooled_each_at_its_own_threshold() -> None:
-    document = froc_document([FOLD, SECOND])
+    document = froc_document([FOLD, SECOND], bootstrap([FOLD, SECOND], 0, 0))
     assert (document["folds"], document["images"], document["trained_on"]) == ([3, 4], 5, ["e"])
     assert document["at_threshold"]["threshold"] is None
     assert document["at_threshold"]["hits"] == 3
@@ -126,7 +127,7 @@ def test_the_csv_has_a_line_for_each_point_with_exact_numbers() -> None:
 
 
 def test_the_text_says_not_reached_where_the_curve_has_ended() -> None:
-    assert froc_text([FOLD]).splitlines() == [
+    assert froc_text([FOLD], ALONE).splitlines() == [
         "Data open-jsrt, protocol paper (images with a nodule only).",
         HitRule().describe(),
         "Scored: fold 3: 4 images, 4 nodules.",
@@ -139,6 +140,7 @@ def test_the_text_says_not_reached_where_the_curve_has_ended() -> None:
         "       2  not reached",
         "       4  not reached",
         "       8  not reached",
+        "     CPM  42.9 % (lower bound: an unreached rate takes the last one)",
         "",
         "The curve ends at 0.75 false positives per image (false positives over all 4 scored images).",
         "At the threshold: sensitivity 50.0 % (Wilson's 95 % interval 15.0 to 85.0), 0.50 false positives per image, "
@@ -148,9 +150,9 @@ def test_the_text_says_not_reached_where_the_curve_has_ended() -> None:
 
 def test_the_text_names_training_images_and_images_without_a_mask() -> None:
     low = replace(SECOND, context=replace(SECOND.context, model=replace(SECOND.context.model, threshold=0.1)))
-    lines = froc_text([low]).splitlines()
-    assert lines[-2].endswith("0 inside the lung fields, 0 outside, 1 without a lung mask.")
-    assert lines[-1] == "NOT A TEST: 1 of the images stand in the model's training list: e"
+    lines = froc_text([low], bootstrap([low], 0, 0)).splitlines()
+    assert lines[-2].endswith("0 inside the lung fields, 0 outside, 1 in images without a lung mask.")
+    assert lines[-1] == "NOT A TEST: 1 of the scored images stand in the model's training list: e"
 
 
 def test_the_caption_is_data_protocol_and_hit_rule() -> None:
@@ -172,11 +174,11 @@ def test_intervals_stand_beside_the_sensitivities() -> None:
 
 
 def test_both_files_are_written(tmp_path: Path) -> None:
-    write_froc(tmp_path / "froc.json", tmp_path / "froc.csv", [FOLD])
-    assert json.loads((tmp_path / "froc.json").read_text(encoding="utf-8")) == froc_document([FOLD])
+    write_froc(tmp_path / "froc.json", tmp_path / "froc.csv", [FOLD], ALONE)
+    assert json.loads((tmp_path / "froc.json").read_text(encoding="utf-8")) == froc_document([FOLD], ALONE)
     assert (tmp_path / "froc.csv").read_text(encoding="utf-8") == froc_csv(froc(FOLD.matches))
 
 
 def test_a_fold_of_normals_has_no_curve() -> None:
     with pytest.raises(EvaluationError, match="none of the 1 images holds a nodule"):
-        froc_document([replace(FOLD, matches=(ImageMatch("n", 0),), lung_dice=(None,))])
+        froc_document([replace(FOLD, matches=(ImageMatch("n", 0),), lung_dice=(None,))], ALONE)

@@ -105,7 +105,7 @@ def test_pictures_carry_captions_and_those_of_an_earlier_call_go(crafted, tmp_pa
     (tmp_path / "hit-99-old.png").write_bytes(b"old")
     (tmp_path / "mine.png").write_bytes(b"kept")
     found = gallery([crafted.fold()], tmp_path)
-    assert found.notes == ()
+    assert found.notes == []
     assert {name: [picture.path.name for picture in pictures] for name, pictures in found.groups.items()} == {
         "Found nodules, best score first": ["hit-01-A3.png", "hit-02-B3.png"],
         "Missed nodules, most obvious first": ["miss-01-C3.png"],

@@ -41,6 +41,16 @@ def truth_box_px(case: Case, nodule: Nodule) -> Box | None:
         return None
 
 
+def box_or_point(case: Case, nodule: Nodule) -> Box:
+    """`truth_box_px`, or the nodule's centre as a box without area where its size is unknown."""
+    return truth_box_px(case, nodule) or Box(nodule.x_px, nodule.y_px, nodule.x_px, nodule.y_px)
+
+
+def inside(point: tuple[float, float], box: Box) -> bool:
+    """Whether the point (x, y) lies in the half-open box."""
+    return box.x0 <= point[0] < box.x1 and box.y0 <= point[1] < box.y1
+
+
 def crop_px(case: Case, boxes: Sequence[Box], side_mm: float = SIDE_MM) -> Box:
     """The part of the image around the boxes: 60 mm a side, or a quarter of the image where the spacing is unknown.
 
