@@ -86,7 +86,7 @@ def sheet(
 
 def broken(label: str, caption: str, columns: int = 84) -> str:
     """The label in lines of at most so many characters on the sheet with that caption: fewer on a narrow one."""
-    return "\n".join(textwrap.wrap(label, columns if caption else round(columns * NARROW_INCH / WIDTH_INCH)) or [""])
+    return "\n".join(textwrap.wrap(label, columns if caption else round(0.55 * columns)) or [""])
 
 
 def legend(axes: Any) -> None:

@@ -50,7 +50,7 @@ def plot_bars(bars: Sequence[Stratum], paths: Sequence[Path], caption: str, kind
 def _bars_figure(bars: Sequence[Stratum], caption: str, kind: str) -> Any:
     n_nodules = sum(bar.n_nodules for bar in bars)
     overall = sum(bar.hits for bar in bars) / n_nodules
-    names = [f"{broken(bar.name, caption, 14)}\nn = {bar.n_nodules}" for bar in bars]
+    names = [f"{broken(bar.name, caption, 13)}\nn = {bar.n_nodules}" for bar in bars]
     words = f"dashed: all {n_nodules} nodules, {100 * overall:.1f} %; whiskers: Wilson's 95 % interval"
     title = broken(words, caption)
     figure, (axes,) = sheet(caption, [title], (3.4,), max(name.count("\n") for name in names) + 1)
@@ -120,7 +120,7 @@ def _folds_figure(points: Sequence[Point], caption: str, fp_axis: str) -> Any:
     axes.set_xlim(0, 1.15 * max(point.fp_per_image for point in points) + 0.05)
     axes.set_ylim(0, 1.02)
     percent_axis(axes.yaxis)
-    axes.set_xlabel(f"false positives per image at the threshold ({AXIS_WORDS[fp_axis]})", fontsize=12)
+    axes.set_xlabel(f"false positives per image ({AXIS_WORDS[fp_axis]})", fontsize=12)
     axes.set_ylabel("recall at the threshold", fontsize=12)
     legend(axes)
     return figure
