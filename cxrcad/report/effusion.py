@@ -12,6 +12,7 @@ from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, measured, spr
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text, not_a_test
+from cxrcad.scoring.segmentation import Segmentation, score_segmentation
 
 SCHEMA = "cxrcad/segmentation-evaluation/1"
 FILE = "evaluation-effusion"

@@ -34,7 +34,7 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
     """
     context = results[0].context
     curve = froc(pooled_matches(results), context.fp_axis)
-    counts = pool([result.operating for result in results])
+    counts = pooled(results)
     sensitivities = []
     for rate in RATES:
         found = figures[f"sensitivity at {rate_name(rate)}"]

@@ -65,7 +65,7 @@ class RunShown:
     @property
     def counts(self) -> Operating:
         """All folds' counts, each at its own threshold."""
-        return pool([result.operating for result in self.results])
+        return pooled(self.results)
 
     @property
     def trained_on(self) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from cxrcad.core import counted
 from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
-from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, scope
-from cxrcad.evaluation.statistics import pool, spread, wilson
+from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, pooled, scope
+from cxrcad.evaluation.statistics import spread, wilson
 from cxrcad.report.tables import Table, false_positive_places, not_a_test
 
 NETWORK_NAMES = {"mo-segnet": "MO-SegNet", "u-net": "U-net", "deeplabv3plus": "Deeplab V3+", "pspnet": "PSPNet"}
@@ -61,14 +61,14 @@ def _group_rows(group: Sequence[FoldResult]) -> list[tuple[str, ...]]:
     if len(folds) > 1:
         means = [_spread_cell([getattr(fold, figure) for fold in folds]) for figure in ("f1", "recall", "precision")]
         rows.append((*names, f"mean of {len(folds)} folds", *means))
-        rows.append((*names, "pooled", *_operating_cells(pool(folds))))
+        rows.append((*names, "pooled", *_operating_cells(pooled(group))))
     return rows
 
 
 def _group_notes(group: Sequence[FoldResult]) -> list[str]:
     """Threshold, false positives by place, lung Dice and training cases of one network's folds, a line each."""
     context = group[0].context
-    counts = pool([result.operating for result in group])
+    counts = pooled(group)
     thresholds = ", ".join(f"{result.context.model.threshold:.4g}" for result in group)
     origins = "; ".join(dict.fromkeys(result.context.threshold_from for result in group))
     task = f", {TASK_NAMES.get(context.tasks, context.tasks).lower()} task" if context.tasks else ""

@@ -81,7 +81,7 @@ def drawn_folds(runs: Mapping[str, Sequence[FoldResult]]) -> tuple[Point, ...]:
     for name, results in runs.items():
         points += [Point.of(name, result.context.fold, result.operating) for result in results]
         if len(results) > 1:
-            points.append(Point.of(name, None, pool([result.operating for result in results])))
+            points.append(Point.of(name, None, pooled(results)))
     return tuple(points)
 
 
