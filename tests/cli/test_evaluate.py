@@ -163,8 +163,12 @@ def test_without_data_or_run_three_lines_say_how_to_get_it(cxrcad):
         (["--run", "runs/toy/fold3"], 1, "one fold of a run; name the run, --run runs/toy, and choose with --fold"),
         (["--beside", "none"], 1, "none: there is no such run"),
         (["--model", "none"], 1, "none: no packaged model has this name"),
-        (["--data", "file"], 1, "file: is a file; --data takes a folder in JSRT's layout"),
-        (["--data", "none"], 1, "none: there is no such folder; --data takes a folder in JSRT's layout"),
+        (["--data", "file"], 1, "file: is a file; --data takes a folder with CLNDAT_EN.txt (JSRT's table of nodules)"),
+        (
+            ["--data", "none"],
+            1,
+            "none: there is no such folder; --data takes a folder with CLNDAT_EN.txt (JSRT's table of nodules)",
+        ),
         (["--out", "file"], 2, "--out file: file is a file, not a folder; name another place"),
     ],
 )
