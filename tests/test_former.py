@@ -10,10 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.config import NetworkConfig, PatchClassifierConfig, TrainConfig, build
+from cxrcad.cli.main import FORMER
+from cxrcad.config import (
+    ALL_CONFIGS,
+    ExportConfig,
+    NetworkConfig,
+    PatchClassifierConfig,
+    ReproduceConfig,
+    RobustnessConfig,
+    Setting,
+    SimulateConfig,
+    TrainConfig,
+    build,
+    settings_of,
+)
 from cxrcad.config.sources import resolve_config
+from cxrcad.core import CxrcadError
 from cxrcad.evaluation.records import read_matches
 from cxrcad.inference.model import packaged_models
+from cxrcad.paper.cells import FORMER_ITEMS
 
 CONFIG = Path(__file__).parent / "former" / "config.toml"
 
@@ -49,6 +64,50 @@ def test_as_a_settings_file_each_former_name_is_said_once(tmp_path: Path) -> Non
         "shams is now negative_insertions",
         "train_share is now train_fraction",
     ]
+
+
+COMMANDS = {  # those with renamed settings: what they call, and what they must be given
+    TrainConfig: ("train.train_run", ["train"]),
+    ExportConfig: ("export.export", ["export", "run", "--out", "model"]),
+    SimulateConfig: ("simulate.simulate", ["simulate", "set"]),
+    RobustnessConfig: ("robustness.measure_robustness", ["robustness"]),
+    ReproduceConfig: ("reproduce.reproduce", ["reproduce", "table2"]),
+}
+RENAMED = [(kind, item) for kind in ALL_CONFIGS for item in settings_of(kind) if item.was]
+
+
+def _stop(*_: object) -> None:
+    raise CxrcadError("called")
+
+
+def _value(item: Setting) -> str:
+    low = item.low or 0
+    return item.choices[0] if item.choices else {int: f"{low:g}", float: f"{low:g}", bool: "true"}.get(item.type, "x")
+
+
+@pytest.mark.parametrize(("kind", "item"), RENAMED, ids=lambda value: getattr(value, "was", ""))
+def test_each_former_option_variable_and_key_names_the_present_one_once(
+    cxrcad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type, item: Setting
+) -> None:
+    called, command = COMMANDS[kind]
+    monkeypatch.setattr(f"cxrcad.commands.{called}", _stop)
+    value, former = _value(item), "--" + item.was.replace("_", "-")
+    flags = [former] if item.type is bool else [former, value]
+    assert cxrcad(*command, *flags).err == f"{former} is now {item.flag}\nError: called\n"
+    monkeypatch.setenv(f"CXRCAD_{item.was.upper()}", value)
+    assert cxrcad(*command).err == f"CXRCAD_{item.was.upper()} is now {item.variable}\nError: called\n"
+    monkeypatch.delenv(f"CXRCAD_{item.was.upper()}")
+    file = tmp_path / "cxrcad.toml"
+    file.write_text(f"{item.was} = {value if item.type in (bool, int, float) else repr(value)}\n")
+    assert cxrcad(*command).err == f"{file}: {item.was} is now {item.name}\nError: called\n"
+
+
+def test_each_former_command_and_item_of_reproduce_names_the_present_one_once(cxrcad, monkeypatch) -> None:
+    for former, present in FORMER.items():
+        assert cxrcad(former, "--help").err == f"cxrcad {former} is now cxrcad {present}\n"
+    monkeypatch.setattr("cxrcad.commands.reproduce.reproduce", _stop)
+    for former, present in FORMER_ITEMS.items():
+        assert cxrcad("reproduce", former).err == f"{former} is now {present}\nError: called\n"
 
 
 @pytest.mark.parametrize("bundle", packaged_models(), ids=lambda bundle: bundle.name)

@@ -17,7 +17,7 @@ __all__ = ["command"]
 def command(paths: tuple[Path, ...], as_json: bool) -> None:
     """Say what PATHS are: a radiograph (size, spacing and its source, what was done to its pixels), a model or a run.
 
-    A folder of radiographs is none of these: name its files. Exit code 1 when some failed; the others are told.
+    Of a folder of radiographs, name the files. Exit code 1 when some failed; the others are described.
     """
     from cxrcad.commands.info import describe_paths
 

@@ -17,7 +17,11 @@ __all__ = ["Command", "with_settings"]
 
 Function = Callable[..., Any]
 
-OTHER_GROUP = "Options"
+OWN, GENERAL = "Options", "General"
+"""Headings of the options that no setting groups: the command's own, which come first; those of all come last."""
+OF_ALL = {"--config", "--help-all", "--help"}
+
+LONGEST_METAVAR = 40  # characters
 FORMER = "former_"  # begins the parameter name of a flag's former spelling
 
 
@@ -42,14 +46,16 @@ class Command(click.Command):
             self.params.append(shown)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their groups' headings, those without a group last."""
-        listed: dict[str, list[tuple[str, str]]] = {}
+        """Write the options under their headings: the command's own, then the groups, then those of all commands."""
+        listed: dict[str, list[tuple[str, str]]] = {OWN: []}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record is not None and (ctx.meta.get("all") or not getattr(option, "advanced", False)):
-                listed.setdefault(getattr(option, "group", "") or OTHER_GROUP, []).append(record)
-        last = listed.pop(OTHER_GROUP, [])
-        for title, records in [*listed.items(), (OTHER_GROUP, last)]:
+                title = getattr(option, "group", "") or OWN
+                title = GENERAL if OF_ALL.intersection(option.opts) else title
+                listed.setdefault(title, []).append(record)
+        general = listed.pop(GENERAL)
+        for title, records in [*listed.items(), (GENERAL, general)]:
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -96,7 +102,7 @@ def with_settings(
             if item.was:
                 wrapped = _former_option(item)(wrapped)
         kind = click.Path(path_type=Path)
-        help_text = "Settings file (TOML), before the environment and flags; cxrcad.toml in this folder is read first."
+        help_text = "Settings file (TOML); it overrides cxrcad.toml here, and environment and flags override it."
         return click.option("--config", "config_file", type=kind, metavar="FILE", help=help_text)(wrapped)
 
     return decorate
@@ -128,6 +134,8 @@ def _option(item: Setting, also: str | None = None) -> Callable[[Function], Func
     if item.type is bool:
         return click.option(f"{item.flag}/--no-{item.flag[2:]}", item.name, **told)
     metavar = "|".join(item.choices) or {int: "N", float: "X", str: "TEXT", Path: "PATH"}[item.type]
+    if len(metavar) > LONGEST_METAVAR:
+        metavar = "NAME"  # the help lists the choices
     flags = [item.flag, also] if also else [item.flag]
     return click.option(*flags, item.name, metavar=metavar, **told)
 

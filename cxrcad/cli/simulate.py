@@ -17,9 +17,9 @@ __all__ = ["command"]
 @click.argument("out", type=click.Path(path_type=Path))
 @with_settings(SimulateConfig, also={"positives": "--cases", "negatives": "--normals"})
 def command(config: SimulateConfig, out: Path) -> None:
-    """Project one nodule into each of so many radiographs and write them, with others without, in JSRT's layout.
+    """Write radiographs with one projected nodule each, and others without, in JSRT's layout.
 
-    OUT must be new or empty. It can then be named with --data.
+    OUT must be new or empty. Afterwards `cxrcad train --data OUT` takes it.
     """
     from cxrcad.commands.simulate import simulate
 

@@ -39,10 +39,11 @@ def run(monkeypatch: pytest.MonkeyPatch) -> object:
 
 def test_options_stand_under_their_groups_and_advanced_ones_in_help_all(run) -> None:
     short, long = run("--help").output, run("--help-all").output
-    assert short.index("Shape:") < short.index("--width N") < short.index("Options:") < short.index("--name TEXT")
+    assert short.index("Options:") < short.index("--name TEXT") < short.index("Shape:") < short.index("--width N")
+    assert short.index("--width N") < short.index("General:") < short.index("--config FILE") < short.index("--help")
     assert "--tilt" not in short
     assert "--help-all" in short
-    assert long.index("Shape:") < long.index("--tilt / --no-tilt") < long.index("Options:")
+    assert long.index("Shape:") < long.index("--tilt / --no-tilt") < long.index("General:")
     assert "--breadth" not in long
 
 
