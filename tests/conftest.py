@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import json
@@ -118,7 +119,7 @@ def _toys() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def toy_exporter() -> Iterator[Callable[..., None]]:
-    """Trainings write the toy graph as their ONNX file; gives the real `write_onnx`.
+    """Trainings write the toy graph as their ONNX file, with the weights' SHA-256; gives the real `write_onnx`.
 
     torch takes some seconds to export even the smallest network, which is most of what a training of a few steps takes,
     and most tests of trainings and packages are about everything but the graph. Those that compare the graph with the
@@ -129,7 +130,8 @@ def toy_exporter() -> Iterator[Callable[..., None]]:
     toys, real = _toys(), fold.write_onnx
 
     def write(network: Any, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
-        toys.write_onnx(path, tasks)
+        digest = hashlib.sha256(b"".join(value.cpu().numpy().tobytes() for value in network.state_dict().values()))
+        toys.write_onnx(path, tasks, doc=digest.hexdigest())
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(fold, "write_onnx", write)
@@ -235,10 +237,27 @@ def cxrcad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ans
     """`cxrcad("detect", path, ...)` -> Answer(code, out, err): the command line in an empty folder, `tmp_path`."""
     from cxrcad.cli.main import main
 
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("CXRCAD_")]:
-        monkeypatch.delenv(name)
+    _in_folder(tmp_path, monkeypatch)
     return lambda *arguments: _answer(main, arguments)
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Callable[..., Answer]:
+    """`command_line(folder, "detect", path, ...)` -> Answer, for fixtures that several tests share."""
+    from cxrcad.cli.main import main
+
+    def run(folder: Path, *arguments: object) -> Answer:
+        with pytest.MonkeyPatch.context() as patched:
+            _in_folder(folder, patched)
+            return _answer(main, arguments)
+
+    return run
+
+
+def _in_folder(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("CXRCAD_")]:
+        patch.delenv(name)
 
 
 def _answer(main: Callable[..., None], arguments: Sequence[object]) -> Answer:

@@ -23,16 +23,12 @@ FLAGS = (
 
 
 @pytest.fixture(scope="module")
-def made(tiny_data, tmp_path_factory):
+def made(tiny_data, command_line, tmp_path_factory):
     """The folder where two cells of Table 2 were trained, and what the command said."""
     out = tmp_path_factory.mktemp("reproduction")
     arguments = ["reproduce", "table2", "--data", tiny_data, *FLAGS, "--cells", "u-net-single,u-net-multi"]
-    done = subprocess.run(
-        [sys.executable, "-m", "cxrcad", *map(str, arguments), "--out", "out"],
-        cwd=out, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = command_line(out, *arguments, "--out", "out")
+    assert done.code == 0, done.err
     return out / "out", done
 
 
@@ -51,8 +47,8 @@ def trained(monkeypatch):
 
 def test_a_tiny_table_is_trained_scored_and_written(made):
     out, done = made
-    assert (out / "table2.md").read_text() == done.stdout
-    lines = done.stdout.splitlines()
+    assert (out / "table2.md").read_text() == done.out
+    lines = done.out.splitlines()
     ours = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "| ours" in line]
     assert [line[:3] for line in ours] == [
         ["Single", "U-net", "ours, fold 3"],
@@ -62,12 +58,12 @@ def test_a_tiny_table_is_trained_scored_and_written(made):
     ]
     assert [line[3] for line in (ours[1], ours[3])] == ["not run", "not run"]
     assert "%" in ours[0][3]
-    assert "Multiple U-net less Single U-net on the same images (fold 3, seed 0)" in done.stdout
+    assert "Multiple U-net less Single U-net on the same images (fold 3, seed 0)" in done.out
     command = lines[-1].strip()
     assert command.startswith("cxrcad reproduce table2 --data /")
     assert "--side 64" in command
     assert command.endswith("--profile cpu --folds 3 --cells u-net-single,u-net-multi --out out")
-    assert "job 1 of 2: u-net-single, fold 3, seed 0" in done.stderr
+    assert "job 1 of 2: u-net-single, fold 3, seed 0" in done.err
     document = json.loads((out / "table2.json").read_text())
     assert [[job["state"] for job in cell["jobs"]] for cell in document["cells"]] == [["done"], [], ["done"], []]
 
@@ -93,7 +89,7 @@ def test_finished_folds_are_not_trained_again(cxrcad, made, trained, tiny_data):
     again = cxrcad("reproduce", *arguments, "--cells", "u-net-single")
     assert (again.code, trained) == (0, [])
     assert "job 2 of 2: u-net-multi, fold 3, seed 0; trained before" in again.err
-    before, now = (text.split("Made by")[0] for text in (done.stdout, again.out))
+    before, now = (text.split("Made by")[0] for text in (done.out, again.out))
     assert now == before
     shared = cxrcad("reproduce", "figure3", "--data", tiny_data, *FLAGS, "--out", out, "--cells", "skips")
     assert (shared.code, trained) == (0, [])  # Figure 3 b is Table 2's U-net
@@ -237,7 +233,7 @@ def test_the_same_data_in_another_folder_is_the_same(cxrcad, made, kept, trained
     _, data, arguments = kept
     again = cxrcad(*arguments)
     assert (again.code, trained) == (0, [])
-    ours = [[line for line in text.splitlines() if "| ours" in line] for text in (made[1].stdout, again.out)]
+    ours = [[line for line in text.splitlines() if "| ours" in line] for text in (made[1].out, again.out)]
     assert ours[0] == ours[1]
     assert f"Data {data}, protocol paper" in again.out
 

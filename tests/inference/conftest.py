@@ -15,7 +15,7 @@ from cxrcad.inference.model import Bundle, load_bundle, write_card
 MakeModel = Callable[..., Bundle]
 
 
-def write_onnx(path: Path, outputs: tuple[str, ...] = ("lesion", "lung"), bias: float = 0.75) -> None:
+def write_onnx(path: Path, outputs: tuple[str, ...] = ("lesion", "lung"), bias: float = 0.75, doc: str = "") -> None:
     """A graph with dynamic batch, height and width: a blurring convolution for the lesion, a constant otherwise."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -39,6 +39,7 @@ def write_onnx(path: Path, outputs: tuple[str, ...] = ("lesion", "lung"), bias: 
         [mean, zero, level, axis],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model.doc_string = doc
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())

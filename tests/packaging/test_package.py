@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,7 +96,23 @@ def test_weights_of_16_bits_that_lose_more_than_is_allowed_are_not_written(tiny_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("real_exporter")
+@pytest.fixture
+def exported_once(real_exporter, monkeypatch):
+    """torch's export, which takes seconds, is made once for the same weights."""
+    import torch
+
+    real, kept = torch.onnx.export, {}
+
+    def export(network, *arguments, **options):
+        weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+        if weights not in kept:
+            kept[weights] = real(network, *arguments, **options).model_proto
+        return SimpleNamespace(model_proto=copy.deepcopy(kept[weights]))
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+
+
+@pytest.mark.usefixtures("exported_once")
 def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_data, tmp_path):
     said = {}
     for weights in ("fp32", "fp16"):

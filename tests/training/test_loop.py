@@ -61,7 +61,7 @@ class Notes:
 def trained(tiny_data, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "first"
     notes = Notes()
-    train(config(tiny_data, run, norm="group", channels="raw,local", epochs=25, max_class_weight=20, min_class_weight=1,
+    train(config(tiny_data, run, norm="group", channels="raw,local", epochs=15, max_class_weight=20, min_class_weight=1,
                  normals=True, validate_epochs=5), notes)  # fmt: skip
     return run, notes
 
@@ -102,7 +102,7 @@ def test_the_run_s_config_builds_the_same_training(trained, tiny_data):
 
     run, _ = trained
     values = tomllib.loads((run / "fold1" / "config.toml").read_text())
-    assert build(TrainConfig, values).epochs == 25
+    assert build(TrainConfig, values).epochs == 15
     assert build(TrainConfig, values).data.data == tiny_data
 
 
@@ -157,7 +157,7 @@ def weights(run: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_training_killed_inside_an_epoch_resumes_to_the_same_weights(tiny_data, tmp_path):
-    values = {**SMALL, "epochs": 3, "checkpoint_minutes": 0, "ema": 0.9, "mirror": True, "validate_epochs": 1}
+    values = {**SMALL, "epochs": 2, "checkpoint_minutes": 0, "ema": 0.9, "mirror": True, "validate_epochs": 1}
     train(build(TrainConfig, {**values, "data": tiny_data, "run": tmp_path / "whole"}))
     run = tmp_path / "killed"
     script = (

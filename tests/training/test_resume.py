@@ -264,7 +264,7 @@ def test_changed_data_are_refused_by_the_run_and_by_its_checkpoint(stopped, what
         go_on(stopped)
 
 
-def test_changed_nodules_and_initial_models_are_refused_until_the_checkpoint_is_removed(stopped, real_exporter):
+def test_changed_nodules_and_initial_models_are_refused_until_the_checkpoint_is_removed(stopped):
     checkpoint = stopped / "run" / "fold1" / "checkpoint.safetensors"
     store = dict(np.load(stopped / "nodules.npz"))
     np.savez(stopped / "nodules.npz", **{**store, "diameters": store["diameters"] + 1})
