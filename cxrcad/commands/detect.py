@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad.config import DetectConfig, to_dict
@@ -28,18 +28,6 @@ class Summary:
 
     sentence: str
     failed: int
-
-
-@dataclass
-class _Done:
-    """What was done so far, in order."""
-
-    results: list[Result] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return len(self.results) + len(self.failures)
 
 
 def open_detector(config: DetectConfig) -> Detector:
@@ -72,22 +60,24 @@ def detect_to_file(
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     progress.start(f"{detector.bundle.name} on {detector.provider}", len(files), 0)
-    started, done = time.monotonic(), _Done()
+    started = time.monotonic()
+    results: list[Result] = []
+    failures: list[Failure] = []
     find = {**to_dict(detector.bundle.find), "min_score": round(least, SCORE_DECIMALS)}
     del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
     find["settings_sha256"] = detector.bundle.settings_sha256
 
     def on_result(result: Result, radiograph: Radiograph) -> None:
-        done.results.append(result)
+        results.append(result)
         if result.path in overlays:
             threshold = detector.bundle.threshold
             write_overlay(radiograph, result.findings, overlays[result.path], threshold=threshold)
 
     def on_done(outcome: Result | Failure) -> None:
         if isinstance(outcome, Failure):
-            done.failures.append(outcome)
+            failures.append(outcome)
             progress.note(f"failed: {outcome.error}")
-        progress.step(done.count)
+        progress.step(len(results) + len(failures))
 
     def write(results: Sequence[Result], failures: Sequence[Failure]) -> None:
         if isinstance(out, Path):
@@ -98,10 +88,10 @@ def detect_to_file(
     try:
         found = detect_paths(files, detector, min_score=least, on_result=on_result, on_done=on_done)
     except (KeyboardInterrupt, WriteError):
-        if done.count:
-            write(done.results, done.failures)
+        if done := len(results) + len(failures):
+            write(results, failures)
             place = out if isinstance(out, Path) else "the document"
-            progress.note(f"stopped: {place} holds the {done.count} of {counted(len(files), 'file')} that were done")
+            progress.note(f"stopped: {place} holds the {done} of {counted(len(files), 'file')} that were done")
         raise
     write(found.results, found.failures)
     return Summary(_sentence(found, time.monotonic() - started, out), len(found.failures))
@@ -111,7 +101,7 @@ def _check_out(out: Path, files: Sequence[Path]) -> None:
     """Raise before any work where boxes.json cannot be written to `out` or would overwrite a radiograph."""
     if out.is_dir():
         raise UsageError(f"--out {out}: is a folder; name the file, for example {out / 'boxes.json'}")
-    if _real(out) in {_real(file) for file in files}:
+    if os.path.realpath(out) in map(os.path.realpath, files):
         raise UsageError(f"--out {out}: is one of the radiographs and would be overwritten; name another file")
     check_folder(out.parent, f"--out {out}")
 
@@ -121,20 +111,16 @@ def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
     check_folder(folder, f"--overlay {folder}")
     names: dict[str, Path] = {}
     taken: set[Path] = set()
-    inputs = {_real(file) for file in files}
+    inputs = set(map(os.path.realpath, files))
     for file in files:
         path, number = folder / f"{file.stem}.png", 2
         while path in taken:
             path, number = folder / f"{file.stem}-{number}.png", number + 1
-        if _real(path) in inputs:
+        if os.path.realpath(path) in inputs:
             raise UsageError(f"--overlay {folder}: {path} is a radiograph and would be overwritten; name a new folder")
         names[str(file)] = path
         taken.add(path)
     return names
-
-
-def _real(path: Path) -> str:
-    return os.path.realpath(path)
 
 
 def _sentence(found: Detections, seconds: float, out: Path | Callable[[str], object]) -> str:

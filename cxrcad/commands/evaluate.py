@@ -64,9 +64,8 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     text = "\n".join(parts)
     place = place_of(scored[0], config)
     write_atomically(place / "evaluation.txt", text)
-    write_json(
-        place / "evaluation.json", _document(scored, titles, list(zip(found, parted, strict=True)), compared, config)
-    )
+    document = _document(scored, titles, list(zip(found, parted, strict=True)), compared, config)
+    write_json(place / "evaluation.json", document)
     if config.report:
         by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
         newest = config.out is None and not (config.run or config.model or config.predictions)
@@ -117,24 +116,26 @@ def _document(
         context = one.results[0].context
         folds = [
             {
-                "fold": r.context.fold,
-                "model": asdict(r.context.model),
-                **asdict(r.operating),
-                "trained_on": list(r.trained_on),
+                "fold": result.context.fold,
+                "model": asdict(result.context.model),
+                **asdict(result.operating),
+                "trained_on": list(result.trained_on),
             }
-            for r in one.results
+            for result in one.results
         ]
-        runs.append(
-            {
-                **{"name": title, "data": context.data, "protocol": context.protocol, "images": context.image_set},
-                **{
-                    "fp_axis": context.fp_axis,
-                    "hit_rule": context.rule.describe(),
-                    "threshold_from": context.threshold_from,
-                },
-                **{"folds": folds, "figures": figures_document(found), "strata": strata_document(parted)},
-            }
-        )
+        run = {
+            "name": title,
+            "data": context.data,
+            "protocol": context.protocol,
+            "images": context.image_set,
+            "fp_axis": context.fp_axis,
+            "hit_rule": context.rule.describe(),
+            "threshold_from": context.threshold_from,
+            "folds": folds,
+            "figures": figures_document(found),
+            "strata": strata_document(parted),
+        }
+        runs.append(run)
     drawn = {"resamples": config.scoring.resamples, "seed": config.scoring.bootstrap_seed, "confidence": 0.95}
     document = {"schema": SCHEMA, "bootstrap": drawn, "runs": runs}
     return document if compared is None else {**document, "comparison": comparison_document(compared)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cxrcad.commands.train import training_libraries
 from cxrcad.config import ExportConfig
-from cxrcad.core import TrainingError
 from cxrcad.files import Progress
 
 __all__ = ["export"]
@@ -16,11 +16,6 @@ def export(run: Path, out: Path, config: ExportConfig, progress: Progress | None
 
     Raises what `packaging.package.export_run` does, and TrainingError where a library of the extra `train` is missing.
     """
-    try:
+    with training_libraries("export"):
         from cxrcad.packaging.package import export_run
-    except ImportError as error:
-        missing = error.name or str(error)
-        raise TrainingError(
-            f"export needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
-        ) from None
     return export_run(run, out, config, progress)

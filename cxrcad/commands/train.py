@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from cxrcad.datasets.folds import WHOLE
 from cxrcad.files import Progress
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER
 
-__all__ = ["Trained", "train_run"]
+__all__ = ["Trained", "train_run", "training_libraries"]
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,25 @@ class Trained:
     sentence: str
 
 
+@contextlib.contextmanager
+def training_libraries(work: str) -> Iterator[None]:
+    """Raise TrainingError where what is imported inside needs a library of the extra `train` that is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        missing = error.name or str(error)
+        raise TrainingError(
+            f"{work} needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
+        ) from None
+
+
 def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) -> Trained:
     """Train the folds that `config` names; `given` has the names of the settings that were given.
 
     Raises what `training.plan.train` does, and TrainingError where a library of the extra `train` is not installed.
     """
-    try:
+    with training_libraries("training"):
         from cxrcad.training.plan import lesion_of, train
-    except ImportError as error:
-        missing = error.name or str(error)
-        raise TrainingError(
-            f"training needs {missing}, which is not installed; run pip install 'cxrcad[train]'"
-        ) from None
     try:
         run = train(config, progress, given)
     except KeyboardInterrupt:

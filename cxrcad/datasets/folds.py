@@ -20,7 +20,7 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, write_json
 
-__all__ = ["FOLDS", "WHOLE", "Split", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
+__all__ = ["FOLDS", "WHOLE", "Split", "held_out_names", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
 
 SCHEMA = "cxrcad/folds/1"
 PARTS = ("train", "validation", "test")
@@ -88,6 +88,11 @@ def make_folds(dataset: Dataset, seed: int) -> tuple[Split, ...]:
 def whole(dataset: Dataset) -> Split:
     """The split that holds nothing out, as fold 0: every case is for training."""
     return Split(0, tuple(sorted(case.name for case in dataset.cases)), (), ())
+
+
+def held_out_names(dataset: Dataset, fold_seed: int, fold: str) -> list[str]:
+    """The names of the test cases of a fold ("1" to "5"), or of all five ("all"), of the folds made with the seed."""
+    return [name for split in make_folds(dataset, fold_seed) if fold in ("all", str(split.fold)) for name in split.test]
 
 
 def with_part(split: Split, dataset: Dataset, share: float) -> Split:

@@ -9,13 +9,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from cxrcad.commands.insertion_test import run_insertion_test, verdict_sentence
+from cxrcad.commands.insertion_test import run_insertion_test
 from cxrcad.config import InsertionTestConfig, build
 from cxrcad.core import DataError, ModelError, UsageError
 from cxrcad.datasets.content import content_of
 from cxrcad.datasets.folds import make_folds
 from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.bootstrap import Interval
+from cxrcad.report.insertion_test import verdict_sentence
 from cxrcad.scoring.insertion_test import VERSIONS
 
 
@@ -127,7 +128,7 @@ def test_what_cannot_be_measured_is_said(measure, disc_data, known_patients, nih
         measure(backgrounds=None)
     with pytest.raises(UsageError, match=r"no nodules are named; give --nodules FILE\.npz, or --nodules analytic"):
         measure(nodules=None)
-    with pytest.raises(UsageError, match="--fold 3: of which data"):
+    with pytest.raises(UsageError, match="--fold 3: needs the data that the model was trained on; add --data DATA"):
         measure(fold="3")
     with pytest.raises(ModelError, match="no packaged model has this name"):
         measure(model="gone")
