@@ -64,8 +64,12 @@ def test_the_page_that_help_names_has_every_perturbation():
     ("flags", "code", "sentence"),
     [
         (["--model", "none"], 1, "none: no packaged model has this name"),
-        (["--data", "none"], 1, "none: there is no such folder; --data takes a folder in JSRT's layout"),
-        (["--data", "empty"], 1, "empty: no CLNDAT_EN.txt in it"),
+        (["--data", "none"], 1, "none: there is no such folder; --data takes a folder with CLNDAT_EN.txt"),
+        (
+            ["--data", "empty"],
+            1,
+            "empty: no CLNDAT_EN.txt (JSRT's table of nodules) or boxes.csv with file, x0, y0, x1, y1, label in it",
+        ),
         (
             ["--perturbations", "noise"],
             2,
