@@ -74,7 +74,7 @@ def test_help_shows_every_setting_but_protocol_and_what_is_looked_for(cxrcad):
         (
             ["--backgrounds", "nih", "--nodules", "analytic", "--fold", "3"],
             2,
-            "--fold 3: of which data? Add --data DATA",
+            "--fold 3: needs the data that the model was trained on; add --data DATA",
         ),
         (["--bound", "2"], 2, "--bound: bound is '2'; it takes a number at least 0, at most 1"),
     ],
