@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from cxrcad.config import NODULE, EvaluateConfig, RobustnessConfig
 from cxrcad.core import Case, EvaluationError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import held_out_names
+from cxrcad.datasets.images import read_case
 from cxrcad.datasets.read import read_data
+from cxrcad.evaluation.bootstrap import compare
 from cxrcad.evaluation.protocols import protocol_of
-from cxrcad.evaluation.records import ScoringContext, write_matches
+from cxrcad.evaluation.records import FoldResult, ScoringContext, write_matches
 from cxrcad.files import Progress, Silent, check_results, write_atomically, write_json
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
-from cxrcad.report.robustness import robustness_document, robustness_text
+from cxrcad.report.robustness import PerturbedResult, robustness_document, robustness_text
+from cxrcad.scoring.cases import Detection, evaluate_cases
 from cxrcad.scoring.kept import bound_to
-from cxrcad.scoring.robustness import score_perturbed
-from cxrcad.synthesis.perturbations import perturbations_named
+from cxrcad.scoring.runs import told_by
+from cxrcad.synthesis.perturbations import UNPERTURBED, Perturbation, perturbations_named
 
 __all__ = ["measure_robustness"]
 
@@ -51,8 +55,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
         done += 1
         progress.step(done)
 
-    context = _context(dataset, detector, config)
-    for one in score_perturbed(cases, chosen, detector, context, config.scoring, config.seed, count):
+    for one in _scored(cases, chosen, detector, _context(dataset, detector, config), config, count):
         write_matches(out / "robustness" / f"matches-{one.perturbation.name}.json", one.result)
         found.append(one)
     text = robustness_text(found, config)
@@ -70,16 +73,48 @@ def _limited(cases: Sequence[Case], limit: int | None) -> Sequence[Case]:
 
 def _context(dataset: Dataset, detector: Detector, config: RobustnessConfig) -> ScoringContext:
     protocol, _ = protocol_of(EvaluateConfig(data=config.data))
-    network = detector.bundle.card.get("network", {})
-    return ScoringContext(
+    context = ScoringContext(
         data=str(dataset.folder),
         protocol=protocol.name,
         rule=protocol.rule,
-        model=detector.identity,
-        network=str(network.get("network", detector.bundle.name)),
-        tasks=str(network.get("tasks", "multi")),
-        threshold_from="the model's card",
         fold=None if config.fold == "all" else int(config.fold),
         fp_axis=protocol.fp_axis,
-        settings_sha256=detector.bundle.settings_sha256,
+        **told_by(detector.bundle),
     )
+    return replace(context, model=detector.identity)
+
+
+def _scored(
+    cases: Sequence[Case],
+    perturbations: Sequence[Perturbation],
+    detector: Detector,
+    context: ScoringContext,
+    config: RobustnessConfig,
+    on_done: Callable[[str], None],
+) -> Iterator[PerturbedResult]:
+    """The cases scored as they are, which comes first, and under each perturbation, each yielded when it is done.
+
+    A perturbed case is handled like any other: the detector searches the perturbed radiograph, and its findings are
+    matched with the truth where the perturbation put it. Raises EvaluationError and ReadError as `evaluate_cases`.
+    """
+    own = {case.name: case for case in cases}
+    positives = sum(case.positive for case in cases)
+    resamples = config.scoring.resamples if positives > 1 else 0  # one tells nothing of others
+    unperturbed: FoldResult | None = None
+    for perturbation in (UNPERTURBED, *perturbations):
+
+        def detect(case: Case, perturbation: Perturbation = perturbation) -> Detection:
+            radiograph = read_case(own[case.name])  # with the case's own spacing, then perturbed
+            return Detection(detector.detect(perturbation.of(radiograph, case.name, config.seed)))
+
+        result = evaluate_cases(
+            [perturbation.of_case(case) for case in cases],
+            detect,
+            context,
+            true_lung=lambda case: None,
+            trained_on=detector.bundle.training_images,
+            on_done=on_done,
+        )
+        unperturbed = unperturbed or result
+        compared = compare([result], [unperturbed], resamples, config.scoring.bootstrap_seed)
+        yield PerturbedResult(perturbation, result, compared)

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxrcad.config import RobustnessConfig
-from cxrcad.evaluation.records import context_lines, scope
-from cxrcad.report.tables import Table
-from cxrcad.scoring.robustness import PerturbedResult
-from cxrcad.synthesis.perturbations import UNPERTURBED
+from cxrcad.evaluation.bootstrap import Comparison
+from cxrcad.evaluation.records import FoldResult, context_lines, scope
+from cxrcad.report.tables import Table, not_a_test
+from cxrcad.synthesis.perturbations import UNPERTURBED, Perturbation
 
-__all__ = ["robustness_document", "robustness_text"]
+__all__ = ["PerturbedResult", "robustness_document", "robustness_text"]
 
 SCHEMA = "cxrcad/robustness/1"
 SHOWN: Mapping[str, str] = {"sensitivity at 1/2": "at 1/2", "sensitivity at 1": "at 1", "F1": "F1"}
 """The figures of the table, with their headings."""
 
 
+@dataclass(frozen=True)
+class PerturbedResult:
+    """The cases scored under one perturbation; `compared` has every figure's difference, perturbed less unperturbed."""
+
+    perturbation: Perturbation
+    result: FoldResult
+    compared: Mapping[str, Comparison]
+
+
 def robustness_text(found: Sequence[PerturbedResult], config: RobustnessConfig) -> str:
     """The table of perturbations as Markdown; `found` begins with the unperturbed cases."""
     unperturbed = found[0].result
-    model, seen, resamples = unperturbed.context.model, unperturbed.trained_on, config.scoring.resamples
+    model, resamples = unperturbed.context.model, config.scoring.resamples
     drawn = f"{resamples:,} resamples of the images" if resamples else "no resamples, no interval"
     limited = "" if config.limit is None else f" (--limit {config.limit})"
-    not_a_test = f"NOT A TEST: {len(seen)} of the images stand in the model's training list: {', '.join(seen)}"
     head = [
         f"# Robustness of {model.name}",
         "",
         *context_lines(unperturbed.context),
         f"Scored: {scope([unperturbed])}{limited}, each as it is and under each perturbation.",
-        *([not_a_test] if seen else []),
+        *not_a_test([unperturbed]),
         "",
         "Sensitivity, %, at 1/2 and at 1 false positive per image; F1, %, at the model's threshold, "
         f"{model.threshold:.4g}.",

@@ -153,7 +153,7 @@ def test_images_that_the_model_was_trained_on_are_no_test(measure, make_toy, dis
     toy = str(make_toy(tmp_path / "leak", training={"images": [seen]}))
     text, again = measure(perturbations="text", model=toy)
     assert again["trained_on"] == [document["images"][0]]
-    assert f"NOT A TEST: 1 of the images stand in the model's training list: {document['images'][0]}" in text
+    assert f"NOT A TEST: 1 of the scored images stand in the model's training list: {document['images'][0]}" in text
     assert "NOT A TEST" not in measure(perturbations="text")[0]
 
 
