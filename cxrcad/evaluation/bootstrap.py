@@ -49,10 +49,14 @@ class Interval:
         if self.value is None:
             return "undefined"
         value = f"{round(scale * self.value, decimals) + 0.0:{sign}.{decimals}f}{unit}"  # + 0.0: no -0.0
+        return f"{value} {self.bounds(decimals, scale)}".rstrip()
+
+    def bounds(self, decimals: int = 3, scale: float = 1) -> str:
+        """The interval times `scale` in brackets; empty where there is none."""
         if self.low is None or self.high is None:
-            return value
+            return ""
         low, high = (round(scale * bound, decimals) + 0.0 for bound in (self.low, self.high))
-        return f"{value} [{low:.{decimals}f}, {high:.{decimals}f}]"
+        return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 @dataclass(frozen=True)

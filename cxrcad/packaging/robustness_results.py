@@ -169,25 +169,19 @@ def _cell(figures: Mapping[str, Any], name: str) -> str:
     one = figures.get(name)
     if one is None:
         return f"{name} not reached"
-    change = one["difference"]
-    text = f"{name} {_percent(one['altered'])} %"
-    if change["value"] is None or one["altered"] == one["unaltered"]:
+    text = f"{name} not reached" if one["altered"] is None else f"{name} {100 * one['altered']:.1f} %"
+    change = _interval(one["difference"])
+    if change.value is None or one["altered"] == one["unaltered"]:
         return text
-    low, high = change.get("low"), change.get("high")
-    interval = "" if low is None or high is None else f" [{_percent(low)}, {_percent(high)}]"
-    return f"{text} ({100 * change['value']:+.1f}{interval})"
+    return f"{text} ({change.shown(1, 100, sign='+')})"
 
 
-def _percent(value: float | None) -> str:
-    return "not reached" if value is None else f"{100 * value:.1f}"
+def _interval(kept: Mapping[str, Any]) -> Interval:
+    return Interval(kept["value"], kept.get("low"), kept.get("high"))
 
 
 def _insertion_test(document: Mapping[str, Any], model: str) -> dict[str, Any]:
-    means = {
-        name: str(Interval(value["value"], value.get("low"), value.get("high")))
-        for name, value in document["figures"].items()
-        if value["value"] is not None
-    }
+    means = {name: str(_interval(value)) for name, value in document["figures"].items() if value["value"] is not None}
     nodules = Path(document["nodules"]).name
     return {
         f"traces of inserting, {nodules}": {

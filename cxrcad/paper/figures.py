@@ -118,10 +118,9 @@ def _plan_outside(scenes: Sequence[Scene], compared: Comparison | None, seed: in
         f"{counts.more}, as many in {counts.images - counts.fewer - counts.more}.",
     ]
     if compared is not None and compared.difference.value is not None:
-        one = compared.difference
-        limits = "" if one.low is None or one.high is None else f" [{one.low:+.2f}, {one.high:+.2f}], paired bootstrap"
+        how = "" if compared.difference.low is None else ", paired bootstrap"
         p = "" if compared.p is None else f"; p {compared.p:.4f}"
-        lines.append(f"Multiple less single, per image: {one.value:+.2f}{limits}{p}.")
+        lines.append(f"Multiple less single, per image: {compared.difference.shown(2, sign='+')}{how}{p}.")
     if counts.unplaced:
         what = counted(counts.unplaced, "false positive")
         lines.append(f"Not counted: {what} of either network in images without a lung mask.")

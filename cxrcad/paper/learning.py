@@ -9,6 +9,7 @@ from typing import Any
 
 from cxrcad.core import EvaluationError, counted
 from cxrcad.documents import MALFORMED, fault_words, made
+from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
 from cxrcad.paper.results import CellResult, Drawn
@@ -78,7 +79,7 @@ def learning_text(curves: Sequence[LearningCurve], what: str) -> list[str]:
     for one in curves:
         if one.epochs:
             best = max(range(len(one.epochs)), key=lambda place: one.mean[place])
-            last = f"{100 * one.mean[-1]:.1f} % [{100 * one.low[-1]:.1f}, {100 * one.high[-1]:.1f}]"
+            last = Interval(one.mean[-1], one.low[-1], one.high[-1]).shown(1, 100, " %")
             top = f"{100 * one.mean[best]:.1f} % (epoch {one.epochs[best]})"
             body.append([one.name, str(one.n), top, f"{last} (epoch {one.epochs[-1]})"])
     head = [what, "trainings", "best mean F1", "last mean F1 [range]"]

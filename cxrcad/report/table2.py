@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cxrcad.core import counted
+from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.froc import Operating
 from cxrcad.evaluation.published import Percent, paper_row
 from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, pooled, scope
@@ -86,10 +87,10 @@ def _group_notes(group: Sequence[FoldResult]) -> list[str]:
     return [f"{network}{task}, {scope(group)}", *(f"  {note}" for note in notes)]
 
 
-def _operating_cells(counts: Operating) -> tuple[str, str, str]:
-    low, high = wilson(counts.tp, counts.tp + counts.fn)
-    precision = "undefined" if counts.precision is None else f"{100 * counts.precision:.1f} %"
-    return f"{100 * counts.f1:.1f} %", f"{100 * counts.recall:.1f} % [{100 * low:.1f}, {100 * high:.1f}]", precision
+def _operating_cells(counts: Operating) -> tuple[str, ...]:
+    recall = Interval(counts.recall, *wilson(counts.tp, counts.tp + counts.fn))
+    shown = (one.shown(1, 100, " %") for one in (Interval(counts.f1), recall, Interval(counts.precision)))
+    return tuple(shown)
 
 
 def _spread_cell(values: Sequence[float | None]) -> str:

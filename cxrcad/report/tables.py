@@ -91,11 +91,7 @@ def figure_shown(name: str, value: float | None) -> str:
 
 def interval_shown(name: str, interval: Interval) -> str:
     """The interval in brackets, in the figure's unit; empty where there is none."""
-    if interval.low is None or interval.high is None:
-        return ""
-    scale, decimals = (1, 2) if name.startswith(COUNTS) else (100, 1)
-    low, high = (round(scale * bound, decimals) + 0.0 for bound in (interval.low, interval.high))  # + 0.0: no -0.0
-    return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+    return interval.bounds(2) if name.startswith(COUNTS) else interval.bounds(1, 100)
 
 
 def not_a_test(results: Sequence[FoldResult | SegmentedFold]) -> list[str]:
@@ -154,8 +150,7 @@ def subgroups_table(strata: Sequence[Stratum]) -> Table:
     columns = ("kind", "subgroup", "nodules", "recall, %", *rates, "images", "false positives per image")
     rows = []
     for one in strata:
-        low, high = one.interval
-        recall = f"{100 * one.recall:5.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+        recall = f"{100 * one.recall:5.1f} {Interval(one.recall, *one.interval).bounds(1, 100)}"
         reached = ("-" if value is None else f"{100 * value:.1f}" for value in one.sensitivities)
         counts = (str(one.n_images), "-" if one.fp_per_image is None else f"{one.fp_per_image:.2f}")
         rows.append((one.kind, one.name, str(one.n_nodules), recall, *reached, *counts))
@@ -198,8 +193,7 @@ def comparison_table(comparison: Mapping[str, Comparison]) -> Table:
             continue
         difference = one.difference
         scale, decimals = (1, 2) if name.startswith(COUNTS) else (100, 1)
-        value = None if difference.value is None else round(scale * difference.value, decimals) + 0.0
-        shown = "undefined" if value is None else f"{value:+.{decimals}f}"
+        shown = Interval(difference.value).shown(decimals, scale, sign="+")
         p = "" if one.p is None else f"{one.p:.4f}"
         sides = figure_shown(name, one.first), figure_shown(name, one.second)
         rows.append((name, *sides, shown, interval_shown(name, difference), p))
