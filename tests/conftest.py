@@ -25,6 +25,13 @@ SIDE = 64
 
 
 @pytest.fixture(scope="session")
+def boxes_schema() -> dict[str, Any]:
+    """The JSON Schema that every boxes.json follows."""
+    schema: dict[str, Any] = json.loads((ROOT / "cxrcad" / "interchange" / "boxes.schema.json").read_text("utf-8"))
+    return schema
+
+
+@pytest.fixture(scope="session")
 def open_data() -> Path:
     """The folder with nih/ and lidc-nodules.npz ($CXRCAD_OPEN_DATA, else ../shared/data), or a skip."""
     folder = Path(os.environ.get("CXRCAD_OPEN_DATA") or ROOT.parent / "shared" / "data")

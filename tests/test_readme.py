@@ -13,13 +13,14 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cxrcad.config import PhantomConfig, TrainConfig, build
 from cxrcad.datasets.read import read_dataset
 from cxrcad.inference.model import write_card
-from cxrcad.interchange.boxes import json_schema, read_boxes
+from cxrcad.interchange.boxes import read_boxes
 from cxrcad.synthesis.phantom.dataset import write_phantoms
 from cxrcad.synthesis.projection import load_projections
 
@@ -178,8 +179,8 @@ def test_the_commands_of_reproduce_work(reader: Path, tmp_path: Path) -> None:
     assert "| ours, fold 3" in (folder / "reproduction" / "table2.md").read_text(encoding="utf-8")
 
 
-def test_docs_describe_every_field_of_boxes_json() -> None:
-    defined = json_schema()["$defs"]
+def test_docs_describe_every_field_of_boxes_json(boxes_schema: dict[str, Any]) -> None:
+    defined = boxes_schema["$defs"]
     fields = {*defined["image"]["properties"], *defined["finding"]["properties"], "model", "failures"}
     named = set(code_spans(DOCS / "DETECT.md"))
     none(f"docs/DETECT.md: no word of {field}" for field in sorted(fields - named))
@@ -200,10 +201,10 @@ def test_the_layout_of_ct_nodules_is_what_is_read(reader: Path) -> None:
     assert made.series_uid == "1.2.3"
 
 
-def test_the_boxes_that_the_docs_show_follow_the_schema() -> None:
+def test_the_boxes_that_the_docs_show_follow_the_schema(boxes_schema: dict[str, Any]) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     (shown,) = blocks(DOCS / "DETECT.md", "json")
-    jsonschema.validate(json.loads(shown), json_schema())
+    jsonschema.validate(json.loads(shown), boxes_schema)
 
 
 def test_the_settings_file_that_the_docs_show_is_one() -> None:

@@ -1,4 +1,4 @@
-"""boxes.json, the one shape of results for one file or many: written, read back, and described by a JSON Schema."""
+"""boxes.json, the one shape of results for one file or many, written and read back; boxes.schema.json describes it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json
 
-__all__ = ["SCHEMA", "json_schema", "read_boxes", "to_document", "to_text", "write"]
+__all__ = ["SCHEMA", "read_boxes", "to_document", "to_text", "write"]
 
 SCHEMA = "cxrcad/boxes/1"
-SCHEMA_FILE = Path(__file__).with_name("boxes.schema.json")
 
 LENGTH_DECIMALS = 1
 """Decimals of pixels, mm and mm2: finer than a pixel (0.175 mm in JSRT) tells nothing."""
@@ -87,12 +86,6 @@ def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Fai
         words = fault_words(fault)
         raise DataError(f"{path}: not a whole {SCHEMA} document ({words}); detect again to make it") from None
     return identity, results, failures
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that every boxes.json follows."""
-    schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    return schema
 
 
 def _image(result: Result) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from cxrcad.core import UsageError
-from cxrcad.interchange.boxes import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 128
@@ -81,12 +80,12 @@ def detect(cxrcad, toy):
     return lambda *arguments: cxrcad("detect", "--model", toy, "--device", "cpu", "--threads", "1", *arguments)
 
 
-def test_a_folder_of_every_format_in_one_call_with_a_cut_file_among_them(detect, scans, tmp_path):
+def test_a_folder_of_every_format_in_one_call_with_a_cut_file_among_them(detect, scans, boxes_schema, tmp_path):
     jsonschema = pytest.importorskip("jsonschema")
     answer = detect(scans)
     assert (answer.code, answer.out) == (1, "")
     document = json.loads((tmp_path / "boxes.json").read_text())
-    jsonschema.validate(document, json_schema())
+    jsonschema.validate(document, boxes_schema)
     names = ["JPCLN001.IMG", "deep.dcm", "gray.png", "gray16.png", "j2k.dcm", "mono1.dcm", "mono2.dcm", "rle.dcm"]
     assert [Path(image["path"]).name for image in document["images"]] == names
     for image in document["images"]:
@@ -150,12 +149,12 @@ def test_threshold_and_min_score_decide_what_is_reported(detect, two_levels):
     assert scores(detect(two_levels, "--out", "-", "--min-score", "1", "--threshold", "0.3")) == scores(own)
 
 
-def test_a_setting_of_the_finding_goes_before_the_model_s(detect, two_levels):
+def test_a_setting_of_the_finding_goes_before_the_model_s(detect, two_levels, boxes_schema):
     answer = detect(two_levels, "--out", "-", "--min-score", "0", "--max-findings", "1")
     assert scores(answer) == pytest.approx([1.0])
     find = json.loads(answer.out)["find"]
     assert (find["max_findings"], find["min_score"]) == (1, 0)
-    assert set(find) == set(json_schema()["properties"]["find"]["properties"])
+    assert set(find) == set(boxes_schema["properties"]["find"]["properties"])
     usual = json.loads(detect(two_levels, "--out", "-").out)["find"]
     assert usual["min_score"] == 0.5
     assert usual["settings_sha256"] != find["settings_sha256"]

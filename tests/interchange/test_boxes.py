@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, WriteError
 from cxrcad.files import write_atomically
-from cxrcad.interchange.boxes import json_schema, read_boxes, to_document, to_text
+from cxrcad.interchange.boxes import read_boxes, to_document, to_text
 
 IDENTITY = ModelIdentity("mo-segnet-open", "a" * 64, 0.41, "CPUExecutionProvider")
 
@@ -111,10 +111,9 @@ def test_unknown_spacing_is_null_throughout() -> None:
     }
 
 
-def test_every_document_follows_the_schema() -> None:
-    schema = json_schema()
-    Draft202012Validator.check_schema(schema)
-    validator = Draft202012Validator(schema)
+def test_every_document_follows_the_schema(boxes_schema: dict[str, Any]) -> None:
+    Draft202012Validator.check_schema(boxes_schema)
+    validator = Draft202012Validator(boxes_schema)
     for made in (document(), to_document(IDENTITY, [], []), to_document(IDENTITY, [], [FAILURE])):
         validator.validate(json.loads(to_text(made)))
 
@@ -143,8 +142,8 @@ def change(made: dict[str, Any], where: list[Any], value: Any) -> dict[str, Any]
         (["failures", 0, "error"], ""),
     ],
 )
-def test_the_schema_refuses_what_is_off(where: list[Any], value: Any) -> None:
-    assert not Draft202012Validator(json_schema()).is_valid(change(document(), where, value))
+def test_the_schema_refuses_what_is_off(where: list[Any], value: Any, boxes_schema: dict[str, Any]) -> None:
+    assert not Draft202012Validator(boxes_schema).is_valid(change(document(), where, value))
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
