@@ -194,7 +194,8 @@ class Case:
 
     `nodules` are in the pixels of `image` (rows x cols), and so are the corners (x, y) of `polygons`, the outlines of
     lesions that are drawn and not discs (effusion). `lung_masks` are mask files whose union is the lung fields; empty
-    where there is none. `groups` name what must not be split over folds ("patient:9145", "series:1.3.6...").
+    where there is none. `groups` name what must not be split over folds ("patient:9145", "series:1.3.6..."). `data_set`
+    names the set of several that it is from, None where there is one.
     """
 
     name: str
@@ -209,6 +210,7 @@ class Case:
     view: str | None = None
     groups: tuple[str, ...] = ()
     polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
+    data_set: str | None = None
 
     @property
     def positive(self) -> bool:

@@ -116,7 +116,7 @@ def _given(chosen: Sequence[Setting], values: dict[str, Any]) -> dict[str, Any]:
         if former is not None:
             note(f"{_spelling(item.was)} is now {item.flag}")
             value = former if value is None else value
-        if value is not None:
+        if value not in (None, ()):
             given[item.name] = value
     return given
 
@@ -137,7 +137,7 @@ def _option(item: Setting, also: str | None = None) -> Callable[[Function], Func
     if len(metavar) > LONGEST_METAVAR:
         metavar = "NAME"  # the help lists the choices
     flags = [item.flag, also] if also else [item.flag]
-    return click.option(*flags, item.name, metavar=metavar, **told)
+    return click.option(*flags, item.name, metavar=metavar, multiple=item.several, **told)
 
 
 def _former_option(item: Setting) -> Callable[[Function], Function]:

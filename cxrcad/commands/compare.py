@@ -75,9 +75,7 @@ def _is_run(name: str) -> bool:
 def _with_data(names: Sequence[str], config: EvaluateConfig) -> EvaluateConfig:
     """`config` on the data of the run among `names` where --data names none: a packaged model does not say its own."""
     runs = [Path(name) for name in names if _is_run(name)]
-    if config.data.data is not None or len(runs) != 1:
-        return config
-    return replace(config, data=replace(config.data, data=data_of_run(runs[0])))
+    return replace(config, data=data_of_run(runs[0], config.data)) if len(runs) == 1 else config
 
 
 def _named(name: str, config: EvaluateConfig) -> EvaluateConfig:

@@ -14,7 +14,7 @@ from cxrcad.core import EvaluationError
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike
-from cxrcad.evaluation.subgroups import Stratum, strata
+from cxrcad.evaluation.subgroups import Stratum, of_each_set, strata
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.effusion import report_segmentation
 from cxrcad.report.html import Made
@@ -53,9 +53,13 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
         parts[0] = f"Runs, in this order: {', '.join(titles)}.\n{parts[0]}"
     found = [bootstrap(one.results, config.scoring.resamples, config.scoring.bootstrap_seed) for one in scored]
     parted = [strata(one.results) for one in scored]
+    sets = {title: _figures_of_sets(one, config) for title, one in zip(titles, scored, strict=True)}
     for title, mine, parts_of in zip(titles, found, parted, strict=True):
         own = f"{title}\n" if len(scored) > 1 else ""
         parts += [own + figures_text(mine, config.scoring.resamples), own + strata_text(parts_of)]
+        parts += [
+            f"{own}Data set {name}. {figures_text(its, config.scoring.resamples)}" for name, its in sets[title].items()
+        ]
     if config.seeds is not None:
         parts.append(_seeds_text(scored[0], config, note))
     compared = _compared(scored, config)
@@ -64,7 +68,7 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     text = "\n".join(parts)
     place = place_of(scored[0], config)
     write_atomically(place / "evaluation.txt", text)
-    document = _document(scored, titles, list(zip(found, parted, strict=True)), compared, config)
+    document = _document(scored, list(zip(found, parted, strict=True)), sets, compared, config)
     write_json(place / "evaluation.json", document)
     if config.report:
         by_name = {title: one.results for title, one in zip(titles, scored, strict=True)}
@@ -97,6 +101,12 @@ def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:
     return seeds_text(values, [run.name for run in runs])
 
 
+def _figures_of_sets(one: Scored, config: EvaluateConfig) -> dict[str, dict[str, Interval]]:
+    """Every figure of each of several joined sets that has a nodule."""
+    drawn = config.scoring.resamples, config.scoring.bootstrap_seed
+    return {name: bootstrap(its, *drawn) for name, its in of_each_set(one.results).items()}
+
+
 def _compared(scored: Sequence[Scored], config: EvaluateConfig) -> Mapping[str, Comparison] | None:
     """The second run less the first, where there are two on the same images and intervals are wanted."""
     if len(scored) < 2 or not config.scoring.resamples:
@@ -106,13 +116,13 @@ def _compared(scored: Sequence[Scored], config: EvaluateConfig) -> Mapping[str, 
 
 def _document(
     scored: Sequence[Scored],
-    titles: Sequence[str],
     counted: Sequence[tuple[Mapping[str, Interval], Sequence[Stratum]]],
+    sets: Mapping[str, Mapping[str, Mapping[str, Interval]]],
     compared: Mapping[str, Comparison] | None,
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     runs = []
-    for one, title, (found, parted) in zip(scored, titles, counted, strict=True):
+    for one, title, (found, parted) in zip(scored, sets, counted, strict=True):
         context = one.results[0].context
         folds = [
             {
@@ -135,6 +145,8 @@ def _document(
             "figures": figures_document(found),
             "strata": strata_document(parted),
         }
+        if sets[title]:
+            run["data_sets"] = {name: figures_document(its) for name, its in sets[title].items()}
         runs.append(run)
     drawn = {"resamples": config.scoring.resamples, "seed": config.scoring.bootstrap_seed, "confidence": 0.95}
     document = {"schema": SCHEMA, "bootstrap": drawn, "runs": runs}

@@ -10,6 +10,7 @@ from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap, froc_band
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.records import pooled_matches
+from cxrcad.evaluation.subgroups import of_each_set
 from cxrcad.report.drawing.froc import band_rates, plot_froc
 from cxrcad.report.froc import froc_caption, froc_text, write_froc
 from cxrcad.scoring.runs import score
@@ -32,8 +33,11 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
     for title, one in zip(titles, scored, strict=True):
         place = place_of(one, config)
         found = bootstrap(one.results, config.scoring.resamples, config.scoring.bootstrap_seed)
-        write_froc(place / "froc.json", place / "froc.csv", one.results, found)
+        drawn = config.scoring.resamples, config.scoring.bootstrap_seed
+        by_set = {name: (its, bootstrap(its, *drawn)) for name, its in of_each_set(one.results).items()}
+        write_froc(place / "froc.json", place / "froc.csv", one.results, found, by_set)
         texts.append(f"{title}\n{froc_text(one.results, found)}")
+        texts += [f"{title}, data set {name}\n{froc_text(*its)}" for name, its in by_set.items()]
         curves[title] = froc(pooled_matches(one.results), one.results[0].context.fp_axis)
         rates = band_rates(curves[title])
         if config.scoring.resamples and rates:

@@ -70,9 +70,9 @@ def _held_out(config: InsertionTestConfig) -> tuple[Case, ...]:
     """The cases that the fold holds out; none where no fold is named."""
     if config.fold is None:
         return ()
-    if config.data.data is None:
+    if not config.data.folders:
         raise UsageError(f"--fold {config.fold}: needs the data that the model was trained on; add --data DATA")
-    dataset = read_dataset(config.data.data)
+    dataset = read_dataset(config.data.folders, labels=config.data.labels)
     return dataset.select(held_out_names(dataset, config.data.fold_seed, config.fold))
 
 

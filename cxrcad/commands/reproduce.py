@@ -106,7 +106,7 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     fault of one job is in its record and in the page.
     """
     progress = progress or Silent()
-    if config.train.data.data is None:
+    if not config.train.data.folders:
         raise DataError(how_to_get(ITEMS[item].lesion))
     chosen, config = _checked(item, config)
     jobs = _wanted(chosen, config)
@@ -169,7 +169,11 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
     from cxrcad.training.initial_weights import lasting_name
 
     data, synthesis, classifier = config.train.data, config.train.synthesis, config.train.classifier
-    data = replace(data, data=None if data.data is None else data.data.resolve())
+    if len(data.folders) > 1:
+        raise UsageError(
+            f"--data: {len(data.folders)} folders, where an item of the paper is made on one data set; name one"
+        )
+    data = replace(data, data=data.folders[0].resolve() if data.folders else None)
     if synthesis.simulate not in (None, ANALYTIC):
         synthesis = replace(synthesis, simulate=synthesis.simulate.resolve())
     if classifier.classifier_weights is not None:

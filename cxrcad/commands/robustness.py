@@ -43,7 +43,7 @@ def measure_robustness(config: RobustnessConfig, progress: Progress | None = Non
     cases = _limited([case for case in dataset.scored() if case.name in tested], config.limit)
     if not any(case.nodules for case in cases):
         raise EvaluationError(
-            f"{dataset.folder}: none of the {len(cases)} test cases has a nodule, so sensitivity has no meaning; take "
+            f"{dataset.where}: none of the {len(cases)} test cases has a nodule, so sensitivity has no meaning; take "
             "another --fold, or data with nodules"
         )
     detector = Detector.open(bundle, config.scoring.device, config.scoring.threads)
@@ -74,7 +74,7 @@ def _limited(cases: Sequence[Case], limit: int | None) -> Sequence[Case]:
 def _context(dataset: Dataset, detector: Detector, config: RobustnessConfig) -> ScoringContext:
     protocol, _ = protocol_of(EvaluateConfig(data=config.data))
     context = ScoringContext(
-        data=str(dataset.folder),
+        data=dataset.where,
         protocol=protocol.name,
         rule=protocol.rule,
         fold=None if config.fold == "all" else int(config.fold),

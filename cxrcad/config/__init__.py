@@ -188,7 +188,9 @@ class ExportConfig:
 
     name: str | None = setting(None, "name of the packaged model (default: the folder's)")
     fold: str = setting("all", "fold of the run to export; all where it holds only one", choices=FOLD_CHOICES)
-    data: Path | None = setting(None, "radiographs to compare torch and ONNX Runtime on (default: phantoms)")
+    data: Path | tuple[Path, ...] | None = setting(
+        None, "radiographs to compare torch and ONNX Runtime on (default: phantoms)", several=True
+    )
     compare: int = setting(3, "radiographs to compare on", low=1)
     weights: str = setting(
         "fp32", "how model.onnx stores its weights; fp16 halves the file, computed in fp32", choices=("fp32", "fp16")

@@ -67,7 +67,7 @@ LESIONS: Mapping[str, str] = {NODULE: FINDINGS, "effusion": AREA}
 """The lesions, and what is measured of each: its findings are counted (F1, FROC), or its area is compared (Dice)."""
 
 OF_FINDINGS = (
-    *("protocol", "truth", "simulate", "patch_classifier", "images", "hit_rule", "duplicates"),
+    *("protocol", "labels", "truth", "simulate", "patch_classifier", "images", "hit_rule", "duplicates"),
     *("fp_axis", "missing", "predictions", "truth_file", "beside", "seeds"),
 )
 """Settings that a lesion which is measured by its area does not take, beside the limits of hit rules."""
@@ -143,10 +143,12 @@ class FindChanges:
 class DataConfig:
     """A folder of data, and how it is divided."""
 
-    data: Path | None = setting(
+    data: Path | tuple[Path, ...] | None = setting(
         None,
-        "data folder: JSRT's layout, images with boxes.csv, or the NIH layout for effusions (docs/DATA.md)",
+        "data folder: JSRT's layout, images with boxes.csv, or the NIH layout for effusions (docs/DATA.md); repeat it "
+        "to join several",
         group=DATA,
+        several=True,
     )
     lesion: str = setting(
         NODULE, "what to look for (effusion: section 4.3 of the paper)", choices=tuple(LESIONS), group=DATA
@@ -158,7 +160,15 @@ class DataConfig:
         choices=tuple(PROTOCOLS),
         group=DATA,
     )  # fmt: skip
+    labels: str | None = setting(
+        None, "lesions to look for by label, comma-separated, as nodule,mass (default: all in the data)", group=DATA
+    )
     fold_seed: int = setting(2020, "seed of the five folds", low=0, group=DATA, advanced=True)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of `data`: none, one or several."""
+        return self.data if isinstance(self.data, tuple) else () if self.data is None else (self.data,)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ def setting(
 
     `more` may hold: `flag`, the command-line spelling where it is not the name's (a name means one thing in every
     command); `group`, its heading in the command's help; `advanced`, True where the help does not list it (the flag
-    works all the same, and the reference has it); `was`, the name that it had before, which is still read.
+    works all the same, and the reference has it); `was`, the name that it had before, which is still read; `several`,
+    True where the flag may be repeated and a file may give a list: a tuple of two values or more.
     """
     metadata = {"help": help, "choices": choices, "low": low, "high": high, "setting": True, **more}
     return dataclasses.field(default=default, metadata=metadata)
@@ -82,6 +83,7 @@ class Setting:
     group: str = ""
     advanced: bool = False
     was: str = ""
+    several: bool = False
 
     @property
     def flag(self) -> str:
@@ -98,6 +100,9 @@ class Setting:
 
         UsageError names `origin` and what is allowed.
         """
+        if self.several and isinstance(value, list | tuple) and value:
+            parsed = tuple(self.parse(one, origin, text=text) for one in value)
+            return parsed if len(parsed) > 1 else parsed[0]
         result = None if value is None else _converted(value, self.type, text)
         if result is None:
             bad = value is not None or not self.optional
@@ -119,6 +124,7 @@ class Setting:
         kind = {int: "a whole number", float: "a number", str: "text", Path: "a path"}[self.type]
         bounds = [f"at least {self.low:g}"] if self.low is not None else []
         bounds += [f"at most {self.high:g}"] if self.high is not None else []
+        kind += " or a list of them" if self.several else ""
         return " ".join(["it takes", kind, *([", ".join(bounds)] if bounds else [])])
 
 
@@ -253,7 +259,8 @@ def to_dict(config: Any) -> dict[str, Any]:
         value = config
         for name in item.path:
             value = getattr(value, name)
-        values[item.name] = str(value) if isinstance(value, Path) else value
+        several = [str(one) for one in value] if isinstance(value, tuple) else value
+        values[item.name] = str(value) if isinstance(value, Path) else several
     return values
 
 
@@ -275,5 +282,9 @@ def command_line(command: str, config: Any, usual: Mapping[str, Any] | None = No
     for one in settings_of(type(config)):
         value = given[one.name]
         if value != values[one.name] and value is not None:
-            words += [one.flag if value else f"--no-{one.flag[2:]}"] if one.type is bool else [one.flag, str(value)]
+            if one.type is bool:
+                words.append(one.flag if value else f"--no-{one.flag[2:]}")
+                continue
+            for each in value if isinstance(value, list) else (value,):
+                words += [one.flag, str(each)]
     return shlex.join(words)

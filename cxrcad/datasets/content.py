@@ -130,6 +130,6 @@ def check_content(folder: Path, dataset: Dataset, remedy: str) -> bool:
         name, what = next(iter(odd.items()))
         more = f", and {counted(len(odd) - 1, 'more case')} differ" if len(odd) > 1 else ""
         raise DataError(
-            f"{folder / CONTENT_NAME}: made from other data than {dataset.folder} holds: {name} {what}{more}; {remedy}"
+            f"{folder / CONTENT_NAME}: made from other data than {dataset.where} holds: {name} {what}{more}; {remedy}"
         )
     return True

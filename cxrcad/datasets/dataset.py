@@ -20,13 +20,22 @@ USABLE_MASKS = ("good", "fair")
 
 @dataclass(frozen=True)
 class Dataset:
-    """All cases of a data folder, sorted by name, whatever the protocol; `notes` say what is incomplete."""
+    """All cases of a data folder, sorted by name, whatever the protocol; `notes` say what is incomplete.
+
+    Of several sets that were joined, `folder` is the first one's and `folders` has all.
+    """
 
     folder: Path
     protocol: str
     cases: tuple[Case, ...]
     notes: tuple[str, ...] = ()
     lesion: str = "nodule"
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """The folder or folders, to stand in a sentence."""
+        return ", ".join(map(str, self.folders or (self.folder,)))
 
     @cached_property
     def by_name(self) -> Mapping[str, Case]:
@@ -48,7 +57,7 @@ class Dataset:
         wanted = tuple(names)
         unknown = [name for name in wanted if name not in self.by_name]
         if unknown:
-            raise DataError(f"{self.folder}: no case {named(unknown)}; read the data that the names come from")
+            raise DataError(f"{self.where}: no case {named(unknown)}; read the data that the names come from")
         return tuple(self.by_name[name] for name in wanted)
 
     def scored(self, protocol: str | None = None) -> tuple[Case, ...]:
@@ -63,7 +72,7 @@ class Dataset:
             return self.cases
         if images == "positives":
             return self.positives
-        located = _located(self.positives, self.folder)
+        located = _located(self.positives, self.where)
         inside = {case.name for case in located if all(nodule.in_lung for nodule in case.nodules)}
         return tuple(case for case in self.positives if case.name in inside)
 
@@ -75,11 +84,11 @@ class Dataset:
         images, cases = _image_set(protocol), self.cases
         if images == "all" and not self.normals:
             raise DataError(
-                f"{self.folder}: no radiograph without a nodule in it, which protocol {protocol} scores; add some (in "
+                f"{self.where}: no radiograph without a nodule in it, which protocol {protocol} scores; add some (in "
                 "JSRT's layout CNNDAT_EN.TXT, the table of normals), or take protocol paper"
             )
         if images == "in-lung":
-            cases = _located(cases, self.folder)
+            cases = _located(cases, self.where)
         return replace(self, protocol=protocol, cases=cases)
 
 
@@ -119,14 +128,14 @@ def _image_set(protocol: str) -> str:
     return PROTOCOLS[build(DataConfig, {"protocol": protocol}).protocol]
 
 
-def _located(cases: Sequence[Case], folder: Path) -> tuple[Case, ...]:
+def _located(cases: Sequence[Case], where: str) -> tuple[Case, ...]:
     """The cases with `in_lung` of every nodule known: from the data set, otherwise from the lung mask at its centre."""
     unknown = [
         case.name for case in cases if not case.lung_masks and any(nodule.in_lung is None for nodule in case.nodules)
     ]
     if unknown:
         raise DataError(
-            f"{folder}: the image set of protocol jsrt-140 needs to know which nodules lie in the lung fields, and "
+            f"{where}: the image set of protocol jsrt-140 needs to know which nodules lie in the lung fields, and "
             f"{named(unknown)} have no lung mask; add SCR's masks (scr/fold1, scr/fold2) or take protocol paper"
         )
     return tuple(replace(case, nodules=tuple(_with_lung(case, nodule) for nodule in case.nodules)) for case in cases)

@@ -34,6 +34,9 @@ WHOLE = "fold0"
 NORMAL = 6
 """The stratum of the normals, beside the subtleties 1-5 and 0 for an unknown one."""
 
+Stratum = tuple[int, str]
+"""One of these, and the data set where there are several."""
+
 
 @dataclass(frozen=True)
 class Split:
@@ -47,30 +50,31 @@ class Split:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Cases that may not be parted: `strata` counts them by stratum."""
+    """Cases that may not be parted: `strata` counts them by stratum, and by data set where there are several."""
 
     names: tuple[str, ...]
-    strata: Mapping[int, int]
+    strata: Mapping[Stratum, int]
 
     @property
     def positives(self) -> int:
-        return sum(count for stratum, count in self.strata.items() if stratum != NORMAL)
+        return sum(count for (stratum, _), count in self.strata.items() if stratum != NORMAL)
 
 
 def make_folds(dataset: Dataset, seed: int) -> tuple[Split, ...]:
     """The five splits of a data set; fold 1's test cases, fold 2's ... are disjoint and together all cases.
 
-    Positives of each subtlety, positives altogether and normals are divided as evenly as the groups let them be. Cases
-    that share a group, directly or through others, stay together. One fifth of each training part, divided in the same
-    way, is its validation set. The same names, subtleties, groups and seed give the same splits in any order and on any
-    machine. Raises DataError where the data set has too few positives that share no group.
+    Positives of each subtlety, positives altogether and normals are divided as evenly as the groups let them be, and so
+    are those of each of several joined sets. Cases that share a group, directly or through others, stay together. One
+    fifth of each training part, divided in the same way, is its validation set. The same names, subtleties, groups,
+    sets and seed give the same splits in any order and on any machine. Raises DataError where the data set has too few
+    positives that share no group.
     """
     units = _units(dataset.cases)
     independent = sum(unit.positives > 0 for unit in units)
     if independent < FOLDS:
         article = "an" if dataset.lesion[0] in "aeiou" else "a"
         raise DataError(
-            f"{dataset.folder}: {independent} cases with {article} {dataset.lesion} that share no patient or "
+            f"{dataset.where}: {independent} cases with {article} {dataset.lesion} that share no patient or "
             f"series, and {FOLDS} folds need {FOLDS} at least; take more data"
             + (" (`cxrcad phantom OUT` writes some)" if dataset.lesion == NODULE else "")
         )
@@ -155,9 +159,10 @@ def _units(cases: Sequence[Case]) -> list[_Unit]:
     ]
 
 
-def _stratum(case: Case) -> int:
-    """NORMAL, or the subtlety of the case's most obvious nodule (0 where unknown, and for an outlined lesion)."""
-    return max((nodule.subtlety or 0 for nodule in case.nodules), default=0) if case.positive else NORMAL
+def _stratum(case: Case) -> Stratum:
+    """NORMAL, or the subtlety of the case's most obvious nodule (0 where unknown, for an outlined lesion); its set."""
+    subtlety = max((nodule.subtlety or 0 for nodule in case.nodules), default=0) if case.positive else NORMAL
+    return subtlety, case.data_set or ""
 
 
 def _divide(units: Sequence[_Unit], salt: str) -> list[list[_Unit]]:
@@ -167,7 +172,7 @@ def _divide(units: Sequence[_Unit], salt: str) -> list[list[_Unit]]:
     """
     most = math.ceil(sum(unit.positives for unit in units) / FOLDS)
     parts: list[list[_Unit]] = [[] for _ in range(FOLDS)]
-    strata = [Counter[int]() for _ in range(FOLDS)]
+    strata = [Counter[Stratum]() for _ in range(FOLDS)]
     positives = [0] * FOLDS
 
     def burden(part: int, unit: _Unit) -> tuple[Any, ...]:
@@ -215,7 +220,7 @@ def _check(path: Path, splits: Sequence[Split], dataset: Dataset) -> None:
                 f"{names[0]} only in the {where}" for names, where in ((lacking, "data"), (unknown, "file")) if names
             ]
             raise DataError(
-                f"{path}: fold {split.fold} has {len(set(named))} cases and {dataset.folder} {len(there)} ("
+                f"{path}: fold {split.fold} has {len(set(named))} cases and {dataset.where} {len(there)} ("
                 f"{', '.join(only)}); give the data that the folds were made from, or remove the file for new ones"
             )
         _check_apart(path, split, named, dataset)

@@ -14,6 +14,7 @@ from cxrcad.config import DataConfig
 from cxrcad.core import Case, DataError
 from cxrcad.datasets import boxes_csv, nih
 from cxrcad.datasets.dataset import Dataset
+from cxrcad.datasets.joined import joined, with_labels
 from cxrcad.datasets.jsrt import reader as jsrt
 from cxrcad.datasets.nih import EFFUSION
 
@@ -43,21 +44,31 @@ LAYOUTS = (
 """The first layout of the lesion that matches reads the folder."""
 
 
-def read_dataset(folder: Path, *, protocol: str = "paper", lesion: str = "nodule") -> Dataset:
+def read_dataset(
+    folders: Path | Sequence[Path], *, protocol: str = "paper", lesion: str = "nodule", labels: str | None = None
+) -> Dataset:
     """The data set in a folder of any layout: every case with image, truth, lung masks and groups.
 
-    `protocol` says which cases are scored (`Dataset.scored`); one that scores nodules in the lung fields also reads the
-    masks of those of which the data set does not say where they lie.
+    Several folders, each of its own layout, are joined (`joined`). `labels` chooses lesions (`with_labels`). `protocol`
+    says which cases are scored (`Dataset.scored`); one that scores nodules in the lung fields also reads the masks of
+    those of which the data set does not say where they lie.
     Raises DataError for a folder of no layout of this lesion, and for what is missing or contradicts itself; ReadError
     for an image whose header is damaged, UsageError for a protocol that does not exist.
     """
+    each = [folders] if isinstance(folders, Path) else folders
+    sets = [_read(folder, lesion) for folder in each]
+    dataset = sets[0] if len(sets) == 1 else joined(sets)
+    return with_labels(dataset, labels).for_protocol(protocol)
+
+
+def _read(folder: Path, lesion: str) -> Dataset:
     if not folder.is_dir():
         fault = "is a file" if folder.exists() else "there is no such folder"
         raise DataError(f"{folder}: {fault}; --data takes a folder with {_needed(lesion)}")
     found = [layout for layout in LAYOUTS if layout.matches(folder)]
     for layout in found:
         if layout.lesion == lesion:
-            return layout.read(folder).for_protocol(protocol)
+            return layout.read(folder)
     if found:
         raise DataError(
             f"{folder}: its layout is {found[0].name}, for --lesion {found[0].lesion}; for {lesion} --data takes a "
@@ -69,13 +80,13 @@ def read_dataset(folder: Path, *, protocol: str = "paper", lesion: str = "nodule
 
 
 def read_data(config: DataConfig) -> Dataset:
-    """The data set in `config.data`, which is looked at for `config.lesion` and scored by `config.protocol`.
+    """The data set or sets in `config.data`, looked at for `config.lesion`, its labels, scored by `config.protocol`.
 
     Raises DataError, which says how to get data where no folder is named; ReadError, UsageError.
     """
-    if config.data is None:
+    if not config.folders:
         raise DataError(how_to_get(config.lesion))
-    return read_dataset(config.data, protocol=config.protocol, lesion=config.lesion)
+    return read_dataset(config.folders, protocol=config.protocol, lesion=config.lesion, labels=config.labels)
 
 
 def how_to_get(lesion: str) -> str:
@@ -98,7 +109,7 @@ def cases_to_train(dataset: Dataset, names: Sequence[str], normals: bool) -> tup
     positives = sum(case.positive for case in cases)
     if not positives:
         raise DataError(
-            f"{dataset.folder}: none of the {len(cases)} cases of a part of the fold has the lesion "
+            f"{dataset.where}: none of the {len(cases)} cases of a part of the fold has the lesion "
             f"({dataset.lesion}); remove the run's folds.json for other folds, or take more data"
         )
     if normals:

@@ -271,6 +271,7 @@ def _image(match: ImageMatch, lung_dice: float | None, scored_image: ScoredImage
         "sha256": scored_image.sha256,
         "masks_sha256": scored_image.masks_sha256,
         **{name: getattr(case, name) for name in CASE_FIELDS},
+        **({} if case.data_set is None else {"data_set": case.data_set}),
         "truth": [nodule_document(nodule) for nodule in case.nodules],
         "findings": [{**asdict(finding), "in_lung": inside} for finding, inside in findings],
         **{name: getattr(scored_image, name) for name in OVERLAPS},
@@ -327,7 +328,7 @@ def _match_from(image: Mapping[str, Any]) -> ImageMatch:
 
 def _scored_image_from(image: Mapping[str, Any], match: ImageMatch) -> ScoredImage:
     """The image, with as many nodules and findings as its match counts; ValueError where it has not, or has no size."""
-    case = {"name": image["case"], "image": image["path"], "nodules": image["truth"]}
+    case = {"name": image["case"], "image": image["path"], "nodules": image["truth"], "data_set": image.get("data_set")}
     values = {
         "case": {**case, **{name: image[name] for name in CASE_FIELDS}},
         **{name: image[name] for name in ("sha256", *OVERLAPS)},

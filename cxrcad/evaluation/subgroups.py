@@ -1,8 +1,8 @@
 """The same findings, counted for some nodules or some images only.
 
-Strata of nodules (subtlety, size, malignancy, side, location, in or outside the lung fields) keep every image and every
-false positive and drop the other nodules: a finding on a dropped nodule is then neither hit nor false positive. Strata
-of images (age, sex, view) keep their images only, with the false positives in them.
+Strata of nodules (label, subtlety, size, malignancy, side, location, in or outside the lung fields) keep every image
+and every false positive and drop the other nodules: a finding on a dropped nodule is then neither hit nor false
+positive. Strata of images (data set, age, sex, view) keep their images only, with the false positives in them.
 
 Both are counted as the whole is: each image at its own fold's threshold, false positives over the images of the
 context's axis. With the axis "normals" an image whose nodules are dropped is no normal one, so a stratum of nodules has
@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cxrcad.config import NODULE
 from cxrcad.core import Case, Nodule
 from cxrcad.evaluation.froc import froc, is_counted, score_at_thresholds, sensitivity_at
 from cxrcad.evaluation.matching import HitRule, ImageMatch, nodule_under
 from cxrcad.evaluation.records import FoldResult, ScoredImage
 from cxrcad.evaluation.statistics import wilson
 
-__all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "strata"]
+__all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "of_each_set", "strata"]
 
 STRATUM_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """False positives per image at which a stratum's sensitivity is given."""
@@ -76,6 +77,8 @@ def strata(results: Sequence[FoldResult]) -> tuple[Stratum, ...]:
     found: list[Stratum] = []
     for kind, of_nodule, order in NODULE_KINDS:
         names = [[of_nodule(nodule) for nodule in image.case.nodules] for image in images]
+        if kind == LABEL and len({own for mine in names for own in mine}) < 2:
+            continue
         for name in _present([own for mine in names for own in mine], order):
             matches = [
                 nodules_of(image.match, [own == name for own in mine], image.further)
@@ -88,6 +91,27 @@ def strata(results: Sequence[FoldResult]) -> tuple[Stratum, ...]:
             parts = [image for image in images if of_case(image.case) == name]
             found.append(_stratum(kind, name, parts, results[0].context.fp_axis))
     return tuple(found)
+
+
+def of_each_set(results: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
+    """The folds' results by data set, for each of several joined sets that has a nodule; none where there is one set.
+
+    Folds keep those images of the set that they scored; a fold without any is left out.
+    """
+    titles = sorted({one.case.data_set for result in results for one in result.scored if one.case.data_set})
+    parts = {title: tuple(filter(None, (_of_set(result, title) for result in results))) for title in titles}
+    return {title: its for title, its in parts.items() if any(m.n_nodules for one in its for m in one.matches)}
+
+
+def _of_set(result: FoldResult, title: str) -> FoldResult | None:
+    images = zip(result.matches, result.lung_dice, result.scored, strict=False)
+    kept = [image for image in images if image[2].case.data_set == title]
+    if not kept:
+        return None
+    matches, overlaps, scored = zip(*kept, strict=True)
+    names = {match.case for match in matches}
+    trained_on = tuple(name for name in result.trained_on if name in names)
+    return replace(result, matches=matches, lung_dice=overlaps, scored=scored, trained_on=trained_on)
 
 
 def nodules_of(match: ImageMatch, kept: Sequence[bool], further: Mapping[int | None, int] | None = None) -> ImageMatch:
@@ -168,7 +192,11 @@ def _location(nodule: Nodule) -> str:
     return text or UNKNOWN
 
 
+LABEL = "label"
+"""The kind of a subgroup that every data set has; of one label alone it would be the whole."""
+
 NODULE_KINDS: tuple[tuple[str, Callable[[Nodule], str], tuple[str, ...]], ...] = (
+    (LABEL, lambda n: n.label or NODULE, (NODULE,)),
     ("subtlety", lambda n: UNKNOWN if n.subtlety is None else str(n.subtlety), ("1", "2", "3", "4", "5")),
     ("size", lambda n: _range(n.diameter_mm, SIZES_MM, "mm"), _names(SIZES_MM, "mm")),
     ("malignancy", lambda n: (n.malignancy or UNKNOWN).lower(), ("malignant", "benign")),
@@ -177,6 +205,7 @@ NODULE_KINDS: tuple[tuple[str, Callable[[Nodule], str], tuple[str, ...]], ...] =
     ("location", _location, ()),
 )
 IMAGE_KINDS: tuple[tuple[str, Callable[[Case], str], tuple[str, ...]], ...] = (
+    ("data set", lambda c: c.data_set or UNKNOWN, ()),
     ("age", lambda c: _range(c.age_years, AGES_YEARS, "years"), _names(AGES_YEARS, "years")),
     ("sex", lambda c: (c.sex or UNKNOWN).lower(), ("female", "male")),
     ("view", lambda c: c.view or UNKNOWN, ("PA", "AP")),

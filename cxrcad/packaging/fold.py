@@ -145,7 +145,11 @@ def _before(first: Bundle) -> dict[str, Any]:
 
 def _without_folders(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings for a card: of paths, which are this machine's, the last part."""
-    return {name: Path(value).name if name in PATHS and value else value for name, value in values.items()}
+    return {name: _last_part(value) if name in PATHS and value else value for name, value in values.items()}
+
+
+def _last_part(value: Any) -> str:
+    return ", ".join(Path(one).name for one in (value if isinstance(value, list) else [value]))
 
 
 def _examined(bundle: Bundle, validation: Sequence[Sample]) -> list[tuple[Sample, Examined]]:

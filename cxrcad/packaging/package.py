@@ -307,9 +307,11 @@ def _source(run: Path, fold: str) -> Bundle:
 def _images(bundle: Bundle, config: ExportConfig) -> list[NDArray[np.float32]]:
     """`config.compare` radiographs on the model's grid."""
     if config.data is not None:
-        if not config.data.exists():
-            raise DataError(f"{config.data}: there is no such folder; --data takes radiographs to compare on")
-        return _on_grid(bundle, expand_paths([config.data]), config.compare, str(config.data))
+        folders = config.data if isinstance(config.data, tuple) else (config.data,)
+        for folder in folders:
+            if not folder.exists():
+                raise DataError(f"{folder}: there is no such folder; --data takes radiographs to compare on")
+        return _on_grid(bundle, expand_paths(folders), config.compare, ", ".join(map(str, folders)))
     folder = Path(tempfile.mkdtemp(prefix="cxrcad-"))
     try:
         write_phantoms(folder, PhantomConfig(cases=config.compare, image_side=1024, format="png"))

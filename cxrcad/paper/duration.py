@@ -70,7 +70,7 @@ def time_left(jobs: Sequence[Job], budget_s: float = BUDGET_S) -> TimeLeft:
     timed = {kind: seconds_a_step(config, budget_s / len(kinds)) for kind, config in kinds.items()}
     seconds = sum(steps * timed[_kind(job.config)][0] for job, steps in zip(jobs, left, strict=True))
     scaled = any(timed[kind][1] < config.grid.side for kind, config in kinds.items())
-    data = all(job.config.data.data is not None for job in jobs)
+    data = all(job.config.data.folders for job in jobs)
     return TimeLeft(len(jobs), sum(left), seconds, len(kinds), scaled, data)
 
 
@@ -90,7 +90,7 @@ def steps_left(jobs: Sequence[Job]) -> tuple[int, ...]:
     left = []
     for job in jobs:
         config, history = job.config, job.history
-        if config.data.data is None:
+        if not config.data.folders:
             cases = _jsrt_cases(config)
         else:
             dataset, splits = dataset_and_folds(config.data)

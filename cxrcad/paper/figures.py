@@ -243,7 +243,7 @@ def _truth_sentence(found: Sequence[Overlap]) -> str:
             f"The data set gives centre and size of {len(found) - exact} of these nodules and no box: theirs is that "
             "of a disc, and a low IoU does not say which of two boxes is nearer to the nodule."
         )
-    inserted = _inserted(found[0].side.job.config.data.data)
+    inserted = any(map(_inserted, found[0].side.job.config.data.folders))
     start = (
         "The nodules were put into these images (sources.csv)" if inserted else "boxes.csv gives the nodules' extent"
     )
@@ -253,9 +253,9 @@ def _truth_sentence(found: Sequence[Overlap]) -> str:
     )
 
 
-def _inserted(data: Path | None) -> bool:
+def _inserted(data: Path) -> bool:
     """Whether the data set's sources.csv names an inserted nodule for each image, as `cxrcad simulate` writes it."""
-    if data is None or not (data / "sources.csv").is_file():
+    if not (data / "sources.csv").is_file():
         return False
     head = (data / "sources.csv").read_text(encoding="utf-8").partition("\n")[0]
     return "nodule" in [name.strip() for name in head.split(",")]
@@ -289,12 +289,12 @@ class _Viewer:
 
     def __init__(self) -> None:
         self.detectors: dict[str, Detector] = {}
-        self.datasets: dict[Path, Dataset] = {}
+        self.datasets: dict[tuple[Path, ...], Dataset] = {}
 
     def lung(self, side: Side) -> NDArray[np.bool_] | None:
         """The true lung fields of the side's case; None without a mask."""
-        data = side.job.config.data.data
-        if data is None:
+        data = side.job.config.data.folders
+        if not data:
             return None
         if data not in self.datasets:
             self.datasets[data] = read_dataset(data)

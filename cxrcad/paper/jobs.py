@@ -207,8 +207,8 @@ def write_records(out: Path, jobs: Sequence[Job], records: Mapping[str, Record])
         known = document["jobs"].get(job.key, {}).get("cells", [])
         cells = list(dict.fromkeys([*known, *job.cells]))
         document["jobs"][job.key] = {"cells": cells, "fold": job.fold, "seed": job.seed, **asdict(records[job.key])}
-    data = jobs[0].config.data.data
-    write_json(out / LEDGER, {**document, "data": None if data is None else str(data.resolve())})
+    data = jobs[0].config.data.folders
+    write_json(out / LEDGER, {**document, "data": str(data[0].resolve()) if data else None})
 
 
 def do(job: Job, before: Record, progress: Progress) -> ScoredJob:

@@ -84,7 +84,7 @@ def check_data(runs: Mapping[Path, TrainConfig], dataset: Dataset, note: Callabl
             before = None if isinstance(settings, str) else settings["data"]
             if before is not None and Path(before).resolve() != dataset.folder.resolve():
                 raise UsageError(
-                    f"--out {run.parent.parent}: holds trainings on {before}, not on {dataset.folder}, and only the "
+                    f"--out {run.parent.parent}: holds trainings on {before}, not on {dataset.where}, and only the "
                     "folder's name is known of their data; name another folder"
                 )
         if folds:

@@ -22,12 +22,19 @@ SCHEMA = "cxrcad/froc/1"
 COLUMNS = ("threshold", "hits", "false_positives", "fp_in_lung", "fp_outside_lung", "sensitivity", "fp_per_image")
 
 
-def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]) -> dict[str, Any]:
+BySet = Mapping[str, tuple[Sequence[FoldResult], Mapping[str, Interval]]]
+"""Of several joined sets, each one's part of the folds' results with its figures."""
+
+
+def froc_document(
+    results: Sequence[FoldResult], figures: Mapping[str, Interval], by_set: BySet | None = None
+) -> dict[str, Any]:
     """The FROC curve of one fold, or of several folds' matches pooled, as the JSON document of froc.json.
 
     `sensitivities` has null where the curve does not reach the rate; low and high are the 95 % interval of `figures`
     (`evaluation.bootstrap.bootstrap`). `at_threshold` holds the counts at the model's threshold (each fold's own),
-    false positives in images without a lung mask being neither inside nor outside.
+    false positives in images without a lung mask being neither inside nor outside. `data_sets` has the sensitivities
+    of each of several sets.
 
     Raises:
         EvaluationError: No fold, no nodule, an image twice, or folds scored in different contexts.
@@ -35,12 +42,7 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
     context = results[0].context
     curve = froc(pooled_matches(results), context.fp_axis)
     counts = pooled(results)
-    sensitivities = []
-    for rate in RATES:
-        found = figures[f"sensitivity at {rate_name(rate)}"]
-        bounds = {"low": found.low, "high": found.high}
-        sensitivities.append({"fp_per_image": rate, "sensitivity": sensitivity_at(curve, rate), **bounds})
-    return {
+    document = {
         "schema": SCHEMA,
         "data": context.data,
         "protocol": context.protocol,
@@ -50,8 +52,7 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
         "images": curve.n_images,
         "nodules": curve.n_nodules,
         "fp_axis": _fp_axis(curve, context),
-        "sensitivities": sensitivities,
-        "cpm": asdict(figures["CPM"]),
+        **_figures(curve, figures),
         "at_threshold": {
             "threshold": counts.threshold,
             "hits": counts.tp,
@@ -62,6 +63,20 @@ def froc_document(results: Sequence[FoldResult], figures: Mapping[str, Interval]
         "trained_on": [name for result in results for name in result.trained_on],
         "points": [dict(zip(COLUMNS, row, strict=True)) for row in _rows(curve)],
     }
+    parts = {}
+    for title, (its, its_figures) in (by_set or {}).items():
+        own = froc(pooled_matches(its), context.fp_axis)
+        parts[title] = {"images": own.n_images, "nodules": own.n_nodules, **_figures(own, its_figures)}
+    return {**document, "data_sets": parts} if parts else document
+
+
+def _figures(curve: Curve, figures: Mapping[str, Interval]) -> dict[str, Any]:
+    sensitivities = []
+    for rate in RATES:
+        found = figures[f"sensitivity at {rate_name(rate)}"]
+        bounds = {"low": found.low, "high": found.high}
+        sensitivities.append({"fp_per_image": rate, "sensitivity": sensitivity_at(curve, rate), **bounds})
+    return {"sensitivities": sensitivities, "cpm": asdict(figures["CPM"])}
 
 
 def froc_csv(curve: Curve) -> str:
@@ -108,9 +123,15 @@ def froc_caption(context: ScoringContext) -> str:
     return "\n".join(context_lines(context))
 
 
-def write_froc(json_path: Path, csv_path: Path, results: Sequence[FoldResult], figures: Mapping[str, Interval]) -> None:
+def write_froc(
+    json_path: Path,
+    csv_path: Path,
+    results: Sequence[FoldResult],
+    figures: Mapping[str, Interval],
+    by_set: BySet | None = None,
+) -> None:
     """Write the curve as JSON and as CSV, atomically. Raises EvaluationError, WriteError."""
-    write_json(json_path, froc_document(results, figures))
+    write_json(json_path, froc_document(results, figures, by_set))
     write_atomically(csv_path, froc_csv(froc(pooled_matches(results), results[0].context.fp_axis)))
 
 

@@ -37,7 +37,7 @@ def held_out_words(config: InsertionTestConfig) -> str | None:
     if config.fold is None:
         return None
     which = "all folds" if config.fold == "all" else f"fold {config.fold}"
-    return f"the test cases of {which} of {config.data.data}"
+    return f"the test cases of {which} of {', '.join(map(str, config.data.folders))}"
 
 
 def verdict_sentence(differences: Mapping[str, Interval], bound: float) -> str:

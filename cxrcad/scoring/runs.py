@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import NODULE, PROTOCOLS, EvaluateConfig
-from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, counted
+from cxrcad.config import NODULE, PROTOCOLS, DataConfig, EvaluateConfig, build
+from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, UsageError, counted
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
@@ -107,7 +107,7 @@ def folds_to_score(config: EvaluateConfig, note: Note) -> FoldsToScore:
         return FoldsToScore(bundle.name, config.out or config.runs / bundle.name, dataset, folds)
     run = _chosen_run(config, note)
     bundles = _models_of_run(run, config, note)
-    dataset = read_data(replace(data, data=data.data or data_of_run(run)))
+    dataset = read_data(data_of_run(run, data))
     of_fold = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
     folds = tuple((bundle, of_fold[fold]) for fold, bundle in bundles.items())
     return FoldsToScore(run.name, config.out or run, dataset, folds)
@@ -120,7 +120,7 @@ def _chosen_run(config: EvaluateConfig, note: Note) -> Path:
     """
     run = config.run or find_run(config.runs, config.fold, config.data.lesion)
     if run is None:
-        if config.data.data is None and not config.runs.is_dir():
+        if not config.data.folders and not config.runs.is_dir():
             raise DataError(how_to_get(config.data.lesion))
         what = "a finished fold" if config.fold == "all" else f"fold {config.fold} finished"
         other = "" if config.data.lesion == NODULE else f" --lesion {config.data.lesion}"
@@ -180,7 +180,7 @@ def _score_fold(bundle: Bundle, split: Split, chosen: FoldsToScore, config: Eval
     names = {case.name for case in dataset.scored()}
     cases = [case for case in dataset.select(split.test) if case.name in names]
     context = ScoringContext(
-        data=str(dataset.folder),
+        data=dataset.where,
         protocol=protocol.name,
         rule=protocol.rule,
         fold=split.fold,
@@ -257,11 +257,17 @@ def _lesion_of(card: Path) -> str:
         return NODULE
 
 
-def data_of_run(run: Path) -> Path:
-    """The data folder that the run was trained on, from a fold's config.toml. Raises DataError."""
+def data_of_run(run: Path, data: DataConfig) -> DataConfig:
+    """`data` with the folders and labels that the run was trained on, from a fold's config.toml, where it names none.
+
+    Raises DataError where neither names a folder.
+    """
     file = next(iter(sorted(run.glob("fold?/config.toml"))), run / "fold1" / "config.toml")
     try:
-        text = file.read_text(encoding="utf-8")
-        return Path(toml_value(text)["data"])
-    except (OSError, *MALFORMED) as error:
+        values = toml_value(file.read_text(encoding="utf-8"))
+        kept = build(DataConfig, {"data": values["data"], "labels": values.get("labels")}, str(file))
+    except (OSError, UsageError, *MALFORMED) as error:
+        if data.folders:
+            return data
         raise DataError(f"{file}: does not say which data ({error}); name the folder with --data") from None
+    return replace(data, data=data.data or kept.data, labels=data.labels or kept.labels)

@@ -61,7 +61,7 @@ def _scored(bundle: Bundle, split: Split, chosen: FoldsToScore, config: Evaluate
     cases = dataset.select(split.test)
     if not any(case.positive for case in cases):
         raise EvaluationError(
-            f"{dataset.folder}: no test case of fold {split.fold} has an {dataset.lesion}, so there is no Dice; score "
+            f"{dataset.where}: no test case of fold {split.fold} has an {dataset.lesion}, so there is no Dice; score "
             "another fold, or remove the run's folds.json and train on other folds"
         )
     before = _kept(place)
@@ -84,7 +84,7 @@ def _scored(bundle: Bundle, split: Split, chosen: FoldsToScore, config: Evaluate
         told["threshold_from"] = "--threshold"
     result = SegmentedFold(
         fold=split.fold,
-        data=str(dataset.folder),
+        data=dataset.where,
         min_area_mm2=bundle.find.min_area_mm2,
         images=ordered,
         trained_on=tuple(image.case for image in ordered if image.sha256 in bundle.training_images),

@@ -67,7 +67,7 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
     folder = run_folder(config)
     if config.resume:
         config = resumed(config, folder, _differing(config) if given is None else given, progress)
-    if config.data.data is None:
+    if not config.data.folders:
         raise DataError(how_to_get(config.data.lesion))
     config = replace(config, fold=config.fold or FIRST_FOLD)
     _check(config)

@@ -129,6 +129,8 @@ def lasting(config: TrainConfig) -> TrainConfig:
 
 
 def _absolute(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_absolute(name, one) for one in value]
     if value is None or (name == "simulate" and Path(value) == ANALYTIC):
         return value
     if name in MODELS:
@@ -144,7 +146,7 @@ def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Pr
     files = sorted(run.glob(f"fold?/{CONFIG}"))
     own = run / folder_name(config.fold) / CONFIG
     if not files:
-        if config.data.data is None:
+        if not config.data.folders:
             raise TrainingError(f"{run}: no training was begun in it; leave out --resume, and give --data")
         return config
     file = own if "fold" in given and own in files else files[-1]
@@ -170,6 +172,8 @@ def _found(name: str, value: Any, run: Path, progress: Progress) -> Any:
 
     That may be the working folder, or one that holds the run.
     """
+    if isinstance(value, list):
+        return [_found(name, one, run, progress) for one in value]
     path = Path(str(value))
     if value is not None and not path.is_absolute() and not path.exists() and name != "runs":
         for parent in run.absolute().parents:

@@ -2,17 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from cxrcad.config import LossConfig, build
+from cxrcad.config import LossConfig, TrainConfig, build
 from cxrcad.core import UsageError
+from cxrcad.training.data import Batch
 from cxrcad.training.losses import (
     LearnedBalance,
     class_weights,
     make_balance,
     weighted_cross_entropy,
 )
+from cxrcad.training.segmentation import _losses
 
 
 def labels(nodule_pixels: int, of: int = 100) -> torch.Tensor:
@@ -78,3 +81,22 @@ def test_a_learned_balance_starts_at_lambda_and_is_learned_to_the_same_end(start
     weights = {task: math.exp(-s.item()) for task, s in balance.log_variance.items()}
     assert weights == pytest.approx({"lesion": 5.0, "lung": 1.25}, rel=0.01)
     assert balance.state() == pytest.approx(0.8, abs=0.005)
+
+
+def test_the_lung_loss_counts_only_images_that_have_a_mask():
+    """Equation 1 of the images with masks: those without change neither its mean nor its class weights."""
+    outputs = {task: torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1)) for task in ("lesion", "lung")}
+    masks = torch.zeros(3, 2, 8, 8)
+    masks[:, :, 2:4, 2:5] = 1
+    masks[1, 1] = 0  # what a sample without a mask is drawn with
+    known = torch.tensor([True, False, True])
+    batch = Batch(torch.zeros(3, 1, 8, 8), masks.bool(), known, np.random.default_rng(0))
+    config = TrainConfig()
+    found = _losses(outputs, masks, batch, config)
+    weights = config.loss.min_class_weight, config.loss.max_class_weight
+    alone = weighted_cross_entropy(outputs["lung"][[0, 2]], masks[[0, 2], 1].long(), *weights, 0.0)
+    assert float(found["lung"]) == pytest.approx(float(alone))
+    everything = weighted_cross_entropy(outputs["lung"], masks[:, 1].long(), *weights, 0.0)
+    assert float(found["lung"]) != pytest.approx(float(everything))
+    none = Batch(batch.images, batch.masks, torch.tensor([False] * 3), batch.rng)
+    assert set(_losses(outputs, masks, none, config)) == {"lesion"}
