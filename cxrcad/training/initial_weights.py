@@ -20,8 +20,8 @@ def initial_model(name: str, flag: str, config: TrainConfig, dataset: Dataset, s
     """The model `name`, or the split's fold of the run `name`.
 
     Raises TrainingError, which begins with `flag`, for a run without that fold, for a model that saw a case which the
-    split holds out, its patient, or a nodule of its CT series, and for one of which the series are not known, unless
-    `config` allows it; ModelError for what is no model.
+    split holds out, its patient, or a nodule of its CT series, and for one whose series are not known, unless `config`
+    allows it; ModelError for what is no model.
     """
     held = dataset.select((*split.validation, *split.test))
     bundle = resolve_model(_of_fold(Path(name), flag, split.fold) or name, dataset.lesion)
@@ -50,8 +50,8 @@ def _check_series(bundle: Bundle, named: str, config: TrainConfig, held: Sequenc
     matters = config.synthesis.simulate is not None or bool(series_of_cases(held))
     if unknown and matters and not config.allow_unknown_series:
         raise TrainingError(
-            f"{named}: it is not known from which CT series the nodules came that it was trained on (its card lists "
-            f"none for {', '.join(unknown)}), and they may be those of held-out cases; name a model whose card lists "
+            f"{named}: the CT series of its training nodules are not known (its card lists none for "
+            f"{', '.join(unknown)}), and may be those of held-out cases; name a model whose card lists "
             "them, or give --allow-unknown-series, and the new model's card will say so"
         )
 
@@ -73,6 +73,6 @@ def _of_fold(run: Path, flag: str, fold: int) -> Path | None:
         return wanted
     held = sorted(card.parent.parent.name for card in run.glob(f"fold?/{RUN_FOLDER}/{CARD_NAME}"))
     raise TrainingError(
-        f"{flag} {run}: of this run each fold takes its own model, and it holds no finished {wanted.name} (finished: "
-        f"{', '.join(held) or 'none'}); train it, or name a model"
+        f"{flag} {run}: each fold starts from the same fold of this run, which holds no finished {wanted.name} "
+        f"(finished: {', '.join(held) or 'none'}); train it, or name a model"
     )

@@ -25,8 +25,8 @@ from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.training.data import Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
-from cxrcad.training.inputs import check_inputs, inputs_of
 from cxrcad.training.patch_classifier.task import PatchTask, start_ensemble
+from cxrcad.training.resume import check_inputs, inputs_of
 from cxrcad.training.segmentation import SegmentationTask, start_segmentation
 from cxrcad.training.signals import Stopping
 from cxrcad.training.state import CHECKPOINT, State, new_state

@@ -29,7 +29,6 @@ from cxrcad.networks.registry import build_network
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.training.device import check_device
 from cxrcad.training.initial_weights import initial_model
-from cxrcad.training.inputs import check_one_source
 from cxrcad.training.locks import check_free, locked
 from cxrcad.training.loop import train_fold
 from cxrcad.training.losses import make_balance
@@ -39,6 +38,7 @@ from cxrcad.training.resume import (
     CONFIG,
     FOLDS_NAME,
     begun,
+    check_one_source,
     check_unused,
     finished,
     folder_name,

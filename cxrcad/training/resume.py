@@ -1,33 +1,40 @@
-"""The folder of a run: which one it is, what was begun in it, and with which settings a training goes on in it."""
+"""The folder of a run: which one it is, what was begun in it, and with which settings and inputs it goes on.
+
+Inputs are what a checkpoint's steps were made from: its cases, the file of CT nodules, the initial models.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cxrcad import config as settings
-from cxrcad.config import NO_FOLD, TrainConfig
-from cxrcad.core import TrainingError, UsageError, WriteError
-from cxrcad.datasets.content import CONTENT_NAME
+from cxrcad.config import NO_FOLD, NetworkConfig, TrainConfig
+from cxrcad.core import Case, DataError, TrainingError, UsageError, WriteError
+from cxrcad.datasets.content import CONTENT_NAME, content_of
 from cxrcad.datasets.folds import WHOLE
 from cxrcad.documents import fault_words, toml_value
-from cxrcad.files import Progress
-from cxrcad.inference.model import CARD_NAME, RUN_FOLDER
+from cxrcad.files import Progress, sha256_of
+from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, resolve_model
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.training.initial_weights import lasting_name
-from cxrcad.training.state import CHECKPOINT
+from cxrcad.training.state import CHECKPOINT, read_record
 
 __all__ = [
     "CONFIG",
     "FOLDS_NAME",
     "begun",
+    "check_inputs",
+    "check_one_source",
     "check_unused",
     "finished",
     "folder_name",
+    "inputs_of",
     "lasting",
     "new_folder",
     "read_kept",
@@ -181,3 +188,68 @@ def _found(name: str, value: Any, run: Path, progress: Progress) -> Any:
                 progress.note(f"--{name.replace('_', '-')} {value}: found at {parent / path}")
                 return str(parent / path)
     return _absolute(name, value)
+
+
+def inputs_of(config: TrainConfig, cases: Sequence[Case]) -> dict[str, Any]:
+    """By name: the SHA-256 of each case (image, truth, lung masks) and of the files that `config` starts from.
+
+    Raises DataError for a file that cannot be read, ModelError.
+    """
+    simulate = config.synthesis.simulate
+    classifier = config.classifier.classifier_weights if config.network.patch_classifier else None
+    try:
+        nodules = None if simulate in (None, ANALYTIC) else sha256_of(Path(str(simulate)))
+    except OSError as error:
+        raise DataError(f"{simulate}: cannot be read ({error.strerror}); copy the file again") from None
+    return {
+        "cases": {case.name: _digest(case) for case in cases},
+        "simulate": nodules,
+        "initial_weights": _model_sha256(config.initial_weights),
+        "classifier_weights": _model_sha256(classifier),
+    }
+
+
+def check_one_source(config: TrainConfig, run: Path, own: str) -> None:
+    """Refuse CT nodules of another file than the run's other folds than `own` had: the folds are pooled.
+
+    Checkpoints of earlier versions do not name the file. Raises TrainingError; DataError for a file that cannot be
+    read.
+    """
+    now = inputs_of(replace(config, initial_weights=None, network=NetworkConfig()), ())["simulate"]
+    for path in sorted(run.glob(f"fold?/{CHECKPOINT}")):
+        before = read_record(path).get("inputs") if path.parent.name != own else None
+        if isinstance(before, dict) and before.get("simulate", now) != now:
+            raise TrainingError(
+                f"{path}: was made with other CT nodules than --simulate names now; the folds of a run are pooled, so "
+                "give the same file, or another --run"
+            )
+
+
+def _model_sha256(name: str | None) -> str | None:
+    return None if name is None else resolve_model(name).sha256
+
+
+def _digest(case: Case) -> str:
+    content = content_of(case)
+    return hashlib.sha256(f"{content.image} {content.truth} {content.masks}".encode()).hexdigest()
+
+
+def check_inputs(path: Path, before: Any, now: Mapping[str, Any]) -> None:
+    """Raise TrainingError where the checkpoint `path` was made from other inputs; an older one does not name them."""
+    if not isinstance(before, dict):
+        return
+    ways = {
+        "simulate": "the CT nodules (--simulate)",
+        "initial_weights": "the model of --initial-weights",
+        "classifier_weights": "the model of --classifier-weights",
+    }
+    changed = [words for name, words in ways.items() if name in before and before[name] != now[name]]
+    cases = before.get("cases")
+    if isinstance(cases, dict):
+        names = sorted(name for name in {*cases, *now["cases"]} if cases.get(name) != now["cases"].get(name))
+        changed += [f"the image, truth or lung masks of {name}" for name in names[:1]]
+    if changed:
+        raise TrainingError(
+            f"{path}: was made before {changed[0]} changed; put that back as it was, or remove this file and "
+            "--resume trains the fold from its first step"
+        )

@@ -259,7 +259,7 @@ def test_changed_data_are_refused_by_the_run_and_by_its_checkpoint(stopped, what
     split = json.loads((stopped / "run" / "folds.json").read_text())["folds"][0]
     if "JPCLN003" in split["test"]:
         pytest.skip("a test case")
-    words = r"checkpoint.safetensors: was made with another content of the image, truth or lung masks of JPCLN003"
+    words = r"checkpoint.safetensors: was made before the image, truth or lung masks of JPCLN003 changed"
     with pytest.raises(TrainingError, match=words):
         go_on(stopped)
 
@@ -268,7 +268,7 @@ def test_changed_nodules_and_initial_models_are_refused_until_the_checkpoint_is_
     checkpoint = stopped / "run" / "fold1" / "checkpoint.safetensors"
     store = dict(np.load(stopped / "nodules.npz"))
     np.savez(stopped / "nodules.npz", **{**store, "diameters": store["diameters"] + 1})
-    words = r"checkpoint.safetensors: was made with another content of the CT nodules \(--simulate\); put that back"
+    words = r"checkpoint.safetensors: was made before the CT nodules \(--simulate\) changed; put that back"
     with pytest.raises(TrainingError, match=words):
         go_on(stopped)
     checkpoint.unlink()
@@ -277,9 +277,7 @@ def test_changed_nodules_and_initial_models_are_refused_until_the_checkpoint_is_
     train(config(stopped / "data", stopped / "other", seed=4))
     shutil.rmtree(stopped / "first" / "fold1" / "model")
     shutil.copytree(stopped / "other" / "fold1" / "model", stopped / "first" / "fold1" / "model")
-    with pytest.raises(
-        TrainingError, match="was made with another content of the model of --initial-weights; put that back"
-    ):
+    with pytest.raises(TrainingError, match="was made before the model of --initial-weights changed; put that back"):
         go_on(stopped)
 
 

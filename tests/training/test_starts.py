@@ -65,7 +65,9 @@ def test_a_model_of_a_held_out_case_s_series_is_refused(start, held):
 @pytest.mark.parametrize("training", [{}, {"series": [], "series_unknown": ["older"]}])
 def test_a_model_of_unknown_series_needs_to_be_allowed(start, training, disc_data):
     name = training.get("series_unknown", ["first"])[0]
-    words = rf"--initial-weights .*first: it is not known .*lists none for {name}.*, or give --allow-unknown-series"
+    words = (
+        rf"--initial-weights .*first: the CT series .* not known .*none for {name}.*, or give --allow-unknown-series"
+    )
     with pytest.raises(TrainingError, match=words):
         start(training)
     assert start(training, allow_unknown_series=True).name == "first"
