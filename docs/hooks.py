@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from cxrcad.cli.main import COMMANDS
-from cxrcad.cli.options import OTHER_GROUP
+from cxrcad.cli.options import GENERAL, OWN, heading
 from cxrcad.config import ALL_CONFIGS, settings_of
 
 MARK = re.compile(r"<!-- generated: (.+?) -->")
@@ -50,11 +50,11 @@ def _command(name: str) -> str:
     paragraphs = (" ".join(part.split()) for part in told.split("\n\n"))
     text = "\n\n".join(_plain(part.replace("\b ", "")) for part in paragraphs)
     options = [item for item in command.params if isinstance(item, click.Option) and not item.hidden]
-    groups: dict[str, list[click.Option]] = {}
+    groups: dict[str, list[click.Option]] = {OWN: []}
     for item in options:
-        groups.setdefault(getattr(item, "group", "") or OTHER_GROUP, []).append(item)
-    last = groups.pop(OTHER_GROUP, [])
-    tables = [_table(title, items) for title, items in (*groups.items(), (OTHER_GROUP, last)) if items]
+        groups.setdefault(heading(item), []).append(item)
+    general = groups.pop(GENERAL, [])
+    tables = [_table(title, items) for title, items in (*groups.items(), (GENERAL, general)) if items]
     return "\n\n".join([f"## {name}", f"`cxrcad {name} {usage}`", text, *tables])
 
 

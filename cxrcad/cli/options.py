@@ -13,7 +13,7 @@ from cxrcad.cli.progress import note
 from cxrcad.config import Setting, settings_of
 from cxrcad.config.sources import given_names, resolve_config
 
-__all__ = ["Command", "with_settings"]
+__all__ = ["GENERAL", "OWN", "Command", "heading", "with_settings"]
 
 Function = Callable[..., Any]
 
@@ -51,14 +51,17 @@ class Command(click.Command):
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
             if record is not None and (ctx.meta.get("all") or not getattr(option, "advanced", False)):
-                title = getattr(option, "group", "") or OWN
-                title = GENERAL if OF_ALL.intersection(option.opts) else title
-                listed.setdefault(title, []).append(record)
+                listed.setdefault(heading(option), []).append(record)
         general = listed.pop(GENERAL)
         for title, records in [*listed.items(), (GENERAL, general)]:
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+
+
+def heading(option: click.Parameter) -> str:
+    """What an option is listed under."""
+    return GENERAL if OF_ALL.intersection(option.opts) else getattr(option, "group", "") or OWN
 
 
 def _help_all(ctx: click.Context, option: click.Parameter, value: bool) -> None:
