@@ -14,9 +14,10 @@ from cxrcad.core import EvaluationError
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike
+from cxrcad.evaluation.segmentation import measured
 from cxrcad.evaluation.subgroups import Stratum, of_each_set, strata
 from cxrcad.files import write_atomically, write_json
-from cxrcad.report.effusion import report_segmentation
+from cxrcad.report.effusion import segmentation_document, segmentation_text
 from cxrcad.report.html import Made
 from cxrcad.report.page import write_evaluation_report
 from cxrcad.report.table2 import table2_text
@@ -29,6 +30,7 @@ from cxrcad.report.tables import (
     strata_text,
 )
 from cxrcad.scoring.runs import Scored, score
+from cxrcad.scoring.segmentation import score_segmentation
 
 __all__ = ["comparison_document", "place_of", "report_evaluation", "titles_of"]
 
@@ -41,11 +43,11 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     """Table 2's figures of the folds, every other figure with its interval, and the strata, as a text.
 
     It is also written to evaluation.txt, with evaluation.json and (`config.report`) report/report.html beside it, in
-    the fold's folder of the run (or `config.out`). A lesion that is measured by its area gives what
-    `report.segmentation` says instead. Raises what `scoring.runs.score` does.
+    the fold's folder of the run (or `config.out`). A lesion that is measured by its area has evaluation-effusion.txt
+    and .json instead. Raises what `scoring.runs.score` and `scoring.segmentation.score_segmentation` do.
     """
     if LESIONS[config.data.lesion] == AREA:
-        return report_segmentation(config, note)
+        return _report_segmentation(config, note)
     scored = score(config, note)
     titles = titles_of(scored)
     parts = [table2_text([one.results for one in scored])]
@@ -81,6 +83,19 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     elif (place / "report" / "report.html").is_file():
         (place / "report" / "report.html").unlink()  # it shows the figures of an earlier evaluation
         note(f"removed: {place / 'report' / 'report.html'}, which was of an earlier evaluation")
+    return text
+
+
+def _report_segmentation(config: EvaluateConfig, note: Note) -> str:
+    """Dice and the figures of images of the folds, as a text."""
+    scored = score_segmentation(config, note)
+    found = measured(scored.folds, config.scoring.resamples, config.scoring.bootstrap_seed)
+    text = segmentation_text(scored.folds, found, config.scoring.resamples)
+    place = scored.folder if config.fold == "all" else scored.folder / f"fold{config.fold}"
+    written = place / "evaluation-effusion.txt", place / "evaluation-effusion.json"
+    write_atomically(written[0], text)
+    write_json(written[1], segmentation_document(scored, found, config))
+    note(f"written: {written[0]}, {written[1]}")
     return text
 
 

@@ -99,7 +99,7 @@ def _scored(
     """
     own = {case.name: case for case in cases}
     positives = sum(case.positive for case in cases)
-    resamples = config.scoring.resamples if positives > 1 else 0  # one tells nothing of others
+    resamples = config.scoring.resamples if positives > 1 else 0  # no interval from a single one
     unperturbed: FoldResult | None = None
     for perturbation in (UNPERTURBED, *perturbations):
 

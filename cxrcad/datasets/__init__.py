@@ -1,1 +1,1 @@
-"""A folder becomes cases with their truth: JSRT's layout, folds, masks on the grid, phantoms, simulated nodules."""
+"""A folder becomes cases with their truth: one reader for each layout, folds, masks on the model's grid."""

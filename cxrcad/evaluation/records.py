@@ -131,7 +131,7 @@ class FoldResult:
 
 
 def gathered(context: ScoringContext, images: Sequence[ScoredMatch], training_images: frozenset[str]) -> FoldResult:
-    """The images as a fold's result; those of which the SHA-256 is among `training_images` are named in it."""
+    """The images as a fold's result, which names those whose SHA-256 is among `training_images`."""
     return FoldResult(
         context,
         matches=tuple(match for match, _, _ in images),

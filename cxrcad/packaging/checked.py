@@ -156,7 +156,7 @@ def _no_tests(kept: Kept, run: Path) -> Iterator[str]:
 
 
 def _other_data(kept: Kept, content: Mapping[str, Content], path: Path) -> Iterator[str]:
-    """A sentence for each image that is none of the run's, or of which image, truth or lung masks are others."""
+    """A sentence for each image that is not one of the run's, or whose pixels, truth or lung masks have changed."""
     for name, known in kept.images.items():
         now = content.get(name)
         if now is None:

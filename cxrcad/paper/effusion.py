@@ -20,10 +20,10 @@ from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.paper.cells import Cell, Item
 from cxrcad.paper.jobs import FAILED, NOT_RUN, ScoredJob
-from cxrcad.paper.layout import Setup, cell_document, cost, document_head, ending, interval_shown, spread_shown
+from cxrcad.paper.layout import Setup, cell_document, cost, document_head, ending
 from cxrcad.report.drawing.case_views import CaseView, Panel, write_case_views
 from cxrcad.report.effusion import PAPER_DICE
-from cxrcad.report.tables import Table
+from cxrcad.report.tables import Table, spread_shown
 
 __all__ = ["AREA_RULE", "effusion_page", "shown_cases"]
 
@@ -109,7 +109,7 @@ def _dice_table(item: Item, rows: CellSeeds, failed: Sequence[ScoredJob]) -> lis
                 mean = [spread_shown(one.mean[name]) for name in FIGURES[:5]]
                 body.append([*cell.label, f"ours, mean of {len(one.folds)} folds{seed}", *mean])
             what = "pooled" if len(one.folds) > 1 else f"fold {one.folds[0].fold}"
-            pooled = [interval_shown(one.pooled[name]) for name in FIGURES[:5]]
+            pooled = [one.pooled[name].shown(1, 100, " %") for name in FIGURES[:5]]
             body.append([*cell.label, f"ours, {what}{seed}", *pooled])
         if not seeds:
             state = "failed" if any(cell.name in one.job.cells for one in failed) else NOT_RUN
@@ -125,7 +125,12 @@ def _other_table(item: Item, rows: CellSeeds) -> list[str]:
             images = [image for fold in one.folds for image in fold.images]
             effusions = sum(image.positive for image in images)
             thresholds = ", ".join(f"{fold.model.threshold:.2f}" for fold in one.folds)
-            counts = [str(effusions), str(len(images) - effusions), thresholds, interval_shown(one.pooled[FIGURES[5]])]
+            counts = [
+                str(effusions),
+                str(len(images) - effusions),
+                thresholds,
+                one.pooled[FIGURES[5]].shown(1, 100, " %"),
+            ]
             body.append([*cell.label, str(one.seed), one.folds_words, *counts, *cost(one.scored)])
         if not seeds:
             body.append([*cell.label, "", "0", *[""] * 6])

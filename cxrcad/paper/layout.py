@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cxrcad.evaluation.bootstrap import Interval
-from cxrcad.evaluation.published import Percent
 from cxrcad.evaluation.statistics import Spread
 from cxrcad.paper.cells import Cell, Item
 from cxrcad.paper.jobs import NOT_RUN, ScoredJob
 from cxrcad.paper.results import CPM, FIGURES, PLACES, CellResult, Pair
-from cxrcad.report.tables import Table
+from cxrcad.report.tables import Table, spread_shown
 
 __all__ = [
     "Setup",
@@ -21,8 +20,6 @@ __all__ = [
     "document",
     "document_head",
     "ending",
-    "interval_shown",
-    "spread_shown",
     "text",
 ]
 
@@ -92,7 +89,7 @@ def _ours(row: CellResult) -> list[list[str]]:
     for one in row.pooled:
         what = "pooled" if len(row.there) > 1 else f"fold {one.folds[0]}"
         name = f"ours, {what}" + (f", seed {one.seed}" if len(row.pooled) > 1 else "")
-        lines.append([name, *(interval_shown(one.figures[name]) for name in FIGURES)])
+        lines.append([name, *(one.figures[name].shown(1, 100, " %") for name in FIGURES)])
     if row.over_seeds:
         name = f"ours, pooled, mean of {len(row.pooled)} seeds"
         lines.append([name, *(spread_shown(row.over_seeds[figure]) for figure in FIGURES)])
@@ -106,18 +103,6 @@ def _extent(row: CellResult) -> str:
     return of_folds if seeds == 1 else f"{len(row.there)} trainings ({of_folds}, {seeds} seeds)"
 
 
-def spread_shown(found: Spread | None) -> str:
-    """Mean and standard deviation in percent."""
-    if found is None:
-        return "undefined"
-    return str(Percent(100 * found.mean, None if found.sd is None else 100 * found.sd))
-
-
-def interval_shown(one: Interval, scale: float = 100, decimals: int = 1, unit: str = " %") -> str:
-    """A figure with its interval in brackets, times `scale`."""
-    return one.shown(decimals, scale, unit)
-
-
 def _other_table(item: Item, rows: Sequence[CellResult]) -> list[str]:
     head = [*item.columns, "seed", "folds", "FP per image in the lungs", "outside the lungs", DICE, "minutes", "device"]
     body = []
@@ -126,8 +111,8 @@ def _other_table(item: Item, rows: Sequence[CellResult]) -> list[str]:
             body.append([*row.cell.label, "", "0", NOT_RUN if not row.failed else "failed", "", "", "", ""])
         for one in row.pooled:
             mine = [scored for scored in row.there if scored.job.seed == one.seed]
-            places = [interval_shown(one.figures[name], 1, 2, "") for name in PLACES]
-            dice = "none" if one.figures[DICE].value is None else interval_shown(one.figures[DICE], 1, 3, "")
+            places = [one.figures[name].shown(2) for name in PLACES]
+            dice = "none" if one.figures[DICE].value is None else one.figures[DICE].shown(3)
             folds = f"{len(one.folds)} ({', '.join(map(str, one.folds))})"
             body.append([*row.cell.label, str(one.seed), folds, *places, dice, *cost(mine)])
     return Table(head, body).markdown()
@@ -149,9 +134,9 @@ def _pair_table(pair: Pair, resamples: int) -> list[str]:
     for name in (*FIGURES, CPM, *PLACES):
         one = pair.figures[name]
         scale, decimals, unit = (1, 2, "") if name in PLACES else (100, 1, " %")
-        sides = [interval_shown(Interval(value), scale, decimals, unit) for value in (one.first, one.second)]
+        sides = [Interval(value).shown(decimals, scale, unit) for value in (one.first, one.second)]
         p = "" if one.p is None else f"{one.p:.4f}"
-        body.append([name, *sides, _signed(interval_shown(one.difference, scale, decimals, "")), p])
+        body.append([name, *sides, one.difference.shown(decimals, scale, sign="+"), p])
     seeds = f"seed {pair.seeds[0]}" if len(pair.seeds) == 1 else f"mean of {len(pair.seeds)} seeds"
     title = f"{first} less {second} on the same images ({folds}, {seeds}), in points of percent or false"
     return [
@@ -159,10 +144,6 @@ def _pair_table(pair: Pair, resamples: int) -> list[str]:
         "",
         *Table(head, body).markdown(),
     ]
-
-
-def _signed(shown: str) -> str:
-    return shown if shown.startswith(("-", "undefined")) else f"+{shown}"
 
 
 def document(item: Item, rows: Sequence[CellResult], pairs: Sequence[Pair], setup: Setup) -> dict[str, Any]:

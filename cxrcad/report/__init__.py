@@ -1,1 +1,1 @@
-"""Results out: boxes.json, overlays and curves."""
+"""Results as tables, text, Markdown and HTML pages, with pictures and plots."""

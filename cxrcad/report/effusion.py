@@ -1,44 +1,28 @@
-"""`cxrcad evaluate --lesion effusion` as a library call."""
+"""What `cxrcad evaluate --lesion effusion` tells: Dice and the figures of images, as text and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from cxrcad.config import EvaluateConfig
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.segmentation import FIGURES, SegmentedFold, measured, spreads
-from cxrcad.evaluation.statistics import Spread
-from cxrcad.files import write_atomically, write_json
-from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text, not_a_test
-from cxrcad.scoring.segmentation import Segmentation, score_segmentation
+from cxrcad.report.tables import Table, figure_shown, figures_document, figures_text, not_a_test, spread_shown
+from cxrcad.scoring.segmentation import Segmentation
 
 SCHEMA = "cxrcad/segmentation-evaluation/1"
-FILE = "evaluation-effusion"
 
 PAPER_DICE = 'The paper (section 4.3) "evaluated using the Dice coefficient" and prints no figure; it shows Figure 9.'
 
 LAYOUT = "{:<15}  {:>12} {:>12} {:>12} {:>13} {:>12}"
 
-Note = Callable[[str], None]
 
-
-def report_segmentation(config: EvaluateConfig, note: Note = lambda _: None) -> str:
-    """Dice and the figures of images of the folds, fold by fold, their spread, and pooled with intervals, as a text.
-
-    It is also written to evaluation-effusion.txt, with evaluation-effusion.json beside it, in the fold's folder of the
-    run (or `config.out`). Raises what `score_segmentation` does.
-    """
-    scored = score_segmentation(config, note)
-    found = measured(scored.folds, config.scoring.resamples, config.scoring.bootstrap_seed)
-    text = "\n".join([*_context_lines(scored.folds), "", *_fold_lines(scored.folds), ""])
-    text += "\n" + figures_text(found, config.scoring.resamples) + "\n" + PAPER_DICE + "\n"
-    place = scored.folder if config.fold == "all" else scored.folder / f"fold{config.fold}"
-    write_atomically(place / f"{FILE}.txt", text)
-    write_json(place / f"{FILE}.json", _document(scored, found, config))
-    note(f"written: {place / f'{FILE}.txt'}, {place / f'{FILE}.json'}")
-    return text
+def segmentation_text(folds: Sequence[SegmentedFold], found: Mapping[str, Interval], resamples: int) -> str:
+    """Dice and the figures of images fold by fold, their spread, and those of `found`, pooled with intervals."""
+    text = "\n".join([*_context_lines(folds), "", *_fold_lines(folds), ""])
+    return text + "\n" + figures_text(found, resamples) + "\n" + PAPER_DICE + "\n"
 
 
 def _context_lines(folds: Sequence[SegmentedFold]) -> list[str]:
@@ -66,18 +50,15 @@ def _fold_lines(folds: Sequence[SegmentedFold]) -> list[str]:
         rows.append((f"{fold.fold:<5} {fold.model.threshold:>9.2f}", *values))
     if len(folds) > 1:
         over = spreads(folds)
-        rows.append(("mean ± SD", *(_spread(over[name]) for name in shown)))
+        rows.append(("mean ± SD", *(spread_shown(over[name]).removesuffix(" %") for name in shown)))
     columns = ("fold  threshold", "Dice", "sensitivity", "specificity", "AUC, highest", "AUC, area")
     return Table(columns, rows).text(LAYOUT)
 
 
-def _spread(found: Spread | None) -> str:
-    if found is None:
-        return "undefined"
-    return f"{100 * found.mean:.1f}" + ("" if found.sd is None else f" ± {100 * found.sd:.1f}")
-
-
-def _document(scored: Segmentation, found: dict[str, Interval], config: EvaluateConfig) -> dict[str, Any]:
+def segmentation_document(
+    scored: Segmentation, found: Mapping[str, Interval], config: EvaluateConfig
+) -> dict[str, Any]:
+    """The same as the JSON document of evaluation-effusion.json."""
     over = spreads(scored.folds)
     folds = [
         {

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from cxrcad.core import counted
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.evaluation.froc import Operating
-from cxrcad.evaluation.published import Percent, paper_row
+from cxrcad.evaluation.published import paper_row
 from cxrcad.evaluation.records import FoldResult, check_alike, context_lines, pooled, scope
 from cxrcad.evaluation.statistics import spread, wilson
-from cxrcad.report.tables import Table, false_positive_places, not_a_test
+from cxrcad.report.tables import Table, false_positive_places, not_a_test, spread_shown
 
 NETWORK_NAMES = {"mo-segnet": "MO-SegNet", "u-net": "U-net", "deeplabv3plus": "Deeplab V3+", "pspnet": "PSPNet"}
 TASK_NAMES = {"single": "Single", "multi": "Multiple"}
@@ -60,7 +60,9 @@ def _group_rows(group: Sequence[FoldResult]) -> list[tuple[str, ...]]:
         name = f"fold {result.context.fold}" if result.context.fold is not None else "all cases"
         rows.append((*names, name, *_operating_cells(fold)))
     if len(folds) > 1:
-        means = [_spread_cell([getattr(fold, figure) for fold in folds]) for figure in ("f1", "recall", "precision")]
+        means = [
+            spread_shown(spread([getattr(fold, figure) for fold in folds])) for figure in ("f1", "recall", "precision")
+        ]
         rows.append((*names, f"mean of {len(folds)} folds", *means))
         rows.append((*names, "pooled", *_operating_cells(pooled(group))))
     return rows
@@ -91,10 +93,3 @@ def _operating_cells(counts: Operating) -> tuple[str, ...]:
     recall = Interval(counts.recall, *wilson(counts.tp, counts.tp + counts.fn))
     shown = (one.shown(1, 100, " %") for one in (Interval(counts.f1), recall, Interval(counts.precision)))
     return tuple(shown)
-
-
-def _spread_cell(values: Sequence[float | None]) -> str:
-    found = spread(values)
-    if found is None:
-        return "undefined"
-    return str(Percent(100 * found.mean, None if found.sd is None else 100 * found.sd))

@@ -11,8 +11,10 @@ from typing import Any
 from cxrcad.evaluation.bootstrap import Comparison, Interval
 from cxrcad.evaluation.froc import RATES, Operating
 from cxrcad.evaluation.metrics import rate_name
+from cxrcad.evaluation.published import Percent
 from cxrcad.evaluation.records import FoldResult
 from cxrcad.evaluation.segmentation import SegmentedFold
+from cxrcad.evaluation.statistics import Spread
 from cxrcad.evaluation.subgroups import STRATUM_RATES, Stratum
 
 
@@ -92,6 +94,13 @@ def figure_shown(name: str, value: float | None) -> str:
 def interval_shown(name: str, interval: Interval) -> str:
     """The interval in brackets, in the figure's unit; empty where there is none."""
     return interval.bounds(2) if name.startswith(COUNTS) else interval.bounds(1, 100)
+
+
+def spread_shown(found: Spread | None) -> str:
+    """Mean and standard deviation of a part of 1, in percent."""
+    if found is None:
+        return "undefined"
+    return str(Percent(100 * found.mean, None if found.sd is None else 100 * found.sd))
 
 
 def not_a_test(results: Sequence[FoldResult | SegmentedFold]) -> list[str]:

@@ -40,7 +40,7 @@ NEW = "new"
 
 @dataclass(frozen=True)
 class Again:
-    """One image of which findings kept in `path` are used, matched with the present truth; `how` says so in words.
+    """One image whose findings, kept in `path`, are used again, matched with the present truth; `how` says so in words.
 
     `provider` is what the findings were made with.
     """
@@ -63,7 +63,7 @@ def read_kept(first: Path) -> dict[Path, FoldResult]:
 def used_again(
     files: Mapping[Path, FoldResult], cases: Sequence[Case], bundle: Bundle, rule: HitRule
 ) -> tuple[dict[str, Again], dict[str, tuple[str, ...]]]:
-    """By case: the images of which kept findings are used; and for the others, in words, why they are not.
+    """By case: the images whose kept findings are used again; for the others, in words, why they are not.
 
     Raises EvaluationError where a case cannot be matched, DataError where its files cannot be read.
     """

@@ -46,7 +46,7 @@ def score_predictions(config: EvaluateConfig, note: Callable[[str], None] = lamb
     note(f"{config.predictions}: {counted(total, 'finding')}, {counted(len(cases), 'image')} scored")
     cut = _number(document, "find", "min_score") or 0.0  # the score below which a boxes.json leaves boxes out
     if cut > 0:
-        less = f", and what is said of the threshold of {threshold:.4g} is true of that score" * (threshold < cut)
+        less = f", so figures at the threshold of {threshold:.4g} are those at that score" * (threshold < cut)
         note(
             f"{config.predictions}: holds no boxes below a score of {cut:.4g}; its curve ends there{less}. "
             "`cxrcad detect --min-score 0` writes every candidate"

@@ -114,7 +114,7 @@ def folds_to_score(config: EvaluateConfig, note: Note) -> FoldsToScore:
 
 
 def _chosen_run(config: EvaluateConfig, note: Note) -> Path:
-    """The run that is to be scored: `config.run`, else the newest that holds the fold, of which `note` is told.
+    """The run that is to be scored: `config.run`, else the newest that holds the fold, which `note` is told.
 
     Raises EvaluationError where there is none, DataError where nothing was trained at all.
     """

@@ -190,7 +190,7 @@ def test_boxes_that_were_cut_at_a_score_say_so(cxrcad, tmp_path):
         "boxes.json: holds no boxes below a score of 0.5; its curve ends there. `cxrcad detect --min-score 0`" in said
     )
     said = cxrcad("evaluate", *sides, "--threshold", "0.2").err
-    assert "its curve ends there, and what is said of the threshold of 0.2 is true of that score. `cxrcad" in said
+    assert "its curve ends there, so figures at the threshold of 0.2 are those at that score. `cxrcad" in said
     write(boxes, {**whole, "find": {"min_score": 0.0}})
     assert "holds no boxes below" not in cxrcad("froc", *sides).err
 
