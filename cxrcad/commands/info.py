@@ -51,7 +51,7 @@ def describe_path(path: Path, as_json: bool = False) -> str:
     folds = folds_of_run(path) if path.is_dir() else ()
     if folds or (path / "folds.json").is_file():
         whole = (path / WHOLE / RUN_FOLDER / CARD_NAME).is_file()
-        states = [f"finished folds {', '.join(map(str, folds))}"] * bool(folds)
+        states = [f"finished folds: {', '.join(map(str, folds))}"] * bool(folds)
         states += [f"a model trained on every case, {path / WHOLE}"] * whole
         state = "; ".join(states) or "no finished fold; go on with --resume"
         kind: dict[str, Any] = {"kind": "run", "path": str(path), "finished_folds": list(folds), "whole": whole}

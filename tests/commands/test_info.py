@@ -23,7 +23,7 @@ def test_lines_and_json_of_a_radiograph_tell_the_same(disc_data):
 
 def test_a_run_a_fold_and_a_model(make_run, tmp_path):
     run = make_run(tmp_path / "run", folds=(4,))
-    assert describe_path(run) == f"{run}: a run; finished folds 4"
+    assert describe_path(run) == f"{run}: a run; finished folds: 4"
     assert json.loads(describe_path(run, as_json=True))["finished_folds"] == [4]
     assert describe_path(run / "fold4").splitlines()[0] == "run-fold4"
     assert describe_path(run / "fold4") == describe_path(run / "fold4" / "model")
