@@ -58,7 +58,9 @@ def report_evaluation(config: EvaluateConfig, note: Note = lambda _: None) -> st
     sets = {title: _figures_of_sets(one, config) for title, one in zip(titles, scored, strict=True)}
     for title, mine, parts_of in zip(titles, found, parted, strict=True):
         own = f"{title}\n" if len(scored) > 1 else ""
-        parts += [own + figures_text(mine, config.scoring.resamples), own + strata_text(parts_of)]
+        parts.append(own + figures_text(mine, config.scoring.resamples))
+        if parts_of:
+            parts.append(own + strata_text(parts_of))
         parts += [
             f"{own}Data set {name}. {figures_text(its, config.scoring.resamples)}" for name, its in sets[title].items()
         ]

@@ -41,7 +41,9 @@ def table2(groups: Sequence[Sequence[FoldResult]]) -> Table:
 def table2_notes(groups: Sequence[Sequence[FoldResult]]) -> list[str]:
     """What Table 2 rests on, network by network, and what its signs mean; lines."""
     lines = [line for group in groups for line in _group_notes(group)]
-    lines.append("± is the standard deviation over folds (n - 1); brackets hold Wilson's 95 % interval.")
+    if any(len(group) > 1 for group in groups):
+        lines.append("± is the standard deviation over folds (n - 1).")
+    lines.append("Brackets hold Wilson's 95 % interval.")
     if any(paper_row(group[0].context.network, group[0].context.tasks) for group in groups):
         lines.append("The paper's rows are JSRT's 154 positives; it states neither hit rule nor threshold protocol.")
     return lines

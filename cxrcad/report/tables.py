@@ -84,6 +84,10 @@ COUNTS = ("false positives", "lung HD95", "localisation error")
 """What the names of figures begin with that are no parts of 1: they are printed as they are, others in percent."""
 
 
+SHOWN = {"false positives an image": "false positives per image"}
+"""Names of figures that written files keep, and what they are called where they are printed."""
+
+
 def figure_shown(name: str, value: float | None) -> str:
     """A figure as it is printed: in percent, or as a number; what the curve does not reach is said so."""
     if value is None:
@@ -140,7 +144,9 @@ def figures_table(intervals_by_run: Mapping[str, Mapping[str, Interval]]) -> Tab
             (figure_shown(name, run[name].value), interval_shown(name, run[name]) + _cpm_note(name, run))
             for run in runs
         ]
-        rows.append((name, *(cells[0] if len(cells) == 1 else (" ".join(cell).rstrip() for cell in cells))))
+        rows.append(
+            (SHOWN.get(name, name), *(cells[0] if len(cells) == 1 else (" ".join(cell).rstrip() for cell in cells)))
+        )
     columns = ("value", "95 % interval") if len(runs) == 1 else intervals_by_run
     return Table(("figure", *columns), rows)
 
@@ -174,7 +180,9 @@ def strata_text(strata: Sequence[Stratum]) -> str:
     title = (
         "Subgroups: recall [Wilson's 95 % interval] at the threshold, then sensitivity, %, at false positives per image"
     )
-    return "\n".join([title, *lines, "  -: the curve does not reach that rate"]) + "\n"
+    missing = any(value is None for one in strata for value in one.sensitivities)
+    legend = ["  -: the curve does not reach that rate"] if missing else []
+    return "\n".join([title, *lines, *legend]) + "\n"
 
 
 def comparison_text(comparison: Mapping[str, Comparison], names: tuple[str, str], resamples: int) -> str:
@@ -205,7 +213,7 @@ def comparison_table(comparison: Mapping[str, Comparison]) -> Table:
         shown = Interval(difference.value).shown(decimals, scale, sign="+")
         p = "" if one.p is None else f"{one.p:.4f}"
         sides = figure_shown(name, one.first), figure_shown(name, one.second)
-        rows.append((name, *sides, shown, interval_shown(name, difference), p))
+        rows.append((SHOWN.get(name, name), *sides, shown, interval_shown(name, difference), p))
     return Table(("figure", "first", "second", "difference", "95 % interval", "p"), rows)
 
 
@@ -217,7 +225,7 @@ def seeds_text(values: Mapping[str, Sequence[float]], names: Sequence[str]) -> s
             continue
         scale, decimals, unit = (1, 2, "") if name.startswith(COUNTS) else (100, 1, " %")
         mean, deviation = scale * fmean(found), scale * stdev(found)
-        lines.append(f"  {name:<39} {mean:.{decimals}f} ± {deviation:.{decimals}f}{unit}")
+        lines.append(f"  {SHOWN.get(name, name):<39} {mean:.{decimals}f} ± {deviation:.{decimals}f}{unit}")
     return "\n".join(lines) + "\n"
 
 

@@ -28,7 +28,7 @@ CONTEXT = ScoringContext(
 )
 
 # Four images with a nodule each: hits at 0.9 and 0.6, two misses; false positives at 0.8 and 0.3 inside the lung fields
-# and at 0.6 outside. The curve ends at 3/4 false positives an image.
+# and at 0.6 outside. The curve ends at 3/4 false positives per image.
 FOLD = FoldResult(
     CONTEXT,
     (

@@ -15,7 +15,7 @@ from cxrcad.evaluation.records import AXIS_WORDS
 from cxrcad.report.drawing.style import COLOURS, INK, MARKERS, STYLES, legend, percent_axis, save, sheet
 
 Band = tuple[Sequence[float], Sequence[float], Sequence[float]]
-"""Rates (false positives an image, rising), and the lowest and highest sensitivity at each, 0-1."""
+"""Rates (false positives per image, rising), and the lowest and highest sensitivity at each, 0-1."""
 
 STEPS_PER_OCTAVE = 8
 
