@@ -26,9 +26,9 @@ def test_info_of_several_says_what_each_is(cxrcad, disc_data, make_run, tmp_path
     path = disc_data / "images" / "JPCLN001.png"
     first, second = cxrcad("info", path, "run").out.split("\n\n")
     assert first.startswith("kind")
-    assert second == "run: a run; finished folds 2\n"
+    assert second == "run: a run; finished folds: 2\n"
     answer = cxrcad("info", "none.png", "run")
-    assert (answer.code, answer.out) == (1, "\nrun: a run; finished folds 2\n")
+    assert (answer.code, answer.out) == (1, "\nrun: a run; finished folds: 2\n")
     assert "failed: none.png: there is no such file" in answer.err
 
 
@@ -41,7 +41,7 @@ def test_info_says_where_a_spacing_comes_from(cxrcad, tmp_path):
 
 def test_info_says_what_a_run_and_a_model_are(cxrcad, make_run, tmp_path):
     make_run(tmp_path / "run", folds=(2, 5))
-    assert cxrcad("info", "run").out == "run: a run; finished folds 2, 5\n"
+    assert cxrcad("info", "run").out == "run: a run; finished folds: 2, 5\n"
     assert json.loads(cxrcad("info", "run", "--json").out) == {
         "kind": "run",
         "path": "run",

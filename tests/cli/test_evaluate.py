@@ -210,7 +210,7 @@ def test_every_figure_has_its_interval_and_strata_follow(cxrcad, make_run, tmp_p
     )
     lines = {line.strip()[:38].strip(): line[40:].strip() for line in answer.out.splitlines() if line.startswith("  ")}
     assert lines["image AUC"].startswith("70.0 %  [")  # 3 of 5 normals have a finding of 1.0 too: (2 + 3 / 2) / 5
-    assert lines["false positives an image"].startswith("0.20  [")  # those 3 of 15
+    assert lines["false positives per image"].startswith("0.20  [")  # those 3 of 15
     rows = [line.split() for line in answer.out.splitlines()]
     (row,) = [row for row in rows if row[:3] == ["subtlety", "1", "2"]]
     assert row[3:6] == ["100.0", "[34.2,", "100.0]"]  # 2 of 2, Wilson's interval
