@@ -18,12 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Source
-from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values, digest, grey_of, reason, refuse
+from cxrcad.imaging.faults import (
+    Header,
+    bytes_of,
+    check_file,
+    check_size,
+    check_values,
+    digest,
+    grey_of,
+    reason,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["image_size", "matches", "matches_bare", "read"]
+__all__ = ["header", "matches", "matches_bare", "read"]
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 OTHER_MODALITIES = (
@@ -52,15 +62,14 @@ def matches_bare(head: bytes, _size: int) -> bool:
     return BARE.match(head) is not None
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(Rows, Columns) from the header, without the pixel data. Raises ReadError."""
+def header(path: Path) -> Header:
+    """Rows, Columns and spacing from the header, without the pixel data. Raises ReadError."""
     size = check_file(path)
     dataset = _dataset(path, path, size, header_only=True)
     if "Rows" not in dataset or "Columns" not in dataset:
         refuse(path, f"no Rows and Columns in its header ({size:,} bytes)", "copy the file again, or give a radiograph")
     with _damage(path):
-        rows, cols = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
-    return rows, cols
+        return Header(_whole(path, dataset, "Rows"), _whole(path, dataset, "Columns"), _spacing(dataset)[0])
 
 
 def read(path: Path) -> Radiograph:

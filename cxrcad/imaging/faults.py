@@ -1,17 +1,17 @@
-"""The faults that every reader may find: a file that cannot be opened, and pixels that are not a radiograph's."""
+"""What every reader gives of a header, and the faults that it may find: a file that cannot be opened, odd pixels."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import ReadError
 
-__all__ = ["bytes_of", "check_file", "check_size", "check_values", "digest", "grey_of", "reason", "refuse"]
+__all__ = ["Header", "bytes_of", "check_file", "check_size", "check_values", "digest", "grey_of", "reason", "refuse"]
 
 SMALLEST_SIDE = 64
 """Below this a radiograph's nodules (5 mm and more, of some 350 mm) are less than a pixel wide."""
@@ -22,6 +22,14 @@ GREY_TOLERANCE = 2
 MASK_VALUES = 4
 """A mask of both lungs and of nodules has no more values than this; a radiograph has some hundred."""
 PROBE = 4096
+
+
+class Header(NamedTuple):
+    """An image's size in pixels, and its (row, column) spacing in mm where its file states a usable one."""
+
+    rows: int
+    cols: int
+    spacing_mm: tuple[float, float] | None = None
 
 
 def refuse(path: Path, fault: str, remedy: str) -> NoReturn:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from cxrcad.core import Radiograph, Source
-from cxrcad.imaging.faults import bytes_of, check_file, check_values, digest, refuse
+from cxrcad.imaging.faults import Header, bytes_of, check_file, check_values, digest, refuse
 
-__all__ = ["BYTES", "FIELD_MM", "LARGEST", "SIDE", "SPACING_MM", "image_size", "matches", "read"]
+__all__ = ["BYTES", "FIELD_MM", "LARGEST", "SIDE", "SPACING_MM", "header", "matches", "read"]
 
 SIDE = 2048
 BYTES = SIDE * SIDE * 2
@@ -28,10 +28,10 @@ def matches(_head: bytes, size: int) -> bool:
     return size == BYTES
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(2048, 2048), for a file of the right length. Raises ReadError."""
+def header(path: Path) -> Header:
+    """2048 x 2048 of 0.175 mm, for a file of the right length. Raises ReadError."""
     _check_length(path, check_file(path))
-    return SIDE, SIDE
+    return Header(SIDE, SIDE, (SPACING_MM, SPACING_MM))
 
 
 def read(path: Path) -> Radiograph:

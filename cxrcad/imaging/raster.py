@@ -17,12 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, Source
-from cxrcad.imaging.faults import bytes_of, check_file, check_size, check_values, digest, grey_of, reason, refuse
+from cxrcad.imaging.faults import (
+    Header,
+    bytes_of,
+    check_file,
+    check_size,
+    check_values,
+    digest,
+    grey_of,
+    reason,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["image_size", "matches", "read", "read_mask", "stretched"]
+__all__ = ["header", "matches", "read", "read_mask", "stretched"]
 
 FORMATS = ("PNG", "TIFF", "JPEG", "BMP", "JPEG2000")
 MASK_FORMATS = (*FORMATS, "GIF")
@@ -46,11 +56,11 @@ def matches(head: bytes, _size: int) -> bool:
     return head.startswith(MAGIC) or (head.startswith(b"BM") and head[6:10] == bytes(4))
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(rows, cols) from the file's header; the pixels are not decoded. Raises ReadError."""
+def header(path: Path) -> Header:
+    """The size from the file's header; the pixels are not decoded. Raises ReadError."""
     size = check_file(path)
     with _opened(path, path, MASK_FORMATS, size) as image:
-        return image.height, image.width
+        return Header(image.height, image.width)
 
 
 def read(path: Path) -> Radiograph:

@@ -1,6 +1,6 @@
 """Any file that may be a radiograph -> `Radiograph`: the reader is chosen by the file's content, not by its ending.
 
-A new format is a module with `matches`, `read` and `image_size`, and its row in `READERS`.
+A new format is a module with `matches`, `read` and `header`, and its row in `READERS`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,21 @@ from typing import NoReturn
 
 from cxrcad.core import Radiograph
 from cxrcad.imaging import dicom, jsrt_img, raster, volume
-from cxrcad.imaging.faults import bytes_of, check_file, refuse
+from cxrcad.imaging.faults import Header, bytes_of, check_file, refuse
 from cxrcad.imaging.raster import read_mask
 
-__all__ = ["FORMATS", "IMAGE_ENDINGS", "READERS", "Reader", "image_size", "read_mask", "read_radiograph", "reader_of"]
+__all__ = [
+    "FORMATS",
+    "IMAGE_ENDINGS",
+    "READERS",
+    "Header",
+    "Reader",
+    "image_header",
+    "image_size",
+    "read_mask",
+    "read_radiograph",
+    "reader_of",
+]
 
 HEAD = 4096
 
@@ -25,7 +36,7 @@ class Reader:
     """One format or family of formats.
 
     `endings` are in lower case, and `formats` is what a sentence calls them. `matches(head, size)` tells by a file's
-    first 4,096 bytes and its size in bytes. `read` and `image_size` (rows, cols; header only) raise ReadError.
+    first 4,096 bytes and its size in bytes. `read` and `header` (the pixels are not decoded) raise ReadError.
     """
 
     name: str
@@ -33,19 +44,19 @@ class Reader:
     endings: tuple[str, ...]
     matches: Callable[[bytes, int], bool]
     read: Callable[[Path], Radiograph]
-    image_size: Callable[[Path], tuple[int, int]]
+    header: Callable[[Path], Header]
 
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 RASTER_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2", ".bmp")
 VOLUME_ENDINGS = (".mha", ".mhd", ".nii", ".nii.gz")
 READERS = (
-    Reader("dicom", "DICOM", DICOM_ENDINGS, dicom.matches, dicom.read, dicom.image_size),
-    Reader("raster", "PNG, TIFF, JPEG", RASTER_ENDINGS, raster.matches, raster.read, raster.image_size),
-    Reader("volume", "MHA, NIfTI", VOLUME_ENDINGS, volume.matches, volume.read, volume.image_size),
+    Reader("dicom", "DICOM", DICOM_ENDINGS, dicom.matches, dicom.read, dicom.header),
+    Reader("raster", "PNG, TIFF, JPEG", RASTER_ENDINGS, raster.matches, raster.read, raster.header),
+    Reader("volume", "MHA, NIfTI", VOLUME_ENDINGS, volume.matches, volume.read, volume.header),
     # These two have no mark of their own, so they come last.
-    Reader("jsrt", "JSRT .IMG", (".img",), jsrt_img.matches, jsrt_img.read, jsrt_img.image_size),
-    Reader("bare dicom", "", (), dicom.matches_bare, dicom.read, dicom.image_size),
+    Reader("jsrt", "JSRT .IMG", (".img",), jsrt_img.matches, jsrt_img.read, jsrt_img.header),
+    Reader("bare dicom", "", (), dicom.matches_bare, dicom.read, dicom.header),
 )
 """The first reader that matches takes the file."""
 
@@ -82,10 +93,15 @@ def read_radiograph(path: Path) -> Radiograph:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(rows, cols) from the header of a radiograph or a mask, without decoding pixels. Raises ReadError."""
+    return image_header(path)[:2]
+
+
+def image_header(path: Path) -> Header:
+    """Size and spacing from the header of a radiograph or a mask, without decoding pixels. Raises ReadError."""
     reader = reader_of(path)
     if reader:
-        return reader.image_size(path)
-    return raster.image_size(path) if _other(path) == "GIF image" else _refuse_unknown(path)
+        return reader.header(path)
+    return raster.header(path) if _other(path) == "GIF image" else _refuse_unknown(path)
 
 
 def _other(path: Path) -> str:
@@ -108,7 +124,7 @@ def _refuse_unknown(path: Path) -> NoReturn:
     if kind:
         refuse(path, f"a {kind}", f"export the radiograph as {FORMATS}")
     if name.endswith(".img"):
-        jsrt_img.image_size(path)
+        jsrt_img.header(path)
     if name.endswith(DICOM_ENDINGS):
         refuse(path, f"no DICOM file: the mark DICM is missing at byte 128 ({size:,} bytes)", "copy the file again")
     remedy = "copy the file again" if name.endswith(IMAGE_ENDINGS) else f"give {FORMATS}"

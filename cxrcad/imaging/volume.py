@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Radiograph, Source
-from cxrcad.imaging.faults import bytes_of, check_size, check_values, digest, reason, refuse
+from cxrcad.imaging.faults import Header, bytes_of, check_size, check_values, digest, reason, refuse
 from cxrcad.imaging.raster import stretched
 
-__all__ = ["image_size", "matches", "read"]
+__all__ = ["header", "matches", "read"]
 
 GZIP = b"\x1f\x8b"
 NIFTI_MAGIC = {344: (b"n+1\x00", b"ni1\x00"), 4: (b"n+2\x00", b"ni2\x00")}
@@ -52,11 +52,12 @@ def _is_nifti(head: bytes) -> bool:
     return any(head[start : start + 4] in magic for start, magic in NIFTI_MAGIC.items())
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(rows, cols) of the one slice, from the header. Raises ReadError."""
+def header(path: Path) -> Header:
+    """Size and spacing of the one slice, from the header. Raises ReadError."""
     with _readable(path) as name:
-        _, size, _ = _header(path, name)
-    return size
+        reader, (rows, cols), axes = _header(path, name)
+    spacing = _spacing_mm(reader, axes)
+    return Header(rows, cols, spacing if _known(spacing) else None)
 
 
 def read(path: Path) -> Radiograph:
@@ -77,13 +78,23 @@ def read(path: Path) -> Radiograph:
     check_values(path, stored)
     pixels, note = stretched(stored)
     notes = [note, "bright = dense assumed", *(["rows and columns as stored"] if nifti else [])]
-    col_mm, row_mm = (float(reader.GetSpacing()[axis]) for axis in axes)
-    if nifti:  # the header holds float32
-        row_mm, col_mm = float(f"{row_mm:.7g}"), float(f"{col_mm:.7g}")
-    known = (row_mm, col_mm) != (1.0, 1.0) and row_mm > 0 and col_mm > 0
+    row_mm, col_mm = spacing = _spacing_mm(reader, axes)
+    known = _known(spacing)
     notes += [] if known else [f"header spacing {row_mm:g} x {col_mm:g} taken as unknown"]
     source = Source(str(path), "NIfTI" if nifti else "MetaImage", digest(data), notes=tuple(notes))
-    return Radiograph(pixels, (row_mm, col_mm) if known else None, "header" if known else None, None, source)
+    return Radiograph(pixels, spacing if known else None, "header" if known else None, None, source)
+
+
+def _spacing_mm(reader: Any, axes: list[int]) -> tuple[float, float]:
+    """(row, column) as the header states it."""
+    col_mm, row_mm = (float(reader.GetSpacing()[axis]) for axis in axes)
+    if reader.GetImageIO() == "NiftiImageIO":  # the header holds float32
+        return float(f"{row_mm:.7g}"), float(f"{col_mm:.7g}")
+    return row_mm, col_mm
+
+
+def _known(spacing: tuple[float, float]) -> bool:
+    return spacing != (1.0, 1.0) and min(spacing) > 0
 
 
 @contextmanager

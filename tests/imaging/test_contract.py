@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from cxrcad.imaging.read import IMAGE_ENDINGS, READERS, image_size, read_radiograph, reader_of
+from cxrcad.imaging.read import IMAGE_ENDINGS, READERS, image_header, image_size, read_radiograph, reader_of
 
 
 def write_img(path, stored, make_dicom):
@@ -85,7 +85,7 @@ def test_every_reader_gives_the_same_radiograph(member):
     assert radiograph.source.path == str(path)
     assert radiograph.source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert radiograph.source.notes
-    assert image_size(path) == stored.shape
+    assert image_header(path) == (*stored.shape, spacing)
     assert reader_of(path).name == reader
 
 
