@@ -145,8 +145,8 @@ class DataConfig:
 
     data: Path | tuple[Path, ...] | None = setting(
         None,
-        "data folder: JSRT's layout, images with boxes.csv, or the NIH layout for effusions (docs/DATA.md); repeat it "
-        "to join several",
+        "data folder: JSRT's layout, images with boxes.csv, a public set of boxes, or the NIH layout for effusions "
+        "(docs/DATA.md); repeat it to join several",
         group=DATA,
         several=True,
     )

@@ -7,14 +7,13 @@ they are there: spacing_row_mm and spacing_col_mm, and the lung masks in lungs/,
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxrcad.core import Case, DataError, counted
-from cxrcad.datasets.dataset import Dataset, by_name, check_images, lung_masks, spacing_mm
-from cxrcad.datasets.fields import FINITE, Entry, box_nodule, named, read_table, with_nodules
+from cxrcad.core import Case
+from cxrcad.datasets.boxed import boxed_dataset, columns_of, groups_of, rows_by
+from cxrcad.datasets.dataset import Dataset, check_images, lung_masks, spacing_mm
+from cxrcad.datasets.fields import FINITE, Entry, box_nodule, with_nodules
 from cxrcad.imaging.read import IMAGE_ENDINGS, image_size
 
 __all__ = ["COLUMNS", "matches", "read"]
@@ -22,17 +21,11 @@ __all__ = ["COLUMNS", "matches", "read"]
 TABLE = "boxes.csv"
 CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = ("file", *CORNERS, "label")
-NIH_NAME = re.compile(r"(\d{8})_\d{3}")
 
 
 def matches(folder: Path) -> bool:
     """Whether the folder has a boxes.csv with labels (JSRT's layout may have one without)."""
-    try:
-        with open(folder / TABLE, encoding="utf-8-sig") as table:
-            head = table.readline()
-    except (OSError, UnicodeDecodeError):
-        return False
-    return {"file", "label"} <= {name.strip().lower() for name in head.split(",")}
+    return {"file", "label"} <= columns_of(folder / TABLE)
 
 
 def read(folder: Path) -> Dataset:
@@ -40,12 +33,13 @@ def read(folder: Path) -> Dataset:
 
     Raises DataError for what is missing or contradicts itself, ReadError for an image whose header is damaged.
     """
-    rows: dict[str, list[Entry]] = defaultdict(list)
-    for row in read_table(folder / TABLE, COLUMNS, DataError).rows:
-        rows[row.inside("file")].append(row)
+    rows = rows_by("file", [folder / TABLE], COLUMNS)
     check_images(folder, [folder / file for file in rows])
-    cases = by_name(folder / TABLE, [_case(folder / file, folder, its) for file, its in rows.items()])
-    return Dataset(folder, "paper", cases, tuple(_notes(cases, folder)))
+    cases = [_case(folder / file, folder, its) for file, its in rows.items()]
+    images = {case.image for case in cases}
+    there = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
+    left_out = sorted(path.name for path in there if path not in images)
+    return boxed_dataset(folder, folder / TABLE, cases, {f"no row in {TABLE}, left out": left_out})
 
 
 def _case(image: Path, folder: Path, rows: Sequence[Entry]) -> Case:
@@ -57,7 +51,7 @@ def _case(image: Path, folder: Path, rows: Sequence[Entry]) -> Case:
         cols=width,
         spacing_mm=spacing_mm(rows[0]),
         lung_masks=lung_masks(rows[0], folder),
-        groups=_groups(image.stem, rows),
+        groups=groups_of(image.stem, rows),
     )
     boxed = [row for row in rows if any(row.fields[key] for key in CORNERS)]
     if boxed and len(boxed) < len(rows):
@@ -68,24 +62,3 @@ def _case(image: Path, folder: Path, rows: Sequence[Entry]) -> Case:
         for row in boxed
     ]
     return with_nodules(case, nodules)
-
-
-def _groups(name: str, rows: Sequence[Entry]) -> tuple[str, ...]:
-    patients = {row.fields.get("patient", ""): row for row in rows}
-    if len(patients) > 1:
-        list(patients.values())[1].refuse(f"the patient of {name} is {' or '.join(map(repr, patients))}; one is needed")
-    given, of_name = next(iter(patients)), NIH_NAME.fullmatch(name)
-    patient = given or (of_name.group(1) if of_name else "")
-    return (f"patient:{patient}",) if patient else ()
-
-
-def _notes(cases: Sequence[Case], folder: Path) -> list[str]:
-    files = {case.image for case in cases}
-    notes = {
-        f"no row in {TABLE}, left out": sorted(
-            path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path not in files
-        ),
-        "no patient is named, each image counts as one": [case.name for case in cases if not case.groups],
-        "no lung mask, and no lung loss of": [case.name for case in cases if not case.lung_masks],
-    }
-    return [f"{words}: {named(names)} ({counted(len(names), 'image')})" for words, names in notes.items() if names]

@@ -249,7 +249,7 @@ def parse_json(path: Path, text: str, error: type[CxrcadError]) -> Any:
 def parse_table(path: Path, text: str, error: type[CxrcadError]) -> Table:
     """The CSV table, fields separated by commas; raises `error` for a column named twice or a row of other length.
 
-    Columns without a name (the index that pandas writes) are dropped.
+    Columns without a name (the index that pandas writes) are dropped; a row may lack those at its end (NIH's lists).
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
@@ -261,10 +261,11 @@ def parse_table(path: Path, text: str, error: type[CxrcadError]) -> Table:
     twice = [name for _, name in kept if columns.count(name) > 1]
     if twice:
         raise error(f"{path}: two columns are named {shown(twice[0])}, where each name is needed once; rename one")
+    lengths = {len(columns), max((index + 1 for index, name in enumerate(columns) if name), default=0)}
     rows = []
     for number, (line, fields) in enumerate(lines[1:], start=1):
         place = f"row {number} (line {line})"
-        if len(fields) != len(columns):
+        if len(fields) not in lengths:
             raise error(
                 f"{path}, {place}: {len(fields)} fields, where the first row names {len(columns)} columns, separated "
                 "by commas; correct the row"

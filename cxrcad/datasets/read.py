@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cxrcad.config import DataConfig
 from cxrcad.core import Case, DataError
-from cxrcad.datasets import boxes_csv, nih
+from cxrcad.datasets import boxes_csv, chestx_det, coco, nih, nih_boxes, node21, vindr
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.joined import joined, with_labels
 from cxrcad.datasets.jsrt import reader as jsrt
@@ -40,6 +40,11 @@ LAYOUTS = (
     Layout("NIH effusion", EFFUSION, "effusion.json (with metadata.csv)", nih.matches, nih.read),
     Layout("JSRT", "nodule", "CLNDAT_EN.txt (JSRT's table of nodules)", jsrt.matches, jsrt.read),
     Layout("boxes", "nodule", f"boxes.csv with {', '.join(boxes_csv.COLUMNS)}", boxes_csv.matches, boxes_csv.read),
+    Layout("NIH boxes", "nodule", "BBox_List_2017.csv of NIH ChestX-ray14", nih_boxes.matches, nih_boxes.read),
+    Layout("VinDr-CXR", "nodule", "VinDr-CXR's train.csv", vindr.matches, vindr.read),
+    Layout("NODE21", "nodule", "NODE21's metadata.csv", node21.matches, node21.read),
+    Layout("ChestX-Det", "nodule", "ChestX-Det's JSON", chestx_det.matches, chestx_det.read),
+    Layout("COCO", "nodule", "a JSON file of COCO", coco.matches, coco.read),
 )
 """The first layout of the lesion that matches reads the folder."""
 
@@ -65,15 +70,14 @@ def _read(folder: Path, lesion: str) -> Dataset:
     if not folder.is_dir():
         fault = "is a file" if folder.exists() else "there is no such folder"
         raise DataError(f"{folder}: {fault}; --data takes a folder with {_needed(lesion)}")
-    found = [layout for layout in LAYOUTS if layout.matches(folder)]
-    for layout in found:
-        if layout.lesion == lesion:
-            return layout.read(folder)
-    if found:
-        raise DataError(
-            f"{folder}: its layout is {found[0].name}, for --lesion {found[0].lesion}; for {lesion} --data takes a "
-            f"folder with {_needed(lesion)}"
-        )
+    for layout in sorted(LAYOUTS, key=lambda layout: layout.lesion != lesion):
+        if layout.matches(folder):
+            if layout.lesion == lesion:
+                return layout.read(folder)
+            raise DataError(
+                f"{folder}: its layout is {layout.name}, for --lesion {layout.lesion}; for {lesion} --data takes a "
+                f"folder with {_needed(lesion)}"
+            )
     raise DataError(
         f"{folder}: no {_needed(lesion)} in it; copy it there or name another folder with --data (docs/DATA.md)"
     )

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrcad.core import Case, DataError, Nodule
+from cxrcad.datasets.coco_json import KEYS, parse
 from cxrcad.datasets.fields import (
     FINITE,
     SLACK_PX,
     Entry,
     Range,
     box_diameter_mm,
-    box_nodule,
     is_json,
     parse_json,
     parse_table,
@@ -25,6 +25,7 @@ from cxrcad.datasets.fields import (
     shown,
     with_nodules,
 )
+from cxrcad.datasets.node21 import COLUMNS, cases_of
 from cxrcad.datasets.read import read_dataset
 
 __all__ = ["SCHEMA", "TruthSet", "read_truth"]
@@ -34,7 +35,6 @@ SCHEMA = "cxrcad/truth/1"
 NODE21_SIDE_PX = 1024
 """Rows and columns of every NODE21 image: they are resized to it (node21.grand-challenge.org/Data, Preprocessing)."""
 
-NODE21_COLUMNS = ("img_name", "label", "x", "y", "width", "height")
 IMAGE_FIELDS = ("name", "rows", "cols", "spacing_mm", "nodules", "age_years", "sex", "view")
 NODULE_FIELDS = ("x_px", "y_px", "diameter_mm", "box_px", "subtlety", "malignancy", "location", "in_lung")
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -87,7 +87,7 @@ def read_truth(path: Path) -> TruthSet:
         return _sorted([_image(entry) for entry in whole.entries("images")], path)
     if "schema" in whole.fields:
         whole.refuse(f"its schema is {shown(whole.fields['schema'])}, which is no truth", WAYS)
-    if "images" in whole.fields and "annotations" in whole.fields:
+    if all(key in whole.fields for key in KEYS):
         return _coco(whole)
     whole.refuse(f"its fields are {shown(list(whole.fields))}, which are no truth's", WAYS)
 
@@ -159,86 +159,23 @@ def _along(side: str, length: int) -> Range:
 
 
 def _coco(whole: Entry) -> TruthSet:
-    categories = _categories(whole)
-    bare: list[Case] = []
-    ids: dict[int | str, str] = {}
-    texts: dict[str, str] = {}
-    for entry in whole.entries("images"):
-        key, name = entry.identifier("id"), entry.inside("file_name")
-        if str(key) in texts:
-            entry.refuse(f"its id {shown(key)} stands in {texts[str(key)]} already, where each is needed once")
-        ids[key], texts[str(key)] = name, entry.place
-        bare.append(Case(name, Path(name), entry.side_px("height"), entry.side_px("width")))
-    by_name = {case.name: case for case in _sorted(bare, whole.path).cases}
-    nodules: dict[str, list[tuple[Entry, Nodule]]] = {name: [] for name in by_name}
-    for entry in whole.entries("annotations"):
-        key = entry.identifier("image_id")
-        if key not in ids:
-            entry.refuse(f"image_id is {shown(key)}, where the id of an image in images is needed")
-        if entry.fields.get("iscrowd") not in (None, 0, False):
-            entry.refuse_field("iscrowd", "0 (one nodule, not a crowd of them)")
-        nodule = box_nodule(entry, _corners(entry.numbers("bbox", "[x, y, width, height]", 4)), by_name[ids[key]])
-        if not categories or categories[_category(entry, categories)]:
-            nodules[ids[key]].append((entry, nodule))
-    return TruthSet(tuple(with_nodules(by_name[name], nodules[name]) for name in by_name), ids, categories)
-
-
-def _categories(whole: Entry) -> dict[int | str, bool]:
-    """Whether each COCO category counts as a nodule; empty where the file names none."""
-    names: dict[int | str, str] = {}
-    for entry in whole.entries("categories") if whole.has("categories") else ():
-        key = entry.identifier("id")
-        if key in names:
-            entry.refuse(f"its id {shown(key)} is that of another category already, where each is needed once")
-        names[key] = entry.text("name").strip().lower()
-    single = list(names.values()).count("nodule") == 1
-    return {key: name == "nodule" or not single for key, name in names.items()}
-
-
-def _category(entry: Entry, categories: Mapping[int | str, bool]) -> int | str:
-    key = entry.identifier("category_id")
-    if key not in categories:
-        entry.refuse(f"category_id is {shown(key)}, where the id of a category in categories is needed")
-    return key
-
-
-def _corners(sides: Iterable[float]) -> tuple[float, ...]:
-    x, y, width, height = sides
-    return x, y, x + width, y + height
+    found = parse(whole)
+    single = list(found.categories.values()).count("nodule") == 1
+    counts = {key: name == "nodule" or not single for key, name in found.categories.items()}
+    nodules: dict[str, list[tuple[Entry, Nodule]]] = {name: [] for name in found.cases}
+    for entry, name, nodule, category in found.boxes:
+        if category is None or counts[category]:
+            nodules[name].append((entry, nodule))
+    cases = _sorted(found.cases.values(), whole.path).cases
+    return TruthSet(tuple(with_nodules(case, nodules[case.name]) for case in cases), found.names, counts)
 
 
 def _node21(path: Path, text: str) -> list[Case]:
     table = parse_table(path, text, DataError)
-    missing = [name for name in NODE21_COLUMNS if name not in table.columns]
+    missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise DataError(
             f"{path}: no JSON, and as CSV it has no column {', '.join(missing)} (its columns are "
-            f"{shown(list(table.columns))}, those of NODE21 {', '.join(NODE21_COLUMNS)}); {WAYS}"
+            f"{shown(list(table.columns))}, those of NODE21 {', '.join(COLUMNS)}); {WAYS}"
         )
-    first: dict[str, Entry] = {}
-    bare: dict[str, Case] = {}
-    nodules: dict[str, list[tuple[Entry, Nodule]]] = {}
-    for entry in table.rows:
-        name, label = entry.inside("img_name"), entry.whole("label", "0 for no nodule or 1 for a nodule", 0, 1)
-        if name in first and not (label and nodules[name]):
-            entry.refuse(
-                f"label is {label}, but {shown(name)} stands in {first[name].place} already, where an image without a "
-                "nodule has one row, with label 0, and one with nodules only rows with label 1",
-                "remove one of them",
-            )
-        if name not in first:
-            first[name], nodules[name] = entry, []
-            bare[name] = Case(name, Path(name), NODE21_SIDE_PX, NODE21_SIDE_PX)
-        if label:
-            corners = _corners(entry.number(key, FINITE) for key in NODE21_COLUMNS[2:])
-            nodules[name].append((entry, box_nodule(entry, corners, bare[name])))
-        else:
-            _check_no_box(entry)
-    return [with_nodules(bare[name], nodules[name]) for name in bare]
-
-
-def _check_no_box(entry: Entry) -> None:
-    """Refuse a row that has label 0 and yet a box: one of the two is wrong."""
-    for key in ("width", "height"):
-        if entry.fields[key] and entry.number(key, Range("a finite number, or nothing,")) != 0:
-            entry.refuse(f"label is 0 (no nodule), but {key} is {entry.fields[key]}, where 0 or nothing is allowed")
+    return cases_of(table.rows, lambda name: Case(name, Path(name), NODE21_SIDE_PX, NODE21_SIDE_PX))

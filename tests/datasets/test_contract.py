@@ -55,7 +55,81 @@ def write_boxes(folder: Path) -> Path:
     return folder / "boxes.csv"
 
 
-MEMBERS = {"JSRT": write_jsrt, "NIH effusion": write_effusions, "boxes": write_boxes}
+def write_nih(folder: Path) -> Path:
+    """NIH's tables, with the commas that they have at the end of their first rows."""
+    grown = 1024 / SIDE
+    boxes = [
+        f"{name}.png,Mass,{(at[0] - 4) * grown},{(at[1] - 4) * grown},{8 * grown},{8 * grown}\n"
+        for name, at in CENTRES.items()
+        if at
+    ]
+    (folder / "BBox_List_2017.csv").write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + "".join(boxes))
+    people = [f"{name}.png,{'Mass' if at else 'No Finding'},{name[0]}\n" for name, at in CENTRES.items()]
+    (folder / "Data_Entry_2017.csv").write_text("Image Index,Finding Labels,Patient ID,\n" + "".join(people))
+    return folder / "BBox_List_2017.csv"
+
+
+def write_vindr(folder: Path) -> Path:
+    """Two readers, whose boxes of the lesion are a pixel apart."""
+    rows = [
+        f"{name},R{reader},Nodule/Mass,{at[0] - 5 + reader},{at[1] - 4},{at[0] + 2 + reader},{at[1] + 4},A\n"
+        if at
+        else f"{name},R{reader},No finding,,,,,B\n"
+        for name, at in CENTRES.items()
+        for reader in (1, 2)
+    ]
+    (folder / "train.csv").write_text("image_id,rad_id,class_name,x_min,y_min,x_max,y_max,patient\n" + "".join(rows))
+    return folder / "train.csv"
+
+
+def write_node21(folder: Path) -> Path:
+    rows = [
+        f",8,{name}.mha,1,8,{at[0] - 4},{at[1] - 4},A\n" if at else f",0,{name}.mha,0,0,0,0,B\n"
+        for name, at in CENTRES.items()
+    ]
+    (folder / "metadata.csv").write_text(",height,img_name,label,width,x,y,patient\n" + "".join(rows))
+    return folder / "metadata.csv"
+
+
+def write_chestx_det(folder: Path) -> Path:
+    def box(x: float, y: float) -> list[float]:
+        return [1024 / SIDE * corner for corner in (x - 4, y - 4, x + 4, y + 4)]
+
+    entries = [
+        {"file_name": f"{name}.png", "syms": ["Nodule"], "boxes": [box(*at)], "patient": "A"}
+        if at
+        else {"file_name": f"{name}.png", "syms": ["Effusion"], "boxes": [box(9, 50)], "patient": "B"}
+        for name, at in CENTRES.items()
+    ]
+    (folder / "ChestX_Det_train.json").write_text(json.dumps(entries))
+    return folder / "ChestX_Det_train.json"
+
+
+def write_coco(folder: Path) -> Path:
+    images = [
+        {"id": n, "file_name": f"{name}.png", "height": SIDE, "width": SIDE, "patient": name[0]}
+        for n, name in enumerate(NAMES)
+    ]
+    boxes = [
+        {"id": n, "image_id": n, "category_id": 3, "bbox": [at[0] - 4, at[1] - 4, 8, 8]}
+        for n, at in enumerate(CENTRES.values())
+        if at
+    ]
+    whole = {"images": images, "annotations": boxes, "categories": [{"id": 3, "name": "Nodule"}]}
+    (folder / "instances.json").write_text(json.dumps(whole))
+    return folder / "instances.json"
+
+
+MEMBERS = {
+    "JSRT": write_jsrt,
+    "NIH effusion": write_effusions,
+    "boxes": write_boxes,
+    "NIH boxes": write_nih,
+    "VinDr-CXR": write_vindr,
+    "NODE21": write_node21,
+    "ChestX-Det": write_chestx_det,
+    "COCO": write_coco,
+}
 
 
 def refusal(read: Callable[[], object]) -> str | None:
@@ -111,7 +185,7 @@ def test_every_layout_refuses_what_is_missing_or_cut(member: tuple[Path, Path, s
     folder, table, lesion = member
     text = table.read_text()
     (folder / "A2.png").rename(folder / "aside")
-    with pytest.raises(DataError, match=r"1 of 3 images are missing: A2.*; copy them there"):
+    with pytest.raises(DataError, match=r"1 of [23] images are missing: A2.*; copy them there"):
         read_dataset(folder, lesion=lesion)
     (folder / "aside").rename(folder / "A2.png")
     for length in range(len(text)):
