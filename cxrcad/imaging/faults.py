@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -40,18 +41,18 @@ def refuse(path: Path, fault: str, remedy: str) -> NoReturn:
 def check_file(path: Path) -> int:
     """The size in bytes of a file that is there, is a regular one and is not empty. Raises ReadError."""
     try:
-        if not path.exists():
-            refuse(path, "there is no such file", "check the path")
-        if path.is_dir():
-            refuse(path, "a folder, not a file", "name the files in it")
-        if not path.is_file():
-            refuse(path, "not a regular file", "save the radiograph in one")
-        size = path.stat().st_size
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        refuse(path, "there is no such file", "check the path")
     except OSError as error:
         refuse(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions")
-    if size == 0:
+    if stat.S_ISDIR(found.st_mode):
+        refuse(path, "a folder, not a file", "name the files in it")
+    if not stat.S_ISREG(found.st_mode):
+        refuse(path, "not a regular file", "save the radiograph in one")
+    if found.st_size == 0:
         refuse(path, "empty, 0 bytes", "copy the file again")
-    return size
+    return found.st_size
 
 
 def bytes_of(path: Path, length: int = -1) -> bytes:

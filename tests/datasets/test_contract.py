@@ -5,12 +5,17 @@ A new layout is a function that writes the three and its row in MEMBERS.
 
 from __future__ import annotations
 
+import functools
 import json
+import operator
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from cxrcad.core import CxrcadError, DataError
@@ -18,6 +23,7 @@ from cxrcad.datasets.content import content_of
 from cxrcad.datasets.masks import truth_mask
 from cxrcad.datasets.read import LAYOUTS, read_dataset
 from cxrcad.imaging.preprocess import Geometry
+from tests.interchange.any_json import ANYTHING, places
 
 NAMES = ("A1", "A2", "B1")
 CENTRES = {"A1": (16.0, 32.0), "A2": (40.0, 20.0), "B1": None}
@@ -195,6 +201,25 @@ def test_every_layout_refuses_what_is_missing_or_cut(member: tuple[Path, Path, s
     (folder / "none").mkdir()
     with pytest.raises(DataError, match=r"no .* in it; copy it there or name another folder with --data"):
         read_dataset(folder / "none", lesion=lesion)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_every_layout_reads_or_refuses_any_value(member: tuple[Path, Path, str], data: st.DataObject) -> None:
+    folder, table, lesion = member
+    text = table.read_text()
+    if table.suffix == ".json":
+        document = json.loads(text)
+        *above, last = data.draw(st.sampled_from(list(places(document))[1:]))
+        functools.reduce(operator.getitem, above, document)[last] = data.draw(ANYTHING)
+        table.write_text(json.dumps(document))
+    else:
+        cells = re.split(r"([,\t\n])", text)
+        cells[2 * data.draw(st.integers(0, len(cells) // 2))] = data.draw(st.text(max_size=8) | st.floats().map(str))
+        table.write_bytes("".join(cells).encode("utf-8", "surrogatepass"))
+    sentence = refusal(lambda: read_dataset(folder, lesion=lesion))
+    table.write_text(text)
+    assert sentence is None or ("; " in sentence and str(folder) in sentence)
 
 
 def test_every_layout_stands_once() -> None:
