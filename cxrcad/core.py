@@ -147,7 +147,8 @@ class Radiograph:
 
     `pixels` is float32 (rows, cols), presentation values 0-1, bright = dense. `spacing_mm` is (row, column) distance or
     None where the file does not say; `spacing_from` names the element it was taken from. `orientation` is DICOM's
-    PatientOrientation (row direction, column direction) or None.
+    PatientOrientation (row direction, column direction) or None, whatever the format. `pixel_aspect` is the height of
+    a pixel / its width where the file states that alone.
     """
 
     pixels: NDArray[np.float32]
@@ -155,6 +156,7 @@ class Radiograph:
     spacing_from: str | None
     orientation: tuple[str, str] | None
     source: Source
+    pixel_aspect: float | None = None
 
     @property
     def rows(self) -> int:

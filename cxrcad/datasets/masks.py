@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Case, DataError, Nodule, nodule_box_px, radii_px
+from cxrcad.imaging.orientation import transposes
 from cxrcad.imaging.preprocess import Geometry, mask_to_grid
 from cxrcad.imaging.read import read_mask
 
@@ -81,8 +82,11 @@ def _check_geometry(case: Case, geometry: Geometry) -> None:
 def _disc(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     radius_x, radius_y = radii_px(case, nodule)
     x, y = geometry.point_to_grid(nodule.x_px, nodule.y_px)
-    across = (np.arange(shape[1]) + 0.5 - x) / (radius_x * geometry.scale_col)
-    down = (np.arange(shape[0]) + 0.5 - y) / (radius_y * geometry.scale_row)
+    wide, high = radius_x * geometry.scale_col, radius_y * geometry.scale_row
+    if transposes(geometry.orientation):
+        wide, high = high, wide
+    across = (np.arange(shape[1]) + 0.5 - x) / wide
+    down = (np.arange(shape[0]) + 0.5 - y) / high
     return np.asarray(down[:, None] ** 2 + across[None, :] ** 2 <= 1)
 
 

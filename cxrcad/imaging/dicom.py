@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Source
 from cxrcad.imaging.faults import (
+    LARGEST_ASPECT,
     Header,
     bytes_of,
     check_file,
@@ -84,10 +85,11 @@ def read(path: Path) -> Radiograph:
         stored = _stored(path, dataset)
         pixels, notes = _presentation(path, dataset, stored)
         spacing, spacing_from, spacing_notes = _spacing(dataset)
+        aspect = _pixel_aspect(dataset)
         orientation, view_notes = _view(dataset)
         uids = {name: str(dataset[name].value) for name in UIDS if dataset.get(name)}
     source = Source(str(path), "DICOM", digest(data), uids, (*notes, *spacing_notes, *view_notes))
-    return Radiograph(pixels, spacing, spacing_from, orientation, source)
+    return Radiograph(pixels, spacing, spacing_from, orientation, source, aspect)
 
 
 @contextmanager
@@ -368,6 +370,16 @@ def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str | None, 
     return None, None, notes
 
 
+def _pixel_aspect(dataset: Dataset) -> float | None:
+    """The height of a pixel / its width by PixelAspectRatio, vertical before horizontal (PS3.3 C.7.6.3.1.7)."""
+    value = dataset.get("PixelAspectRatio")
+    if value is None or isinstance(value, str) or len(value) != 2:
+        return None
+    down, across = (_number(each, 0.0) for each in value)
+    plausible = down > 0 and across > 0 and 1 / LARGEST_ASPECT <= down / across <= LARGEST_ASPECT
+    return down / across if plausible else None
+
+
 def _view(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:
     """PatientOrientation (row direction, column direction) or None, and a note where the view is not frontal."""
     view = str(dataset.get("ViewPosition") or "")
@@ -375,4 +387,5 @@ def _view(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:
     value = dataset.get("PatientOrientation")
     if value is None or isinstance(value, str) or len(value) != 2 or not all(value):
         return None, notes
-    return (str(value[0]), str(value[1])), notes
+    row, col = (str(each).strip().upper() for each in value)
+    return (row, col), notes

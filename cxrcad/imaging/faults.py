@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from cxrcad.core import ReadError
 
-__all__ = ["Header", "bytes_of", "check_file", "check_size", "check_values", "digest", "grey_of", "reason", "refuse"]
+__all__ = [
+    "LARGEST_ASPECT", "Header", "bytes_of", "check_file", "check_size", "check_values", "digest", "grey_of", "reason",
+    "refuse",
+]  # fmt: skip
 
 SMALLEST_SIDE = 64
 """Below this a radiograph's nodules (5 mm and more, of some 350 mm) are less than a pixel wide."""

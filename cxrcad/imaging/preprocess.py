@@ -1,7 +1,8 @@
 """A radiograph onto the model's grid, and the way back: `Geometry` joins the file's pixels, the grid's, and mm.
 
 Pixel edges throughout: the first pixel covers [0, 1), and the grid is a pure scale of the file's extent with its
-content at the top left, padded at the bottom and right. So x_grid = x_file * scale_col, without half pixels.
+content at the top left, padded at the bottom and right. So x_grid = x_file * scale_col, without half pixels. A chest
+that lies turned or mirrored in its file stands upright on the grid, and the grid's pixels are square.
 """
 
 from __future__ import annotations
@@ -16,16 +17,21 @@ from numpy.typing import NDArray
 
 from cxrcad.config import GridConfig
 from cxrcad.core import Box, Radiograph
+from cxrcad.imaging.orientation import UPRIGHT, as_stored, reverses, transposes, turned, upright
 
 __all__ = ["Geometry", "mask_to_grid", "normalise", "resample", "to_grid"]
+
+SQUARE = 0.005
+"""Pixels whose height and width differ by no more than this part are square: spacings are often rounded."""
 
 
 @dataclass(frozen=True)
 class Geometry:
     """Where the pixels of a file (`rows` x `cols`) lie on the model's grid.
 
-    `grid_rows` and `grid_cols` include the padding. `scale_row` and `scale_col` are grid pixels per file pixel.
-    `spacing_mm` is the file's (row, column) pixel distance, or None where it is unknown.
+    `grid_rows` and `grid_cols` include the padding. `scale_row` and `scale_col` are grid pixels per file pixel, down
+    and across the file. `spacing_mm` is the file's (row, column) pixel distance, or None where it is unknown.
+    `orientation` is how the file lies, one of the eight of EXIF (1 upright); the grid is upright.
     """
 
     rows: int
@@ -35,36 +41,67 @@ class Geometry:
     scale_row: float
     scale_col: float
     spacing_mm: tuple[float, float] | None = None
+    orientation: int = UPRIGHT
 
     @classmethod
     def fit(
-        cls, rows: int, cols: int, side: int, multiple: int, spacing_mm: tuple[float, float] | None = None
+        cls,
+        rows: int,
+        cols: int,
+        side: int,
+        multiple: int,
+        spacing_mm: tuple[float, float] | None = None,
+        pixel_aspect: float | None = None,
+        orientation: int = UPRIGHT,
     ) -> Geometry:
         """The geometry that brings the shorter side to `side` grid pixels and pads both sides up to a `multiple`.
 
-        The longer side keeps the aspect ratio, rounded to a whole pixel; the two scales differ by that rounding.
+        The longer side keeps the aspect ratio, rounded to a whole pixel; the two scales differ by that rounding, and by
+        the aspect of pixels that are not square. That is the spacing's or, where it is None, `pixel_aspect`, the
+        height of a pixel / its width.
         """
-        short = min(rows, cols)
-        content = [max(1, (2 * length * side + short) // (2 * short)) for length in (rows, cols)]
-        padded = [math.ceil(length / multiple) * multiple for length in content]
-        return cls(rows, cols, padded[0], padded[1], content[0] / rows, content[1] / cols, spacing_mm)
+        aspect = spacing_mm[0] / spacing_mm[1] if spacing_mm is not None else pixel_aspect or 1.0
+        if abs(aspect - 1) <= SQUARE:
+            short = min(rows, cols)
+            down, across = (max(1, (2 * length * side + short) // (2 * short)) for length in (rows, cols))
+        else:
+            least = min(rows * aspect, cols)
+            down, across = (max(1, round(length * side / least)) for length in (rows * aspect, cols))
+        padded = [math.ceil(length / multiple) * multiple for length in (down, across)]
+        grid_rows, grid_cols = reversed(padded) if transposes(orientation) else padded
+        return cls(rows, cols, grid_rows, grid_cols, down / rows, across / cols, spacing_mm, orientation)
+
+    @property
+    def square(self) -> bool:
+        """Whether the file's pixels are square, as far as is known."""
+        return abs(self.scale_row / self.scale_col - 1) <= SQUARE + 1 / min(self.content_rows, self.content_cols)
+
+    @property
+    def _content(self) -> tuple[int, int]:
+        rows, cols = round(self.rows * self.scale_row), round(self.cols * self.scale_col)
+        return (cols, rows) if transposes(self.orientation) else (rows, cols)
 
     @property
     def content_rows(self) -> int:
         """Rows of the grid that hold the image; the rest is padding."""
-        return round(self.rows * self.scale_row)
+        return self._content[0]
 
     @property
     def content_cols(self) -> int:
         """Columns of the grid that hold the image; the rest is padding."""
-        return round(self.cols * self.scale_col)
+        return self._content[1]
+
+    def as_stored(self, grid_map: NDArray[Any]) -> NDArray[Any]:
+        """A map on the grid (grid_rows, grid_cols) without its padding, turned as the file lies."""
+        return as_stored(grid_map[: self.content_rows, : self.content_cols], self.orientation)
 
     @property
     def grid_spacing_mm(self) -> tuple[float, float] | None:
         """(row, column) distance of the grid's pixels, or None where the spacing is unknown."""
         if self.spacing_mm is None:
             return None
-        return self.spacing_mm[0] / self.scale_row, self.spacing_mm[1] / self.scale_col
+        down, across = self.spacing_mm[0] / self.scale_row, self.spacing_mm[1] / self.scale_col
+        return (across, down) if transposes(self.orientation) else (down, across)
 
     @property
     def grid_pixel_area_mm2(self) -> float | None:
@@ -74,22 +111,34 @@ class Geometry:
 
     def point_to_grid(self, x: float, y: float) -> tuple[float, float]:
         """(x, y) on the grid of a point in the file's pixels."""
-        return x * self.scale_col, y * self.scale_row
+        across, down = x * self.scale_col, y * self.scale_row
+        if self.orientation == UPRIGHT:
+            return across, down
+        if transposes(self.orientation):
+            across, down = down, across
+        return self._reversed(across, down)
 
     def point_to_file(self, x: float, y: float) -> tuple[float, float]:
         """(x, y) in the file's pixels of a point on the grid."""
+        if self.orientation != UPRIGHT:
+            x, y = self._reversed(x, y)
+            if transposes(self.orientation):
+                x, y = y, x
         return x / self.scale_col, y / self.scale_row
+
+    def _reversed(self, x: float, y: float) -> tuple[float, float]:
+        rows_reversed, cols_reversed = reverses(self.orientation)
+        return self.content_cols - x if cols_reversed else x, self.content_rows - y if rows_reversed else y
 
     def box_to_grid(self, box: Box) -> Box:
         """A box of the file's pixels on the grid."""
-        return Box(*self.point_to_grid(box.x0, box.y0), *self.point_to_grid(box.x1, box.y1))
+        return _box(self.point_to_grid(box.x0, box.y0), self.point_to_grid(box.x1, box.y1))
 
     def box_to_file(self, box: Box) -> Box:
         """A box of the grid in the file's pixels, clipped to the file's extent (the padding is none of it)."""
-        x0, y0 = self.point_to_file(box.x0, box.y0)
-        x1, y1 = self.point_to_file(box.x1, box.y1)
-        ends = (self.cols, self.rows, self.cols, self.rows)
-        return Box(*(min(max(value, 0.0), float(end)) for value, end in zip((x0, y0, x1, y1), ends, strict=True)))
+        whole = _box(self.point_to_file(box.x0, box.y0), self.point_to_file(box.x1, box.y1))
+        ends, values = (self.cols, self.rows, self.cols, self.rows), (whole.x0, whole.y0, whole.x1, whole.y1)
+        return Box(*(min(max(value, 0.0), float(end)) for value, end in zip(values, ends, strict=True)))
 
     def box_to_mm(self, box: Box) -> Box | None:
         """A box of the file's pixels in mm from the file's top left corner, or None where the spacing is unknown."""
@@ -97,6 +146,12 @@ class Geometry:
             return None
         row_mm, col_mm = self.spacing_mm
         return Box(box.x0 * col_mm, box.y0 * row_mm, box.x1 * col_mm, box.y1 * row_mm)
+
+
+def _box(one: tuple[float, float], other: tuple[float, float]) -> Box:
+    """The box of two opposite corners (x, y)."""
+    (x0, x1), (y0, y1) = sorted((one[0], other[0])), sorted((one[1], other[1]))
+    return Box(x0, y0, x1, y1)
 
 
 def normalise(pixels: NDArray[Any], low_percentile: float, high_percentile: float) -> NDArray[np.float32]:
@@ -115,8 +170,9 @@ def to_grid(radiograph: Radiograph, grid: GridConfig, multiple: int) -> tuple[ND
     Resampled first (the percentiles are then those of what the network sees, without the film's grain), normalised over
     the image without its padding, then padded with the edge's values.
     """
-    geometry = Geometry.fit(radiograph.rows, radiograph.cols, grid.side, multiple, radiograph.spacing_mm)
-    content = _resized(radiograph.pixels, geometry.content_rows, geometry.content_cols)
+    spacing, aspect, orientation = radiograph.spacing_mm, radiograph.pixel_aspect, turned(radiograph.orientation)
+    geometry = Geometry.fit(radiograph.rows, radiograph.cols, grid.side, multiple, spacing, aspect, orientation)
+    content = _resized(upright(radiograph.pixels, orientation), geometry.content_rows, geometry.content_cols)
     return _padded(normalise(content, grid.low_percentile, grid.high_percentile), geometry), geometry
 
 
@@ -125,7 +181,7 @@ def resample(pixels: NDArray[Any], geometry: Geometry) -> NDArray[np.float32]:
 
     Shrinking averages over areas (no aliasing); enlarging interpolates linearly.
     """
-    values = np.asarray(pixels, dtype=np.float32)
+    values = upright(np.asarray(pixels, dtype=np.float32), geometry.orientation)
     return _padded(_resized(values, geometry.content_rows, geometry.content_cols), geometry)
 
 
@@ -134,7 +190,8 @@ def mask_to_grid(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool
 
     The mask may have another size than the image, but covers the same extent (SCR: 1024 x 1024 for 2048 x 2048).
     """
-    covered = _resized(np.asarray(mask, dtype=np.float32), geometry.content_rows, geometry.content_cols)
+    values = upright(np.asarray(mask, dtype=np.float32), geometry.orientation)
+    covered = _resized(values, geometry.content_rows, geometry.content_cols)
     result = np.zeros((geometry.grid_rows, geometry.grid_cols), dtype=np.bool_)
     result[: covered.shape[0], : covered.shape[1]] = covered >= 0.5 - 1e-5
     return result

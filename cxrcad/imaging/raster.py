@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, Source
 from cxrcad.imaging.faults import (
+    LARGEST_ASPECT,
     Header,
     bytes_of,
     check_file,
@@ -28,6 +29,7 @@ from cxrcad.imaging.faults import (
     reason,
     refuse,
 )
+from cxrcad.imaging.orientation import TURNS, UPRIGHT, as_stored, letters_of, transposes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,7 +62,8 @@ def header(path: Path) -> Header:
     """The size from the file's header; the pixels are not decoded. Raises ReadError."""
     size = check_file(path)
     with _opened(path, path, MASK_FORMATS, size) as image:
-        return Header(image.height, image.width)
+        turned_by_pillow = image.format == "TIFF" and transposes(image.getexif().get(ORIENTATION, UPRIGHT))
+        return Header(image.width, image.height) if turned_by_pillow else Header(image.height, image.width)
 
 
 def read(path: Path) -> Radiograph:
@@ -78,9 +81,10 @@ def read(path: Path) -> Radiograph:
             refuse(path, "1 bit a pixel, black and white", "give the radiograph, not a mask of it")
         kind = image.format or "raster"
         inverted = kind == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
-        turned = image.getexif().get(ORIENTATION, 1)
-        image.load()
+        aspect = _pixel_aspect(image)
+        turned, by_pillow = _loaded(image)
         values, notes = _grey(path, image)
+        values = as_stored(values, by_pillow)
         mode = image.mode
     check_values(path, values)
     pixels, note = _presentation(values)
@@ -89,9 +93,28 @@ def read(path: Path) -> Radiograph:
         pixels = pixels if mode in EIGHT_BIT else 1 - pixels
         notes += ["min-is-white inverted"]
     if turned != 1:
-        notes += [f"EXIF orientation {turned} not applied"]
+        notes += [f"EXIF orientation {turned}"]
     notes += ["bright = dense assumed"]
-    return Radiograph(pixels, None, None, None, Source(str(path), kind, digest(data), notes=tuple(notes)))
+    orientation = None if turned == UPRIGHT else letters_of(turned)
+    source = Source(str(path), kind, digest(data), notes=tuple(notes))
+    return Radiograph(pixels, None, None, orientation, source, aspect)
+
+
+def _loaded(image: Image.Image) -> tuple[int, int]:
+    """EXIF's orientation, and by which one Pillow has already turned the pixels (it does so for TIFF); then loaded."""
+    turned = image.getexif().get(ORIENTATION, UPRIGHT)
+    turned = turned if turned in TURNS else UPRIGHT
+    image.load()
+    return turned, turned if ORIENTATION not in image.getexif() else UPRIGHT
+
+
+def _pixel_aspect(image: Image.Image) -> float | None:
+    """The height of a pixel / its width by PNG's pHYs, JPEG's density or TIFF's resolution; None where square."""
+    density = image.info.get("dpi") or image.info.get("aspect") or image.info.get("jfif_density") or (1, 1)
+    across, down = (float(value) for value in density)
+    if not (across > 0 and down > 0 and 1 / LARGEST_ASPECT <= across / down <= LARGEST_ASPECT):
+        return None
+    return None if across == down else across / down
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -101,8 +124,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """
     data = bytes_of(path)
     with _opened(path, io.BytesIO(data), MASK_FORMATS, len(data)) as image:
-        image.load()
-        values = np.asarray(image if image.mode not in EIGHT_BIT else image.convert("L"))
+        _, by_pillow = _loaded(image)
+        values = as_stored(np.asarray(image if image.mode not in EIGHT_BIT else image.convert("L")), by_pillow)
     return np.asarray(2 * values.astype(np.float64) > values.max(initial=0), dtype=np.bool_)
 
 

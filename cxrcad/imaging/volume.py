@@ -15,8 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cxrcad.core import Radiograph, Source
 from cxrcad.imaging.faults import Header, bytes_of, check_size, check_values, digest, reason, refuse
+from cxrcad.imaging.orientation import towards
 from cxrcad.imaging.raster import stretched
 
 __all__ = ["header", "matches", "read"]
@@ -77,12 +80,13 @@ def read(path: Path) -> Radiograph:
             refuse(path, f"the pixel data cannot be read ({_itk_reason(error)})", "copy the file again")
     check_values(path, stored)
     pixels, note = stretched(stored)
-    notes = [note, "bright = dense assumed", *(["rows and columns as stored"] if nifti else [])]
+    orientation, view = _orientation(reader, axes)
+    notes = [note, "bright = dense assumed", *view]
     row_mm, col_mm = spacing = _spacing_mm(reader, axes)
     known = _known(spacing)
     notes += [] if known else [f"header spacing {row_mm:g} x {col_mm:g} taken as unknown"]
     source = Source(str(path), "NIfTI" if nifti else "MetaImage", digest(data), notes=tuple(notes))
-    return Radiograph(pixels, spacing if known else None, "header" if known else None, None, source)
+    return Radiograph(pixels, spacing if known else None, "header" if known else None, orientation, source)
 
 
 def _spacing_mm(reader: Any, axes: list[int]) -> tuple[float, float]:
@@ -95,6 +99,27 @@ def _spacing_mm(reader: Any, axes: list[int]) -> tuple[float, float]:
 
 def _known(spacing: tuple[float, float]) -> bool:
     return spacing != (1.0, 1.0) and min(spacing) > 0
+
+
+def _orientation(reader: Any, axes: list[int]) -> tuple[tuple[str, str] | None, list[str]]:
+    """(row direction, column direction) by the header's matrix, and a note; None where the matrix tells nothing.
+
+    The identity tells nothing in either format, nor does NIfTI without qform and sform. A radiograph that lies in the
+    axial plane, as dcm2niix writes one without an orientation, has its head where a slice has its front.
+    """
+    count = reader.GetDimension()
+    matrix = np.reshape(reader.GetDirection(), (count, count))
+    rows_and_cols = matrix[:, axes].T
+    stored = ["rows and columns as stored"] if reader.GetImageIO() == "NiftiImageIO" else []
+    codes = [reader.GetMetaData(code) for code in ("qform_code", "sform_code") if reader.HasMetaDataKey(code)]
+    plain = stored and np.array_equal(np.abs(matrix), np.eye(count)) and set(reader.GetSpacing()) == {1.0}
+    if np.array_equal(matrix, np.eye(count)) or plain or (codes and set(codes) == {"0"}):
+        return None, stored
+    letters = [towards(direction) for direction in rows_and_cols]
+    if not {"F", "H"} & set(letters) and {"L", "R"} & set(letters):
+        letters = [{"P": "F", "A": "H"}.get(letter, letter) for letter in letters]
+    row, col = letters
+    return (row, col), [f"the header's matrix: rows run to {row}, columns to {col}"]
 
 
 @contextmanager

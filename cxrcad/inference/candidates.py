@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cxrcad.config import FindConfig
 from cxrcad.core import Box, Finding, ModelError
+from cxrcad.imaging.orientation import UPRIGHT
 
 if TYPE_CHECKING:
     from cxrcad.imaging.preprocess import Geometry
@@ -112,9 +113,11 @@ def _content(grid_map: NDArray[np.float32], geometry: Geometry) -> NDArray[np.fl
 
 
 def _assumed_spacing_mm(geometry: Geometry) -> tuple[float, float]:
-    """(row, column) spacing of the grid, mm, if the file's pixels are square and `ASSUMED_CHEST_MM` lie across."""
-    file_mm = ASSUMED_CHEST_MM / geometry.cols
-    return file_mm / geometry.scale_row, file_mm / geometry.scale_col
+    """(row, column) spacing of the grid, mm, if `ASSUMED_CHEST_MM` lie across the upright chest."""
+    if geometry.square and geometry.orientation == UPRIGHT:
+        file_mm = ASSUMED_CHEST_MM / geometry.cols
+        return file_mm / geometry.scale_row, file_mm / geometry.scale_col
+    return (ASSUMED_CHEST_MM / geometry.content_cols,) * 2
 
 
 def _components(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import ModelError, ModelIdentity, Radiograph, Result
+from cxrcad.imaging.orientation import TURNS
 from cxrcad.imaging.preprocess import Geometry, to_grid
 from cxrcad.inference.candidates import find
 from cxrcad.inference.card import FORMER_TASKS
@@ -137,7 +138,8 @@ class Detector:
         inferred = time.perf_counter()
         findings = find(maps["lesion"], maps.get("lung"), geometry, self.bundle.find, label=self.bundle.lesion)
         found = time.perf_counter()
-        notes = radiograph.source.notes + ((SPACING_NOTE,) if radiograph.spacing_mm is None else ())
+        notes = (*radiograph.source.notes, *_geometry_notes(geometry))
+        notes += (SPACING_NOTE,) if radiograph.spacing_mm is None else ()
         result = Result(
             path=radiograph.source.path,
             sha256=radiograph.source.sha256,
@@ -151,6 +153,16 @@ class Detector:
             uids=radiograph.source.uids,
         )
         return Examined(result, maps, geometry)
+
+
+def _geometry_notes(geometry: Geometry) -> list[str]:
+    """What was done to the file's pixels, beside scaling, so that the model sees an upright chest, not mirrored."""
+    turn = TURNS.get(geometry.orientation)
+    notes = [f"{turn} for the model; boxes lie in the file's pixels"] if turn else []
+    if not geometry.square:
+        ratio = geometry.scale_row / geometry.scale_col
+        notes.append(f"pixels {ratio:.3g} times as high as wide: resampled to square ones for the model")
+    return notes
 
 
 def _providers(device: str, name: str) -> list[str]:

@@ -153,10 +153,10 @@ def _draw(rows: CellSeeds, path: Path) -> list[str]:
         radiograph = read_case(case)
         detector = Detector.open(load_bundle(job.folder / "model"), "cpu", job.config.threads)
         examined = detector.examine(radiograph)
-        content = slice(examined.geometry.content_rows), slice(examined.geometry.content_cols)
-        marked = (examined.maps["lesion"] >= np.float32(fold.model.threshold))[content].astype(np.float32)
+        as_stored = examined.geometry.as_stored
+        marked = as_stored(examined.maps["lesion"] >= np.float32(fold.model.threshold)).astype(np.float32)
         panels = (
-            Panel("True outline", outline=truth_mask(case, examined.geometry, "disc")[content]),
+            Panel("True outline", outline=as_stored(truth_mask(case, examined.geometry, "disc"))),
             Panel(f"{words} at its threshold", shade=marked),
         )
         caption = f"{case.name}, fold {fold.fold}: Dice {image.dice:.2f}"

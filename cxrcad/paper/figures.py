@@ -308,7 +308,7 @@ class _Viewer:
             device = "cpu" if job.config.device == "cpu" else "auto"
             self.detectors[job.key] = Detector.open(load_bundle(job.folder / "model"), device, job.config.threads)
         examined = self.detectors[job.key].examine(radiograph)
-        return examined.maps["lesion"][: examined.geometry.content_rows, : examined.geometry.content_cols]
+        return examined.geometry.as_stored(examined.maps["lesion"])
 
 
 def _views(plan: _Plan) -> tuple[list[CaseView], list[str]]:

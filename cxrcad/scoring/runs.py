@@ -238,8 +238,7 @@ def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
         probabilities, geometry = examined.maps.get("lung"), examined.geometry
         lung = None
         if probabilities is not None:
-            content = probabilities[: geometry.content_rows, : geometry.content_cols]
-            lung = lung_fields(content, detector.bundle.find.lung_threshold)
+            lung = lung_fields(geometry.as_stored(probabilities), detector.bundle.find.lung_threshold)
         overlap = None
         if has_discs(case):
             truth = truth_mask(case, examined.geometry, "disc")

@@ -164,3 +164,10 @@ def test_the_smallest_outline_sets_one_pixel_and_one_over_the_edge_is_cut() -> N
     outer = outlined((60.0, 60.0), (70.0, 60.0), (70.0, 70.0), (60.0, 70.0))
     assert np.argwhere(truth_mask(outer, SAME, "disc")).min() == 60
     assert truth_mask(outer, SAME, "disc").sum() == 16
+
+
+def test_the_disc_of_a_turned_chest_lies_where_its_pixels_do() -> None:
+    case = case_of(Nodule(10.0, 40.0, diameter_mm=16.0), spacing=(2.0, 1.0))
+    turned = Geometry.fit(64, 64, 64, 16, case.spacing_mm, orientation=8)
+    straight = Geometry.fit(64, 64, 64, 16, case.spacing_mm)
+    assert (turned.as_stored(truth_mask(case, turned, "disc")) == truth_mask(case, straight, "disc")).all()

@@ -293,6 +293,11 @@ class TestGeometryAndIdentity:
         }
         assert not [note for note in radiograph.source.notes if "View" in note]
 
+    @pytest.mark.parametrize(("ratio", "aspect"), [([3, 2], 1.5), ([1, 1], 1.0), ([0, 1], None), ([9, 1], None)])
+    def test_an_aspect_ratio_without_a_spacing(self, make_dicom, stored, ratio, aspect):
+        radiograph = read_radiograph(make_dicom(stored, PixelAspectRatio=ratio))
+        assert (radiograph.spacing_mm, radiograph.pixel_aspect) == (None, aspect)
+
     def test_an_empty_orientation_is_none_and_a_lateral_view_is_noted(self, make_dicom, stored):
         radiograph = read_radiograph(make_dicom(stored, PatientOrientation="", ViewPosition="LL"))
         assert radiograph.orientation is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from cxrcad.config import GridConfig
 from cxrcad.core import Box, Radiograph, Source
+from cxrcad.imaging.orientation import as_stored, letters_of, upright
 from cxrcad.imaging.preprocess import Geometry, mask_to_grid, normalise, resample, to_grid
 
 SIDES = st.integers(64, 4000)
@@ -42,10 +44,10 @@ def test_unknown_spacing_stays_unknown():
 
 
 def test_boxes_come_back_in_the_files_pixels_and_in_mm():
-    geometry = Geometry.fit(200, 400, 100, 16, (0.2, 0.1))
+    geometry = Geometry.fit(200, 400, 100, 16, (0.2, 0.2))
     box = geometry.box_to_file(Box(10, 20, 30, 40))
     assert box == Box(20, 40, 60, 80)
-    assert geometry.box_to_mm(box) == Box(2.0, 8.0, 6.0, 16.0)
+    assert geometry.box_to_mm(box) == Box(4.0, 8.0, 12.0, 16.0)
     assert geometry.box_to_grid(box) == Box(10, 20, 30, 40)
 
 
@@ -152,3 +154,49 @@ def test_a_mask_is_true_from_half_of_a_grid_pixel_and_false_in_the_padding():
     mask[0, 2] = mask[0, 3] = mask[1, 3] = False  # three quarters of the second
     grid = mask_to_grid(mask, Geometry.fit(4, 4, 2, 4))
     assert grid.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_chest_stands_upright_on_the_grid_and_boxes_lie_as_in_the_file(orientation):
+    """The same grid, to the bit, from a chest that lies in its file in any of the eight ways."""
+    chest = np.random.default_rng(0).random((120, 90), dtype=np.float32)
+    plain, _ = to_grid(radiograph(chest), GridConfig(side=45), 16)
+    stored = np.ascontiguousarray(as_stored(chest, orientation))
+    turned_chest = replace(radiograph(stored), orientation=letters_of(orientation))
+    grid, geometry = to_grid(turned_chest, GridConfig(side=45), 16)
+    assert (grid == plain).all()
+    assert (upright(stored, orientation) == chest).all()
+    mark = np.zeros(stored.shape, dtype=np.bool_)
+    mark[10:30, 40:60] = True
+    rows, cols = np.nonzero(mask_to_grid(mark, geometry))
+    box = Box(cols.min(), rows.min(), cols.max() + 1, rows.max() + 1)
+    assert geometry.box_to_file(box) == Box(40, 10, 60, 30)
+    assert geometry.box_to_grid(Box(40, 10, 60, 30)) == box
+    assert geometry.point_to_file(*geometry.point_to_grid(17.0, 5.0)) == pytest.approx((17.0, 5.0))
+    assert geometry.as_stored(grid).shape == (stored.shape[0] // 2, stored.shape[1] // 2)
+    assert (geometry.as_stored(mask_to_grid(mark, geometry)) == mark[::2, ::2]).all()
+
+
+@pytest.mark.parametrize(("spacing", "aspect"), [((0.3, 0.2), None), (None, 1.5), ((0.3, 0.2), 9.0)])
+def test_pixels_that_are_not_square_become_square(spacing, aspect):
+    """1.5 times as high as wide: 100 x 150 pixels are a square."""
+    squeezed = replace(radiograph(np.random.default_rng(0).random((100, 150)), spacing), pixel_aspect=aspect)
+    grid, geometry = to_grid(squeezed, GridConfig(side=64), 16)
+    assert grid.shape == (64, 64)
+    assert not geometry.square
+    assert geometry.grid_spacing_mm is None or geometry.grid_spacing_mm == pytest.approx((0.46875, 0.46875))
+    assert geometry.box_to_file(Box(0, 0, 32, 32)) == Box(0, 0, 75, 50)
+
+
+def test_a_spacing_of_a_turned_chest_goes_with_its_rows():
+    geometry = Geometry.fit(100, 150, 50, 16, (0.3, 0.2), orientation=6)
+    assert (geometry.content_rows, geometry.content_cols) == (50, 50)
+    geometry = Geometry.fit(100, 200, 50, 16, (0.2, 0.2), orientation=6)
+    assert (geometry.content_rows, geometry.content_cols) == (100, 50)
+    assert geometry.grid_spacing_mm == (0.4, 0.4)
+
+
+def test_rounded_spacings_are_square():
+    assert Geometry.fit(300, 200, 100, 16, (0.1432, 0.143)) == replace(
+        Geometry.fit(300, 200, 100, 16), spacing_mm=(0.1432, 0.143)
+    )

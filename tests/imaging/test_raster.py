@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from cxrcad.core import ReadError
-from cxrcad.imaging.read import read_mask, read_radiograph
+from cxrcad.imaging.read import image_size, read_mask, read_radiograph
 
 
 @pytest.fixture
@@ -85,12 +85,33 @@ def test_float_tiffs_are_stretched(tmp_path, stored):
     assert radiograph.source.notes[0] == "range -1000 to 3095 stretched to 0-1"
 
 
-def test_exif_orientation_is_noted_and_the_grid_left(tmp_path, grey):
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize(("number", "letters"), [(1, None), (3, ("R", "H")), (6, ("F", "R"))])
+def test_exif_orientation_is_told_and_the_stored_pixels_are_left(tmp_path, grey, name, number, letters):
+    """Pillow turns a TIFF by itself."""
+    exif = Image.Exif()
+    exif[274] = number
+    path = save(tmp_path, Image.fromarray(grey), name, exif=exif)
+    radiograph = read_radiograph(path)
+    np.testing.assert_allclose(radiograph.pixels, grey / 255, atol=1e-6)
+    assert radiograph.orientation == letters
+    assert (f"EXIF orientation {number}" in radiograph.source.notes) == (number != 1)
+    assert image_size(path) == grey.shape
+
+
+def test_a_mask_lies_as_it_is_stored_whatever_exif_says(tmp_path):
+    mask = np.zeros((96, 80), dtype=np.uint8)
+    mask[:30, :20] = 255
     exif = Image.Exif()
     exif[274] = 6
-    radiograph = read_radiograph(save(tmp_path, Image.fromarray(grey), "a.jpg", exif=exif))
-    assert radiograph.pixels.shape == grey.shape
-    assert "EXIF orientation 6 not applied" in radiograph.source.notes
+    assert (read_mask(save(tmp_path, Image.fromarray(mask), "a.tif", exif=exif)) == (mask > 0)).all()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
+def test_unequal_resolutions_make_pixels_that_are_not_square(tmp_path, grey, name):
+    path = save(tmp_path, Image.fromarray(grey), name, dpi=(150, 100))
+    assert read_radiograph(path).pixel_aspect == pytest.approx(1.5, rel=1e-3)
+    assert read_radiograph(save(tmp_path, Image.fromarray(grey), name, dpi=(100, 100))).pixel_aspect is None
 
 
 class TestFaults:

@@ -48,6 +48,37 @@ def test_a_spacing_of_one_is_unknown(tmp_path, stored, name):
     assert "header spacing 1 x 1 taken as unknown" in radiograph.source.notes
 
 
+@pytest.mark.parametrize("name", ["a.mha", "a.nii.gz"])
+@pytest.mark.parametrize(
+    ("axis", "x", "y", "z", "letters"),
+    [
+        (0, 1, 1, 1, None),  # the identity tells nothing
+        (0, 1, -1, 1, ("L", "H")),  # dcm2niix: rows bottom up, in the axial plane
+        (0, -1, -1, 1, ("R", "H")),
+        (1, -1, 1, -1, ("R", "F")),  # coronal
+        (2, 1, 1, -1, ("P", "F")),  # sagittal
+    ],
+)
+def test_the_matrix_tells_how_the_chest_lies(tmp_path, stored, name, axis, x, y, z, letters):
+    image = sitk.GetImageFromArray(np.expand_dims(stored, axis))
+    image.SetDirection(np.diag([x, y, z]).astype(float).ravel().tolist())
+    image.SetSpacing((0.2, 0.2, 0.2))
+    sitk.WriteImage(image, str(tmp_path / name))
+    radiograph = read_radiograph(tmp_path / name)
+    np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
+    assert radiograph.orientation == letters
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.2, 0.2)])
+def test_a_nifti_matrix_of_ones_is_a_placeholder(tmp_path, stored, spacing):
+    """RAS's identity, which writers put in without knowing, is x and y reversed in ITK's LPS."""
+    image = sitk.GetImageFromArray(stored[None])
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetSpacing((*spacing, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "a.nii"))
+    assert read_radiograph(tmp_path / "a.nii").orientation == (None if spacing == (1.0, 1.0) else ("R", "H"))
+
+
 def test_a_volume_is_refused_before_its_data_are_read(tmp_path, fault):
     path = save(tmp_path / "a.mha", np.zeros((5, 70, 80), dtype=np.int16))
     path.write_bytes(path.read_bytes()[:1000])

@@ -67,6 +67,14 @@ def test_a_finding_lies_where_the_block_lies(tmp_path: Path, make_model: MakeMod
     assert finding.lung_probability == 0.75
 
 
+def test_a_turned_chest_and_pixels_that_are_not_square_are_told(tiny: Bundle) -> None:
+    detector = Detector.open(tiny, "cpu")
+    notes = detector.detect(replace(radiograph((0.6, 0.5)), orientation=("R", "H"))).notes
+    assert "turned by 180 degrees for the model; boxes lie in the file's pixels" in notes
+    assert "pixels 1.2 times as high as wide: resampled to square ones for the model" in notes
+    assert detector.detect(replace(radiograph(), orientation=("L", "F"))).notes == detector.detect(radiograph()).notes
+
+
 def test_a_result_says_what_was_read(tiny: Bundle) -> None:
     result = Detector.open(tiny, "cpu").detect(radiograph())
     assert (result.path, result.sha256, result.rows, result.cols) == ("scan.png", "b" * 64, 200, 256)
