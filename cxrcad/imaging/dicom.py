@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Source
+from cxrcad.imaging.decoding import EXPORT_RAW, decode
 from cxrcad.imaging.faults import (
     LARGEST_ASPECT,
     Header,
@@ -47,8 +48,6 @@ LATERAL_VIEWS = ("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 WIDEST_FIELD_MM = 1000.0
 """A field wider than any chest detector's means a placeholder for the spacing."""
-PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")
-CONVERT = "convert it with gdcmconv --raw"
 BARE = re.compile(rb"\x08\x00[\x00\x01\x05\x06\x08\x12-\x18\x20-\x23\x30-\x33\x50\x60]\x00|\x02\x00[\x00-\x02\x10]\x00")
 """A data set without preamble starts with an element of group 0008 (or 0002), little endian (DICOM PS3.10, 7.1)."""
 
@@ -176,36 +175,22 @@ def _stored(path: Path, dataset: Dataset) -> NDArray[Any]:
         refuse(path, fault, "export the radiograph with 8 to 16 bit")
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_transfer_syntax or syntax.is_private:
-        refuse(path, f"an unknown transfer syntax, {syntax}", CONVERT)
-    if syntax.is_compressed and not syntax.is_deflated:
-        dataset.pixel_array_options(decoding_plugin=_decoder(path, syntax))
-    else:
+        refuse(path, f"an unknown transfer syntax, {syntax}", EXPORT_RAW)
+    compressed = syntax.is_compressed and not syntax.is_deflated
+    if not compressed:
         _check_length(path, dataset, allocated)
     try:
         dataset.BitsStored, dataset.PixelRepresentation = high + 1, _whole(path, dataset, "PixelRepresentation", 0)
-        values: NDArray[Any] = dataset.pixel_array
-    except Exception as error:  # the decoders raise what they like
+        values: NDArray[Any] = decode(path, dataset) if compressed else dataset.pixel_array
+    except ReadError:
+        raise
+    except Exception as error:
         length = f"{len(dataset.PixelData):,} bytes of pixel data"
         refuse(path, f"{syntax.name} cannot be decoded from {length} ({reason(error, line=-1)})", "copy the file again")
     if values.shape[:2] != (dataset.Rows, dataset.Columns):
         stated, held = f"{dataset.Rows} x {dataset.Columns}", " x ".join(map(str, values.shape))
         refuse(path, f"the header states {stated} pixels, the data hold {held}", "export the radiograph again")
     return values >> (high + 1 - bits)
-
-
-def _decoder(path: Path, syntax: Any) -> str:
-    """The plugin of pydicom that is to decode a syntax. Raises ReadError where there is none."""
-    from pydicom.pixels.decoders.base import get_decoder
-
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        refuse(path, f"transfer syntax {syntax.name}, which no decoder reads", CONVERT)
-    if not decoder.is_available:
-        install = "pip install python-gdcm pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
-        refuse(path, f"no decoder for {syntax.name} is installed", f"{install}, or {CONVERT}")
-    # GDCM, pydicom's first choice, ends the whole process at some damaged frames (JPEG-LS): it is the last one here
-    return min(decoder.available_plugins, key=lambda name: PLUGINS.index(name) if name in PLUGINS else len(PLUGINS))
 
 
 def _check_length(path: Path, dataset: Dataset, allocated: int) -> None:

@@ -1,0 +1,120 @@
+"""Compressed DICOM pixel data -> stored values: each installed decoder is tried, and what is cut is refused."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import ReadError
+from cxrcad.imaging.faults import reason, refuse
+from cxrcad.imaging.streams import AGAIN, check_whole, stream_of
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["EXPORT_RAW", "decode"]
+
+PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")
+"""Of pydicom, in the order in which they are tried. GDCM ends the whole process at some damaged frames (JPEG-LS)."""
+STRICT = ("pyjpegls", "gdcm")
+"""They raise at JPEG-LS that is cut (both are CharLS), and at whole data with more bits behind."""
+EXPORT_RAW = "export the radiograph uncompressed (Explicit VR Little Endian)"
+INSTALL = "pip install python-gdcm pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+NEEDED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+)
+GDCM_APART = """
+import io, sys, numpy, pydicom
+dataset = pydicom.dcmread(io.BytesIO(sys.stdin.buffer.read()))
+dataset.pixel_array_options(decoding_plugin="gdcm")
+content = io.BytesIO()
+numpy.save(content, dataset.pixel_array)
+sys.stdout.buffer.write(content.getvalue())
+"""
+APART_SECONDS = 120
+
+
+def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
+    """The values of the one frame in a compressed data set, through the first of pydicom's decoders that reads it.
+
+    Raises ReadError where none is installed for the syntax, none reads the frame, and where the frame is cut short.
+    """
+    from pydicom.encaps import get_frame
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    plugins = _plugins(path, syntax)
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    stream = stream_of(path, frame)
+    if stream is None and "RLE" not in syntax.name:
+        refuse(path, f"{len(frame):,} bytes that are no {syntax.name}", AGAIN)
+    if stream and stream.rows and (stream.rows, stream.cols) != (dataset.Rows, dataset.Columns):
+        stated = f"{dataset.Rows} x {dataset.Columns}"
+        held = f"{stream.rows} x {stream.cols}"
+        refuse(path, f"the header states {stated} pixels, the data hold {held}", "export the radiograph again")
+    faults: list[str] = []
+    for plugin in plugins:
+        apart = plugin == "gdcm" and bool(faults)
+        try:
+            values = _with(dataset, stream.data if stream else frame, plugin, apart)
+            if stream and not ("JPEG-LS" in syntax.name and plugin in STRICT):
+                check_whole(path, values, stream, lambda data: _with(dataset, data, plugin, apart))  # noqa: B023
+            return values
+        except ReadError:
+            raise
+        except Exception as error:  # the decoders raise what they like
+            faults.append(f"{plugin}: {reason(error, line=-1).removeprefix(f'{plugin}: ')}")
+    refuse(path, f"{syntax.name} cannot be decoded from {len(frame):,} bytes ({'; '.join(faults)})", AGAIN)
+
+
+def _plugins(path: Path, syntax: Any) -> list[str]:
+    """The plugins of pydicom that decode a syntax, the first choice first. Raises ReadError where there is none."""
+    from pydicom.pixels.decoders import base
+
+    try:
+        decoder = base.get_decoder(syntax)
+    except NotImplementedError:
+        refuse(path, f"transfer syntax {syntax.name}, which no decoder reads", EXPORT_RAW)
+    if not decoder.is_available:
+        refuse(path, f"no decoder for {syntax.name} is installed", f"{INSTALL}, or {EXPORT_RAW}")
+    return sorted(decoder.available_plugins, key=lambda name: PLUGINS.index(name) if name in PLUGINS else len(PLUGINS))
+
+
+def _with(dataset: Dataset, frame: bytes, plugin: str, apart: bool) -> NDArray[Any]:
+    """The values of a frame with the pixel description of `dataset`. `apart`: in a process of its own, with GDCM."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+
+    one = Dataset()
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    for name in NEEDED:
+        if name in dataset:
+            setattr(one, name, dataset[name].value)
+    one.PixelData = encapsulate([frame])
+    one["PixelData"].VR, one["PixelData"].is_undefined_length = "OB", True
+    if apart:
+        return _gdcm_apart(one)
+    one.pixel_array_options(decoding_plugin=plugin)
+    return one.pixel_array
+
+
+def _gdcm_apart(dataset: Dataset) -> NDArray[Any]:
+    from pydicom.uid import UID
+
+    content = io.BytesIO()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2")
+    dataset.save_as(content, enforce_file_format=True)
+    command = [sys.executable, "-c", GDCM_APART]
+    done = subprocess.run(command, input=content.getvalue(), capture_output=True, timeout=APART_SECONDS, check=False)
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {done.returncode}"]
+        raise ValueError(words[-1])
+    values: NDArray[Any] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    return values

@@ -1,0 +1,129 @@
+"""Compressed DICOM pixels: what is cut is refused whatever the decoder makes of it, what is whole is read."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
+
+from cxrcad.imaging import decoding
+from cxrcad.imaging.read import read_radiograph
+
+SYNTAXES = ["jpeg", "progressive", "gdcm:JPEGLosslessProcess14_1", "gdcm:JPEGLSLossless", "gdcm:JPEG2000Lossless"]
+EOI = b"\xff\xd9"
+
+
+@pytest.fixture
+def make(make_dicom, make_pattern):
+    """`make(syntax, change, name)` -> a DICOM file whose one frame is `change(frame)`, wrapped as if whole."""
+
+    def write(syntax, change=lambda frame: frame, name="a.dcm"):
+        rng = np.random.default_rng(7)
+        values = (make_pattern(256, 256) // 2 + rng.integers(0, 400, (256, 256))).astype(np.uint16)
+        if syntax in ("jpeg", "progressive"):
+            values = (values >> 4).astype(np.uint8)
+            content = io.BytesIO()
+            Image.fromarray(values).save(content, "JPEG", quality=95, progressive=syntax == "progressive")
+            path = make_dicom(values, name, bits=8)
+            dataset, frame = pydicom.dcmread(path), content.getvalue()
+            dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        else:
+            path = make_dicom(values, name, syntax=syntax)
+            dataset = pydicom.dcmread(path)
+            frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        dataset.PixelData = encapsulate([change(frame)])
+        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+        dataset.save_as(path)
+        return path
+
+    return write
+
+
+def cut(part, end=b""):
+    return lambda frame: frame[: len(frame) * part // 100] + end
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("end", [b"", EOI], ids=["bare", "with an end marker"])
+@pytest.mark.parametrize("part", [5, 60, 95])
+def test_a_stream_cut_and_wrapped_as_if_whole_is_refused(make, fault, syntax, part, end):
+    sentence = fault(make(syntax, cut(part, end)))
+    assert "compressed pixels" in sentence
+    assert sentence.endswith("; copy the file again, or export the radiograph again")
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_whole_stream_that_only_lacks_its_end_marker_is_read(make, syntax):
+    whole = read_radiograph(make(syntax)).pixels
+    bare = make(syntax, lambda frame: frame.rstrip(b"\0").removesuffix(EOI), "b.dcm")
+    np.testing.assert_array_equal(read_radiograph(bare).pixels, whole)
+    padded = make(syntax, lambda frame: frame + bytes(10), "c.dcm")
+    np.testing.assert_array_equal(read_radiograph(padded).pixels, whole)
+
+
+def test_a_progressive_stream_without_its_last_scan_is_refused(make, fault):
+    path = make("progressive", lambda frame: frame[: frame.rindex(b"\xff\xda")] + EOI)
+    assert "lack scans" in fault(path)
+
+
+def test_a_marker_inside_the_coded_data_is_damage(make, fault):
+    def change(frame):
+        place = frame.index(b"\xff\xda") + 300
+        return frame[:place] + b"\xff\xc0" + frame[place + 2 :]
+
+    assert "its compressed pixels are damaged (at byte" in fault(make("jpeg", change))
+
+
+def test_a_stream_larger_than_its_header_states_is_not_decoded(make, fault, monkeypatch):
+    def change(frame):
+        place = frame.index(b"\xff\xc0") + 5
+        return frame[:place] + b"\xff\xf0\xff\xf0" + frame[place + 4 :]
+
+    monkeypatch.setattr(decoding, "_with", None)
+    assert "the header states 256 x 256 pixels, the data hold 65520 x 65520" in fault(make("jpeg", change))
+
+
+def test_a_scan_header_that_ends_at_0_is_put_right(make):
+    whole = read_radiograph(make("jpeg")).pixels
+
+    def change(frame):
+        place = frame.index(b"\xff\xda") + 2 + int.from_bytes(frame[frame.index(b"\xff\xda") + 2 :][:2], "big")
+        return frame[: place - 3] + bytes(3) + frame[place:]
+
+    np.testing.assert_array_equal(read_radiograph(make("jpeg", change, "b.dcm")).pixels, whole)
+
+
+@pytest.mark.parametrize("syntax", ["gdcm:JPEGLSLossless", JPEG2000Lossless])
+def test_the_next_decoder_is_tried_for_each_file(make, fault, monkeypatch, syntax):
+    path = make(syntax)
+    whole, real, tried = read_radiograph(path).pixels, decoding._with, []
+
+    def failing(dataset, frame, plugin, apart):
+        tried.append((plugin, apart))
+        if plugin != "gdcm":
+            raise ValueError(f"{plugin}: no luck")
+        return real(dataset, frame, plugin, apart)
+
+    monkeypatch.setattr(decoding, "_with", failing)
+    np.testing.assert_array_equal(read_radiograph(path).pixels, whole)
+    assert tried[-1] == ("gdcm", True)  # GDCM may end the process in which it is
+    monkeypatch.setattr(decoding, "_gdcm_apart", lambda dataset: 1 / 0)
+    sentence = fault(path)
+    assert "pylibjpeg: no luck; " in sentence
+    assert "gdcm: division by zero)" in sentence
+
+
+def test_what_no_decoder_reads_is_refused_with_the_error_of_each(make, fault):
+    path = make("jpeg", lambda frame: frame.replace(b"\xff\xc0\x00\x0b\x08", b"\xff\xc0\x00\x0b\x09"))
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    dataset.save_as(path)
+    sentence = fault(path)
+    assert "cannot be decoded from" in sentence
+    assert "pylibjpeg: " in sentence
+    assert "gdcm: " in sentence
