@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrcad.config import DetectConfig, to_dict
+from cxrcad.config import DetectConfig, check_one_threshold, to_dict
 from cxrcad.core import Failure, Radiograph, Result, UsageError, WriteError, counted
 from cxrcad.files import Progress, check_folder, write_atomically
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
@@ -33,9 +33,13 @@ class Summary:
 def open_detector(config: DetectConfig) -> Detector:
     """The detector that `config` asks for: its model, with the settings of `config.find` that were changed.
 
-    Raises ModelError, also for a model that is made for another lesion than `config.lesion`.
+    Raises ModelError, also for a model that is made for another lesion than `config.lesion`, and UsageError for an
+    operating point that it does not have.
     """
+    check_one_threshold(config.operating_point, config.find.threshold)
     bundle = resolve_model(config.model, config.lesion)
+    if config.operating_point is not None:
+        bundle = bundle.at_operating_point(config.operating_point)
     bundle = replace(bundle, find=config.find.applied_to(bundle.find))
     return Detector.open(bundle, config.device, config.threads)
 
@@ -66,6 +70,10 @@ def detect_to_file(
     find = {**to_dict(detector.bundle.find), "min_score": round(least, SCORE_DECIMALS)}
     del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
     find["settings_sha256"] = detector.bundle.settings_sha256
+    if detector.bundle.operating_point is not None:
+        find["operating_point"] = detector.bundle.operating_point
+    if detector.bundle.calibration is not None:
+        find["calibrated"] = True
 
     def on_result(result: Result, radiograph: Radiograph) -> None:
         results.append(result)

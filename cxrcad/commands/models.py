@@ -42,7 +42,7 @@ def model_lines(bundle: Bundle) -> list[str]:
             if network.get("patch_classifier") and network.get("half_side", True)
             else ""
         ),
-        f"  threshold    {bundle.threshold:.4g}",
+        f"  threshold    {bundle.threshold:.4g}" + _points(bundle),
         f"  trained on   {counted(len(bundle.training_images), 'image')}, {length}",
         f"  sha256       {bundle.sha256}",
         f"  folder       {bundle.folder} ({size:.1f} MB)",
@@ -51,6 +51,13 @@ def model_lines(bundle: Bundle) -> list[str]:
     lines[1:1] = [] if bundle.lesion == NODULE else [f"  finds        {bundle.lesion}"]
     lines += [f"  use          {card['intended_use']}"] if "intended_use" in card else []
     return lines
+
+
+def _points(bundle: Bundle) -> str:
+    """The model's operating points in brackets, where its card has any, and whether its scores are calibrated."""
+    told = [f"{name} {threshold:.4g}" for name, threshold in bundle.operating_points.items()]
+    told += ["scores calibrated"] if bundle.calibration is not None else []
+    return f" ({', '.join(told)})" if told else ""
 
 
 RATES = {"1/4": "0.25", "1/2": "0.5", "1": "1"}

@@ -23,14 +23,18 @@ from cxrcad.config.parts import (
     MACHINE,
     NO_FOLD,
     NODULE,
+    OPERATING_POINTS,
     OUTPUT,
+    POINT_HELP,
     PROTOCOLS,
     DataConfig,
     FindChanges,
     FindConfig,
     GridConfig,
+    OperatingPointsConfig,
     ScoringConfig,
     check_lesion_settings,
+    check_one_threshold,
 )
 from cxrcad.config.schema import Setting, build, command_line, part, renamed, setting, settings_of, to_dict, to_toml
 from cxrcad.config.training import (
@@ -53,6 +57,7 @@ __all__ = [
     "NETWORKS",
     "NODULE",
     "NO_FOLD",
+    "OPERATING_POINTS",
     "PROTOCOLS",
     "AugmentConfig",
     "DataConfig",
@@ -64,6 +69,7 @@ __all__ = [
     "InsertionTestConfig",
     "LossConfig",
     "NetworkConfig",
+    "OperatingPointsConfig",
     "PatchClassifierConfig",
     "PhantomConfig",
     "ReproduceConfig",
@@ -75,6 +81,7 @@ __all__ = [
     "TrainConfig",
     "build",
     "check_lesion_settings",
+    "check_one_threshold",
     "command_line",
     "part",
     "renamed",
@@ -95,6 +102,7 @@ class DetectConfig:
     find: FindChanges = part(FindChanges, FOUND)
     model: str | None = setting(None, MODEL)
     lesion: str | None = setting(None, "lesion that the model must be made for (default: any)", choices=tuple(LESIONS))
+    operating_point: str | None = setting(None, POINT_HELP, choices=OPERATING_POINTS, group=FOUND)
     device: str = setting("auto", "where to run; cuda fails where CUDA is not usable", choices=DEVICES, group=MACHINE)
     min_score: float | None = setting(
         None, "report candidates from this score, below the threshold too; 0 for all", low=0, high=1, group=FOUND
@@ -157,6 +165,7 @@ class EvaluateConfig:
     threshold: float | None = setting(
         None, "score from which a finding is reported (default: the model's or the predictions', or 0.5)", group=SCORING
     )
+    operating_point: str | None = setting(None, POINT_HELP, choices=OPERATING_POINTS, group=SCORING)
     report: bool = setting(True, "evaluate only: also write report/report.html", group=OUTPUT)
     scoring: ScoringConfig = part(ScoringConfig)
 
@@ -203,6 +212,7 @@ class ExportConfig:
         None, "for a model of --fold none, run of the same recipe whose out-of-fold figures go into the card",
         was="held_out",
     )  # fmt: skip
+    points: OperatingPointsConfig = part(OperatingPointsConfig)
     overwrite: bool = setting(False, "replace the packaged model that the folder already holds")
 
 

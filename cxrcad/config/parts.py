@@ -23,15 +23,19 @@ __all__ = [
     "MACHINE",
     "NODULE",
     "NO_FOLD",
+    "OPERATING_POINTS",
     "OUTPUT",
+    "POINT_HELP",
     "PROTOCOLS",
     "STATISTICS",
     "DataConfig",
     "FindChanges",
     "FindConfig",
     "GridConfig",
+    "OperatingPointsConfig",
     "ScoringConfig",
     "check_lesion_settings",
+    "check_one_threshold",
 ]
 
 DATA, FOUND, STATISTICS, MACHINE, OUTPUT = "Data", "Findings", "Statistics", "Machine", "Output"
@@ -68,7 +72,7 @@ LESIONS: Mapping[str, str] = {NODULE: FINDINGS, "effusion": AREA}
 
 OF_FINDINGS = (
     *("protocol", "labels", "truth", "simulate", "patch_classifier", "images", "hit_rule", "duplicates"),
-    *("fp_axis", "missing", "predictions", "truth_file", "beside", "seeds"),
+    *("fp_axis", "missing", "predictions", "truth_file", "beside", "seeds", "operating_point"),
 )
 """Settings that a lesion which is measured by its area does not take, beside the limits of hit rules."""
 
@@ -169,6 +173,56 @@ class DataConfig:
     def folders(self) -> tuple[Path, ...]:
         """The folders of `data`: none, one or several."""
         return self.data if isinstance(self.data, tuple) else () if self.data is None else (self.data,)
+
+
+OPERATING_POINTS = ("sensitive", "balanced", "specific")
+"""The operating points that a model's card may have, by falling rate of false positives."""
+
+POINT_HELP = "operating point of the model's card whose threshold is used; excludes --threshold"
+
+MOST = "most false positives per normal image at the operating point"
+
+
+@dataclass(frozen=True)
+class OperatingPointsConfig:
+    """How scores are calibrated and operating points chosen, on real images that folds held out."""
+
+    calibrate: bool = setting(
+        True,
+        "with --out-of-fold, calibrate the scores and choose operating points where the real images suffice; the "
+        "balanced one is then the model's threshold",
+        group=STATISTICS,
+    )
+    sensitive_rate: float = setting(1.0, f"{MOST} sensitive", low=0.001, high=8, group=STATISTICS, advanced=True)
+    balanced_rate: float = setting(0.25, f"{MOST} balanced", low=0.001, high=8, group=STATISTICS, advanced=True)
+    specific_rate: float = setting(0.125, f"{MOST} specific", low=0.001, high=8, group=STATISTICS, advanced=True)
+    prevalence: float | None = setting(
+        None,
+        "fraction of images with a lesion for which the scores are calibrated (default: that of the real images)",
+        low=0.001,
+        high=0.999,
+        group=STATISTICS,
+        advanced=True,
+    )
+
+    def rates(self) -> dict[str, float]:
+        """Most false positives per normal image, by operating point. Raises UsageError unless they fall."""
+        rates = (self.sensitive_rate, self.balanced_rate, self.specific_rate)
+        if not rates[0] > rates[1] > rates[2]:
+            told = ", ".join(f"{rate:g}" for rate in rates)
+            raise UsageError(
+                f"--sensitive-rate, --balanced-rate and --specific-rate are {told}; give three rates, each lower than "
+                "the one before"
+            )
+        return dict(zip(OPERATING_POINTS, rates, strict=True))
+
+
+def check_one_threshold(operating_point: str | None, threshold: float | None) -> None:
+    """Raise UsageError where an operating point and a threshold are both given."""
+    if operating_point is not None and threshold is not None:
+        raise UsageError(
+            f"--operating-point {operating_point} and --threshold {threshold:g} exclude each other; give one of them"
+        )
 
 
 @dataclass(frozen=True)

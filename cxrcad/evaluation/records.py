@@ -60,7 +60,8 @@ class ScoringContext:
     `data` names the data set, `model.threshold` is the operating point and `threshold_from` says in words where it was
     chosen; `network` and `tasks` are settings' names. `fold` is None where the cases are no fold. `images` is the image
     set where it is not the protocol's own; `fp_axis` says over which images false positives are counted.
-    `settings_sha256` is that of the model's settings, "" where nobody wrote it down.
+    `settings_sha256` is that of the model's settings, "" where nobody wrote it down. `calibrated_on` says on what the
+    scores were calibrated, "" where they only rank.
     """
 
     data: str
@@ -74,6 +75,7 @@ class ScoringContext:
     images: str | None = None
     fp_axis: str = "all"
     settings_sha256: str = ""
+    calibrated_on: str = ""
 
     @property
     def image_set(self) -> str:
@@ -247,6 +249,7 @@ def to_document(result: FoldResult) -> dict[str, Any]:
         },
         "model": asdict(context.model),
         **{name: getattr(context, name) for name in ("network", "tasks", "threshold_from", "settings_sha256")},
+        **({"calibrated_on": context.calibrated_on} if context.calibrated_on else {}),
         "trained_on": list(result.trained_on),
         "images": [_image(*one) for one in images],
     }
@@ -285,7 +288,8 @@ def from_document(document: Any, origin: str) -> FoldResult:
     try:
         kept = ("data", "protocol", "model", "network", "tasks", "threshold_from", "fold", "fp_axis")
         values = {key: document[key] for key in kept}
-        values["settings_sha256"] = document.get("settings_sha256", "")  # documents from before name none
+        for name in ("settings_sha256", "calibrated_on"):
+            values[name] = document.get(name, "")  # documents from before name none
         values |= {"rule": _rule_from(document["hit_rule"]), "images": document["images_scored"]}
         context = made(ScoringContext, values)
         if context.image_set not in IMAGE_WORDS or context.fp_axis not in AXIS_WORDS:

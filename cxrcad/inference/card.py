@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import LESIONS, NODULE, FindConfig, GridConfig, build, to_dict
+from cxrcad.config import LESIONS, NODULE, OPERATING_POINTS, FindConfig, GridConfig, build, to_dict
 from cxrcad.core import ModelError, UsageError
-from cxrcad.datasets.fields import FINITE, Entry, Range
+from cxrcad.datasets.fields import FINITE, PROBABILITY, Entry, Range
 from cxrcad.documents import NAME, is_name, shown
 
 __all__ = ["FORMER_TASKS", "SCHEMA", "card_settings"]
@@ -25,6 +25,9 @@ FORMER_TASKS = {"nodule": "lesion"}
 LARGEST_MULTIPLE = 1024  # pixels; the networks halve an image five times at most
 LARGEST_COUNT = 2**53
 AMOUNT = Range("a number from 0", 0)
+SLOPE = Range("a number above 0", 1e-9)
+CALIBRATION_TEXTS = ("method", "on", "case_mix", "expected_calibration_error", "command")
+POINT_TEXTS = ("rule", "false_positives_per_normal_image", "sensitivity", "on", "command")
 
 
 def card_settings(card: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -118,6 +121,7 @@ def _check_told(whole: Entry) -> None:
         whole.part("figures")
     if "sources" in whole.fields:
         whole.texts("sources")
+    _check_scores(whole)
     if "parity" in whole.fields:
         parity = whole.part("parity")
         parity.whole("images", "images", 0, LARGEST_COUNT)
@@ -132,3 +136,31 @@ def _check_told(whole: Entry) -> None:
             failures.whole(key, "a count", 0, LARGEST_COUNT)
         if "threshold" in failures.fields:
             failures.number("threshold", FINITE)
+
+
+def _check_scores(whole: Entry) -> None:
+    """What a card says of its scores: calibration, operating points, and the threshold before both."""
+    if "calibration" in whole.fields:
+        fitted = whole.part("calibration")
+        fitted.number("slope", SLOPE)
+        fitted.number("intercept", FINITE)
+        for key in CALIBRATION_TEXTS:
+            fitted.text(key)
+        for one in fitted.entries("reliability"):
+            one.number("low", PROBABILITY)
+            one.number("mean_score", PROBABILITY)
+            one.whole("findings", "a count", 1, LARGEST_COUNT)
+            one.whole("lesions", "a count", 0, int(one.number("findings", FINITE)))
+    if "operating_points" in whole.fields:
+        points = whole.part("operating_points")
+        points.only(OPERATING_POINTS)
+        for name in points.fields:
+            point = points.part(name)
+            point.number("threshold", PROBABILITY)
+            for key in POINT_TEXTS:
+                point.text(key)
+    if "training_threshold" in whole.fields:
+        before = whole.part("training_threshold")
+        before.number("score", PROBABILITY)
+        before.number("threshold", PROBABILITY)
+        before.text("from")

@@ -7,7 +7,7 @@ import ctypes
 import io
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,11 @@ class Detector:
         ready = time.perf_counter()
         maps = self.probabilities(image)
         inferred = time.perf_counter()
-        findings = find(maps["lesion"], maps.get("lung"), geometry, self.bundle.find, label=self.bundle.lesion)
+        config = replace(self.bundle.find, threshold=self.bundle.map_threshold)
+        findings = find(maps["lesion"], maps.get("lung"), geometry, config, label=self.bundle.lesion)
+        calibration = self.bundle.calibration
+        if calibration is not None:
+            findings = tuple(replace(one, score=calibration.applied(one.score)) for one in findings)
         found = time.perf_counter()
         notes = (*radiograph.source.notes, *_geometry_notes(geometry))
         notes += (SPACING_NOTE,) if radiograph.spacing_mm is None else ()

@@ -25,6 +25,7 @@ from cxrcad.config import (
 )
 from cxrcad.core import ModelError, UsageError
 from cxrcad.files import read_json, sha256_of, write_json
+from cxrcad.inference.calibration import Calibration
 from cxrcad.inference.card import FORMER_TASKS, SCHEMA, card_settings
 from cxrcad.inference.onnxfile import has_external_data
 
@@ -79,16 +80,55 @@ class Bundle:
         return self.find.threshold
 
     @property
+    def calibration(self) -> Calibration | None:
+        """How its scores become probabilities; None for a model whose scores only rank."""
+        fitted = self.card.get("calibration")
+        return None if fitted is None else Calibration(float(fitted["slope"]), float(fitted["intercept"]))
+
+    @property
+    def map_threshold(self) -> float:
+        """The threshold as a probability of the lesion map, 0-1: that of calibrated scores undone."""
+        return self.threshold if self.calibration is None else self.calibration.undone(self.threshold)
+
+    @property
+    def operating_points(self) -> Mapping[str, float]:
+        """The thresholds of its card's operating points, by name; none in a card from before."""
+        points = self.card.get("operating_points", {})
+        return {name: float(point["threshold"]) for name, point in points.items()}
+
+    @property
+    def operating_point(self) -> str | None:
+        """The operating point that its threshold is; None where it is another."""
+        return next((name for name, value in self.operating_points.items() if value == self.threshold), None)
+
+    def at_operating_point(self, name: str) -> Bundle:
+        """The model with the threshold of that operating point. Raises UsageError where its card has none such."""
+        points = self.operating_points
+        if name not in points:
+            has = f"only {', '.join(points)}" if points else "no operating point"
+            raise UsageError(
+                f"--operating-point {name}: the card of {self.name} has {has}; "
+                + ("name one of them, or " if points else "")
+                + "give --threshold (`cxrcad export --out-of-fold` makes operating points)"
+            )
+        return replace(self, find=replace(self.find, threshold=points[name]))
+
+    @property
     def lesion(self) -> str:
         """What its first task marks, and its findings are called; a card that does not say so is of nodules."""
         return str(self.card.get("lesion", NODULE))
 
     @property
     def settings_sha256(self) -> str:
-        """SHA-256 of all that decides, beside the ONNX file, what is found: grid, find, multiple, tasks, lesion."""
+        """SHA-256 of all that decides, beside the ONNX file, what is found and with which scores.
+
+        That is grid, find, multiple, tasks, lesion, and the calibration where there is one.
+        """
         former = {now: before for before, now in FORMER_TASKS.items()}  # as it stands in what was kept before
         tasks = [former.get(task, task) for task in self.tasks]
         settings = [to_dict(self.grid), to_dict(self.find), self.multiple, tasks, self.lesion]
+        if self.calibration is not None:
+            settings.append([self.calibration.slope, self.calibration.intercept])
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     @property

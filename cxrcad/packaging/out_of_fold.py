@@ -17,7 +17,10 @@ from cxrcad.packaging.checked import NOT_CHECKED, CheckedMatches, kept_matches
 from cxrcad.packaging.failures import failures
 from cxrcad.packaging.robustness_results import robustness_figures
 
-__all__ = ["models_of_folds", "out_of_fold"]
+__all__ = ["kept_of_folds", "models_of_folds", "out_of_fold"]
+
+KeptOfFolds = Mapping[str, Mapping[int, CheckedMatches]]
+"""By file name, the matches that every fold keeps, by fold."""
 
 RECIPE = ("network", "grid", "lesion")  # what models of one recipe have alike
 KIND = "subtlety"
@@ -27,9 +30,29 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
     """The figures of the folds of `run` for the card of `source`, and the failures of one of them.
 
     Each set of matches that all folds keep (matches-*.json) is pooled: every image is scored by the model of the fold
-    that held it out. Robustness, insertion artefacts and failures are those of the folds' models that have them. Raises
-    UsageError for a model that held a fold out itself and for a run without folds or of another recipe,
-    EvaluationError, ModelError.
+    that held it out. Robustness, insertion artefacts and failures are those of the folds' models that have them.
+    Raises as `kept_of_folds`.
+    """
+    bundles, kept = kept_of_folds(run, source)
+    figures: dict[str, Any] = {}
+    for of_folds in kept.values():
+        figures |= _pooled(of_folds, run)
+    failed = None
+    for fold, bundle in bundles.items():
+        words = f"fold {fold}'s model of {run.name}"
+        probed = robustness_figures(bundle, f"{run.name}/fold{fold}")
+        figures |= {f"{name}, {words}": value for name, value in probed.items()}
+        if probed and failed is None:
+            own = [one.result for one in kept_matches(bundle)]
+            failed = failures(own, f"{run.name}/fold{fold}")
+    return figures, failed
+
+
+def kept_of_folds(run: Path, source: Bundle) -> tuple[dict[int, Bundle], KeptOfFolds]:
+    """The models of the folds of `run`, and the matches that all of them keep, by file name and fold.
+
+    Raises UsageError for a model that held a fold out itself and for a run without folds, without such matches or of
+    another recipe, EvaluationError, ModelError.
     """
     own = source.training_config.get("fold", NO_FOLD)
     if own != NO_FOLD:
@@ -52,17 +75,7 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
             f"--out-of-fold {run}: its folds keep no matches of one protocol; run cxrcad evaluate --run {run} --fold "
             "all"
         )
-    figures: dict[str, Any] = {}
-    for name in sorted(names):
-        figures |= _pooled({fold: own[name] for fold, own in kept.items()}, run)
-    failed = None
-    for fold, bundle in bundles.items():
-        words = f"fold {fold}'s model of {run.name}"
-        probed = robustness_figures(bundle, f"{run.name}/fold{fold}")
-        figures |= {f"{name}, {words}": value for name, value in probed.items()}
-        if probed and failed is None:
-            failed = failures([one.result for one in kept[fold].values()], f"{run.name}/fold{fold}")
-    return figures, failed
+    return bundles, {name: {fold: of_fold[name] for fold, of_fold in kept.items()} for name in sorted(names)}
 
 
 def models_of_folds(run: Path, flag: str, error: type[CxrcadError]) -> dict[int, Bundle]:

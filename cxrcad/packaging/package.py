@@ -22,10 +22,11 @@ from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.model import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, models_folder, write_card
+from cxrcad.packaging.calibration import calibrated_fields, score_lines
 from cxrcad.packaging.checked import CheckedMatches, kept_matches, kept_segmentation
 from cxrcad.packaging.failures import failures
 from cxrcad.packaging.onnx_export import write_onnx
-from cxrcad.packaging.out_of_fold import out_of_fold
+from cxrcad.packaging.out_of_fold import kept_of_folds, out_of_fold
 from cxrcad.packaging.parity import differences, load_network
 from cxrcad.packaging.robustness_results import negative_figures, robustness_figures
 from cxrcad.synthesis.phantom.dataset import write_phantoms
@@ -98,11 +99,25 @@ def _card(source: Bundle, name: str, model: str, config: ExportConfig) -> dict[s
     else:
         pooled, failed = out_of_fold(config.out_of_fold, source)
         card["figures"] |= pooled
+        if config.points.calibrate:
+            card = _calibrated(card, config.out_of_fold, source, config)
     if failed is not None:
         card["failures"] = failed
     if config.sources is not None:
         card["sources"] = _lines(config.sources)
     return card
+
+
+def _calibrated(card: dict[str, Any], run: Path, source: Bundle, config: ExportConfig) -> dict[str, Any]:
+    """The card with calibration and operating points; figures of the source's own say at which threshold they are."""
+    kept = {name: [one.result for one in folds.values()] for name, folds in kept_of_folds(run, source)[1].items()}
+    fields = calibrated_fields(kept, run, source, config.points)
+    figures = {**card["figures"], **fields.pop("figures", {})}
+    if "find" in fields:
+        before = f"{source.threshold:.4g}, that of the training"
+        own = {*robustness_figures(source, ""), *negative_figures(_paths(config.without_nodules), source)}
+        figures |= {name: {"threshold": before, **figures[name]} for name in own}
+    return {**card, **fields, "figures": figures}
 
 
 def _called(name: str, out: Path) -> str:
@@ -135,6 +150,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         *_before(training, "second_init", "its patch classifier before that: "),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
+    lines += score_lines(card)
     for name, value in card.get("figures", {}).items():
         lines += ["", f"## Figures: {name}", "", *_items(value)]
     if "failures" in card:

@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrcad.core import counted
-from cxrcad.evaluation.bootstrap import Comparison, Interval, froc_band
+from cxrcad.evaluation.bootstrap import Comparison, Interval, draw, froc_band
+from cxrcad.evaluation.calibration import ERROR_RATE, calibration_error
 from cxrcad.evaluation.froc import RATES, Curve, Operating, froc, sensitivity_at
 from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.records import AXIS_WORDS, FoldResult, context_lines, pooled, pooled_matches, scope
 from cxrcad.evaluation.subgroups import Stratum, strata
 from cxrcad.report.drawing.froc import Band, band_rates, plot_froc
 from cxrcad.report.drawing.roc import (
-    RANKING,
     area,
     drawn_afroc,
     drawn_reliability,
     drawn_roc,
     plot_reliability,
     plot_roc,
+    score_words,
 )
 from cxrcad.report.drawing.subgroups import plot_bars, plot_folds
 from cxrcad.report.froc import froc_caption
@@ -114,7 +115,7 @@ def write_evaluation_report(
         mark = f"-{number}" if several else ""
         subgroups = strata(results)
         crops = gallery(results, folder / f"gallery{mark}", MOST_CROPS_OF_TWO if several else MOST_CROPS)
-        own_charts += _own_charts(name, results, subgroups, folder / "charts", mark)
+        own_charts += _own_charts(name, results, subgroups, folder / "charts", mark, (resamples, seed))
         runs.append(RunShown(name, results, figures[number - 1], subgroups_table(subgroups), crops))
     context = runs[0].results[0].context
     networks = table2([run.results for run in runs])
@@ -136,7 +137,7 @@ def write_evaluation_report(
         unreached=any(run.figures[f"sensitivity at {rate_name(RATES[-1])}"].value is None for run in runs),
         comparison=None if compared is None else comparison_table(compared),
         comparison_words=comparison_words(resamples),
-        ranking=RANKING,
+        ranking=" ".join(dict.fromkeys(score_words(run.results[0].context) for run in runs)),
         resamples=resamples,
         charts=[*_shared_charts(results_by_name, folder / "charts"), *own_charts],
         figure_shown=figure_shown,
@@ -181,9 +182,17 @@ def _shared_charts(runs: Runs, folder: Path) -> list[Picture]:
 
 
 def _own_charts(
-    name: str, results: Sequence[FoldResult], subgroups: Sequence[Stratum], folder: Path, mark: str
+    name: str,
+    results: Sequence[FoldResult],
+    subgroups: Sequence[Stratum],
+    folder: Path,
+    mark: str,
+    drawn: tuple[int, int],
 ) -> list[Picture]:
-    """Recall by subtlety and by size where they are known, and the reliability of the scores, of one run."""
+    """Recall by subtlety and by size where they are known, and the reliability of the scores, of one run.
+
+    `drawn` has the resamples and their seed.
+    """
     caption = f"{name}\n{froc_caption(results[0].context)}"
     charts = []
     of_run = f", {name}" if mark else ""
@@ -197,7 +206,11 @@ def _own_charts(
     if bins:
         path = _drawn(plot_reliability, results, folder / f"reliability{mark}", caption)
         told = f"{counted(sum(one.n for one in bins), 'finding')}, {counted(sum(one.hits for one in bins), 'hit')}"
-        words = f"{RANKING} {told}, in tenths of the score."
+        error = calibration_error(pooled_matches(results), draw(results, *drawn) if drawn[0] else None)
+        words = (
+            f"{score_words(results[0].context)} {told}, in tenths of the score. Expected calibration error of the "
+            f"findings down to {ERROR_RATE:g} false positive per image: {error}."
+        )
         charts.append(Picture(f"Reliability of the scores{of_run}", path, words))
     return charts
 

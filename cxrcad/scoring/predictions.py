@@ -86,7 +86,12 @@ def _document(path: Path) -> Entry:
 
 
 def _threshold(config: EvaluateConfig, document: Entry) -> tuple[float, str]:
-    """The operating point, and where it comes from in words."""
+    """The threshold, and where it comes from in words. Raises UsageError for an operating point, which a card has."""
+    if config.operating_point is not None:
+        raise UsageError(
+            f"--operating-point {config.operating_point}: stands in a model's card, and --predictions are boxes only; "
+            "give --threshold"
+        )
     if config.threshold is not None:
         return config.threshold, "--threshold"
     value = _number(document, "model", "threshold")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.config import NODULE, PROTOCOLS, DataConfig, EvaluateConfig, build
+from cxrcad.config import NODULE, PROTOCOLS, DataConfig, EvaluateConfig, build, check_one_threshold
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, UsageError, counted
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
@@ -70,6 +70,7 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
     told which run was chosen and how it goes on. Raises DataError, EvaluationError, ModelError.
     """
     check_out(config.out)
+    check_one_threshold(config.operating_point, config.threshold)
     if config.predictions is not None or (config.truth_file and not config.model and not config.run):
         result = score_predictions(config, note)
         name = as_name(Path(result.context.model.name).stem)
@@ -87,8 +88,17 @@ def score(config: EvaluateConfig, note: Note = lambda _: None) -> tuple[Scored, 
 
 def _scored(config: EvaluateConfig, note: Note) -> Scored:
     chosen = folds_to_score(config, note)
-    results = tuple(_score_fold(bundle, split, chosen, config, note) for bundle, split in chosen.folds)
-    return Scored(chosen.name, chosen.folder, tuple(_reported_from(result, config.threshold) for result in results))
+    asked = [_threshold(bundle, config) for bundle, _ in chosen.folds]  # before the work: a point may be refused
+    results = [_score_fold(bundle, split, chosen, config, note) for bundle, split in chosen.folds]
+    reported = (_reported_from(result, *one) for result, one in zip(results, asked, strict=True))
+    return Scored(chosen.name, chosen.folder, tuple(reported))
+
+
+def _threshold(bundle: Bundle, config: EvaluateConfig) -> tuple[float | None, str]:
+    """The threshold that was asked for in place of the model's, and by which option. Raises UsageError."""
+    if config.operating_point is None:
+        return config.threshold, "--threshold"
+    return bundle.at_operating_point(config.operating_point).threshold, f"--operating-point {config.operating_point}"
 
 
 def folds_to_score(config: EvaluateConfig, note: Note) -> FoldsToScore:
@@ -186,6 +196,7 @@ def _score_fold(bundle: Bundle, split: Split, chosen: FoldsToScore, config: Eval
         fold=split.fold,
         images=images,
         fp_axis=protocol.fp_axis,
+        calibrated_on="" if bundle.calibration is None else str(bundle.card["calibration"]["on"]),
         **told_by(bundle),
     )
     changed = rule_changes(protocol.name, protocol.rule, protocol.fp_axis)
@@ -221,13 +232,12 @@ def check_places(place: Path, config: EvaluateConfig) -> None:
         check_results(folder, config.out and folder)
 
 
-def _reported_from(result: FoldResult, threshold: float | None) -> FoldResult:
-    """The same matches with --threshold in place of the model's; the nodule maps were cut at that one."""
+def _reported_from(result: FoldResult, threshold: float | None, option: str) -> FoldResult:
+    """The same matches with the option's threshold in place of the model's; the nodule maps were cut at that one."""
     if threshold is None:
         return result
-    context = replace(
-        result.context, model=replace(result.context.model, threshold=threshold), threshold_from="--threshold"
-    )
+    model = replace(result.context.model, threshold=threshold)
+    context = replace(result.context, model=model, threshold_from=option)
     scored_images = tuple(replace(scored_image, nodule_dice=None) for scored_image in result.scored)
     return replace(result, context=context, scored=scored_images)
 
@@ -242,7 +252,7 @@ def _detect_with(detector: Detector) -> Callable[[Case], Detection]:
         overlap = None
         if has_discs(case):
             truth = truth_mask(case, examined.geometry, "disc")
-            overlap = dice(examined.maps["lesion"] >= detector.bundle.threshold, truth)
+            overlap = dice(examined.maps["lesion"] >= detector.bundle.map_threshold, truth)
         return Detection(examined.result, lung, overlap)
 
     return detect

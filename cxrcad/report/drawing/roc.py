@@ -5,37 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import UsageError
+from cxrcad.evaluation.calibration import BINS, Bin, reliability
 from cxrcad.evaluation.metrics import tally
-from cxrcad.evaluation.records import FoldResult, pooled_matches
-from cxrcad.evaluation.statistics import wilson
+from cxrcad.evaluation.records import FoldResult, ScoringContext, pooled_matches
 from cxrcad.report.drawing.style import COLOURS, INK, STYLES, broken, legend, percent_axis, save, sheet
 
-BINS = 10
 RANKING = "A score ranks findings; it is not the probability that a finding is a nodule."
 
 
-@dataclass(frozen=True)
-class Bin:
-    """Findings with scores in [low, high): their number, how many are hits, mean score, Wilson's 95 % interval."""
-
-    low: float
-    high: float
-    n: int
-    hits: int
-    mean_score: float
-    interval: tuple[float, float]
-
-    @property
-    def part(self) -> float:
-        """Part of the findings that is hits, 0-1."""
-        return self.hits / self.n
+def score_words(context: ScoringContext) -> str:
+    """What a score means: a rank, or a probability on images like those that it was calibrated on."""
+    if not context.calibrated_on:
+        return RANKING
+    return (
+        f"Scores are calibrated on {context.calibrated_on}: of findings with a score of 0.8 about 80 % are lesions in "
+        "images like those."
+    )
 
 
 @dataclass(frozen=True)
@@ -51,21 +42,7 @@ def drawn_reliability(results: Sequence[FoldResult]) -> tuple[Bin, ...]:
 
     A finding is a hit or a false positive; further findings on a nodule that is hit are neither and left out.
     """
-    matches = pooled_matches(results)
-    hits = [hit.score for match in matches for hit in match.hits]
-    every = hits + [positive.score for match in matches for positive in match.false_positives]
-    bins = []
-    for number in range(BINS):
-        scores = [score for score in every if _bin_of(score) == number]
-        found = sum(_bin_of(score) == number for score in hits)
-        if scores:
-            ends = number / BINS, (number + 1) / BINS
-            bins.append(Bin(*ends, len(scores), found, fmean(scores), wilson(found, len(scores))))
-    return tuple(bins)
-
-
-def _bin_of(score: float) -> int:
-    return min(max(int(score * BINS), 0), BINS - 1)
+    return reliability(pooled_matches(results))
 
 
 def plot_reliability(results: Sequence[FoldResult], paths: Sequence[Path], caption: str) -> None:
@@ -78,12 +55,21 @@ def plot_reliability(results: Sequence[FoldResult], paths: Sequence[Path], capti
     if not bins:
         raise UsageError("there is no finding whose score could be drawn; nothing was found in these images")
     thresholds = sorted({result.context.model.threshold for result in results})
-    save(lambda: _reliability_figure(bins, thresholds, f"{RANKING}\n{caption}" if caption else ""), paths)
-
-
-def _reliability_figure(bins: Sequence[Bin], thresholds: Sequence[float], caption: str) -> Any:
-    hits = broken("findings that are hits, with Wilson's 95 % interval", caption)
+    words = score_words(results[0].context)
     limits = "threshold" if len(thresholds) == 1 else "thresholds of the folds"
+    save(lambda: _reliability_figure(bins, thresholds, f"{words}\n{caption}" if caption else "", limits), paths)
+
+
+def plot_calibration(bins: Sequence[Bin], thresholds: Sequence[float], paths: Sequence[Path], caption: str) -> None:
+    """Draw a card's calibrated scores like `plot_reliability`, with the thresholds of its operating points.
+
+    Raises UsageError for an ending other than .png and .svg, WriteError.
+    """
+    save(lambda: _reliability_figure(bins, thresholds, caption, "operating points"), paths)
+
+
+def _reliability_figure(bins: Sequence[Bin], thresholds: Sequence[float], caption: str, limits: str) -> Any:
+    hits = broken("findings that are hits, with Wilson's 95 % interval", caption)
     diagonal = "if scores were probabilities"
     figure, (axes, counts) = sheet(caption, [diagonal, hits, limits], (3.5, 1.1))
     axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1.2, alpha=0.7, label=diagonal)
