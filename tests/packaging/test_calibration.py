@@ -10,17 +10,24 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cxrcad.config import FindConfig, OperatingPointsConfig
+from cxrcad.config import FindConfig, OperatingPointsConfig, ScoringConfig
 from cxrcad.core import Case, ModelIdentity, Nodule, UsageError
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.calibration import fit_calibration
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoringContext, pooled_matches
 from cxrcad.inference.calibration import Calibration
+from cxrcad.packaging import calibration
 from cxrcad.packaging.calibration import TITLE, calibrated_fields, drawn_bins, score_lines
 
 RUN = Path("runs/real")
+RESAMPLES = 200
 CHOICES = OperatingPointsConfig()
+
+
+@pytest.fixture(autouse=True)
+def _fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "ScoringConfig", lambda: ScoringConfig(resamples=RESAMPLES))
 
 
 def fold(number: int, positives: int = 30, normals: int = 60, series: int = 0) -> FoldResult:
@@ -87,7 +94,9 @@ def test_the_command_of_a_point_gives_its_figures():
     threshold = float(own["command"].split()[-1])
     model = replace(folds[0].context.model, threshold=threshold)
     asked = [replace(one, context=replace(one.context, model=model, fp_axis="normals")) for one in folds]
-    figures = bootstrap([replace(one, context=replace(one.context, fold=n)) for n, one in enumerate(asked)], 10000, 0)
+    figures = bootstrap(
+        [replace(one, context=replace(one.context, fold=n)) for n, one in enumerate(asked)], RESAMPLES, 0
+    )
     assert own["sensitivity"] == str(figures["recall"])
     assert own["false_positives_per_normal_image"] == str(figures["false positives an image"])
 
