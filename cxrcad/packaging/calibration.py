@@ -24,7 +24,6 @@ from cxrcad.evaluation.calibration import (
     threshold_at,
 )
 from cxrcad.evaluation.froc import froc
-from cxrcad.evaluation.metrics import rate_name
 from cxrcad.evaluation.records import FoldResult, context_flags, context_words, pooled_matches
 from cxrcad.evaluation.statistics import wilson
 from cxrcad.inference.calibration import Calibration
@@ -80,7 +79,7 @@ def calibrated_fields(
     if not fields and not points:
         return found
     found["find"] = {**source.card["find"], "threshold": threshold if own is None else own["threshold"]}
-    chosen = f"operating point {DEFAULT_POINT}: {rates[DEFAULT_POINT]:g} false positives per normal image, {on}"
+    chosen = f"operating point {DEFAULT_POINT}, at most {_rate_words(rates[DEFAULT_POINT])}: {on}"
     found["threshold_from"] = before["from"] if own is None else chosen
     return {**found, "training_threshold": {**before, "threshold": threshold}}
 
@@ -177,18 +176,25 @@ def _points(
         score = threshold_at(matches, rate)
         if score is None:
             end = froc(matches, "normals").final_fp_per_image
-            unmade.append(f"{name}: {rate:g} is not reached, the curve ends at {end:.3g}")
+            why = (
+                f"is not reached, the curve ends at {end:.3g}" if end < rate else "lies below the highest score's rate"
+            )
+            unmade.append(f"{name}: {rate:g} {why}")
             continue
         found = bootstrap([_at(result, score) for result in results], scoring.resamples, scoring.bootstrap_seed)
         points[name] = {
             "threshold": score if calibration is None else calibration.applied(score),
-            "rule": f"lowest score with at most {rate_name(rate)} false positives per normal image",
+            "rule": f"lowest score with at most {_rate_words(rate)}",
             "false_positives_per_normal_image": str(found["false positives an image"]),
             "sensitivity": str(found["recall"]),
             "on": on,
             "command": f"{command} --threshold {score!r}",
         }
     return points, unmade
+
+
+def _rate_words(rate: float) -> str:
+    return f"{rate:g} false positive{'s' * (rate != 1)} per normal image"
 
 
 def _at(result: FoldResult, threshold: float) -> FoldResult:

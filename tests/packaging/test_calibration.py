@@ -66,6 +66,7 @@ def test_calibration_points_and_the_model_s_threshold_come_from_the_pooled_folds
     fitted, points = found["calibration"], found["operating_points"]
     assert Calibration(fitted["slope"], fitted["intercept"]) == fit
     assert list(points) == ["sensitive", "balanced", "specific"]
+    assert points["sensitive"]["rule"] == "lowest score with at most 1 false positive per normal image"
     normal = [one for result in folds for one in result.matches if one.normal]
     for name, rate in CHOICES.rates().items():
         own = points[name]
@@ -79,7 +80,9 @@ def test_calibration_points_and_the_model_s_threshold_come_from_the_pooled_folds
         assert own["sensitivity"].startswith(f"{hits / 60:.3f} [")
     assert points["sensitive"]["threshold"] < points["balanced"]["threshold"] < points["specific"]["threshold"]
     assert found["find"]["threshold"] == points["balanced"]["threshold"]
-    assert found["threshold_from"].startswith("operating point balanced: 0.25 false positives per normal image, 180 re")
+    assert found["threshold_from"].startswith(
+        "operating point balanced, at most 0.25 false positives per normal image: 180 re"
+    )
     assert found["training_threshold"] == {"score": 0.41, "from": "best F1", "threshold": fit.applied(0.41)}
     words = "180 real images (60 with a lesion, 120 without) that folds 1, 2 of real held out, protocol jsrt-247"
     assert fitted["on"].startswith(words)
