@@ -98,6 +98,18 @@ CARD: dict[str, Any] = {
     "figures": {"a": {"f1": 0.5, "sensitivity": {"1": 0.5}}, "b": "words"},
     **{"sources": ["s"], "threshold_from": "half", "cxrcad_version": "0.1.0"},
     "parity": {"images": 3, "largest_difference": 1e-5, "weights": "fp16"},
+    "calibration": {
+        **{"method": "m", "slope": 1.5, "intercept": -3.0, "on": "o", "case_mix": "c", "command": "c"},
+        **{"expected_calibration_error": "e"},
+        "reliability": [{"low": 0.25, "mean_score": 0.3, "findings": 3, "lesions": 1}],
+    },
+    "operating_points": {
+        "balanced": {
+            **{"threshold": 0.5, "rule": "r", "false_positives_per_normal_image": "f", "sensitivity": "s"},
+            **{"on": "o", "command": "c"},
+        },
+    },
+    "training_threshold": {"score": 0.6, "threshold": 0.5, "from": "half"},
     "failures": {
         **{"command": "c", "threshold": 0.5, "missed": ["a"], "nodules": 3},
         **{"false_positives": ["b"], "false_positives_in_all": 2},
