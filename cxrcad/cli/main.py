@@ -22,7 +22,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Use": {
         "detect": "Find nodules in radiographs: boxes.json.",
         "models": "List the packaged models.",
-        "info": "Say what a radiograph, a model or a run is.",
+        "info": "Say what a radiograph, a data set, a model or a run is.",
         "demo": "Make phantom scans, find their nodules, write a report.",
     },
     "Train": {

@@ -18,7 +18,7 @@ from cxrcad.datasets.joined import joined, with_labels
 from cxrcad.datasets.jsrt import reader as jsrt
 from cxrcad.datasets.nih import EFFUSION
 
-__all__ = ["LAYOUTS", "Layout", "cases_to_train", "how_to_get", "read_data", "read_dataset"]
+__all__ = ["LAYOUTS", "Layout", "cases_to_train", "how_to_get", "layout_of", "read_data", "read_dataset"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ def _read(folder: Path, lesion: str) -> Dataset:
     raise DataError(
         f"{folder}: no {_needed(lesion)} in it; copy it there or name another folder with --data (docs/DATA.md)"
     )
+
+
+def layout_of(folder: Path) -> Layout | None:
+    """The layout by which a folder is read as a data set, whatever its lesion; None for any other folder."""
+    return next((layout for layout in LAYOUTS if layout.matches(folder)), None)
 
 
 def read_data(config: DataConfig) -> Dataset:
