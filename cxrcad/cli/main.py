@@ -28,6 +28,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Train": {
         "train": "Train a network on a data folder, one fold or all.",
         "export": "Package a trained fold as a model: weights, ONNX, card.",
+        "lungs": "Write a model's lung masks for images without.",
     },
     "Evaluate": {
         "evaluate": "F1, recall, precision and lung Dice of a run's test cases.",

@@ -68,6 +68,7 @@ __all__ = [
     "GridConfig",
     "InsertionTestConfig",
     "LossConfig",
+    "LungsConfig",
     "NetworkConfig",
     "OperatingPointsConfig",
     "PatchClassifierConfig",
@@ -299,7 +300,16 @@ class InsertionTestConfig:
     scoring: ScoringConfig = part(ScoringConfig)
 
 
+@dataclass(frozen=True)
+class LungsConfig:
+    """`cxrcad lungs`."""
+
+    model: str | None = setting(None, MODEL)
+    device: str = setting("auto", "where to run; cuda fails where CUDA is not usable", choices=DEVICES, group=MACHINE)
+    threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1, group=MACHINE)
+
+
 ALL_CONFIGS: tuple[type, ...] = (
     *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig, SimulateConfig),
-    *(RobustnessConfig, InsertionTestConfig),
+    *(RobustnessConfig, InsertionTestConfig, LungsConfig),
 )

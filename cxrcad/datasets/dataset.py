@@ -111,10 +111,11 @@ def check_images(folder: Path, images: Sequence[Path]) -> None:
 
 
 def lung_masks(row: Entry, folder: Path) -> tuple[Path, ...]:
-    """The mask in lungs/ of the row's file; none where there is no file, or the table calls it unusable."""
+    """The mask in lungs/ of the row's file, called as it or ending in .png; none where the table calls it unusable."""
+    if row.fields.get("lung_mask", USABLE_MASKS[0]) not in USABLE_MASKS:
+        return ()
     mask = folder / "lungs" / row.inside("file")
-    usable = row.fields.get("lung_mask", USABLE_MASKS[0]) in USABLE_MASKS
-    return (mask,) if usable and mask.is_file() else ()
+    return next(((path,) for path in (mask, mask.with_suffix(".png")) if path.is_file()), ())
 
 
 def spacing_mm(row: Entry) -> tuple[float, float] | None:

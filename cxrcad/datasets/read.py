@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad.config import DataConfig
@@ -16,6 +16,7 @@ from cxrcad.datasets import boxes_csv, chestx_det, coco, nih, nih_boxes, node21,
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.joined import joined, with_labels
 from cxrcad.datasets.jsrt import reader as jsrt
+from cxrcad.datasets.made_masks import made_masks_note
 from cxrcad.datasets.nih import EFFUSION
 
 __all__ = ["LAYOUTS", "Layout", "cases_to_train", "how_to_get", "layout_of", "read_data", "read_dataset"]
@@ -73,7 +74,8 @@ def _read(folder: Path, lesion: str) -> Dataset:
     for layout in sorted(LAYOUTS, key=lambda layout: layout.lesion != lesion):
         if layout.matches(folder):
             if layout.lesion == lesion:
-                return layout.read(folder)
+                dataset = layout.read(folder)
+                return replace(dataset, notes=(*dataset.notes, *made_masks_note(dataset.cases)))
             raise DataError(
                 f"{folder}: its layout is {layout.name}, for --lesion {layout.lesion}; for {lesion} --data takes a "
                 f"folder with {_needed(lesion)}"

@@ -102,6 +102,10 @@ def _check_training(entry: Entry) -> None:
         entry.whole("steps", "steps", 0, LARGEST_COUNT)
     if "minutes" in entry.fields:
         entry.number("minutes", AMOUNT)
+    for masks in entry.entries("lung_masks_from") if entry.has("lung_masks_from") else ():
+        for key in ("name", "sha256"):
+            masks.text(key)
+        masks.whole("masks", "masks", 1, LARGEST_COUNT)
     if entry.has("config"):
         _check_leaves(entry.part("config"))
     for start in STARTS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,14 @@ INTENDED_USE = "Research on computer-aided detection. Not a medical device; not 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a network saw or may have seen in training: SHA-256 of images, and of the UIDs of CT series."""
+    """What a network saw or may have seen in training: SHA-256 of images, and of the UIDs of CT series.
+
+    `lung_models` are name and SHA-256 of the models that made lung masks of the images, with the masks' number.
+    """
 
     images: tuple[str, ...]
     series: frozenset[str]
+    lung_models: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def export_fold(
@@ -121,6 +125,10 @@ def _training(
         "history_sha256": json_sha256(list(history)),
         "minutes": round(seconds / 60, 1),
     }
+    if shown.lung_models:
+        training["lung_masks_from"] = [
+            {"name": name, "sha256": sha256, "masks": count} for (name, sha256), count in shown.lung_models.items()
+        ]
     second = config.classifier.classifier_weights if config.network.patch_classifier else None
     unknown: set[str] = set()
     for name, start in (("init", config.initial_weights), ("second_init", second)):

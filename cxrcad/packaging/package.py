@@ -146,6 +146,11 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"{training['minutes']} minutes; lambda {or_unknown(settings.get('balance'))}, "
         f"seed {or_unknown(settings.get('seed'))}; "
         "SHA-256 of each image in card.json",
+        *(
+            f"- lung masks: {counted(one['masks'], 'training image')} with masks of the model {one['name']}, not drawn "
+            f"(SHA-256 {one['sha256'][:12]})"
+            for one in training.get("lung_masks_from", ())
+        ),
         *_before(training, "init", "before that: "),
         *_before(training, "second_init", "its patch classifier before that: "),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from cxrcad.config import AugmentConfig, SynthesisConfig, TrainConfig
 from cxrcad.core import TrainingError
 from cxrcad.datasets import dataset as datasets
+from cxrcad.datasets.made_masks import models_of_masks
 from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.faults import reason
 from cxrcad.packaging.fold import Shown
@@ -95,8 +96,9 @@ class Source:
 
 
 def shown(source: Source) -> Shown:
-    """What a card tells of the source: its images, and the CT series of the nodules that it may have drawn."""
-    return Shown(tuple(sample.sha256 for sample in source.samples), source.series)
+    """What a card tells of the source: images, CT series of nodules that it may have drawn, models of lung masks."""
+    masks = models_of_masks(sample.case for sample in source.samples)
+    return Shown(tuple(sample.sha256 for sample in source.samples), source.series, masks)
 
 
 def easiness(config: SynthesisConfig, step: int) -> float:

@@ -34,7 +34,9 @@ BOX_SLACK = 2.0
 """Pixels of the 1024 grid by which a nodule's rounded centre may miss its exact box."""
 
 MASK_ENDINGS = (".gif", ".png")
-MASK_FOLDERS = {"scr", "fold1", "fold2", "masks", "left lung", "right lung"}
+MASK_FOLDERS = {"scr", "fold1", "fold2", "masks", "left lung", "right lung", "lungs"}
+SIDES = ("left lung", "right lung")
+BOTH = "lungs"
 
 DEEPEST = 5
 """Levels of folders that are searched: scr/scratch/fold1/masks/left lung."""
@@ -42,7 +44,7 @@ DEEPEST = 5
 
 @dataclass(frozen=True)
 class _Files:
-    """Where things lie in a data folder: images and tables by name, lung masks by case and side."""
+    """Where things lie in a data folder: images and tables by name, lung masks by case and side, or of both lungs."""
 
     images: Mapping[str, Path]
     tables: Mapping[str, Path]
@@ -96,7 +98,7 @@ def _find_files(folder: Path) -> _Files:
     image_folders: list[str] = []
     for here, place, names in _walk(folder):
         parts = [part.lower().replace("_", " ") for part in place]
-        side = parts[-1] if parts and parts[-1] in ("left lung", "right lung") else None
+        side = parts[-1] if parts and parts[-1] in SIDES else BOTH if BOTH in parts else None
         of_masks = not MASK_FOLDERS.isdisjoint(parts)
         if not of_masks:
             image_folders.append(str(Path(*place)))
@@ -141,7 +143,7 @@ def _case(name: str, person: tables.NoduleRow | tables.NormalRow, files: _Files)
         rows=rows,
         cols=cols,
         spacing_mm=(spacing, spacing),
-        lung_masks=tuple(masks[side] for side in sorted(masks)) if len(masks) == 2 else (),
+        lung_masks=tuple(masks[side] for side in (SIDES if set(SIDES) <= set(masks) else (BOTH,)) if side in masks),
         age_years=person.age_years,
         sex=person.sex,
     )

@@ -1,4 +1,4 @@
-"""A contact sheet: many radiographs of a data set small on one picture, with their true lesions."""
+"""A contact sheet: many radiographs of a data set small on one picture, with their true lesions and lung masks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxrcad.core import Box, Case, CxrcadError, DataError, Nodule, UsageError, nodule_box_px
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.joined import label_of
 from cxrcad.files import write_atomically
-from cxrcad.report.drawing.marks import REPORTED, TRUTH, Canvas, text
+from cxrcad.imaging.raster import read_mask
+from cxrcad.report.drawing.marks import BELOW, REPORTED, TRUTH, Canvas, text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,10 +38,11 @@ def chosen_for_sheet(dataset: Dataset) -> tuple[Case, ...]:
 
 
 def write_contact_sheet(dataset: Dataset, path: Path, note: Callable[[str], None]) -> None:
-    """Write the chosen cases to `path` as PNG, lesions dashed and green with their labels, names below.
+    """Write the chosen cases to `path` as PNG, with their names.
 
-    `note` is told of each image that cannot be read, whose place stays empty. Raises UsageError for a name that does
-    not end in .png, WriteError.
+    Lesions are dashed and green and have their label, lung masks are outlined in light blue. `note` is told of each
+    image that cannot be read, whose place stays empty. Raises UsageError for a name that does not end in .png,
+    WriteError.
     """
     from PIL import Image as images
     from PIL import ImageDraw
@@ -74,6 +79,8 @@ def _tile(case: Case, lesion: str) -> Image:
     zoom = TILE / max(radiograph.rows, radiograph.cols)
     whole = Box(0, 0, radiograph.cols, radiograph.rows)
     canvas = Canvas(radiograph.pixels, whole, (zoom, zoom), TEXT_PX)
+    for mask in case.lung_masks:
+        _outline(canvas.picture, read_mask(mask))
     for nodule in case.nodules:
         box = _extent(case, nodule)
         canvas.truth(box, thick=2)
@@ -84,6 +91,17 @@ def _tile(case: Case, lesion: str) -> Image:
         corners = [(x * zoom, y * zoom) for x, y in polygon]
         canvas.draw.line([*corners, corners[0]], fill=TRUTH, width=2)
     return canvas.finished()
+
+
+def _outline(picture: Image, mask: NDArray[np.bool_]) -> None:
+    """Draw the mask's edge, one pixel wide, just inside it."""
+    from PIL import Image as images
+    from PIL import ImageFilter
+
+    small = images.fromarray(mask.astype(np.uint8) * 255).resize(picture.size)
+    inner = small.filter(ImageFilter.MinFilter(3))
+    edge = (np.asarray(small) >= 128) & (np.asarray(inner) < 128)
+    picture.paste(BELOW, (0, 0), images.fromarray(edge.astype(np.uint8) * 255))
 
 
 def _extent(case: Case, nodule: Nodule) -> Box:

@@ -1,0 +1,142 @@
+"""`cxrcad lungs`: the lung fields that a model finds, as masks that data layouts read, marked as a model's."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.config import LungsConfig
+from cxrcad.core import DataError, ModelError, Radiograph, ReadError, UsageError, counted
+from cxrcad.datasets.made_masks import MadeMasks, read_made_masks, write_made_masks
+from cxrcad.datasets.read import layout_of, read_dataset
+from cxrcad.files import Progress, check_folder, sha256_of, write_atomically
+from cxrcad.imaging.preprocess import to_grid
+from cxrcad.imaging.read import read_radiograph
+from cxrcad.inference.batch import expand_paths
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.lungs import lung_fields
+from cxrcad.inference.model import resolve_model
+
+__all__ = ["LUNGS", "Written", "write_lungs"]
+
+LUNGS = "lungs"
+"""The folder in which data layouts look for lung masks."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was done, in one sentence, and how many radiographs have no mask because they failed."""
+
+    sentence: str
+    failed: int
+
+
+def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: Progress) -> Written:
+    """Write a mask (PNG, 0 or 255, of the radiograph's own size) for each radiograph of a data set or folder.
+
+    Those of a data set that have a drawn mask get none. `out` is where they go, by default the folder's lungs/; a mask
+    has its radiograph's path there and ends in .png. model.json beside them names the model. A mask that this model
+    made of the same radiograph is left as it is. A radiograph that cannot be read fails alone.
+    Raises UsageError where a mask would replace one that the model did not make, ModelError for a model without a lung
+    task, DataError, WriteError.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder; name a data set or a folder of radiographs")
+    out = out or folder / LUNGS
+    bundle = resolve_model(config.model)
+    if "lung" not in bundle.tasks:
+        raise ModelError(f"{bundle.name}: has no lung task; name a model of --tasks multi with --model")
+    check_folder(out, f"--out {out}")
+    own = MadeMasks(bundle.name, bundle.sha256, bundle.find.lung_threshold, {})
+    kept = read_made_masks(out) or own
+    if replace(kept, masks={}) != own:
+        raise UsageError(f"{out}: holds lung masks of the model {kept.name}; name another --out, or remove that folder")
+    todo = _masks(folder, out)
+    foreign = [mask for mask in todo if mask not in kept.masks and (out / mask).exists()]
+    if foreign:
+        raise UsageError(
+            f"{out / foreign[0]}: is there already and not named in model.json; name another --out, or remove it"
+        )
+    detector = Detector.open(bundle, config.device, config.threads)
+    progress.start(f"{bundle.name} on {detector.provider}", len(todo), 0)
+    written = same = failed = 0
+    for number, (mask, image) in enumerate(todo.items(), start=1):
+        try:
+            digest = sha256_of(image)
+            if kept.masks.get(mask) == digest and (out / mask).is_file():
+                same += 1
+            else:
+                data = _png(_lungs(read_radiograph(image), detector, image))
+                kept = replace(kept, masks={**kept.masks, mask: digest})
+                write_made_masks(out, kept)  # first: a mask of a model is never without its mark
+                write_atomically(out / mask, data)
+                written += 1
+        except (ReadError, OSError) as error:
+            progress.note(f"failed: {error}")
+            failed += 1
+        progress.step(number)
+    parts = [f"{counted(written, 'lung mask')} of {bundle.name} written to {out}"]
+    parts += [f"{same} there already"] * bool(same) + [f"{failed} failed"] * bool(failed)
+    return Written(", ".join(parts), failed)
+
+
+def _masks(folder: Path, out: Path) -> dict[str, Path]:
+    """The radiograph of each mask that is to be there, by the mask's path in `out`, with slashes."""
+    layout = layout_of(folder)
+    if layout is None:
+        files = [path for path in expand_paths([folder]) if path != folder]
+        images: Sequence[Path] = [
+            file for file in files if out not in file.parents and LUNGS not in _folders(file, folder)
+        ]
+    else:
+        cases = read_dataset(folder, lesion=layout.lesion).cases
+        images = [case.image for case in cases if not case.lung_masks or _is_made(case.lung_masks[0], out)]
+    if not images:
+        raise DataError(f"{folder}: holds no radiograph without a lung mask; there is nothing to do")
+    found: dict[str, Path] = {}
+    for image in images:
+        mask = image.relative_to(folder).with_suffix(".png").as_posix()
+        if mask in found:
+            raise DataError(f"{image}, {found[mask]}: their masks would have one name, {mask}; rename one of them")
+        found[mask] = image
+    return found
+
+
+def _folders(file: Path, folder: Path) -> tuple[str, ...]:
+    return file.relative_to(folder).parts[:-1]
+
+
+def _is_made(mask: Path, out: Path) -> bool:
+    """Whether the mask is one that lies in `out` and that model.json names."""
+    kept = read_made_masks(out)
+    return kept is not None and out in mask.parents and mask.relative_to(out).as_posix() in kept.masks
+
+
+def _lungs(radiograph: Radiograph, detector: Detector, image: Path) -> NDArray[np.bool_]:
+    """The lung fields in the radiograph's own pixels, (rows, cols). Raises ReadError where there are none."""
+    from PIL import Image
+
+    pixels, geometry = to_grid(radiograph, detector.bundle.grid, detector.bundle.multiple)
+    try:
+        probabilities = detector.probabilities(pixels)["lung"][: geometry.content_rows, : geometry.content_cols]
+    except ModelError as error:
+        raise ReadError(f"{image}: {error}") from None
+    fields = lung_fields(probabilities, detector.bundle.find.lung_threshold)
+    if not fields.any():
+        raise ReadError(f"{image}: the model finds no lungs in it; draw them, or leave the image without a mask")
+    small = Image.fromarray(fields.astype(np.uint8) * 255)
+    whole = small.resize((radiograph.cols, radiograph.rows), Image.Resampling.BILINEAR)
+    return np.asarray(whole) >= 128
+
+
+def _png(mask: NDArray[np.bool_]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG")
+    return buffer.getvalue()

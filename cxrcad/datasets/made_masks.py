@@ -1,0 +1,83 @@
+"""Lung masks that a model made: model.json beside them says which model, for notes and cards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cxrcad.core import Case, DataError, counted
+from cxrcad.documents import MALFORMED, fault_words, made
+from cxrcad.files import read_json, write_json
+
+__all__ = ["ORIGIN", "MadeMasks", "made_masks_note", "models_of_masks", "read_made_masks", "write_made_masks"]
+
+SCHEMA = "cxrcad/lungs/1"
+ORIGIN = "model.json"
+
+
+@dataclass(frozen=True)
+class MadeMasks:
+    """The model (its name, SHA-256 of its ONNX file, threshold of the lung map), and its masks.
+
+    `masks` has each mask file's path in the folder, with slashes, and the SHA-256 of the radiograph that it is of.
+    """
+
+    name: str
+    sha256: str
+    lung_threshold: float | None
+    masks: Mapping[str, str]
+
+
+def read_made_masks(folder: Path) -> MadeMasks | None:
+    """What the folder's model.json says; None where there is none. Raises DataError for a damaged one."""
+    path = folder / ORIGIN
+    if not path.is_file():
+        return None
+    document = read_json(path, DataError)
+    try:
+        if document["schema"] != SCHEMA:
+            raise ValueError(f"schema {document['schema']!r}, not {SCHEMA!r}")
+        return made(MadeMasks, {**document["model"], "masks": document["masks"]})
+    except MALFORMED as fault:
+        raise DataError(
+            f"{path}: damaged ({fault_words(fault)}); write the masks again with `cxrcad lungs`, or remove the file"
+        ) from None
+
+
+def write_made_masks(folder: Path, masks: MadeMasks) -> None:
+    """Write model.json, atomically. Raises WriteError."""
+    model = {name: value for name, value in asdict(masks).items() if name != "masks"}
+    write_json(folder / ORIGIN, {"schema": SCHEMA, "model": model, "masks": dict(sorted(masks.masks.items()))})
+
+
+def models_of_masks(cases: Iterable[Case]) -> dict[tuple[str, str], int]:
+    """Name and SHA-256 of each model that made lung masks of the cases, with their number. Raises DataError."""
+    known: dict[Path, MadeMasks | None] = {}
+    found: Counter[tuple[str, str]] = Counter()
+    for case in cases:
+        for mask in case.lung_masks[:1]:
+            origin = _origin_of(mask, known)
+            if origin is not None:
+                found[origin.name, origin.sha256] += 1
+    return dict(found)
+
+
+def _origin_of(mask: Path, known: dict[Path, MadeMasks | None]) -> MadeMasks | None:
+    """What is told of the mask by the nearest folder above it, of at most three, that has a model.json."""
+    for folder in mask.parents[:3]:
+        if folder not in known:
+            known[folder] = read_made_masks(folder)
+        origin = known[folder]
+        if origin is not None:
+            return origin if mask.relative_to(folder).as_posix() in origin.masks else None
+    return None
+
+
+def made_masks_note(cases: Iterable[Case]) -> tuple[str, ...]:
+    """A sentence for each model that made lung masks of the cases. Raises DataError."""
+    return tuple(
+        f"{counted(count, 'lung mask')} made by the model {name} (SHA-256 {sha256[:12]}), not drawn"
+        for (name, sha256), count in models_of_masks(cases).items()
+    )
