@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxrcad.config import LungsConfig
 from cxrcad.core import DataError, ModelError, Radiograph, ReadError, UsageError, counted
+from cxrcad.datasets.images import read_case
 from cxrcad.datasets.made_masks import MadeMasks, read_made_masks, write_made_masks
 from cxrcad.datasets.read import layout_of, read_dataset
 from cxrcad.files import Progress, check_folder, sha256_of, write_atomically
@@ -65,13 +67,13 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
     detector = Detector.open(bundle, config.device, config.threads)
     progress.start(f"{bundle.name} on {detector.provider}", len(todo), 0)
     written = same = failed = 0
-    for number, (mask, image) in enumerate(todo.items(), start=1):
+    for number, (mask, (image, read)) in enumerate(todo.items(), start=1):
         try:
             digest = sha256_of(image)
             if kept.masks.get(mask) == digest and (out / mask).is_file():
                 same += 1
             else:
-                data = _png(_lungs(read_radiograph(image), detector, image))
+                data = _png(_lungs(read(), detector, image))
                 kept = replace(kept, masks={**kept.masks, mask: digest})
                 write_made_masks(out, kept)  # first: a mask of a model is never without its mark
                 write_atomically(out / mask, data)
@@ -85,25 +87,26 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
     return Written(", ".join(parts), failed)
 
 
-def _masks(folder: Path, out: Path) -> dict[str, Path]:
-    """The radiograph of each mask that is to be there, by the mask's path in `out`, with slashes."""
+def _masks(folder: Path, out: Path) -> dict[str, tuple[Path, Callable[[], Radiograph]]]:
+    """The radiograph of each mask, and how it is read, by the mask's path in `out`, with slashes."""
     layout = layout_of(folder)
+    reads: dict[Path, Callable[[], Radiograph]]
     if layout is None:
         files = [path for path in expand_paths([folder]) if path != folder]
-        images: Sequence[Path] = [
-            file for file in files if out not in file.parents and LUNGS not in _folders(file, folder)
-        ]
+        images = [path for path in files if out not in path.parents and LUNGS not in _folders(path, folder)]
+        reads = {image: partial(read_radiograph, image) for image in images}
     else:
         cases = read_dataset(folder, lesion=layout.lesion).cases
-        images = [case.image for case in cases if not case.lung_masks or _is_made(case.lung_masks[0], out)]
-    if not images:
+        todo = [case for case in cases if not case.lung_masks or _is_made(case.lung_masks[0], out)]
+        reads = {case.image: partial(read_case, case) for case in todo}  # with the spacing that the data set knows
+    if not reads:
         raise DataError(f"{folder}: holds no radiograph without a lung mask; there is nothing to do")
-    found: dict[str, Path] = {}
-    for image in images:
+    found: dict[str, tuple[Path, Callable[[], Radiograph]]] = {}
+    for image, read in reads.items():
         mask = image.relative_to(folder).with_suffix(".png").as_posix()
         if mask in found:
-            raise DataError(f"{image}, {found[mask]}: their masks would have one name, {mask}; rename one of them")
-        found[mask] = image
+            raise DataError(f"{image}, {found[mask][0]}: their masks would have one name, {mask}; rename one of them")
+        found[mask] = image, read
     return found
 
 
@@ -123,10 +126,10 @@ def _lungs(radiograph: Radiograph, detector: Detector, image: Path) -> NDArray[n
 
     pixels, geometry = to_grid(radiograph, detector.bundle.grid, detector.bundle.multiple)
     try:
-        probabilities = detector.probabilities(pixels)["lung"][: geometry.content_rows, : geometry.content_cols]
+        probabilities = detector.probabilities(pixels)["lung"]
     except ModelError as error:
         raise ReadError(f"{image}: {error}") from None
-    fields = lung_fields(probabilities, detector.bundle.find.lung_threshold)
+    fields = lung_fields(geometry.as_stored(probabilities), detector.bundle.find.lung_threshold)
     if not fields.any():
         raise ReadError(f"{image}: the model finds no lungs in it; draw them, or leave the image without a mask")
     small = Image.fromarray(fields.astype(np.uint8) * 255)

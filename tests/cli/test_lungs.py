@@ -166,3 +166,22 @@ def test_the_card_says_that_a_model_made_the_masks(cxrcad, make_toy, disc_data, 
     from cxrcad.packaging.package import card_text
 
     assert "- lung masks: 6 training images with masks of the model toy, not drawn" in card_text(card)
+
+
+def test_a_mask_lies_as_its_file_does_turned_and_with_pixels_that_are_not_square(cxrcad, model, boxes):
+    """b.png has the table's spacing of 1 x 2 mm; a.jpg is turned by EXIF in a folder of images."""
+    table = (boxes / "boxes.csv").read_text().splitlines()
+    rows = [f"{line},{'1,2' if line.startswith('b') else ','}" for line in table[1:]]
+    head = f"{table[0]},spacing_row_mm,spacing_col_mm"
+    (boxes / "boxes.csv").write_text("\n".join([head, *rows]) + "\n")
+    assert cxrcad("lungs", boxes, "--model", model).code == 0
+    assert overlap(boxes / "lungs" / "b.png", LUNGS["b.png"]) > 0.9
+    (boxes / "boxes.csv").unlink()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(boxes / "a.jpg") as image:
+        image.load()
+        image.save(boxes / "a.jpg", quality=98, exif=exif)
+    answer = cxrcad("lungs", boxes, "--out", "masks", "--model", model)
+    assert answer.code == 0, answer.err
+    assert overlap(Path("masks") / "a.png", LUNGS["a.jpg"]) > 0.9
