@@ -175,7 +175,8 @@ class Nodule:
 
     `subtlety` is JSRT's degree, 1 (extremely subtle) to 5 (obvious). `box_px` is the exact extent where it is known,
     else None; `disc_box_px` of the case's nodule then serves. `label` is the data set's word for the lesion, in small
-    letters ("nodule", "mass"), None in a data set of one kind.
+    letters ("nodule", "mass"), None in a data set of one kind. `boxed` says that a box alone tells where it is and how
+    large: readers draw boxes loosely.
     """
 
     x_px: float
@@ -188,6 +189,7 @@ class Nodule:
     box_px: Box | None = None
     in_lung: bool | None = None
     label: str | None = None
+    boxed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,8 @@ class Case:
     `nodules` are in the pixels of `image` (rows x cols), and so are the corners (x, y) of `polygons`, the outlines of
     lesions that are drawn and not discs (effusion). `lung_masks` are mask files whose union is the lung fields; empty
     where there is none. `groups` name what must not be split over folds ("patient:9145", "series:1.3.6..."). `data_set`
-    names the set of several that it is from, None where there is one.
+    names the set of several that it is from, None where there is one. `role` is the data set's word for a case without
+    a lesion ("normal", "other_finding"), None where it does not say.
     """
 
     name: str
@@ -213,6 +216,7 @@ class Case:
     groups: tuple[str, ...] = ()
     polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
     data_set: str | None = None
+    role: str | None = None
 
     @property
     def positive(self) -> bool:

@@ -80,6 +80,15 @@ class LossConfig:
     truth: str = setting(
         "disc", "nodule mask: a disc of the nodule's size, or its box", choices=("disc", "box"), advanced=True
     )
+    ellipse_scale: float = setting(
+        1.0, "axes of the ellipse that is the lesion in a reader's box, times the box's sides", low=0.3, high=1
+    )
+    ignore_rim: float | None = setting(
+        None,
+        "ignore what surrounds that ellipse in the box, grown by this fraction (default: no lesion)",
+        low=0,
+        high=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,9 @@ class SynthesisConfig:
         2.5, "contrast factor of projected nodules at the first step, falling to 1", low=1, advanced=True
     )
     simulate_easy_steps: int = setting(2000, "steps over which that factor falls", low=1, advanced=True)
+    simulate_masses: float = setting(
+        0.0, "fraction of the projected nodules enlarged 2 to 3 times, to masses of up to 120 mm", low=0, high=0.9
+    )
 
 
 @dataclass(frozen=True)
@@ -132,6 +144,10 @@ class PatchClassifierConfig:
     negative_insertions: int = setting(
         2, "background patches inserted into each image as negatives", low=0, high=10, was="shams", advanced=True
     )
+    lesion_core: float = setting(
+        0.0, "middle part of a lesion, fraction of its extent, where patches show it (3 pixels at least)", low=0,
+        high=0.7, advanced=True,
+    )  # fmt: skip
     mining_rounds: int = setting(4, "rounds of hard-negative mining", low=0, high=50, was="minings", advanced=True)
     classifier_weights: str | None = setting(
         None,
@@ -169,6 +185,10 @@ class TrainConfig:
         1.0, "fraction of the training patients to use", low=0.01, high=1, group=DATA, was="train_share", advanced=True
     )
     normals: bool = setting(False, "also train and validate on normals (the paper: positives only)", group=DATA)
+    real_fraction: float | None = setting(
+        None, "fraction of the images with real lesions; nodules are projected into the others (default: into all)",
+        low=0, high=1, group=DATA,
+    )  # fmt: skip
     grid: GridConfig = part(GridConfig, DATA)
     network: NetworkConfig = part(NetworkConfig, NETWORK)
     initial_weights: str | None = setting(

@@ -2,17 +2,19 @@
 
 A row is a box, half-open and in the image's own pixels; without corners it says that the image has no lesion. `patient`
 names whose image it is, otherwise a file name as NIH gives it does (00000344_002: patient 00000344). Also read, where
-they are there: spacing_row_mm and spacing_col_mm, and the lung masks in lungs/, called as the images are.
+they are there: the `role` of an image without a lesion, spacing_row_mm and spacing_col_mm, and the lung masks in
+lungs/, called as the images are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cxrcad.core import Case
 from cxrcad.datasets.boxed import boxed_dataset, columns_of, groups_of, rows_by
-from cxrcad.datasets.dataset import Dataset, check_images, lung_masks, spacing_mm
+from cxrcad.datasets.dataset import NORMAL, OTHER_FINDING, Dataset, check_images, lung_masks, spacing_mm
 from cxrcad.datasets.fields import FINITE, Entry, box_nodule, with_nodules
 from cxrcad.imaging.read import IMAGE_ENDINGS, image_size
 
@@ -21,6 +23,7 @@ __all__ = ["COLUMNS", "matches", "read"]
 TABLE = "boxes.csv"
 CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = ("file", *CORNERS, "label")
+ROLES = (NORMAL, OTHER_FINDING, "annotated_no_nodule")
 
 
 def matches(folder: Path) -> bool:
@@ -54,6 +57,8 @@ def _case(image: Path, folder: Path, rows: Sequence[Entry]) -> Case:
         groups=groups_of(image.stem, rows),
     )
     boxed = [row for row in rows if any(row.fields[key] for key in CORNERS)]
+    if not boxed:
+        return replace(case, role=_role(rows[0]))
     if boxed and len(boxed) < len(rows):
         empty = next(row for row in rows if row not in boxed)
         empty.refuse(f"it has no corners, but {image.name} has a box in {boxed[0].place}", "remove one of them")
@@ -62,3 +67,11 @@ def _case(image: Path, folder: Path, rows: Sequence[Entry]) -> Case:
         for row in boxed
     ]
     return with_nodules(case, nodules)
+
+
+def _role(row: Entry) -> str | None:
+    """What the row says of an image without a box; refuses what may be a lesion after all."""
+    role = str(row.fields.get("role") or "")
+    if role and role not in ROLES:
+        row.refuse(f"it has no box, and its role is {role!r}, where {', '.join(ROLES)} are allowed", "remove the row")
+    return role or None

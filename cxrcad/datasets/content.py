@@ -78,7 +78,8 @@ def truth_sha256(case: Case) -> str:
 
 def nodule_document(nodule: Nodule) -> dict[str, Any]:
     """The nodule's fields as JSON has them; a label only where there is one, as documents from before have none."""
-    return {name: value for name, value in asdict(nodule).items() if value is not None or name != "label"}
+    fields = {name: value for name, value in asdict(nodule).items() if name != "boxed"}  # its box tells as much
+    return {name: value for name, value in fields.items() if value is not None or name != "label"}
 
 
 def differences(before: Content, now: Content) -> tuple[str, ...]:

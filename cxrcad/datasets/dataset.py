@@ -12,7 +12,10 @@ from cxrcad.core import Case, DataError, Nodule
 from cxrcad.datasets.fields import SPACING_MM, Entry, named
 from cxrcad.datasets.masks import centre_in_lung
 
-__all__ = ["Dataset", "by_name", "check_images", "lung_masks", "spacing_mm"]
+__all__ = ["NORMAL", "OTHER_FINDING", "Dataset", "by_name", "check_images", "lung_masks", "spacing_mm"]
+
+NORMAL, OTHER_FINDING = "normal", "other_finding"
+"""Roles of a radiograph without a lesion. A training projects nodules into normals, not beside other findings."""
 
 USABLE_MASKS = ("good", "fair")
 """What a column lung_mask may say of a mask that is used."""

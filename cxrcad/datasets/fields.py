@@ -295,7 +295,7 @@ def check_files_once(rows: Iterable[Entry]) -> None:
 def box_nodule(entry: Entry, corners: Sequence[float], case: Case, label: str | None = None) -> Nodule:
     """A boxed nodule (x0, y0, x1, y1 in pixels of the case's image); refuses an empty or outlying box."""
     box = entry.box(corners, case.rows, case.cols)
-    return Nodule(*box.center, box_diameter_mm(box, case), box_px=box, label=label)
+    return Nodule(*box.center, box_diameter_mm(box, case), box_px=box, label=label, boxed=True)
 
 
 def box_diameter_mm(box: Box, case: Case) -> float | None:

@@ -7,31 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Case, DataError, Nodule, nodule_box_px, radii_px
+from cxrcad.core import Box, Case, DataError, Nodule, nodule_box_px, radii_px
 from cxrcad.imaging.orientation import transposes
 from cxrcad.imaging.preprocess import Geometry, mask_to_grid
 from cxrcad.imaging.read import read_mask
 
-__all__ = ["centre_in_lung", "lung_mask", "truth_mask"]
+__all__ = ["centre_in_lung", "lung_mask", "truth_mask", "unknown_mask"]
 
 
-def truth_mask(case: Case, geometry: Geometry, truth: str) -> NDArray[np.bool_]:
+def truth_mask(case: Case, geometry: Geometry, truth: str, ellipse: float = 1) -> NDArray[np.bool_]:
     """The case's lesions on the model's grid, (grid_rows, grid_cols); nothing in a normal case and in the padding.
 
     `truth` "disc" sets the pixels whose centre lies in a disc of the nodule's diameter, "box" those in its exact box
-    or, where that is unknown, the disc's bounding square (the paper, section 2.3). An outline sets the pixels whose
-    centre lies in it, whatever `truth` says. Each nodule and each outline sets one pixel at least.
+    or, where that is unknown, the disc's bounding square (the paper, section 2.3). Of a boxed nodule the disc is the
+    ellipse in its box, with axes of `ellipse` times the sides. An outline sets the pixels whose centre lies in it,
+    whatever `truth` says. Each nodule and each outline sets one pixel at least.
     Raises DataError for an unknown size and for a geometry of another image.
     """
     if truth not in ("disc", "box"):
         raise DataError(f"{case.name}: there is no truth {truth!r}; choose from disc, box")
     _check_geometry(case, geometry)
     mask = np.zeros((geometry.grid_rows, geometry.grid_cols), dtype=np.bool_)
-    shape_of = _disc if truth == "disc" else _box
     inner = mask[: geometry.content_rows, : geometry.content_cols]
     for nodule in case.nodules:
         x, y = geometry.point_to_grid(nodule.x_px, nodule.y_px)
-        inner |= shape_of(case, nodule, geometry, inner.shape)
+        if truth == "disc":
+            inner |= _disc(case, nodule, geometry, inner.shape, ellipse)
+        else:
+            inner |= _box(nodule_box_px(case, nodule), geometry, inner.shape)
         inner[min(max(int(y), 0), inner.shape[0] - 1), min(max(int(x), 0), inner.shape[1] - 1)] = True
     for polygon in case.polygons:
         corners = [geometry.point_to_grid(x, y) for x, y in polygon]
@@ -41,6 +44,25 @@ def truth_mask(case: Case, geometry: Geometry, truth: str) -> NDArray[np.bool_]:
             inside[min(max(int(y), 0), inner.shape[0] - 1), min(max(int(x), 0), inner.shape[1] - 1)] = True
         inner |= inside
     return mask
+
+
+def unknown_mask(
+    case: Case, geometry: Geometry, lesion: NDArray[np.bool_], rim: float | None
+) -> NDArray[np.bool_] | None:
+    """What may be lesion or not, on the model's grid: the boxes, grown by `rim` of their sides, without `lesion`.
+
+    Only boxed nodules have such a rim: readers draw boxes loosely. None where there is nothing unknown, or `rim` None.
+    """
+    boxes = [nodule.box_px for nodule in case.nodules if nodule.boxed and nodule.box_px is not None]
+    if rim is None or not boxes:
+        return None
+    mask = np.zeros_like(lesion)
+    inner = mask[: geometry.content_rows, : geometry.content_cols]
+    for box in boxes:
+        across, down = rim / 2 * (box.x1 - box.x0), rim / 2 * (box.y1 - box.y0)
+        inner |= _box(Box(box.x0 - across, box.y0 - down, box.x1 + across, box.y1 + down), geometry, inner.shape)
+    mask &= ~lesion
+    return mask if mask.any() else None
 
 
 def lung_mask(case: Case, geometry: Geometry) -> NDArray[np.bool_] | None:
@@ -79,8 +101,12 @@ def _check_geometry(case: Case, geometry: Geometry) -> None:
         )
 
 
-def _disc(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    radius_x, radius_y = radii_px(case, nodule)
+def _disc(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...], ellipse: float) -> NDArray[np.bool_]:
+    if nodule.boxed and nodule.box_px is not None:
+        box = nodule.box_px
+        radius_x, radius_y = ellipse * (box.x1 - box.x0) / 2, ellipse * (box.y1 - box.y0) / 2
+    else:
+        radius_x, radius_y = radii_px(case, nodule)
     x, y = geometry.point_to_grid(nodule.x_px, nodule.y_px)
     wide, high = radius_x * geometry.scale_col, radius_y * geometry.scale_row
     if transposes(geometry.orientation):
@@ -102,7 +128,7 @@ def _inside(corners: Sequence[tuple[float, float]], shape: tuple[int, ...]) -> N
     return inside
 
 
-def _box(case: Case, nodule: Nodule, geometry: Geometry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    box = geometry.box_to_grid(nodule_box_px(case, nodule))
+def _box(box_px: Box, geometry: Geometry, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    box = geometry.box_to_grid(box_px)
     across, down = np.arange(shape[1]) + 0.5, np.arange(shape[0]) + 0.5
     return np.asarray(((down >= box.y0) & (down < box.y1))[:, None] & ((across >= box.x0) & (across < box.x1))[None, :])

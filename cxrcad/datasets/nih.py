@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cxrcad.core import Case, DataError
-from cxrcad.datasets.dataset import Dataset, by_name, check_images, lung_masks, spacing_mm
+from cxrcad.datasets.dataset import NORMAL, Dataset, by_name, check_images, lung_masks, spacing_mm
 from cxrcad.datasets.fields import Entry, Table, check_files_once, named, parse_json, read_table, read_text, shown
 from cxrcad.imaging.read import image_size
 
@@ -23,7 +23,6 @@ no data folder is named. --lesion effusion takes a folder with metadata.csv, eff
 of NIH ChestX-ray14 (nihcc.app.box.com/v/ChestXray-NIHCC): --data FOLDER. docs/DATA.md shows the layout."""
 
 EFFUSION = "effusion"
-NORMAL = "normal"
 METADATA = "metadata.csv"
 OUTLINES = "effusion.json"
 SEXES = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}

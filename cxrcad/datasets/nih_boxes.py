@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cxrcad.core import Case, DataError
 from cxrcad.datasets.boxed import Images, boxed_dataset, corners_of, lesion, rows_by, scaled_lesion, tables_with
-from cxrcad.datasets.dataset import Dataset
+from cxrcad.datasets.dataset import NORMAL, OTHER_FINDING, Dataset
 from cxrcad.datasets.fields import SPACING_MM, Entry, with_nodules
 from cxrcad.datasets.nih import SEXES
 
@@ -23,6 +23,7 @@ BOX = ("bbox [x", "y", "w", "h]")
 """How the first row, `Bbox [x,y,w,h]`, falls apart at its commas; so do the next two, `OriginalImage[Width,Height]`."""
 SIDES = ("height]", "originalimage[width")
 SPACINGS = ("y]", "originalimagepixelspacing[x")
+NO_FINDING = "No Finding"
 OLDEST_YEARS = 120  # Data_Entry_2017.csv has ages up to 414
 
 
@@ -65,6 +66,7 @@ def _case(file: str, person: Entry, rows: Sequence[Entry], images: Images) -> Ca
         age_years=int(age) if age.isdecimal() and int(age) <= OLDEST_YEARS else None,
         sex=SEXES.get(sex.lower()),
         view=person.fields.get("view position") or None,
+        role=None if rows else NORMAL if person.text(LABELS) == NO_FINDING else OTHER_FINDING,
     )
     return with_nodules(case, [scaled_lesion(row, corners_of(row, BOX), case, row.text(LABEL).lower()) for row in rows])
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxrcad.config import TrainConfig
 from cxrcad.core import Case
 from cxrcad.datasets.images import read_case
-from cxrcad.datasets.masks import lung_mask, truth_mask
+from cxrcad.datasets.masks import lung_mask, truth_mask, unknown_mask
 from cxrcad.imaging.preprocess import Geometry, to_grid
 
 __all__ = ["Sample", "load_samples"]
@@ -20,7 +20,10 @@ __all__ = ["Sample", "load_samples"]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One case on the model's grid: `image` uint8 (H, W); `lesion` and `lung` bool (H, W), `lung` None if unknown."""
+    """One case on the model's grid: `image` uint8 (H, W); `lesion` and `lung` bool (H, W), `lung` None if unknown.
+
+    `unknown` (H, W) is the rim about boxed lesions that is neither lesion nor surely none; None where there is none.
+    """
 
     case: Case
     image: NDArray[np.uint8]
@@ -28,6 +31,7 @@ class Sample:
     lung: NDArray[np.bool_] | None
     geometry: Geometry
     sha256: str
+    unknown: NDArray[np.bool_] | None = None
 
     @property
     def pixels(self) -> NDArray[np.float32]:
@@ -41,9 +45,10 @@ def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> t
     def load(case: Case) -> Sample:
         radiograph = read_case(case)
         pixels, geometry = to_grid(radiograph, config.grid, multiple)
-        lesion = truth_mask(case, geometry, config.loss.truth)
+        lesion = truth_mask(case, geometry, config.loss.truth, config.loss.ellipse_scale)
+        unknown = unknown_mask(case, geometry, lesion, config.loss.ignore_rim)
         image = np.rint(pixels * 255).astype(np.uint8)
-        return Sample(case, image, lesion, lung_mask(case, geometry), geometry, radiograph.source.sha256)
+        return Sample(case, image, lesion, lung_mask(case, geometry), geometry, radiograph.source.sha256, unknown)
 
     with ThreadPoolExecutor(2) as pool:
         return tuple(pool.map(load, cases))

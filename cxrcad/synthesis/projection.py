@@ -9,7 +9,7 @@ model's grid, which is faster. Data sets and models were made with both, so neit
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "WHITE",
     "Projection",
     "load_projections",
+    "masses",
     "outlined",
     "outside_zone",
     "project",
@@ -44,6 +45,7 @@ BLUR_MM = 0.42  # standard deviation of a projection's blur
 BLUR_PX = BLUR_MM / GRID_MM
 VISIBLE_FRACTION = 0.2  # of its peak thickness ends what counts as the nodule
 ANALYTIC_POOL = 240  # analytic nodules that a training draws from
+MASS_SCALES = (2.0, 3.0)  # by which a projection of at least the middle size is enlarged to a mass
 MOST_TRIES = 20  # to get one projection on which anything is seen
 
 Image32 = NDArray[np.float32]
@@ -115,6 +117,22 @@ def load_projections(
             "1000), or take a larger --side"
         )
     return tuple(projections)
+
+
+def masses(projections: Sequence[Projection], count: int, seed: int) -> tuple[Projection, ...]:
+    """`count` of the larger half of `projections`, enlarged to masses: nodules of 16 to 40 mm become 32 to 120 mm."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng([seed, 0x52])
+    large = sorted(projections, key=lambda one: int(one.outline.sum()))[len(projections) // 2 :]
+    enlarged = []
+    for _ in range(count):
+        one = large[rng.integers(len(large))]
+        thickness = ndimage.zoom(one.thickness, rng.uniform(*MASS_SCALES), order=1)
+        mass = projection_of(thickness, one.series_uid)
+        assert mass is not None  # the nodule is seen
+        enlarged.append(_cropped(mass))
+    return tuple(enlarged)
 
 
 def _project_at_once(density: NDArray[np.int16], zoom: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import math
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,20 +14,33 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cxrcad.config import AugmentConfig, SynthesisConfig, TrainConfig
-from cxrcad.core import TrainingError
+from cxrcad.core import Case, TrainingError, counted
 from cxrcad.datasets import dataset as datasets
+from cxrcad.datasets.dataset import NORMAL
 from cxrcad.datasets.made_masks import models_of_masks
 from cxrcad.datasets.samples import Sample
 from cxrcad.imaging.faults import reason
+from cxrcad.inference.candidates import ASSUMED_CHEST_MM
 from cxrcad.packaging.fold import Shown
 from cxrcad.packaging.series import hashed, series_of_cases
 from cxrcad.synthesis.foreign_objects import draw_foreign_objects
 from cxrcad.synthesis.insertion import Zones, insert_nodules, placement_zones
 from cxrcad.synthesis.nodules import ANALYTIC
-from cxrcad.synthesis.projection import Projection, load_projections
+from cxrcad.synthesis.projection import Projection, load_projections, masses
 from cxrcad.training.signals import ProcessLost, children_as_before, without_interrupts
 
-__all__ = ["Batch", "Source", "drawn_ahead", "easiness", "make_source", "shown"]
+__all__ = [
+    "Batch",
+    "Source",
+    "check_mix",
+    "drawn_ahead",
+    "easiness",
+    "has_real",
+    "make_source",
+    "mixed",
+    "projected_into",
+    "shown",
+]
 
 T = TypeVar("T")
 
@@ -35,9 +49,10 @@ PROJECTIONS = 1500  # of CT nodules, or of those from formulas, that a training 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one step sees. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2, H, W) bool, nodule and lung.
+    """What one step sees. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2 or 3, H, W) bool: nodule, lung.
 
-    `has_lung` (B,) bool; `rng` is the step's, for what is still to be drawn.
+    A third mask is the nodule with its unknown rim, where an image of the batch has one. `has_lung` (B,) bool; `rng` is
+    the step's, for what is still to be drawn.
     """
 
     images: Tensor
@@ -57,6 +72,7 @@ class Source:
     synthesis: SynthesisConfig
     batch: int
     seed: int
+    real_fraction: float | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -72,27 +88,68 @@ class Source:
     def draw(self, step: int) -> Batch:
         """The batch of `step` (0-based): the epoch's permutation decides the samples, seed and step all else."""
         rng = np.random.default_rng([self.seed, step])
+        chosen = self._chosen(step)
+        drawn = [self._one(index, step, rng) for index in chosen]
+        images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
+        masks = np.stack([mask for _, mask in drawn])
+        unknown = [self.samples[index].unknown for index in chosen]
+        if any(rim is not None for rim in unknown):
+            covered = [mask[0] if rim is None else mask[0] | rim for mask, rim in zip(masks, unknown, strict=True)]
+            masks = np.concatenate([masks, np.stack(covered)[:, None]], 1)
+        has_lung = torch.tensor([self.samples[index].lung is not None for index in chosen])
+        return Batch(images, torch.from_numpy(masks), has_lung, rng)
+
+    def _chosen(self, step: int) -> list[int]:
+        """The samples of a step: in the epoch's order, or as `mixed` deals them."""
+        if self.real_fraction is not None:
+            real = [has_real(sample.case) for sample in self.samples]
+            return mixed(real, self.real_fraction, self.batch, step, self.seed)
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.samples))
-        drawn = [self._one(int(i), step, rng) for i in order[place * self.batch : (place + 1) * self.batch]]
-        images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
-        masks = torch.from_numpy(np.stack([mask for _, mask in drawn]))
-        has_lung = torch.tensor(
-            [self.samples[int(i)].lung is not None for i in order[place * self.batch :][: self.batch]]
-        )
-        return Batch(images, masks, has_lung, rng)
+        return [int(i) for i in order[place * self.batch : (place + 1) * self.batch]]
 
     def _one(self, index: int, step: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         sample, zones = self.samples[index], self.zones[index]
         image = sample.pixels
         nodules = sample.lesion.copy()
-        if self.projections and zones is not None:
+        if self.projections and zones is not None and projected_into(sample.case, self.real_fraction):
             count, easy = int(rng.integers(0, self.synthesis.simulate_count + 1)), easiness(self.synthesis, step)
             insert_nodules(image, nodules, zones, self.projections, count=count, easy=easy, rng=rng)
         if rng.random() < self.augment.hardware:
             image, _ = draw_foreign_objects(image, rng)
         lung = sample.lung if sample.lung is not None else np.zeros_like(nodules)
         return image, np.stack([nodules, lung])
+
+
+def mixed(real: Sequence[bool], fraction: float, batch: int, step: int, seed: int) -> list[int]:
+    """Which `batch` images a step shows, by index: over all steps `fraction` of them are `real`, the others not.
+
+    Either kind comes in turn, in an order of its own each time through, which `seed` decides.
+    """
+    kinds = [[index for index, one in enumerate(real) if one is kind] for kind in (False, True)]
+    chosen = []
+    for slot in range(step * batch, (step + 1) * batch):
+        before, after = (math.floor(number * fraction + 1e-9) for number in (slot, slot + 1))
+        kind = after > before
+        among = kinds[kind]
+        turn, place = divmod(before if kind else slot - before, len(among))
+        chosen.append(among[int(np.random.default_rng([seed, turn, 2 + kind]).permutation(len(among))[place])])
+    return chosen
+
+
+def has_real(case: Case) -> bool:
+    """Whether the case has a lesion that is the patient's own, and not a nodule inserted from CT."""
+    return case.positive and not series_of_cases([case])
+
+
+def projected_into(case: Case, real_fraction: float | None) -> bool:
+    """Whether nodules may be projected into the case's image.
+
+    Not beside other findings; and not beside real lesions where `real_fraction` keeps the two apart.
+    """
+    if case.positive:
+        return real_fraction is None or not has_real(case)
+    return case.role in (None, NORMAL)
 
 
 def shown(source: Source) -> Shown:
@@ -112,8 +169,9 @@ def make_source(
     """A Source over `samples`; with --simulate, projections of the CT series that no case outside `training` holds.
 
     Raises DataError for a file of CT nodules that cannot be read, TrainingError for images that are not of one size
-    where several make a batch.
+    where several make a batch, and for a fraction of real lesions that the images do not allow.
     """
+    check_mix(samples, config.real_fraction)
     shapes = sorted({sample.image.shape for sample in samples})
     if config.batch > 1 and len(shapes) > 1:
         raise TrainingError(
@@ -124,23 +182,47 @@ def make_source(
     if config.synthesis.simulate is not None:
         kept = set(training)
         series = series_of_cases(case for case in dataset.cases if case.name not in kept)
-        spacing = next((s.geometry.grid_spacing_mm for s in samples if s.geometry.grid_spacing_mm), None)
-        if spacing is None:
-            raise TrainingError(
-                "--simulate needs the images' spacing in mm, and no training image has one; leave it out"
-            )
-        projections = load_projections(
-            config.synthesis.simulate, exclude_series=series, spacing_mm=spacing[0], count=PROJECTIONS, seed=config.seed
-        )
-        share = config.classifier.analytic_fraction if config.network.patch_classifier else 0.0
-        if share:
-            more = round(PROJECTIONS * share / (1 - share))
-            projections += load_projections(
-                ANALYTIC, exclude_series=(), spacing_mm=spacing[0], count=more, seed=config.seed
-            )
+        projections = _projections(config, samples, series)
     if projections or config.network.patch_classifier:
         zones = tuple(None if s.lung is None else placement_zones(s.pixels, s.lung) for s in samples)
-    return Source(samples, zones, projections, config.augment, config.synthesis, config.batch, config.seed)
+    synthesis, augment = config.synthesis, config.augment
+    return Source(samples, zones, projections, augment, synthesis, config.batch, config.seed, config.real_fraction)
+
+
+def check_mix(samples: Sequence[Sample], fraction: float | None, kind: str = "training image") -> None:
+    """Raise TrainingError where the samples lack what `fraction` asks for: images with real lesions, or others."""
+    real = sum(has_real(sample.case) for sample in samples)
+    images = counted(len(samples), kind)
+    if fraction and not real:
+        raise TrainingError(
+            f"--real-fraction {fraction:g}: of {images} none has a real lesion; add some to --data (for a patch "
+            "classifier, with lung masks), or leave it out"
+        )
+    if fraction is not None and fraction < 1 and real == len(samples):
+        raise TrainingError(
+            f"--real-fraction {fraction:g}: of {images} each has a real lesion, and it asks for others too; give "
+            "--normals, add images without a lesion, or leave it out"
+        )
+
+
+def _projections(config: TrainConfig, samples: Sequence[Sample], exclude: Collection[str]) -> tuple[Projection, ...]:
+    """The projections that a training draws from: of CT, from formulas, and masses.
+
+    Where no image's spacing is known, they are made for a chest of ASSUMED_CHEST_MM across, as findings are measured.
+    """
+    geometries = [sample.geometry for sample in samples]
+    known = next((geometry.grid_spacing_mm for geometry in geometries if geometry.grid_spacing_mm), None)
+    spacing = known[0] if known else ASSUMED_CHEST_MM / geometries[0].content_cols
+    simulate, seed = config.synthesis.simulate, config.seed
+    assert simulate is not None
+    projections = load_projections(simulate, exclude_series=exclude, spacing_mm=spacing, count=PROJECTIONS, seed=seed)
+    share = config.classifier.analytic_fraction if config.network.patch_classifier else 0.0
+    if share:
+        more = round(PROJECTIONS * share / (1 - share))
+        projections += load_projections(ANALYTIC, exclude_series=(), spacing_mm=spacing, count=more, seed=seed)
+    if share := config.synthesis.simulate_masses:
+        projections += masses(projections, round(len(projections) * share / (1 - share)), seed)
+    return projections
 
 
 def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Generator[T, None, None]:

@@ -19,10 +19,13 @@ __all__ = [
     "weighted_cross_entropy",
 ]
 
+IGNORED = -100  # a label that cross_entropy skips
+
 
 def class_weights(labels: Tensor, low: float, high: float) -> Tensor:
     """(2,) weights w_c = (N - r_c) / r_c of equation 1, from the pixel counts r_c in `labels`, held within [low, high].
 
+    Labels other than 0 and 1 do not count.
     The bound is ours: without it a batch with no nodule has an infinite weight, and one with a small nodule some 1,000.
     """
     counts = torch.stack([(labels == 0).sum(), (labels == 1).sum()]).float()
@@ -30,17 +33,24 @@ def class_weights(labels: Tensor, low: float, high: float) -> Tensor:
     return weights.clamp(low, high)
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, low: float, high: float, focal: float) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, low: float, high: float, focal: float, ignored: Tensor | None = None
+) -> Tensor:
     """Equation 1, mean over the pixels. `logits` (B, 2, H, W); `labels` (B, H, W) int64, 0 or 1.
+
+    The pixels of `ignored` (B, H, W) bool add nothing, neither to the mean nor to the class weights.
 
     `focal` above 0 multiplies each pixel's loss by (1 - probability of its label) ** focal (Lin et al. 2017): the many
     pixels that are told apart easily then no longer outweigh the few that look like nodules.
     """
+    if ignored is not None:
+        labels = labels.masked_fill(ignored, IGNORED)
     weights = class_weights(labels, low, high)
-    losses = functional.cross_entropy(logits.float(), labels, reduction="none")
+    losses = functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=IGNORED)
     if focal > 0:
         losses = losses * (1 - torch.exp(-losses)).clamp(min=1e-6) ** focal
-    return (losses * weights[labels]).mean()
+    weighted = losses * weights[labels.clamp(min=0)]
+    return weighted.mean() if ignored is None else weighted.sum() / (~ignored).sum().clamp(min=1)
 
 
 class FixedBalance(nn.Module):

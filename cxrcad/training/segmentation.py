@@ -139,7 +139,9 @@ class SegmentationTask:
 
 def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
-    losses = {"lesion": weighted_cross_entropy(outputs["lesion"], masks[:, 0].long(), low, high, config.loss.focal)}
+    lesion = masks[:, 0] > 0
+    ignored = (masks[:, 2] > 0) & ~lesion if masks.shape[1] > 2 else None
+    losses = {"lesion": weighted_cross_entropy(outputs["lesion"], lesion.long(), low, high, config.loss.focal, ignored)}
     if "lung" in outputs and bool(batch.has_lung.any()):
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)

@@ -62,6 +62,7 @@ def test_nihs_boxes_are_lesions_and_its_labels_tell_the_negatives(nih: Path) -> 
     assert mass.nodules[0].box_px == Box(64.0625, 32, 80.0625, 40)
     assert (mass.nodules[0].label, mass.nodules[0].diameter_mm) == ("mass", pytest.approx(31.25))
     assert (effusion.positive, effusion.age_years, normal.positive, normal.age_years) == (False, 58, False, None)
+    assert (mass.role, effusion.role, normal.role) == (None, "other_finding", "normal")
     assert dataset.notes[:2] == (
         "called nodule or mass and not boxed, left out: 00000003_000.png (1 image)",
         "in Data_Entry_2017.csv and not in the folder, left out: 00000004_000.png (1 image)",

@@ -94,3 +94,25 @@ def test_the_boxed_nih_radiographs(open_data: Path) -> None:
     assert {nodule.label for case in dataset.cases for nodule in case.nodules} == {"nodule", "mass"}
     assert len({case.groups for case in dataset.cases}) < 107
     assert len(make_folds(dataset, 2020)) == 5
+
+
+ROLES = "file,x0,y0,x1,y1,label,role\na.png,10,20,30,40,Nodule,\nb.png,,,,,,{}\n"
+
+
+@pytest.mark.parametrize("role", ["normal", "other_finding", "annotated_no_nodule"])
+def test_an_image_without_a_box_keeps_its_role(tmp_path: Path, role: str) -> None:
+    cases = read_dataset(written(tmp_path, ROLES.format(role))).by_name
+    assert (cases["a"].role, cases["b"].role) == (None, role)
+    assert read_dataset(written(tmp_path, ROLES.format(""))).by_name["b"].role is None
+
+
+def test_an_image_that_may_have_a_lesion_is_no_negative(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"row 2 \(line 3\): it has no box, and its role is 'weak_positive', .*; remove"
+    ):
+        read_dataset(written(tmp_path, ROLES.format("weak_positive")))
+
+
+def test_a_lesion_is_marked_as_boxed(tmp_path: Path) -> None:
+    dataset = read_dataset(written(tmp_path, HEAD + BOXED))
+    assert [nodule.boxed for nodule in dataset.by_name["a"].nodules] == [True, True]

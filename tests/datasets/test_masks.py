@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxrcad.core import Box, Case, DataError, Nodule, ReadError, disc_box_px, nodule_box_px
-from cxrcad.datasets.masks import centre_in_lung, lung_mask, truth_mask
+from cxrcad.datasets.masks import centre_in_lung, lung_mask, truth_mask, unknown_mask
 from cxrcad.imaging.preprocess import Geometry
 
 from .conftest import write_mask
@@ -171,3 +171,55 @@ def test_the_disc_of_a_turned_chest_lies_where_its_pixels_do() -> None:
     turned = Geometry.fit(64, 64, 64, 16, case.spacing_mm, orientation=8)
     straight = Geometry.fit(64, 64, 64, 16, case.spacing_mm)
     assert (turned.as_stored(truth_mask(case, turned, "disc")) == truth_mask(case, straight, "disc")).all()
+
+
+BOXED = Nodule(32.0, 20.0, box_px=Box(28, 18, 36, 22), label="mass", boxed=True)
+
+
+def drawn(rows: list[str]) -> np.ndarray:
+    return np.array([[pixel == "#" for pixel in row] for row in rows])
+
+
+def test_the_lesion_in_a_box_is_the_ellipse_of_its_sides_times_the_scale() -> None:
+    case = case_of(BOXED)
+    assert (
+        truth_mask(case, SAME, "disc")[18:22, 28:36] == drawn([".######.", "########", "########", ".######."])
+    ).all()
+    half = truth_mask(case, SAME, "disc", 0.5)
+    assert (half[18:22, 28:36] == drawn(["........", "..####..", "..####..", "........"])).all()
+    assert half.sum() == 8
+
+
+def test_a_box_tells_the_ellipse_whatever_the_spacing_makes_of_its_size() -> None:
+    known = case_of(replace(BOXED, diameter_mm=6.0))
+    assert (truth_mask(known, SAME, "disc") == truth_mask(case_of(BOXED, spacing=None), SAME, "disc")).all()
+
+
+def test_the_rim_is_the_grown_box_without_the_lesion() -> None:
+    case = case_of(BOXED)
+    lesion = truth_mask(case, SAME, "disc", 0.5)
+    rim = unknown_mask(case, SAME, lesion, 0.5)  # 8 x 4 becomes 12 x 6
+    assert rim is not None
+    assert not (rim & lesion).any()
+    rows, cols = np.nonzero(rim | lesion)
+    assert (rows.min(), rows.max() + 1, cols.min(), cols.max() + 1, len(rows)) == (17, 23, 26, 38, 12 * 6)
+    alone = unknown_mask(case, SAME, lesion, 0.0)
+    assert alone is not None
+    assert alone.sum() == 8 * 4 - 8
+
+
+def test_only_boxed_lesions_have_a_rim_and_only_where_it_is_asked_for() -> None:
+    exact = case_of(Nodule(32.0, 20.0, diameter_mm=4.0, box_px=Box(28, 18, 36, 22)))
+    assert unknown_mask(exact, SAME, truth_mask(exact, SAME, "disc"), 0.1) is None
+    assert unknown_mask(case_of(BOXED), SAME, truth_mask(case_of(BOXED), SAME, "disc"), None) is None
+    assert unknown_mask(case_of(), SAME, np.zeros((64, 64), bool), 0.1) is None
+
+
+def test_a_lesion_that_lies_in_the_rim_of_another_stays_a_lesion() -> None:
+    other = replace(BOXED, x_px=39.0, box_px=Box(37, 19, 41, 21))
+    case = case_of(BOXED, other)
+    lesion = truth_mask(case, SAME, "disc")
+    rim = unknown_mask(case, SAME, lesion, 1.0)
+    assert rim is not None
+    assert lesion[20, 39]
+    assert not (rim & lesion).any()

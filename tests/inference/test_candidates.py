@@ -331,3 +331,16 @@ def test_many_bumps_of_all_sizes_on_a_map_of_1024() -> None:
         part = grid_map[row - 50 : row + 50, col - 50 : col + 50]
         cone(part, 50, 50, rng.uniform(0.1, 1), rng.uniform(10, 50))
     assert len(find(grid_map, grid_map, geometry, FindConfig())) == 43
+
+
+@pytest.mark.parametrize("side", [256, 512, 1024])
+def test_a_mass_of_400_of_1024_pixels_is_one_finding_with_its_box(side: int) -> None:
+    """A wide plateau with ripples, as a network draws a mass: one candidate, not one for each ripple."""
+    geometry = Geometry.fit(1024, 1024, side, 16)
+    rows, cols = (np.mgrid[:side, :side] + 0.5) * 1024 / side
+    inside = ((rows - 500) / 150) ** 2 + ((cols - 620) / 200) ** 2 <= 1
+    ripples = 0.8 + 0.1 * np.sin(rows / 17) * np.sin(cols / 23)
+    finding = one(find((inside * ripples).astype(np.float32), None, geometry, FindConfig()))
+    box = finding.box_px
+    assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((420, 350, 820, 650), abs=1024 / side + 1)
+    assert finding.center_px == pytest.approx((620, 500), abs=5)

@@ -8,7 +8,7 @@ import pytest
 from cxrcad.core import DataError
 from cxrcad.synthesis import insertion
 from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules, placement_zones
-from cxrcad.synthesis.projection import CONTRAST, Projection, load_projections
+from cxrcad.synthesis.projection import CONTRAST, Projection, load_projections, masses
 
 
 def ball(diameter_mm: int) -> np.ndarray:
@@ -168,3 +168,15 @@ def test_no_negative_insertion_is_asked_for(nodules):
     middles = insert_backgrounds(image, np.zeros((50, 50), bool), zones, (), count=0, rng=np.random.default_rng(0))
     assert middles.shape == (0, 2)
     assert (image == 0.5).all()
+
+
+def test_masses_are_nodules_of_the_larger_half_enlarged(nodules):
+    made = load(nodules, count=12)
+    areas = sorted(int(one.outline.sum()) for one in made)
+    large = masses(made, 20, seed=3)
+    assert len(large) == 20
+    assert 4 * areas[6] * 0.85 < min(int(one.outline.sum()) for one in large)
+    assert max(int(one.outline.sum()) for one in large) < 9 * areas[-1] * 1.15
+    assert {one.series_uid for one in large} <= {"1.1", "1.2"}
+    again = masses(made, 20, seed=3)
+    assert all((one.thickness == other.thickness).all() for one, other in zip(large, again, strict=True))

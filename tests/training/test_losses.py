@@ -100,3 +100,49 @@ def test_the_lung_loss_counts_only_images_that_have_a_mask():
     assert float(found["lung"]) != pytest.approx(float(everything))
     none = Batch(batch.images, batch.masks, torch.tensor([False] * 3), batch.rng)
     assert set(_losses(outputs, masks, none, config)) == {"lesion"}
+
+
+def test_ignored_pixels_count_neither_in_the_mean_nor_in_the_class_weights():
+    logits = torch.zeros(1, 2, 10, 10)
+    ignored = torch.zeros(1, 10, 10, dtype=torch.bool)
+    ignored[0, 5:] = True  # of 80 pixels without, 50: 20 and 30 are left
+    assert weighted_cross_entropy(logits, labels(20), 0, 1000, 0, ignored).item() == pytest.approx(
+        (20 * 30 / 20 + 30 * 20 / 30) / 50 * math.log(2)
+    )
+
+
+@pytest.mark.parametrize("focal", [0.0, 2.0])
+def test_ignored_pixels_have_no_gradient_and_the_others_have(focal):
+    logits = torch.randn(1, 2, 10, 10, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    ignored = torch.zeros(1, 10, 10, dtype=torch.bool)
+    ignored[0, 1:4, 2:7] = True
+    weighted_cross_entropy(logits, labels(20), 1, 10, focal, ignored).backward()
+    gradient = logits.grad.abs().sum(1)
+    assert gradient[ignored].max() == 0
+    assert gradient[~ignored].min() > 0
+
+
+@pytest.mark.parametrize("focal", [0.0, 2.0])
+def test_a_loss_that_ignores_nothing_is_the_same_to_the_bit(focal):
+    logits = torch.randn(1, 2, 10, 10, generator=torch.Generator().manual_seed(3))
+    none = torch.zeros(1, 10, 10, dtype=torch.bool)
+    plain = weighted_cross_entropy(logits, labels(20), 1, 10, focal)
+    assert torch.equal(weighted_cross_entropy(logits, labels(20), 1, 10, focal, none), plain)
+    alone = class_weights(labels(20), 1, 10)[labels(20)] * torch.nn.functional.cross_entropy(
+        logits, labels(20), reduction="none"
+    )
+    assert focal or torch.equal(plain, alone.mean())
+
+
+def test_a_batch_with_a_rim_ignores_it_in_the_lesion_loss_alone():
+    masks = torch.zeros(1, 3, 8, 8)
+    masks[:, 0, 3:5, 3:5] = 1
+    masks[:, 2, 2:6, 2:6] = 1  # the lesion with its rim
+    outputs = {task: torch.zeros(1, 2, 8, 8, requires_grad=True) for task in ("lesion", "lung")}
+    batch = Batch(torch.zeros(1, 1, 8, 8), masks.bool(), torch.tensor([True]), np.random.default_rng(0))
+    config = build(TrainConfig, {"min_class_weight": 1.0})
+    sum(_losses(outputs, masks, batch, config).values()).backward()
+    seen = {task: logits.grad.abs().sum(1)[0] > 0 for task, logits in outputs.items()}
+    rim = (masks[0, 2] > 0) & (masks[0, 0] == 0)
+    assert torch.equal(seen["lesion"], ~rim)
+    assert seen["lung"].all()

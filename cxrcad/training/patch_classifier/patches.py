@@ -18,7 +18,7 @@ from cxrcad.synthesis.foreign_objects import draw_foreign_objects
 from cxrcad.synthesis.insertion import Zones, insert_backgrounds, insert_nodules
 from cxrcad.synthesis.projection import Projection
 from cxrcad.training.augment import expose
-from cxrcad.training.data import easiness
+from cxrcad.training.data import easiness, has_real, mixed, projected_into
 
 __all__ = ["Ground", "PatchSource", "Places", "cut", "make_grounds", "peaks"]
 
@@ -46,7 +46,16 @@ class Ground:
     def take(self, judged: NDArray[np.float32]) -> None:
         """Take the peaks of `judged` (H, W) away from the image's own nodules for its hard negatives."""
         found = peaks(judged, self.thorax, PEAKS).astype(np.float64)
-        self.hard = found[_apart(found, _nodules(self.sample.lesion))]
+        self.hard = self.outside(found, self.sample.lesion)
+
+    def outside(self, points: Points, lesion: NDArray[np.bool_]) -> Points:
+        """Those of `points` (n, 2) that lie away from every nodule of `lesion`, and not on an unknown rim."""
+        points = points[_apart(points, _nodules(lesion))]
+        if self.sample.unknown is None or not len(points):
+            return points
+        blocked = lesion | self.sample.unknown
+        rows, cols = np.rint(points).astype(int).clip(0, np.array(blocked.shape) - 1).T
+        return np.asarray(points[~blocked[rows, cols]])
 
 
 def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tuple[Ground, ...]:
@@ -89,8 +98,12 @@ class PatchSource:
     def draw(self, step: int) -> Places:
         """The places of `step` (0-based), in `batch` images; seed and step decide them, and the hard negatives."""
         rng = np.random.default_rng([self.config.seed, step])
-        chosen = rng.integers(len(self.grounds), size=self.config.batch)
-        drawn = [self._one(self.grounds[int(index)], step, rng) for index in chosen]
+        if self.config.real_fraction is None:
+            chosen = rng.integers(len(self.grounds), size=self.config.batch).tolist()
+        else:
+            real = [has_real(ground.sample.case) for ground in self.grounds]
+            chosen = mixed(real, self.config.real_fraction, self.config.batch, step, self.config.seed)
+        drawn = [self._one(self.grounds[index], step, rng) for index in chosen]
         images, matrices, labels = zip(*drawn, strict=True)
         return Places(torch.stack(images)[:, None], torch.stack(matrices), torch.cat(labels), rng)
 
@@ -98,7 +111,8 @@ class PatchSource:
         settings = self.config.synthesis
         image = ground.sample.pixels
         nodules = ground.sample.lesion.copy()
-        count = int(rng.integers(1, settings.simulate_count + 1)) if self.projections else 0
+        into = self.projections and projected_into(ground.sample.case, self.config.real_fraction)
+        count = int(rng.integers(1, settings.simulate_count + 1)) if into else 0
         easy = easiness(settings, step)
         insert_nodules(image, nodules, ground.zones, self.projections, count=count, easy=easy, rng=rng)
         traces = insert_backgrounds(
@@ -113,16 +127,19 @@ class PatchSource:
             image, things = draw_foreign_objects(image, rng)
             traces = np.concatenate([traces, things])
         truth = _nodules(nodules)
-        with_nodule = _about(truth, round(POSITIVE_SHARE * self.config.classifier.patches_per_image), rng)
-        wanted = self.config.classifier.patches_per_image - len(with_nodule)
-        without = np.resize(self._without(ground, truth, traces, rng)[:wanted], (wanted, 2))
+        classifier = self.config.classifier
+        with_nodule = _about(truth, round(POSITIVE_SHARE * classifier.patches_per_image), classifier.lesion_core, rng)
+        wanted = classifier.patches_per_image - len(with_nodule)
+        without = np.resize(self._without(ground, nodules, traces, rng)[:wanted], (wanted, 2))
         points = np.concatenate([with_nodule, without])
         labels = torch.from_numpy(np.arange(len(points)) < len(with_nodule)).float()
         matrices = _matrices(points, image.shape, self.config, rng)
         return torch.from_numpy(image), matrices, labels
 
-    def _without(self, ground: Ground, truth: Points, traces: Points, rng: np.random.Generator) -> Points:
+    def _without(self, ground: Ground, lesion: NDArray[np.bool_], traces: Points, rng: np.random.Generator) -> Points:
         """Places without a nodule, in the order in which they are wanted: traces, hard negatives, rings, any others."""
+        rim = ground.sample.unknown
+        truth = _nodules(lesion if rim is None else lesion | rim)
         wanted = self.config.classifier.patches_per_image
         hard = rng.permutation(ground.hard)[: wanted // 3]
         turn, away = rng.uniform(0, 2 * np.pi, len(truth)), rng.uniform(*RING_PX, len(truth))
@@ -130,8 +147,7 @@ class PatchSource:
         anywhere = rng.choice(ground.thorax, SPARE * wanted)
         other = np.stack(np.divmod(anywhere, ground.sample.image.shape[1]), 1)
         found = np.concatenate([traces, hard, ring, other])
-        found = found + rng.uniform(-1, 1, found.shape)
-        return found[_apart(found, truth)]
+        return ground.outside(found + rng.uniform(-1, 1, found.shape), lesion)
 
 
 def peaks(values: NDArray[np.float32], within: NDArray[np.int32], count: int) -> NDArray[np.int64]:
@@ -156,24 +172,27 @@ def _thorax(lung: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def _nodules(mask: NDArray[np.bool_]) -> Points:
-    """(n, 3): row, column and radius, pixels, of each nodule in a mask."""
+    """(n, 5): row, column, radius, height and width, pixels, of each nodule in a mask."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, np.ones((3, 3)))
-    nodules = np.zeros((count, 3))
+    nodules = np.zeros((count, 5))
     for place, window in enumerate(ndimage.find_objects(labels)):
         rows, cols = np.nonzero(labels[window] == place + 1)
         middle = rows.mean() + window[0].start, cols.mean() + window[1].start
-        nodules[place] = *middle, np.sqrt(len(rows) / np.pi)
+        nodules[place] = *middle, np.sqrt(len(rows) / np.pi), np.ptp(rows) + 1, np.ptp(cols) + 1
     return nodules
 
 
-def _about(truth: Points, count: int, rng: np.random.Generator) -> Points:
-    """`count` places about the nodules' middles, each nodule in turn; none where there is no nodule."""
+def _about(truth: Points, count: int, core: float, rng: np.random.Generator) -> Points:
+    """`count` places about the nodules' middles, each nodule in turn; none where there is no nodule.
+
+    They lie in the box of `core` times the nodule's height and width, or OFF_CENTRE_PX where that is farther.
+    """
     if not len(truth):
         return np.zeros((0, 2))
     nodule = truth[np.arange(count) % len(truth)]
-    reach = np.clip(nodule[:, 2] / 2, *OFF_CENTRE_PX)[:, None]
+    reach = np.maximum(np.clip(nodule[:, 2] / 2, *OFF_CENTRE_PX)[:, None], core / 2 * nodule[:, 3:])
     return np.asarray(nodule[:, :2] + rng.uniform(-1, 1, (count, 2)) * reach)
 
 

@@ -26,7 +26,7 @@ from cxrcad.inference.candidates import find
 from cxrcad.inference.model import Bundle
 from cxrcad.networks.ensemble import Ensemble, lesion_logit, segmentation_of
 from cxrcad.packaging.parity import load_network
-from cxrcad.training.data import Source
+from cxrcad.training.data import Source, check_mix
 from cxrcad.training.device import Backend
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.patch_classifier.patches import PatchSource, Places, cut, make_grounds
@@ -67,7 +67,7 @@ class PatchTask:
     Patches are drawn from the training cases that have lung masks, with nodules, negative insertions and hard negatives
     in them. Hard negatives are mined --mining-rounds times, by the classifier as it then is; each time its weights go
     back to their moving average, which mines them. The ensemble weight is the one with the best mean sensitivity on the
-    validation cases. Raises TrainingError where no case has a lung mask.
+    validation cases. Raises TrainingError where no case has a lung mask, or none of a kind that --real-fraction needs.
     """
 
     title = ", patch classifier"
@@ -89,6 +89,8 @@ class PatchTask:
             raise TrainingError(
                 "no training case has a lung mask, and a patch classifier is trained in and about the lungs"
             )
+        grounds = [ground.sample for ground in self.patches.grounds]
+        check_mix(grounds, config.real_fraction, "training image with a lung mask")
 
     def stops(self, total: int) -> frozenset[int]:
         """The steps after which hard negatives are mined."""
