@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,3 +20,16 @@ def places(document: Any, so_far: tuple[Any, ...] = ()) -> Iterator[tuple[Any, .
     keys = document if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
     for key in keys:
         yield from places(document[key], (*so_far, key))
+
+
+def change(document: Any, where: list[Any], value: Any) -> Any:
+    """A copy of the document with another value at `where`; `...` takes it away."""
+    made = copy.deepcopy(document)
+    place = made
+    for key in where[:-1]:
+        place = place[key]
+    if value is ...:
+        del place[where[-1]]
+    else:
+        place[where[-1]] = value
+    return made

@@ -7,7 +7,6 @@ so that it is missed. c.png is normal and has one box.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,7 @@ from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, 
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
 from cxrcad.scoring.predictions import score_predictions
-from tests.interchange.any_json import ANYTHING, places
+from tests.interchange.any_json import ANYTHING, change, places
 
 NODULES = {"a.png": [(100, 200, 140, 240)], "b.png": [(300, 400, 360, 440), (700, 100, 730, 130)], "c.png": []}
 IDS = {"a.png": 30, "b.png": 20, "c.png": 10}
@@ -164,18 +163,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 def truth_of(written: Written, kind: str = "ours") -> TruthSet:
     return read_truth(written(TRUTHS[kind], "truth.json"))
-
-
-def change(document: Any, where: list[Any], value: Any) -> Any:
-    made = copy.deepcopy(document)
-    place = made
-    for key in where[:-1]:
-        place = place[key]
-    if value is ...:
-        del place[where[-1]]
-    else:
-        place[where[-1]] = value
-    return made
 
 
 @pytest.mark.parametrize("truth_kind", TRUTHS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from cxrcad.core import Box, Case, CxrcadError, DataError, Nodule
 from cxrcad.interchange.truth import TruthSet, read_truth
-from tests.interchange.any_json import ANYTHING, places
+from tests.interchange.any_json import ANYTHING, change, places
 
 OURS: dict[str, Any] = {
     "schema": "cxrcad/truth/1",
@@ -70,18 +69,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
-
-
-def change(document: Any, where: list[Any], value: Any) -> Any:
-    made = copy.deepcopy(document)
-    place = made
-    for key in where[:-1]:
-        place = place[key]
-    if value is ...:
-        del place[where[-1]]
-    else:
-        place[where[-1]] = value
-    return made
 
 
 def test_our_own_json_holds_every_field_and_its_cases_are_sorted(written: Callable[..., Path]) -> None:
