@@ -68,7 +68,7 @@ def test_the_page_that_help_names_has_every_perturbation():
         (
             ["--data", "empty"],
             1,
-            "empty: no CLNDAT_EN.txt (JSRT's table of nodules) or boxes.csv with file, x0, y0, x1, y1, label in it",
+            "empty: no CLNDAT_EN.txt (JSRT's table of nodules) or boxes.csv with file, x0, y0, x1, y1, label",
         ),
         (
             ["--perturbations", "noise"],
