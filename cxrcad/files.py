@@ -12,11 +12,12 @@ import re
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from cxrcad.core import CxrcadError, UsageError, WriteError, duration_words
-from cxrcad.documents import fault_words, json_value
+from cxrcad.documents import MALFORMED, fault_words, json_value
 
 __all__ = [
     "Pace",
@@ -27,6 +28,7 @@ __all__ = [
     "check_results",
     "json_sha256",
     "read_json",
+    "read_record",
     "remove_leftovers",
     "sha256_of",
     "write_atomically",
@@ -35,6 +37,8 @@ __all__ = [
 
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -205,6 +209,22 @@ def read_json(path: Path, error: type[CxrcadError]) -> Any:
         raise error(f"{path}: cannot be read ({fault.strerror}); check the path and its permissions") from None
     except ValueError as fault:
         raise error(f"{path}: not JSON ({fault_words(fault)}); make the file again") from None
+
+
+def read_record(path: Path, schema: str, make: Callable[[Any], T], error: type[CxrcadError], remedy: str) -> T | None:
+    """What `make` makes of a JSON document of this schema; None where there is no such file.
+
+    A damaged one, or one of another schema, raises `error` with one sentence that ends in `remedy`.
+    """
+    if not path.is_file():
+        return None
+    document = read_json(path, error)
+    try:
+        if document["schema"] != schema:
+            raise ValueError(f"schema {document['schema']!r}, not {schema!r}")
+        return make(document)
+    except MALFORMED as fault:
+        raise error(f"{path}: damaged ({fault_words(fault)}); {remedy}") from None
 
 
 def json_sha256(value: Any) -> str:

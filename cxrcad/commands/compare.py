@@ -10,6 +10,7 @@ from cxrcad.commands.evaluate import comparison_document
 from cxrcad.commands.froc import check_counted
 from cxrcad.config import EvaluateConfig
 from cxrcad.core import EvaluationError, UsageError
+from cxrcad.datasets.folds import FOLDS_NAME
 from cxrcad.evaluation.bootstrap import compare
 from cxrcad.evaluation.records import context_lines, scope
 from cxrcad.files import check_out, write_atomically, write_json
@@ -69,7 +70,7 @@ def _check_one_kind(first: str, second: str) -> None:
 
 def _is_run(name: str) -> bool:
     path = Path(name)
-    return path.is_dir() and bool(folds_of_run(path) or (path / "folds.json").is_file())
+    return path.is_dir() and bool(folds_of_run(path) or (path / FOLDS_NAME).is_file())
 
 
 def _with_data(names: Sequence[str], config: EvaluateConfig) -> EvaluateConfig:

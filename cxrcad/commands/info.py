@@ -11,7 +11,7 @@ from typing import Any
 from cxrcad.commands.models import model_lines
 from cxrcad.core import CxrcadError, UsageError
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.datasets.folds import WHOLE
+from cxrcad.datasets.folds import FOLDS_NAME, WHOLE
 from cxrcad.datasets.read import layout_of, read_dataset
 from cxrcad.datasets.summary import summary
 from cxrcad.imaging.read import read_radiograph
@@ -62,7 +62,7 @@ def describe_path(path: Path, as_json: bool = False) -> str:
     """
     packaged = not path.exists() and str(path) in [bundle.name for bundle in packaged_models()]
     folds = folds_of_run(path) if path.is_dir() else ()
-    if folds or (path / "folds.json").is_file():
+    if folds or (path / FOLDS_NAME).is_file():
         whole = (path / WHOLE / RUN_FOLDER / CARD_NAME).is_file()
         states = [f"finished folds: {', '.join(map(str, folds))}"] * bool(folds)
         states += [f"a model trained on every case, {path / WHOLE}"] * whole

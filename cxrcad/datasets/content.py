@@ -14,8 +14,8 @@ from typing import Any
 
 from cxrcad.core import Case, DataError, Nodule, counted
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.files import read_json, sha256_of, write_json
+from cxrcad.documents import made
+from cxrcad.files import read_record, sha256_of, write_json
 
 __all__ = [
     "CONTENT_NAME",
@@ -99,16 +99,13 @@ def read_content(folder: Path) -> Mapping[str, Content] | None:
 
     Raises DataError for a damaged file.
     """
-    path = folder / CONTENT_NAME
-    if not path.is_file():
-        return None
-    document = read_json(path, DataError)
-    try:
-        if document["schema"] != SCHEMA:
-            raise ValueError(f"schema {document['schema']!r}, not {SCHEMA!r}")
-        return {name: made(Content, one) for name, one in document["cases"].items()}
-    except MALFORMED as fault:
-        raise DataError(f"{path}: damaged ({fault_words(fault)}); train in a new run folder") from None
+    return read_record(
+        folder / CONTENT_NAME,
+        SCHEMA,
+        lambda document: {name: made(Content, one) for name, one in document["cases"].items()},
+        DataError,
+        "train in a new run folder",
+    )
 
 
 def check_content(folder: Path, dataset: Dataset, remedy: str) -> bool:

@@ -20,13 +20,27 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json, write_json
 
-__all__ = ["FOLDS", "WHOLE", "Split", "held_out_names", "load_folds", "make_folds", "save_folds", "whole", "with_part"]
+__all__ = [
+    "FOLDS",
+    "FOLDS_NAME",
+    "WHOLE",
+    "Split",
+    "held_out_names",
+    "load_folds",
+    "make_folds",
+    "save_folds",
+    "whole",
+    "with_part",
+]
 
 SCHEMA = "cxrcad/folds/1"
 PARTS = ("train", "validation", "test")
 
 FOLDS = 5
 """The number of folds (the paper, section 4.1); the validation set is one part in as many of each training part."""
+
+FOLDS_NAME = "folds.json"
+"""The file, in a run, of its folds."""
 
 WHOLE = "fold0"
 """The folder, in a run, of the model that was trained on every case; it has no test cases."""

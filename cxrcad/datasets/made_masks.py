@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cxrcad.core import Case, DataError, counted
-from cxrcad.documents import MALFORMED, fault_words, made
-from cxrcad.files import read_json, write_json
+from cxrcad.documents import made
+from cxrcad.files import read_record, write_json
 
 __all__ = ["ORIGIN", "MadeMasks", "made_masks_note", "models_of_masks", "read_made_masks", "write_made_masks"]
 
@@ -32,18 +32,13 @@ class MadeMasks:
 
 def read_made_masks(folder: Path) -> MadeMasks | None:
     """What the folder's model.json says; None where there is none. Raises DataError for a damaged one."""
-    path = folder / ORIGIN
-    if not path.is_file():
-        return None
-    document = read_json(path, DataError)
-    try:
-        if document["schema"] != SCHEMA:
-            raise ValueError(f"schema {document['schema']!r}, not {SCHEMA!r}")
-        return made(MadeMasks, {**document["model"], "masks": document["masks"]})
-    except MALFORMED as fault:
-        raise DataError(
-            f"{path}: damaged ({fault_words(fault)}); write the masks again with `cxrcad lungs`, or remove the file"
-        ) from None
+    return read_record(
+        folder / ORIGIN,
+        SCHEMA,
+        lambda document: made(MadeMasks, {**document["model"], "masks": document["masks"]}),
+        DataError,
+        "write the masks again with `cxrcad lungs`, or remove the file",
+    )
 
 
 def write_made_masks(folder: Path, masks: MadeMasks) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cxrcad.core import DataError, EvaluationError, ModelError, counted
 from cxrcad.datasets.content import CONTENT_NAME, Content, differences, read_content, truth_sha256
+from cxrcad.datasets.folds import FOLDS_NAME
 from cxrcad.documents import MALFORMED, fault_words
 from cxrcad.evaluation.records import FoldResult, context_flags, read_matches
 from cxrcad.evaluation.segmentation import SegmentedFold, read_segmentation
@@ -22,8 +23,6 @@ __all__ = ["NOT_CHECKED", "CheckedMatches", "Kept", "checked", "kept_matches", "
 
 NOT_CHECKED = "not checked"
 """The line of a card's figure that says what could not be compared."""
-
-FOLDS_NAME = "folds.json"
 
 
 @dataclass(frozen=True)

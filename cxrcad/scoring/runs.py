@@ -10,7 +10,7 @@ from typing import Any
 from cxrcad.config import NODULE, PROTOCOLS, DataConfig, EvaluateConfig, build, check_one_threshold
 from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelError, ModelIdentity, UsageError, counted
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.datasets.folds import FOLDS, WHOLE, Split, load_folds, make_folds
+from cxrcad.datasets.folds import FOLDS, FOLDS_NAME, WHOLE, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.masks import truth_mask
 from cxrcad.datasets.read import how_to_get, read_data
@@ -118,7 +118,7 @@ def folds_to_score(config: EvaluateConfig, note: Note) -> FoldsToScore:
     run = _chosen_run(config, note)
     bundles = _models_of_run(run, config, note)
     dataset = read_data(data_of_run(run, data))
-    of_fold = {split.fold: split for split in load_folds(run / "folds.json", dataset)}
+    of_fold = {split.fold: split for split in load_folds(run / FOLDS_NAME, dataset)}
     folds = tuple((bundle, of_fold[fold]) for fold, bundle in bundles.items())
     return FoldsToScore(run.name, config.out or run, dataset, folds)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from cxrcad.config import TrainConfig
 from cxrcad.core import Case, TrainingError
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.datasets.folds import WHOLE, Split
+from cxrcad.datasets.folds import FOLDS_NAME, WHOLE, Split
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, models_folder, resolve_model
 from cxrcad.packaging.series import hashed, listed_series, series_of_cases, unknown_series
@@ -59,14 +59,14 @@ def _check_series(bundle: Bundle, named: str, config: TrainConfig, held: Sequenc
 def lasting_name(name: str) -> str:
     """What finds the same model from any working folder: its absolute path, or the name of a packaged one."""
     packaged = models_folder()
-    if packaged is not None and (packaged / name / CARD_NAME).is_file() and not (Path(name) / "folds.json").is_file():
+    if packaged is not None and (packaged / name / CARD_NAME).is_file() and not (Path(name) / FOLDS_NAME).is_file():
         return name
     return str(Path(name).absolute())
 
 
 def _of_fold(run: Path, flag: str, fold: int) -> Path | None:
     """The fold's folder where `run` is a run. Raises TrainingError where the fold is not finished in it."""
-    if not (run / "folds.json").is_file():
+    if not (run / FOLDS_NAME).is_file():
         return None
     wanted = run / (f"fold{fold}" if fold else WHOLE)
     if (wanted / RUN_FOLDER / CARD_NAME).is_file():

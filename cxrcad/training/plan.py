@@ -20,7 +20,7 @@ from cxrcad.config import (
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.content import check_content, write_content
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.datasets.folds import Split, load_folds, make_folds, save_folds, whole, with_part
+from cxrcad.datasets.folds import FOLDS_NAME, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.files import Progress, Silent, remove_leftovers, write_atomically
 from cxrcad.inference.model import RUN_FOLDER
@@ -36,7 +36,6 @@ from cxrcad.training.out_of_fold import with_out_of_fold
 from cxrcad.training.patch_classifier.task import initial_models
 from cxrcad.training.resume import (
     CONFIG,
-    FOLDS_NAME,
     begun,
     check_one_source,
     check_unused,

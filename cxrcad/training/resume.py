@@ -17,7 +17,7 @@ from cxrcad import config as settings
 from cxrcad.config import NO_FOLD, NetworkConfig, TrainConfig
 from cxrcad.core import Case, DataError, TrainingError, UsageError, WriteError
 from cxrcad.datasets.content import CONTENT_NAME, content_of
-from cxrcad.datasets.folds import WHOLE
+from cxrcad.datasets.folds import FOLDS_NAME, WHOLE
 from cxrcad.documents import fault_words, toml_value
 from cxrcad.files import Progress, sha256_of
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, resolve_model
@@ -27,7 +27,6 @@ from cxrcad.training.state import CHECKPOINT, read_record
 
 __all__ = [
     "CONFIG",
-    "FOLDS_NAME",
     "begun",
     "check_inputs",
     "check_one_source",
@@ -43,7 +42,6 @@ __all__ = [
 ]
 
 CONFIG = "config.toml"
-FOLDS_NAME = "folds.json"
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_minutes", "validate_epochs"),
     *("device", "threads", "workers", "precision", "runs", "run", "resume", "allow_unknown_series"),
