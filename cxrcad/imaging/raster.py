@@ -30,6 +30,7 @@ from cxrcad.imaging.faults import (
     refuse,
 )
 from cxrcad.imaging.orientation import TURNS, UPRIGHT, as_stored, letters_of, transposes
+from cxrcad.imaging.streams import Stream, check_png, check_whole, jpeg_stream
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,6 +44,8 @@ MAGIC = (
     b"\xff\xd8\xff",  # JPEG
     b"II*\x00",  # TIFF
     b"MM\x00*",
+    b"II+\x00",  # BigTIFF
+    b"MM\x00+",
     b"\x00\x00\x00\x0cjP  \r\n\x87\n",  # JPEG 2000, in its file format and as a bare codestream
     b"\xff\x4f\xff\x51",
 )
@@ -82,10 +85,14 @@ def read(path: Path) -> Radiograph:
         kind = image.format or "raster"
         inverted = kind == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
         aspect = _pixel_aspect(image)
+    stream = _stream(path, data)
+    with _opened(path, io.BytesIO(stream.data if stream else data), FORMATS, len(data)) as image:
         turned, by_pillow = _loaded(image)
         values, notes = _grey(path, image)
         values = as_stored(values, by_pillow)
         mode = image.mode
+    if stream:
+        check_whole(path, values, stream, lambda other: _values(path, other))
     check_values(path, values)
     pixels, note = _presentation(values)
     notes += [note]
@@ -115,6 +122,19 @@ def _pixel_aspect(image: Image.Image) -> float | None:
     if not (across > 0 and down > 0 and 1 / LARGEST_ASPECT <= across / down <= LARGEST_ASPECT):
         return None
     return None if across == down else across / down
+
+
+def _stream(path: Path, data: bytes) -> Stream | None:
+    """A JPEG's stream, None for other formats. Raises ReadError where a JPEG or PNG is cut or damaged."""
+    if data.startswith(b"\x89PNG"):
+        check_png(path, data)
+    return jpeg_stream(path, data) if data.startswith(b"\xff\xd8\xff") else None
+
+
+def _values(path: Path, data: bytes) -> NDArray[Any]:
+    with _opened(path, io.BytesIO(data), FORMATS, len(data)) as image:
+        image.load()
+        return _grey(path, image)[0]
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Whether a compressed picture is whole: JPEG, JPEG-LS and JPEG 2000.
+"""Whether a compressed picture is whole: JPEG, JPEG-LS, JPEG 2000 and PNG.
 
 Most decoders fill what a damaged stream lacks with values of their own, without a word. What is whole decodes to the
 same pixels whatever bits follow it, and what is cut does not: so the stream of an entropy coder is decoded twice.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from cxrcad.imaging.faults import refuse
 
-__all__ = ["AGAIN", "Stream", "check_whole", "jpeg2000_stream", "jpeg_stream", "stream_of"]
+__all__ = ["AGAIN", "Stream", "check_png", "check_whole", "jpeg2000_stream", "jpeg_stream", "stream_of"]
 
 AGAIN = "copy the file again, or export the radiograph again"
 J2K, JP2 = b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"
@@ -190,3 +191,22 @@ def jpeg2000_stream(path: Path, data: bytes) -> Stream:
     if lacking > 0:
         refuse(path, f"its compressed pixels lack {lacking:,} of {tiles:,} tiles", AGAIN)
     return Stream(y1 - y0, x1 - x0, data[:place] + EOC)
+
+
+def check_png(path: Path, data: bytes) -> None:
+    """Raise ReadError where a chunk of a PNG file with pixels or their description is cut or its checksum is wrong.
+
+    Source: the PNG specification (W3C), 5.3.
+    """
+    place = 8
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        if kind == b"IEND":
+            return
+        body = data[place + 4 : place + 8 + length]
+        check = data[place + 8 + length : place + 12 + length]
+        if not kind[0] & 0x20 and zlib.crc32(body) != int.from_bytes(check, "big"):
+            where = f"the chunk {kind.decode('latin-1')} at byte {place:,}"
+            fault = f"PNG data end early or are damaged, in a file of {len(data):,} bytes ({where})"
+            refuse(path, fault, "copy the file again")
+        place += 12 + length

@@ -31,6 +31,7 @@ META_START = re.compile(rb"^\s*(ObjectType|NDims|Comment|ID)\s*=.*\bNDims\s*=", 
 META_FIELD = re.compile(rb"^\s*(\w+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 META_REQUIRED = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
 META_LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL[ \t\r]*\n", re.MULTILINE | re.IGNORECASE)
+META_FILE = re.compile(rb"^[ \t]*ElementDataFile\s*=(?:\s*LIST.*\Z|[^\n]*)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
 META_BYTES = {
     **dict.fromkeys((b"MET_CHAR", b"MET_UCHAR"), 1),
     **dict.fromkeys((b"MET_SHORT", b"MET_USHORT"), 2),
@@ -154,6 +155,7 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
         for key in META_REQUIRED:
             if key not in present:
                 refuse(path, f"no {key.decode()} in its header", "copy the file again")
+        _check_inside(path, bytes_of(path, 4096))
     reader = _toolkit().ImageFileReader()
     reader.SetImageIO("NiftiImageIO" if nifti else "MetaImageIO")
     reader.SetFileName(name)
@@ -195,11 +197,39 @@ def _check_meta_length(path: Path, data: bytes, pixels: int) -> None:
     if file.upper() == "LOCAL":
         mark = META_LOCAL.search(data)
         _check_length(path, len(data) - (mark.end() if mark else 0), expected)
+        if packed and mark:
+            _check_zlib(path, data[mark.end() :], pixels * each)
     elif file.upper() != "LIST" and "%" not in file:
         beside = path.parent / file
         if not beside.is_file():
             refuse(path, f"its pixel data lie in {file}, which is not there", "copy that file beside it")
         _check_length(path, beside.stat().st_size, expected)
+        if packed:
+            _check_zlib(path, beside.read_bytes(), pixels * each)
+
+
+def _check_zlib(path: Path, data: bytes, expected: int) -> None:
+    """Raise ReadError where zlib's data end early, hold another length than the header promises, or fail their sum."""
+    if data[:1] != b"\x78":
+        return  # gzip, which ITK checks
+    inflate = zlib.decompressobj()
+    try:
+        length = len(inflate.decompress(data, expected + 1))
+    except zlib.error as error:
+        refuse(path, f"the compressed data end early or are damaged ({reason(error)})", "copy the file again")
+    if length != expected or not inflate.eof:
+        fault = f"the compressed data hold {'more than ' if length > expected else ''}{min(length, expected):,}"
+        refuse(path, f"{fault} of {expected:,} bytes, or end early", "copy the file again")
+
+
+def _check_inside(path: Path, header: bytes) -> None:
+    """Raise ReadError where a MetaImage header names a file outside its own folder."""
+    found = META_FILE.search(header)
+    for name in found.group(0).decode(errors="replace").splitlines() if found else ():
+        file = Path(name.split("=", 1)[-1].strip().replace("\\", "/"))
+        if file.is_absolute() or ".." in file.parts or re.match(r"[A-Za-z]:", str(file)):
+            remedy = "copy that file beside it, and name it in the header without a folder"
+            refuse(path, f"its pixel data lie outside its folder, in {file}", remedy)
 
 
 def _check_length(path: Path, length: int, expected: int) -> None:

@@ -181,10 +181,12 @@ class TestFaults:
         sentence = fault(path)
         if kind == "TIFF" and "header" in sentence:  # its directory may come last
             assert sentence.startswith("a.tif: a damaged image header")
+        elif kind == "JPEG":
+            assert sentence.startswith("a.jpg: its compressed pixels are cut short or damaged (from row ")
         else:
             size = f"{len(data) // 2:,}"
             assert sentence.startswith(f"{name}: {kind} data end early or are damaged, in a file of {size} bytes (")
-        assert sentence.endswith("; copy the file again")
+        assert "; copy the file again" in sentence
 
     def test_a_damaged_header(self, tmp_path, fault):
         path = tmp_path / "a.jpg"
