@@ -56,7 +56,7 @@ IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
         (set(), EVERYWHERE),
     ),
 }
-DISTRIBUTIONS = {"PIL": "pillow", "gdcm": "python-gdcm"}
+DISTRIBUTIONS = {"PIL": "pillow", "gdcm": "python-gdcm", "openjpeg": "pylibjpeg-openjpeg"}
 
 NEW_LINE = "\n"
 MOST_MODULE_LINES = 449

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, Source
+from cxrcad.imaging.deep_colour import deep_channels
 from cxrcad.imaging.faults import (
     LARGEST_ASPECT,
     Header,
@@ -87,8 +88,9 @@ def read(path: Path) -> Radiograph:
         aspect = _pixel_aspect(image)
     stream = _stream(path, data)
     with _opened(path, io.BytesIO(stream.data if stream else data), FORMATS, len(data)) as image:
+        deep = deep_channels(path, data, image)
         turned, by_pillow = _loaded(image)
-        values, notes = _grey(path, image)
+        values, notes = _grey(path, image, deep)
         values = as_stored(values, by_pillow)
         mode = image.mode
     if stream:
@@ -134,7 +136,7 @@ def _stream(path: Path, data: bytes) -> Stream | None:
 def _values(path: Path, data: bytes) -> NDArray[Any]:
     with _opened(path, io.BytesIO(data), FORMATS, len(data)) as image:
         image.load()
-        return _grey(path, image)[0]
+        return _grey(path, image, None)[0]
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -144,8 +146,10 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """
     data = bytes_of(path)
     with _opened(path, io.BytesIO(data), MASK_FORMATS, len(data)) as image:
+        deep = deep_channels(path, data, image)
         _, by_pillow = _loaded(image)
-        values = as_stored(np.asarray(image if image.mode not in EIGHT_BIT else image.convert("L")), by_pillow)
+        grey = np.asarray(image if image.mode not in EIGHT_BIT else image.convert("L"))
+        values = as_stored(grey if deep is None else deep[..., :3].max(axis=2), by_pillow)
     return np.asarray(2 * values.astype(np.float64) > values.max(initial=0), dtype=np.bool_)
 
 
@@ -175,8 +179,8 @@ def _opened(path: Path, content: Path | io.BytesIO, formats: tuple[str, ...], si
         refuse(path, fault, "copy the file again")
 
 
-def _grey(path: Path, image: Image.Image) -> tuple[NDArray[Any], list[str]]:
-    """The (rows, cols) values and what was done; refused where the channels differ."""
+def _grey(path: Path, image: Image.Image, deep: NDArray[np.uint16] | None) -> tuple[NDArray[Any], list[str]]:
+    """The (rows, cols) values and what was done; refused where the channels differ. `deep` are those of 16 bits."""
     if image.mode not in EIGHT_BIT:
         return np.asarray(image), []
     notes = ["alpha channel left out"] if "transparency" in image.info or image.mode.endswith(("A", "a")) else []
@@ -184,19 +188,25 @@ def _grey(path: Path, image: Image.Image) -> tuple[NDArray[Any], list[str]]:
         return np.asarray(image), notes
     if image.mode in ("LA", "La"):
         return np.asarray(image)[..., 0], notes
-    channels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))[..., :3]
     what = "palette" if image.mode in ("P", "PA") else "equal channels"
+    if deep is not None:
+        return grey_of(path, deep[..., :3], 2 ** _bits(deep[..., :3]) - 1), [*notes, f"{what} read as grey"]
+    channels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))[..., :3]
     return grey_of(path, channels, 255), [*notes, f"{what} read as grey"]
+
+
+def _bits(values: NDArray[np.uint16]) -> int:
+    """8 to 16: 12 and 14 bit radiographs are commonly saved in 16-bit files as they are."""
+    high = values.max()
+    return next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
 
 
 def _presentation(values: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
     """Presentation values 0-1 and the note that says over which range."""
     if values.dtype == np.uint8:
         return values.astype(np.float32) / np.float32(255), "8 bit, 0-255 to 0-1"
-    high = values.max()
     if values.dtype.itemsize == 2 and values.min() >= 0:
-        # 12 and 14 bit radiographs are commonly saved in 16-bit files as they are
-        bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+        bits = _bits(values)
         return values.astype(np.float32) / np.float32(2**bits - 1), f"{bits} bit in 16, 0-{2**bits - 1:,} to 0-1"
     return stretched(values)
 
