@@ -1,8 +1,4 @@
-"""Radiographs in DICOM through pydicom: presentation values by the standard's pipeline, once.
-
-Stored values -> modality LUT -> first VOI -> one inversion (DICOM PS3.4 N.2, PS3.3 C.11). MONOCHROME1 and
-PresentationLUTShape INVERSE mean the same (PS3.3 C.8.11.3: INVERSE where MONOCHROME1), so both together invert once.
-"""
+"""Radiographs in DICOM through pydicom: stored values, size, spacing, orientation, UIDs."""
 
 from __future__ import annotations
 
@@ -19,6 +15,8 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Source
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
+from cxrcad.imaging.elements import code, numbers, texts, unreadable
+from cxrcad.imaging.elements import whole as _whole
 from cxrcad.imaging.faults import (
     LARGEST_ASPECT,
     Header,
@@ -31,6 +29,7 @@ from cxrcad.imaging.faults import (
     reason,
     refuse,
 )
+from cxrcad.imaging.presentation import presented
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -48,6 +47,9 @@ LATERAL_VIEWS = ("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 WIDEST_FIELD_MM = 1000.0
 """A field wider than any chest detector's means a placeholder for the spacing."""
+DIRECTION = re.compile("[LRAPHF]{1,3}")
+MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
+LARGEST_MAGNIFICATION = 10.0
 MOST_PADDING = 65536
 """Bytes behind the pixels that are left out, where they are not a large part of the picture."""
 BARE = re.compile(rb"\x08\x00[\x00\x01\x05\x06\x08\x12-\x18\x20-\x23\x30-\x33\x50\x60]\x00|\x02\x00[\x00-\x02\x10]\x00")
@@ -71,7 +73,8 @@ def header(path: Path) -> Header:
     if "Rows" not in dataset or "Columns" not in dataset:
         refuse(path, f"no Rows and Columns in its header ({size:,} bytes)", "copy the file again, or give a radiograph")
     with _damage(path):
-        return Header(_whole(path, dataset, "Rows"), _whole(path, dataset, "Columns"), _spacing(dataset)[0])
+        dataset.Rows, dataset.Columns = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
+        return Header(dataset.Rows, dataset.Columns, _spacing(dataset)[0])
 
 
 def read(path: Path) -> Radiograph:
@@ -88,7 +91,7 @@ def read(path: Path) -> Radiograph:
         spacing, spacing_from, spacing_notes = _spacing(dataset)
         aspect = _pixel_aspect(dataset)
         orientation, view_notes = _view(dataset)
-        uids = {name: str(dataset[name].value) for name in UIDS if dataset.get(name)}
+        uids = {name: texts(dataset, name)[0] for name in UIDS if texts(dataset, name)}
     source = Source(str(path), "DICOM", digest(data), uids, (*notes, *spacing_notes, *view_notes))
     return Radiograph(pixels, spacing, spacing_from, orientation, source, aspect)
 
@@ -131,22 +134,14 @@ def _dataset(path: Path, content: Path | io.BytesIO, size: int, header_only: boo
     return dataset
 
 
-def _whole(path: Path, dataset: Dataset, name: str, default: int | None = None) -> int:
-    value = dataset.get(name, default)
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        refuse(path, f"{name} is {value!r}", "export the radiograph again")
-
-
 def _check_object(path: Path, dataset: Dataset, size: int) -> None:
     """Raise ReadError for what is not one image of a radiograph."""
     from pydicom.uid import UID
 
     radiograph = "give a frontal chest radiograph"
-    modality = str(dataset.get("Modality") or "")
-    kind = UID(str(dataset.get("SOPClassUID") or "")).name or "DICOM object of no stated class"
-    frames = _whole(path, dataset, "NumberOfFrames") if dataset.get("NumberOfFrames") else 1
+    modality = code(dataset, "Modality")
+    kind = UID("".join(texts(dataset, "SOPClassUID")[:1])).name or "DICOM object of no stated class"
+    frames = _whole(path, dataset, "NumberOfFrames", 1)
     if modality in OTHER_MODALITIES:
         what = f", {frames} frames" if frames > 1 else ""
         refuse(path, f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)", radiograph)
@@ -161,10 +156,13 @@ def _check_object(path: Path, dataset: Dataset, size: int) -> None:
             refuse(path, f"no {name} in its header", "export the radiograph again")
     if frames > 1:
         refuse(path, f"{frames} frames in one file", f"{radiograph} of one frame")
-    check_size(path, _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns"))
-    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+    dataset.NumberOfFrames = 1
+    dataset.Rows, dataset.Columns = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
+    check_size(path, dataset.Rows, dataset.Columns)
+    photometric = code(dataset, "PhotometricInterpretation") or "MONOCHROME2"
     if photometric not in ("MONOCHROME1", "MONOCHROME2", *COLOUR):
         refuse(path, f"PhotometricInterpretation {photometric}, but grey is MONOCHROME1 or MONOCHROME2", radiograph)
+    dataset.PhotometricInterpretation = photometric
 
 
 def _stored(path: Path, dataset: Dataset) -> NDArray[Any]:
@@ -199,7 +197,7 @@ def _check_length(path: Path, dataset: Dataset, allocated: int) -> None:
     samples = _whole(path, dataset, "SamplesPerPixel", 1)
     row = int(dataset.Columns) * samples * allocated // 8
     expected = int(dataset.Rows) * row
-    if str(dataset.get("PhotometricInterpretation")) == "YBR_FULL_422":
+    if dataset.PhotometricInterpretation == "YBR_FULL_422":
         expected = expected * 2 // 3
     length = len(dataset.PixelData or b"")
     if length < expected:
@@ -222,157 +220,55 @@ def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[N
     index = stored.astype(np.int32) - lowest
     present = np.nonzero(np.bincount(index.ravel()))[0]  # each value goes through the pipeline once, not each pixel
     table = np.zeros(int(present[-1]) + 1, dtype=np.float32)
-    table[present], notes = _pipeline(path, dataset, present + lowest)
+    table[present], notes = presented(path, dataset, present + lowest)
     return table[index], notes
-
-
-def _pipeline(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
-    """Presentation values of all the stored values that the image holds, and what was done."""
-    values, notes = _modality(path, dataset, stored)
-    pixels, note = _voi(path, dataset, values)
-    if pixels is not None and pixels.min() == pixels.max():
-        pixels, note = None, f"{note} would leave one value: not applied"
-    elif pixels is not None:
-        note = f"{note} applied"
-    notes += [note] if note else []
-    if pixels is None:
-        pixels, note = _full_range(dataset, stored, values)
-        notes += [note]
-    monochrome1 = str(dataset.get("PhotometricInterpretation")) == "MONOCHROME1"
-    inverse = str(dataset.get("PresentationLUTShape")) == "INVERSE"
-    if monochrome1 or inverse:
-        pixels = 1 - pixels
-        name = " with ".join(["MONOCHROME1"] * monochrome1 + ["PresentationLUTShape INVERSE"] * inverse)
-        notes += [f"{name} inverted{' once' if monochrome1 and inverse else ''}"]
-    return pixels, notes
-
-
-def _modality(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
-    """Values after the modality LUT or the rescale (PS3.3 C.11.1)."""
-    from pydicom.pixels.processing import apply_modality_lut
-
-    if dataset.get("ModalityLUTSequence"):
-        _check_lut(path, dataset, dataset.ModalityLUTSequence[0], "modality LUT", bool(stored.min() < 0))
-        return apply_modality_lut(stored, dataset), ["modality LUT applied"]
-    slope, intercept = _number(dataset.get("RescaleSlope"), 1.0), _number(dataset.get("RescaleIntercept"), 0.0)
-    if slope == 0:
-        return stored, ["RescaleSlope 0 not applied"]
-    if (slope, intercept) == (1.0, 0.0):
-        return stored, []
-    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
-    return apply_modality_lut(stored, dataset), [f"rescaled by slope {slope:g}, intercept {intercept:g}"]
-
-
-def _voi(path: Path, dataset: Dataset, values: NDArray[Any]) -> tuple[NDArray[Any] | None, str]:
-    """Values 0-1 after the first VOI LUT, else the first window (PS3.3 C.11.2), and its note; None without one."""
-    from pydicom.dataset import Dataset
-    from pydicom.pixels.processing import apply_voi, apply_windowing
-
-    if dataset.get("VOILUTSequence"):
-        item, count = dataset.VOILUTSequence[0], len(dataset.VOILUTSequence)
-        last, top = _check_lut(path, dataset, item, "VOI LUT", bool(values.min() < 0))
-        # pydicom counts from the table's start in 16 bits: what lies beyond its end would come round to the start
-        looked_up = apply_voi(np.minimum(np.rint(values).astype(np.int64), last), dataset)
-        return looked_up / top, "VOI LUT" + (f" (first of {count})" if count > 1 else "")
-    center, width = _number(dataset.get("WindowCenter"), None), _number(dataset.get("WindowWidth"), None)
-    if center is None or width is None:
-        return None, ""
-    function = str(dataset.get("VOILUTFunction") or "LINEAR")
-    note = f"window center {center:g}, width {width:g} ({function})"
-    if not width > 0 or (function not in ("LINEAR_EXACT", "SIGMOID") and width < 1):
-        return None, f"{note} is not allowed: not applied"
-    window = Dataset()  # of 1 bit: so pydicom's result is 0-1
-    window.PhotometricInterpretation, window.PixelRepresentation, window.BitsStored = "MONOCHROME2", 0, 1
-    window.WindowCenter, window.WindowWidth = center, width
-    window.VOILUTFunction = function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR"
-    return apply_windowing(values, window), note
-
-
-def _full_range(dataset: Dataset, stored: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[Any], str]:
-    """All values to 0-1, pixel padding (PS3.3 C.7.5.1.1.2) left out of the range."""
-    inside, note = np.ones(stored.shape, dtype=np.bool_), ""
-    padding = dataset.get("PixelPaddingValue")
-    if isinstance(padding, int):
-        limit = dataset.get("PixelPaddingRangeLimit", padding)
-        low, high = sorted((padding, limit if isinstance(limit, int) else padding))
-        inside = (stored < low) | (stored > high)
-        note = f", padding {low}{f' to {high}' if high > low else ''} left out"
-    if not inside.any() or values[inside].min() == values[inside].max():
-        inside, note = np.ones(stored.shape, dtype=np.bool_), ""
-    lowest, highest = float(values[inside].min()), float(values[inside].max())
-    pixels = np.clip((values.astype(np.float64) - lowest) / (highest - lowest), 0, 1)
-    return pixels, f"no VOI: full range {lowest:g} to {highest:g}{note}"
-
-
-def _check_lut(path: Path, dataset: Dataset, item: Dataset, name: str, signed: bool) -> tuple[int, int]:
-    """The last value that a LUT has an entry for, and its largest possible entry (PS3.3 C.11.1.1).
-
-    The item is put into the form that pydicom always looks up rightly: 16 bits per entry (also where two of 8 bits
-    share a word), and the first value with its sign. Raises ReadError where entries are missing.
-    """
-    count, first, bits = (int(value) for value in item.LUTDescriptor)
-    count = count % 65536 or 65536
-    first -= 65536 if signed and first > 32767 else 0
-    entries = item["LUTData"].value
-    if isinstance(entries, bytes):
-        order = "<" if dataset.original_encoding[1] is not False else ">"
-        entries = np.frombuffer(entries, dtype=np.uint8 if len(entries) < 2 * count else f"{order}u2")
-    entries = np.atleast_1d(np.asarray(entries, dtype=np.int64))[:count] & 0xFFFF
-    if len(entries) < count:
-        refuse(path, f"{len(entries):,} of {count:,} entries in its {name}", "export the radiograph again")
-    item.LUTDescriptor = [count, first, 16]
-    item.add_new("LUTData", "US", entries.tolist())
-    return first + count - 1, 2 ** max(bits, int(entries.max()).bit_length(), 1) - 1
-
-
-def _number(value: Any, default: Any) -> Any:
-    """The first of one or many values as a finite float, or the default."""
-    try:
-        number = float(value if isinstance(value, str) or not hasattr(value, "__len__") else value[0])
-    except (TypeError, ValueError, IndexError):
-        return default
-    return number if np.isfinite(number) else default
 
 
 def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str | None, list[str]]:
     """(row, column) mm, the element it comes from, and notes; None where no usable one is given (PS3.3 10.7.1.3)."""
     notes = []
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        value = dataset.get(name)
-        if value is None or isinstance(value, str) or not hasattr(value, "__len__") or len(value) != 2:
+        values = numbers(dataset, name)
+        if not values:
             continue
-        row, col = float(value[0]), float(value[1])
-        if not (np.isfinite([row, col]).all() and row > 0 and col > 0):
+        row, col = values if len(values) == 2 else (None, None)
+        if row is None or col is None:
+            notes += [f"{unreadable(dataset, name)}, not two numbers: taken as unknown"]
+            continue
+        if not (row > 0 and col > 0):
             notes += [f"{name} {row:g} x {col:g} mm is no size: taken as unknown"]
             continue
         if min(row * int(dataset.Rows), col * int(dataset.Columns)) > WIDEST_FIELD_MM:
             field = f"{row * int(dataset.Rows):,.0f} x {col * int(dataset.Columns):,.0f} mm"
             notes += [f"{name} {row:g} x {col:g} mm makes a field of {field}: taken as unknown"]
             continue
-        factor = _number(dataset.get("EstimatedRadiographicMagnificationFactor"), 1.0)
-        if name == "ImagerPixelSpacing" and factor > 0 and factor != 1:
-            source = "ImagerPixelSpacing / EstimatedRadiographicMagnificationFactor"
-            return (row / factor, col / factor), source, [*notes, f"spacing divided by magnification {factor:g}"]
+        if name != "ImagerPixelSpacing" or not texts(dataset, MAGNIFICATION):
+            return (row, col), name, notes
+        factor = numbers(dataset, MAGNIFICATION)[0]
+        if factor is None or not 0 < factor <= LARGEST_MAGNIFICATION:
+            return (row, col), name, [*notes, f"{unreadable(dataset, MAGNIFICATION)}, no magnification: not applied"]
+        if factor != 1:
+            notes += [f"spacing divided by magnification {factor:g}"]
+            return (row / factor, col / factor), f"{name} / {MAGNIFICATION}", notes
         return (row, col), name, notes
     return None, None, notes
 
 
 def _pixel_aspect(dataset: Dataset) -> float | None:
     """The height of a pixel / its width by PixelAspectRatio, vertical before horizontal (PS3.3 C.7.6.3.1.7)."""
-    value = dataset.get("PixelAspectRatio")
-    if value is None or isinstance(value, str) or len(value) != 2:
-        return None
-    down, across = (_number(each, 0.0) for each in value)
+    values = numbers(dataset, "PixelAspectRatio")
+    down, across = (each or 0.0 for each in values) if len(values) == 2 else (0.0, 0.0)
     plausible = down > 0 and across > 0 and 1 / LARGEST_ASPECT <= down / across <= LARGEST_ASPECT
     return down / across if plausible else None
 
 
 def _view(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:
     """PatientOrientation (row direction, column direction) or None, and a note where the view is not frontal."""
-    view = str(dataset.get("ViewPosition") or "")
+    view = code(dataset, "ViewPosition")
     notes = [f"ViewPosition {view} is not frontal"] if view in LATERAL_VIEWS else []
-    value = dataset.get("PatientOrientation")
-    if value is None or isinstance(value, str) or len(value) != 2 or not all(value):
-        return None, notes
-    row, col = (str(each).strip().upper() for each in value)
-    return (row, col), notes
+    letters = tuple(each.upper() for each in texts(dataset, "PatientOrientation"))
+    if len(letters) == 2 and all(DIRECTION.fullmatch(each) for each in letters):
+        return (letters[0], letters[1]), notes
+    if letters:
+        notes += [f"{unreadable(dataset, 'PatientOrientation')}, not two directions: taken as upright"]
+    return None, notes

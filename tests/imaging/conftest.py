@@ -33,7 +33,8 @@ def stored() -> NDArray[np.uint16]:
 def make_dicom(tmp_path: Path) -> Callable[..., Path]:
     """`make_dicom(values, name="a.dcm", bits=12, syntax=None, save=True, **elements)` -> the file.
 
-    An element given as None is left out. `syntax` compresses through pydicom, or through GDCM where that is named.
+    An element given as None is left out, one given as bytes holds these, whatever they are. `syntax` compresses through
+    pydicom, or through GDCM where that is named.
     """
 
     def make(
@@ -59,6 +60,8 @@ def make_dicom(tmp_path: Path) -> Callable[..., Path]:
         for keyword, value in elements.items():
             if value is None:
                 delattr(dataset, keyword)
+            elif isinstance(value, bytes) and keyword != "PixelData":
+                dataset[keyword] = as_written(keyword, value)
             else:
                 setattr(dataset, keyword, value)
         dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1.1")
@@ -72,6 +75,16 @@ def make_dicom(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+def as_written(keyword: str, value: bytes) -> Any:
+    """An element that pydicom takes as it is."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    padded = value + b" " * (len(value) % 2)
+    return RawDataElement(Tag(tag_for_keyword(keyword)), dictionary_VR(keyword), len(padded), padded, 0, False, True)
 
 
 def with_gdcm(path: Path, syntax: str) -> None:

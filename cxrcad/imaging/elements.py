@@ -1,0 +1,112 @@
+"""The values of a DICOM header, whoever wrote them: decimal commas, padding, small letters, several where one belongs.
+
+pydicom's own conversion is not asked for texts and numbers as text: it raises at some values and drops others.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxrcad.imaging.faults import refuse
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["code", "items", "number", "numbers", "stated", "texts", "unreadable", "whole"]
+
+TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+PADDING = " \t\r\n\0"
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+"""A DS or IS (DICOM PS3.5, 6.2): float() also takes nan, inf, 1_000 and other digits."""
+COMMA = re.compile(r"[+-]?\d*,\d+(E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+"""1,250 may be 1.25 or 1250: it is not read."""
+COMMA_BETWEEN = re.compile(r"([^,]*\.[^,]*),([^,]*\.[^,]*)")
+"""Two decimals with a comma where the backslash belongs."""
+
+
+def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
+    """The values of an element as text, without the padding around them; () where it is absent or empty."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tag = tag_for_keyword(name)
+    assert tag is not None
+    if tag not in dataset:
+        return ()
+    element: Any = dataset.get_item(tag)
+    value = element.value
+    known = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
+    if isinstance(value, bytes) and known in TEXT:
+        value = value.decode("latin-1").split("\\")
+    elif isinstance(value, bytes):
+        try:
+            value = dataset[tag].value
+        except Exception:  # pydicom raises whatever a damaged value leads to
+            value = f"{len(value)} bytes"
+    values = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else list(value)
+    found = tuple("" if each is None else str(each).strip(PADDING) for each in values)
+    return found if any(found) else ()
+
+
+def number(text: str) -> float | None:
+    """The finite number that a text is, with a point or a decimal comma; None for anything else."""
+    if COMMA.fullmatch(text) and not THOUSANDS.fullmatch(text):
+        text = text.replace(",", ".")
+    value = float(text) if DECIMAL.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else None
+
+
+def numbers(dataset: Dataset, name: str) -> tuple[float | None, ...]:
+    """The values of an element, None for those that are no finite number; () where it is absent or empty."""
+    values = texts(dataset, name)
+    if len(values) == 1 and (pair := COMMA_BETWEEN.fullmatch(values[0])):
+        values = tuple(each.strip(PADDING) for each in pair.groups())
+    return tuple(number(each) for each in values)
+
+
+def stated(path: Path, dataset: Dataset, name: str, default: float) -> float:
+    """The number of an element that decides the picture; `default` where it is absent or empty. Raises ReadError."""
+    values = set(numbers(dataset, name))
+    if not values:
+        return default
+    value = values.pop()
+    if values or value is None:
+        refuse(path, f"{unreadable(dataset, name)}, but one number is needed", "export the radiograph again")
+    return value
+
+
+def whole(path: Path, dataset: Dataset, name: str, default: int | None = None) -> int:
+    """The whole number of an element. Raises ReadError for another value, and where it is absent without a default."""
+    if not texts(dataset, name) and default is not None:
+        return default
+    if not texts(dataset, name):
+        refuse(path, f"no {name} in its header", "export the radiograph again")
+    value = stated(path, dataset, name, 0)
+    if value != int(value):
+        refuse(path, f"{unreadable(dataset, name)}, but a whole number is needed", "export the radiograph again")
+    return int(value)
+
+
+def unreadable(dataset: Dataset, name: str) -> str:
+    """An element with its values as they stand, to begin a sentence."""
+    return f"{name} is {chr(92).join(texts(dataset, name))[:40]!r}"
+
+
+def code(dataset: Dataset, name: str) -> str:
+    """The code of an element in capitals; several different ones joined by a backslash; "" where it states none."""
+    values = (" ".join(each.split()).upper() for each in texts(dataset, name))
+    return "\\".join(dict.fromkeys(each for each in values if each))
+
+
+def items(dataset: Dataset, name: str) -> list[Dataset]:
+    """The items of a sequence; [] where it is absent, empty, or no sequence."""
+    from pydicom.sequence import Sequence
+
+    try:
+        value = dataset.get(name)
+    except Exception:  # as above
+        return []
+    return list(value) if isinstance(value, Sequence) else []
