@@ -216,3 +216,12 @@ def test_radiographs_of_another_set_are_known_by_their_patients():
     head, _, row = backgrounds.lines({"train": [[match(0.9)] * 4, [match(0.9)] * 3 + [match(0.4)]]})
     told = dict(zip((c.strip() for c in head.split("|")), (c.strip() for c in row.split("|")), strict=True))
     assert (told["nodules a fold"], told["at 1/2"], told["at 1"]) == ("4", "87.5", "100.0")
+
+
+def test_what_inflates_to_more_than_a_radiograph_is_refused_in_little_memory(tmp_path):
+    bombs = benchmark("bombs")
+    files = bombs.write(tmp_path, gigabytes=1)
+    megabytes, sentences = bombs.peak(*files)
+    assert len(files) == len(sentences) == 9
+    assert not [sentence for sentence in sentences if sentence == "read" or "; " not in sentence]
+    assert megabytes < 200

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +11,15 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Source
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
+from cxrcad.imaging.dicom_file import UNDEFINED, DicomFile, matches, matches_bare, opened
 from cxrcad.imaging.elements import code, numbers, texts, unreadable
 from cxrcad.imaging.elements import whole as _whole
 from cxrcad.imaging.faults import (
     LARGEST_ASPECT,
     Header,
-    bytes_of,
-    check_file,
     check_size,
     check_values,
-    digest,
+    digest_of,
     grey_of,
     reason,
     refuse,
@@ -52,27 +47,17 @@ MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
 LARGEST_MAGNIFICATION = 10.0
 MOST_PADDING = 65536
 """Bytes behind the pixels that are left out, where they are not a large part of the picture."""
-BARE = re.compile(rb"\x08\x00[\x00\x01\x05\x06\x08\x12-\x18\x20-\x23\x30-\x33\x50\x60]\x00|\x02\x00[\x00-\x02\x10]\x00")
-"""A data set without preamble starts with an element of group 0008 (or 0002), little endian (DICOM PS3.10, 7.1)."""
-
-
-def matches(head: bytes, _size: int) -> bool:
-    """Whether a file has DICOM's mark after its preamble."""
-    return head[128:132] == b"DICM"
-
-
-def matches_bare(head: bytes, _size: int) -> bool:
-    """Whether a file starts as a data set without preamble does."""
-    return BARE.match(head) is not None
+MOST_COMPRESSED = 2
+"""Times the size of the pixels that compressed ones may have; noise needs about 1.1."""
+NEEDED = {"Rows": "", "Columns": "", "BitsAllocated": "16", "PhotometricInterpretation": "MONOCHROME2"}
+"""What decides the picture and is never taken for granted, with a usual value to add to a file that lacks it."""
 
 
 def header(path: Path) -> Header:
     """Rows, Columns and spacing from the header, without the pixel data. Raises ReadError."""
-    size = check_file(path)
-    dataset = _dataset(path, path, size, header_only=True)
-    if "Rows" not in dataset or "Columns" not in dataset:
-        refuse(path, f"no Rows and Columns in its header ({size:,} bytes)", "copy the file again, or give a radiograph")
-    with _damage(path):
+    with opened(path) as file:
+        dataset = file.dataset
+        _check_present(path, dataset, "Rows", "Columns")
         dataset.Rows, dataset.Columns = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
         return Header(dataset.Rows, dataset.Columns, _spacing(dataset)[0])
 
@@ -82,78 +67,48 @@ def read(path: Path) -> Radiograph:
 
     Raises ReadError for files cut short, objects without an image, volumes, colour, syntaxes without decoder, damage.
     """
-    data = bytes_of(path)
-    dataset = _dataset(path, io.BytesIO(data), len(data))
-    with _damage(path):
-        _check_object(path, dataset, len(data))
-        stored = _stored(path, dataset)
+    with opened(path) as file:
+        dataset = file.dataset
+        _check_object(path, file)
+        stored = _stored(path, file)
         pixels, notes = _presentation(path, dataset, stored)
         spacing, spacing_from, spacing_notes = _spacing(dataset)
         aspect = _pixel_aspect(dataset)
         orientation, view_notes = _view(dataset)
         uids = {name: texts(dataset, name)[0] for name in UIDS if texts(dataset, name)}
-    source = Source(str(path), "DICOM", digest(data), uids, (*notes, *spacing_notes, *view_notes))
+    source = Source(str(path), "DICOM", digest_of(path), uids, (*notes, *spacing_notes, *view_notes))
     return Radiograph(pixels, spacing, spacing_from, orientation, source, aspect)
 
 
-@contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Whatever pydicom raises at a damaged value becomes a ReadError; its warnings are silenced."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            yield
-        except ReadError:
-            raise
-        except Exception as error:
-            refuse(path, f"a damaged DICOM header ({reason(error)})", "export the radiograph again")
+def _check_present(path: Path, dataset: Dataset, *names: str) -> None:
+    """Raise ReadError where one of these elements is absent or empty."""
+    missing = [name for name in names if not texts(dataset, name)]
+    if missing:
+        remedy = "export the radiograph again"
+        if all(NEEDED[name] for name in missing):
+            add = " ".join(f"-i {name}={NEEDED[name]}" for name in missing)
+            remedy += f", or add what you know of it: dcmodify {add} {path.name}"
+        refuse(path, f"no {' and no '.join(missing)} in its header", remedy)
 
 
-def _dataset(path: Path, content: Path | io.BytesIO, size: int, header_only: bool = False) -> Dataset:
-    """The data set, with a transfer syntax. Raises ReadError where the file ends in its header or compressed pixels."""
-    import pydicom
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            dataset = pydicom.dcmread(content, force=True, stop_before_pixels=header_only)
-        except Exception as error:  # pydicom raises whatever a damaged value leads to
-            fault = f"a damaged DICOM header, in a file of {size:,} bytes ({reason(error)})"
-            refuse(path, fault, "copy the file again")
-    if any("End of file reached" in str(warning.message) for warning in caught):  # pydicom has then dropped all it read
-        refuse(path, f"the file ends inside its compressed pixel data, after {size:,} bytes", "copy the file again")
-    if not len(dataset):
-        refuse(path, f"the DICOM file ends inside its header, after {size:,} bytes", "copy the file again")
-    if not getattr(dataset, "file_meta", None):
-        dataset.file_meta = FileMetaDataset()
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0]
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-    return dataset
-
-
-def _check_object(path: Path, dataset: Dataset, size: int) -> None:
+def _check_object(path: Path, file: DicomFile) -> None:
     """Raise ReadError for what is not one image of a radiograph."""
     from pydicom.uid import UID
 
-    radiograph = "give a frontal chest radiograph"
+    dataset, size, radiograph = file.dataset, file.size, "give a frontal chest radiograph"
     modality = code(dataset, "Modality")
     kind = UID("".join(texts(dataset, "SOPClassUID")[:1])).name or "DICOM object of no stated class"
     frames = _whole(path, dataset, "NumberOfFrames", 1)
     if modality in OTHER_MODALITIES:
         what = f", {frames} frames" if frames > 1 else ""
         refuse(path, f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)", radiograph)
-    if "PixelData" not in dataset:
+    if file.stated is None:
         if "Rows" in dataset and "Columns" in dataset:
             stated = f"{dataset.Rows} x {dataset.Columns} pixels stated"
             refuse(path, f"{stated}, but no pixel data in {size:,} bytes", "copy the file again")
         remedy = f"{radiograph}, or copy the file again if it is one"
         refuse(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
-    for name in ("Rows", "Columns", "BitsAllocated"):
-        if name not in dataset:
-            refuse(path, f"no {name} in its header", "export the radiograph again")
+    _check_present(path, dataset, *NEEDED)
     if frames > 1:
         refuse(path, f"{frames} frames in one file", f"{radiograph} of one frame")
     dataset.NumberOfFrames = 1
@@ -165,8 +120,9 @@ def _check_object(path: Path, dataset: Dataset, size: int) -> None:
     dataset.PhotometricInterpretation = photometric
 
 
-def _stored(path: Path, dataset: Dataset) -> NDArray[Any]:
+def _stored(path: Path, file: DicomFile) -> NDArray[Any]:
     """The stored values, (rows, cols) integers; (rows, cols, 3) for colour."""
+    dataset = file.dataset
     allocated = _whole(path, dataset, "BitsAllocated")
     bits = _whole(path, dataset, "BitsStored", allocated)
     high = _whole(path, dataset, "HighBit", bits - 1)
@@ -177,10 +133,12 @@ def _stored(path: Path, dataset: Dataset) -> NDArray[Any]:
     if not syntax.is_transfer_syntax or syntax.is_private:
         refuse(path, f"an unknown transfer syntax, {syntax}", EXPORT_RAW)
     compressed = syntax.is_compressed and not syntax.is_deflated
-    if not compressed:
-        _check_length(path, dataset, allocated)
+    samples = _whole(path, dataset, "SamplesPerPixel", 1)
+    dataset.BitsAllocated, dataset.SamplesPerPixel = allocated, samples
+    dataset.PixelRepresentation = _whole(path, dataset, "PixelRepresentation", 0)
+    file.load(_check_length(path, file, samples * allocated, compressed))
     try:
-        dataset.BitsStored, dataset.PixelRepresentation = high + 1, _whole(path, dataset, "PixelRepresentation", 0)
+        dataset.BitsStored = high + 1
         values: NDArray[Any] = decode(path, dataset) if compressed else dataset.pixel_array
     except ReadError:
         raise
@@ -193,18 +151,29 @@ def _stored(path: Path, dataset: Dataset) -> NDArray[Any]:
     return values >> (high + 1 - bits)
 
 
-def _check_length(path: Path, dataset: Dataset, allocated: int) -> None:
-    samples = _whole(path, dataset, "SamplesPerPixel", 1)
-    row = int(dataset.Columns) * samples * allocated // 8
+def _check_length(path: Path, file: DicomFile, bits: int, compressed: bool) -> int:
+    """The most bytes that the pixel data may have, at `bits` a pixel; they are not read yet.
+
+    Raises ReadError where the length that the header states for them, or what the file holds, is another one.
+    """
+    dataset = file.dataset
+    row = int(dataset.Columns) * bits // 8
     expected = int(dataset.Rows) * row
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         expected = expected * 2 // 3
-    length = len(dataset.PixelData or b"")
-    if length < expected:
+    length = min(length for length in (file.stated, file.held, UNDEFINED) if length is not None)
+    most = expected + max(row, min(MOST_PADDING, expected // 16))  # padding that some writers add
+    if compressed:
+        most = MOST_COMPRESSED * most + MOST_PADDING
+    elif file.stated == UNDEFINED:
+        syntax = dataset.file_meta.TransferSyntaxUID.name
+        refuse(path, f"compressed pixel data in a file that states {syntax}", "export the radiograph again")
+    elif length < expected:
         refuse(path, f"pixel data ends after {length:,} of {expected:,} bytes", "copy the file again")
-    if length > expected + max(row, min(MOST_PADDING, expected // 16)):  # padding that some writers add
-        stated = f"{dataset.Rows} x {dataset.Columns} pixels of {allocated} bit make {expected:,}"
+    if length > most:
+        stated = f"{dataset.Rows} x {dataset.Columns} pixels of {bits} bit make {expected:,}"
         refuse(path, f"{length:,} bytes of pixel data, but {stated}", "export the radiograph again")
+    return most
 
 
 def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[np.float32], list[str]]:

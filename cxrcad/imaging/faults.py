@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from cxrcad.core import ReadError
 
 __all__ = [
-    "LARGEST_ASPECT", "Header", "bytes_of", "check_file", "check_size", "check_values", "digest", "grey_of", "reason",
-    "refuse",
+    "LARGEST_ASPECT", "Header", "bytes_of", "check_bulk", "check_file", "check_size", "check_values", "digest",
+    "digest_of", "grey_of", "reason", "refuse",
 ]  # fmt: skip
 
 SMALLEST_SIDE = 64
@@ -26,6 +26,12 @@ GREY_TOLERANCE = 2
 MASK_VALUES = 4
 """A mask of both lungs and of nodules has no more values than this; a radiograph has some hundred."""
 PROBE = 4096
+
+
+LARGEST_PIXEL = 8
+"""Bytes: four channels of 16 bit, or a double."""
+MOST_BESIDE = 64 * 2**20
+"""Bytes of a file that are no pixels: texts, thumbnails, colour profiles."""
 
 
 class Header(NamedTuple):
@@ -75,6 +81,12 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal, of which a part is in memory at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_size(path: Path, rows: int, cols: int) -> None:
     """Raise ReadError where no frontal chest radiograph has this many rows and columns."""
     remedy = "give a frontal chest radiograph"
@@ -84,6 +96,14 @@ def check_size(path: Path, rows: int, cols: int) -> None:
         refuse(path, f"{rows} rows x {cols} columns, one side more than {LARGEST_ASPECT:g} times the other", remedy)
     if rows * cols > MOST_PIXELS:
         refuse(path, f"{rows} rows x {cols} columns, more than {MOST_PIXELS:,} pixels", remedy)
+
+
+def check_bulk(path: Path, size: int, rows: int, cols: int) -> None:
+    """Raise ReadError where a file of `size` bytes is far larger than its pixels can be; it is not read then."""
+    most = rows * cols * LARGEST_PIXEL + MOST_BESIDE
+    if size > most:
+        fault = f"{size:,} bytes, but {rows} x {cols} pixels need {most:,} at most"
+        refuse(path, fault, "save the radiograph alone")
 
 
 def check_values(path: Path, values: NDArray[Any]) -> None:

@@ -22,6 +22,7 @@ from cxrcad.imaging.faults import (
     LARGEST_ASPECT,
     Header,
     bytes_of,
+    check_bulk,
     check_file,
     check_size,
     check_values,
@@ -75,9 +76,10 @@ def read(path: Path) -> Radiograph:
 
     Raises ReadError for a damaged file, several images, black and white, colour, and what is no radiograph by its size.
     """
-    data = bytes_of(path)
-    with _opened(path, io.BytesIO(data), FORMATS, len(data)) as image:
+    size = check_file(path)
+    with _opened(path, path, FORMATS, size) as image:
         check_size(path, image.height, image.width)
+        check_bulk(path, size, image.height, image.width)
         count = getattr(image, "n_frames", 1)
         if count > 1:
             refuse(path, f"{count} images in one file", "save the radiograph alone")
@@ -86,6 +88,7 @@ def read(path: Path) -> Radiograph:
         kind = image.format or "raster"
         inverted = kind == "TIFF" and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
         aspect = _pixel_aspect(image)
+    data = bytes_of(path)
     stream = _stream(path, data)
     with _opened(path, io.BytesIO(stream.data if stream else data), FORMATS, len(data)) as image:
         deep = deep_channels(path, data, image)

@@ -5,7 +5,6 @@ Neither format says which end is dense: bright = dense is assumed and noted. A v
 
 from __future__ import annotations
 
-import gzip
 import re
 import struct
 import tempfile
@@ -18,13 +17,27 @@ from typing import Any
 import numpy as np
 
 from cxrcad.core import Radiograph, Source
-from cxrcad.imaging.faults import Header, bytes_of, check_size, check_values, digest, reason, refuse
+from cxrcad.imaging.faults import (
+    LARGEST_PIXEL,
+    MOST_BESIDE,
+    Header,
+    bytes_of,
+    check_bulk,
+    check_file,
+    check_size,
+    check_values,
+    digest,
+    reason,
+    refuse,
+)
 from cxrcad.imaging.orientation import towards
 from cxrcad.imaging.raster import stretched
 
 __all__ = ["header", "matches", "read"]
 
-GZIP = b"\x1f\x8b"
+GZIP, ZLIB = b"\x1f\x8b", b"\x78"
+PROBE = 4096
+INFLATED_AT_ONCE = 2**20
 NIFTI_MAGIC = {344: (b"n+1\x00", b"ni1\x00"), 4: (b"n+2\x00", b"ni2\x00")}
 """Where the magic stands in NIfTI-1 and NIfTI-2 headers (nifti1.h, nifti2.h)."""
 META_START = re.compile(rb"^\s*(ObjectType|NDims|Comment|ID)\s*=.*\bNDims\s*=", re.DOTALL)
@@ -72,9 +85,10 @@ def read(path: Path) -> Radiograph:
     with _readable(path) as name:
         reader, (rows, cols), axes = _header(path, name)
         check_size(path, rows, cols)
+        check_bulk(path, check_file(path), rows, cols)
         data = bytes_of(path)
         nifti = reader.GetImageIO() == "NiftiImageIO"
-        (_check_nifti_length if nifti else _check_meta_length)(path, data, rows * cols)
+        _check_nifti_length(path, data, rows * cols) if nifti else _check_meta_length(path, data, (rows, cols))
         try:
             stored = _toolkit().GetArrayFromImage(reader.Execute()).reshape(rows, cols)
         except RuntimeError as error:
@@ -151,11 +165,11 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
     """
     nifti = name.lower().endswith((".nii", ".nii.gz", ".hdr"))
     if not nifti:
-        present = {key for key, _ in META_FIELD.findall(bytes_of(path, 4096))}
+        present = {key for key, _ in META_FIELD.findall(bytes_of(path, PROBE))}
         for key in META_REQUIRED:
             if key not in present:
                 refuse(path, f"no {key.decode()} in its header", "copy the file again")
-        _check_inside(path, bytes_of(path, 4096))
+        _check_inside(path, bytes_of(path, PROBE))
     reader = _toolkit().ImageFileReader()
     reader.SetImageIO("NiftiImageIO" if nifti else "MetaImageIO")
     reader.SetFileName(name)
@@ -175,51 +189,59 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
 
 
 def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
-    if data.startswith(GZIP):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            refuse(path, f"the compressed data end early or are damaged ({reason(error)})", "copy the file again")
-    if data[344:348] != NIFTI_MAGIC[344][0]:
-        return  # a pair, whose data lie in its .img, or NIfTI-2
-    order = "<" if data[:4] == struct.pack("<i", 348) else ">"
-    bits, start = struct.unpack_from(f"{order}h", data, 72)[0], int(struct.unpack_from(f"{order}f", data, 108)[0])
-    _check_length(path, len(data) - start, pixels * bits // 8)
+    packed = data.startswith(GZIP)
+    head = _gunzipped(data[:PROBE]) if packed else data[:352]
+    if head[344:348] != NIFTI_MAGIC[344][0]:
+        start, expected = 0, 0  # a pair, whose data lie in its .img, or NIfTI-2
+    else:
+        order = "<" if head[:4] == struct.pack("<i", 348) else ">"
+        bits, start = struct.unpack_from(f"{order}h", head, 72)[0], int(struct.unpack_from(f"{order}f", head, 108)[0])
+        expected = pixels * bits // 8
+    if packed:
+        most = max(0, start) + (expected or pixels * LARGEST_PIXEL) + MOST_BESIDE
+        _check_length(path, _inflated(path, data, 31, most) - start, expected)
+    else:
+        _check_length(path, len(data) - start, expected)
 
 
-def _check_meta_length(path: Path, data: bytes, pixels: int) -> None:
-    header = dict(META_FIELD.findall(data[:4096]))
+def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
+    header = dict(META_FIELD.findall(data[:PROBE]))
     file = header.get(b"ElementDataFile", b"LOCAL").decode(errors="replace")
     packed = header.get(b"CompressedData", b"False").lower() == b"true"
-    each = META_BYTES.get(header.get(b"ElementType", b""), 0)
+    pixels = shape[0] * shape[1] * META_BYTES.get(header.get(b"ElementType", b""), 0)
     stated = header.get(b"CompressedDataSize", b"0")
-    expected = pixels * each if not packed else int(stated) if stated.isdigit() else 0
+    expected = pixels if not packed else int(stated) if stated.isdigit() else 0
     if file.upper() == "LOCAL":
         mark = META_LOCAL.search(data)
-        _check_length(path, len(data) - (mark.end() if mark else 0), expected)
-        if packed and mark:
-            _check_zlib(path, data[mark.end() :], pixels * each)
+        data = data[mark.end() :] if mark else data
+        _check_length(path, len(data), expected)
     elif file.upper() != "LIST" and "%" not in file:
         beside = path.parent / file
         if not beside.is_file():
             refuse(path, f"its pixel data lie in {file}, which is not there", "copy that file beside it")
         _check_length(path, beside.stat().st_size, expected)
-        if packed:
-            _check_zlib(path, beside.read_bytes(), pixels * each)
+        check_bulk(beside, beside.stat().st_size, *shape)
+        data = bytes_of(beside) if packed else b""
+    if packed and data.startswith(ZLIB):  # else gzip, which ITK checks
+        length = _inflated(path, data, zlib.MAX_WBITS, pixels)
+        if length != pixels:
+            refuse(path, f"the compressed data hold {length:,} of {pixels:,} bytes", "copy the file again")
 
 
-def _check_zlib(path: Path, data: bytes, expected: int) -> None:
-    """Raise ReadError where zlib's data end early, hold another length than the header promises, or fail their sum."""
-    if data[:1] != b"\x78":
-        return  # gzip, which ITK checks
-    inflate = zlib.decompressobj()
+def _inflated(path: Path, data: bytes, bits: int, most: int) -> int:
+    """How many bytes `data` inflate to. Raises ReadError where they are cut, damaged, or more than `most`."""
+    engine, length = zlib.decompressobj(bits), 0
     try:
-        length = len(inflate.decompress(data, expected + 1))
+        while not engine.eof and data:
+            length += len(engine.decompress(data, INFLATED_AT_ONCE))
+            data = engine.unconsumed_tail
+            if length > most:
+                refuse(path, f"the compressed data hold more than {most:,} bytes", "save the radiograph alone")
     except zlib.error as error:
         refuse(path, f"the compressed data end early or are damaged ({reason(error)})", "copy the file again")
-    if length != expected or not inflate.eof:
-        fault = f"the compressed data hold {'more than ' if length > expected else ''}{min(length, expected):,}"
-        refuse(path, f"{fault} of {expected:,} bytes, or end early", "copy the file again")
+    if not engine.eof:
+        refuse(path, f"the compressed data end early or are damaged ({length:,} bytes inflated)", "copy the file again")
+    return length
 
 
 def _check_inside(path: Path, header: bytes) -> None:
