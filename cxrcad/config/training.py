@@ -89,6 +89,12 @@ class LossConfig:
         low=0,
         high=1,
     )
+    ignore_unboxed: float | None = setting(
+        None,
+        "in images with boxed lesions, ignore what --initial-weights scores this high elsewhere (default: no lesion)",
+        low=0.01,
+        high=0.99,
+    )
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,13 @@ class TrainConfig:
     initial_weights: str | None = setting(
         None, "model, or run (each fold takes its own), to start from (default: random)", group=NETWORK, was="init"
     )
+    freeze_early: bool = setting(
+        False, "leave the network's first layers, and the statistics of batch norm, as they start", group=NETWORK
+    )
+    initial_fraction: float = setting(
+        0.0, "weight of the initial weights in the mean that is packaged (WiSE-FT, Wortsman 2022)", low=0, high=0.99,
+        group=NETWORK,
+    )  # fmt: skip
     allow_unknown_series: bool = setting(
         False, "start also from a model whose card does not list its nodules' CT series", group=NETWORK, advanced=True
     )

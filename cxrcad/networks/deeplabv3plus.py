@@ -35,6 +35,7 @@ class DeepLabV3Plus(nn.Module):
     """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}; H and W multiples of 16."""
 
     multiple = 16
+    early = ("encoder.stem.", "encoder.low.")
     rates = (6, 12, 18)
 
     def __init__(

@@ -68,6 +68,8 @@ class MOSegNet(nn.Module):
                 )
             widths[row.number] = row.channels or width
         self.layers = nn.ModuleDict(layers)
+        second = [row.number for row in rows if row.kind == "pool"][1]
+        self.early = tuple(f"layers.{number}." for number in layers if int(number) < second)
         self.heads = {task: number for task, number in _HEADS.items() if str(number) in layers}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -38,6 +38,8 @@ class PatchClassifier(nn.Module):
         super().__init__()
         self.patch, self.strides = patch, [stride for _, stride in LAYERS[patch]]
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        second = [place for place, stride in enumerate(self.strides) if stride == 2][1]
+        self.early = tuple(f"{kind}.{place}." for kind in ("convs", "norms") for place in range(second + 1))
         for width, _ in LAYERS[patch]:
             self.convs.append(nn.Conv2d(channels, width, 3, bias=False))
             self.norms.append(nn.BatchNorm2d(width))

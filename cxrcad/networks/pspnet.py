@@ -22,6 +22,7 @@ class PSPNet(nn.Module):
     """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}; H and W multiples of 8."""
 
     multiple = 8
+    early = ("encoder.stem.", "encoder.low.")
     bins = (1, 2, 3, 6)
 
     def __init__(

@@ -6,13 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from cxrcad.config import TrainConfig
 from cxrcad.core import TrainingError
 
-__all__ = ["Backend", "channels_last", "check_device", "open_backend"]
+__all__ = ["Backend", "channels_last", "check_device", "open_backend", "predict"]
 
 MOST_WORKERS = 4  # that draw images beside a GPU where nobody says how many
 
@@ -62,3 +64,12 @@ def _precision_that_pays(cuda: bool) -> str:
     flags = Path("/proc/cpuinfo")
     text = flags.read_text(errors="replace") if flags.is_file() else ""
     return "bf16" if "avx512_bf16" in text or "amx_bf16" in text else "fp32"
+
+
+def predict(network: nn.Module, image: NDArray[np.uint8], backend: Backend) -> dict[str, NDArray[np.float32]]:
+    """Probability maps (H, W) by task, of one image on the model's grid, in inference mode."""
+    network.eval()
+    tensor = torch.from_numpy(image.astype(np.float32) / 255)[None, None].to(backend.device)
+    with torch.inference_mode(), backend.autocast():
+        outputs = network(tensor.contiguous(memory_format=torch.channels_last))
+    return {task: logits.float().softmax(1)[0, 1].cpu().numpy() for task, logits in outputs.items()}

@@ -25,6 +25,7 @@ from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.training.data import Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
+from cxrcad.training.fine_tuning import blended, freeze_early, set_training, without_unboxed
 from cxrcad.training.patch_classifier.task import PatchTask, start_ensemble
 from cxrcad.training.resume import check_inputs, inputs_of
 from cxrcad.training.segmentation import SegmentationTask, start_segmentation
@@ -54,10 +55,15 @@ def train_fold(
         config = start_ensemble(network, config, dataset, split)
     else:
         config = start_segmentation(network, config, dataset, split)
-    state = new_state(channels_last(network.classifier if isinstance(network, Ensemble) else network), config)
+    learner = channels_last(network.classifier if isinstance(network, Ensemble) else network)
+    initial = {name: value.clone() for name, value in learner.state_dict().items()}
+    if config.freeze_early:
+        freeze_early(learner)
+    state = new_state(learner, config)
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
     chosen = cases_to_train(dataset, split.train, config.normals)
-    source = make_source(load_samples(chosen, config, multiple), config, dataset, split.train)
+    samples = without_unboxed(load_samples(chosen, config, multiple), config, backend)
+    source = make_source(samples, config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     validation = load_samples(held, config, multiple)
     state.inputs = inputs_of(config, [*chosen, *held])
@@ -76,7 +82,10 @@ def train_fold(
     total = total_steps(config, source)
     progress.start(f"fold {split.fold}{task.title}", total, state.step)
     _run(state, task, total, backend, folder)
-    trained = task.finished(state, state.average if config.ema else state.network, folder)
+    trained = state.average if config.ema else state.network
+    if config.initial_fraction:
+        trained = blended(trained, initial, config.initial_fraction)
+    trained = task.finished(state, trained, folder)
     return export_fold(trained, config, shown(source), validation, folder, state.history, state.seconds)
 
 
@@ -138,7 +147,7 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
 def take_step(state: State, task: Task, batch: Any, total: int, backend: Backend) -> float:
     """Train the network on a batch, in place; the loss before that."""
     config = task.config
-    state.network.train()
+    set_training(state.network, config.freeze_early)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, state.step, total)
     loss = task.loss(state, batch, backend)

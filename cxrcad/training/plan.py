@@ -28,6 +28,7 @@ from cxrcad.networks.blocks import RESIDUAL
 from cxrcad.networks.registry import build_network
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.training.device import check_device
+from cxrcad.training.fine_tuning import check_fine_tuning
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.locks import check_free, locked
 from cxrcad.training.loop import train_fold
@@ -177,6 +178,7 @@ def _check(config: TrainConfig) -> None:
         )
     if config.threshold_from is not None and config.fold != NO_FOLD:
         raise UsageError(f"--threshold-from: is for --fold none, and the fold is {config.fold}; leave it out")
+    check_fine_tuning(config)
     make_balance(config.loss)
     try:
         build_network(config.network, config.grid.side)

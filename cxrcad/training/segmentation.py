@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cxrcad.config import LESIONS, TrainConfig
@@ -25,12 +24,12 @@ from cxrcad.packaging.parity import load_network
 from cxrcad.packaging.validation import CRITERIA
 from cxrcad.training.augment import augment
 from cxrcad.training.data import Batch, Source
-from cxrcad.training.device import Backend
+from cxrcad.training.device import Backend, predict
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.losses import weighted_cross_entropy
 from cxrcad.training.state import State
 
-__all__ = ["SegmentationTask", "predict", "start_segmentation"]
+__all__ = ["SegmentationTask", "start_segmentation"]
 
 
 def start_segmentation(network: nn.Module, config: TrainConfig, dataset: Dataset, split: Split) -> TrainConfig:
@@ -146,15 +145,6 @@ def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: Tra
         known = batch.has_lung.to(masks.device)
         losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)
     return losses
-
-
-def predict(network: nn.Module, image: NDArray[np.uint8], backend: Backend) -> dict[str, NDArray[np.float32]]:
-    """Probability maps (H, W) by task, of one image on the model's grid, in inference mode."""
-    network.eval()
-    tensor = torch.from_numpy(image.astype(np.float32) / 255)[None, None].to(backend.device)
-    with torch.inference_mode(), backend.autocast():
-        outputs = network(tensor.contiguous(memory_format=torch.channels_last))
-    return {task: logits.float().softmax(1)[0, 1].cpu().numpy() for task, logits in outputs.items()}
 
 
 def _sentence(entry: dict[str, Any]) -> str:

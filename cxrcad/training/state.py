@@ -80,7 +80,7 @@ def new_state(network: nn.Module, config: TrainConfig) -> State:
     """The state before the first step: Adam as the paper has it, over the network and a learned balance."""
     average = copy.deepcopy(network).requires_grad_(False)
     balance = make_balance(config.loss)
-    parameters = [*network.parameters(), *balance.parameters()]
+    parameters = [weight for module in (network, balance) for weight in module.parameters() if weight.requires_grad]
     return State(network, average, balance, torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.999)))
 
 
