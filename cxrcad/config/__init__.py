@@ -132,6 +132,9 @@ class EvaluateConfig:
         None, "folder of the results (default: the run's; runs/NAME of a model; `compare` keeps none)", group=OUTPUT
     )
     images: str | None = setting(None, "image set (default: the protocol's)", choices=IMAGE_SETS, group=SCORING)
+    sets: str | None = setting(
+        None, "of several data sets, those whose cases are scored, comma-separated (default: all)", group=DATA
+    )
     hit_rule: str | None = setting(
         None,
         f"what is a hit: {', '.join(row.words for row in HIT_KINDS.values())} (default: the protocol's)",

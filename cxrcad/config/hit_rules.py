@@ -74,6 +74,23 @@ def _overlap(case: Case, finding: Finding, nodule: Nodule, least: float) -> tupl
     return -iou if iou > 0 else math.inf, -least
 
 
+GROWN = 0.1  # of a box's sides: hit rule box allows a centre that far out, in all
+LEAST_IOU = 0.2  # what hit rule box takes for a hit wherever the centre lies
+
+
+def _box(case: Case, finding: Finding, nodule: Nodule, _: float) -> tuple[float, float]:
+    """How far the centre lies from the box's, 1 on the edge of the grown box; less where the boxes overlap more."""
+    try:
+        box = nodule_box_px(case, nodule)
+    except DataError as error:
+        raise EvaluationError(str(error)) from None
+    (x, y), (middle_x, middle_y) = finding.center_px, box.center
+    across, down = (1 + GROWN) / 2 * (box.x1 - box.x0), (1 + GROWN) / 2 * (box.y1 - box.y0)
+    offset = max(abs(x - middle_x) / across, abs(y - middle_y) / down) if box.area else math.inf
+    iou = finding.box_px.iou(box)
+    return min(offset, LEAST_IOU / iou if iou > 0 else math.inf), 1.0
+
+
 HIT_KINDS: Mapping[str, HitKind] = {
     "center": HitKind(
         "center in the nodule's disc",
@@ -87,6 +104,14 @@ HIT_KINDS: Mapping[str, HitKind] = {
         "whose box overlaps the nodule's box with an IoU of more than {:g}",
         _overlap,
         Limit("min_iou", 0.2, "least overlap of a hit, hit rule iou", high=1),
+    ),
+    "box": HitKind(
+        "box: center in the nodule's box grown by a tenth, or an IoU of 0.2",
+        "whose centre lies in the nodule's box, grown by a tenth of its sides, or whose box overlaps it with an IoU of "
+        "at least 0.2",
+        "whose centre lies in the nodule's box, grown by a tenth of its sides and not on its edge, or whose box "
+        "overlaps it with an IoU of more than 0.2",
+        _box,
     ),
     "distance": HitKind(
         "distance of the centres",

@@ -59,6 +59,7 @@ PROTOCOLS: Mapping[str, str] = {
     "distance-22mm": "in-lung",
     "distance-25mm": "in-lung",
     "jafroc": "all",
+    "boxed": "all",
 }
 """The images that each protocol scores; its hit rule and figures are in `cxrcad.evaluation.protocols`."""
 

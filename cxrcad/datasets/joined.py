@@ -11,7 +11,7 @@ from cxrcad.core import Case, DataError, Nodule, counted
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.fields import named
 
-__all__ = ["joined", "label_of", "with_labels"]
+__all__ = ["joined", "label_of", "of_sets", "with_labels"]
 
 
 def joined(sets: Sequence[Dataset]) -> Dataset:
@@ -41,6 +41,23 @@ def joined(sets: Sequence[Dataset]) -> Dataset:
     notes = tuple(f"{title}: {note}" for one, title in zip(sets, titles, strict=True) for note in one.notes)
     ordered = tuple(sorted(cases, key=lambda case: case.name))
     return replace(sets[0], cases=ordered, notes=notes, folders=tuple(one.folder for one in sets))
+
+
+def of_sets(dataset: Dataset, sets: str | None) -> Dataset:
+    """The cases of these sets of a joined data set (their folders' names, comma-separated; None: all).
+
+    Raises DataError for a set that is not there.
+    """
+    if sets is None:
+        return dataset
+    wanted = [name.strip() for name in sets.split(",")]
+    folders = {folder.resolve().name: folder for folder in dataset.folders or (dataset.folder,)}
+    strange = [name for name in wanted if name not in folders]
+    if strange:
+        raise DataError(f"--sets: there is no data set {strange[0]!r}; choose from {', '.join(folders)}")
+    chosen = tuple(folder for name, folder in folders.items() if name in wanted)
+    cases = tuple(case for case in dataset.cases if case.data_set in (None, *wanted))
+    return replace(dataset, folder=chosen[0], folders=chosen, cases=cases).for_protocol(dataset.protocol)
 
 
 def _alike(group: str) -> str:

@@ -48,6 +48,8 @@ TABLE: tuple[Protocol, ...] = (
     # Chakraborty and Berbaum, Medical Physics 31:2313, 2004: lesions against the highest finding of normal images.
     # Open: hit rule.
     Protocol("jafroc", HitRule("center"), fp_axis="normals"),
+    # Ours, for lesions that readers boxed loosely among radiographs without any.
+    Protocol("boxed", HitRule("box", strict=True), fp_axis="normals"),
 )
 
 

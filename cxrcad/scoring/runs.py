@@ -12,6 +12,7 @@ from cxrcad.core import Case, CxrcadError, DataError, EvaluationError, ModelErro
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS, FOLDS_NAME, WHOLE, Split, load_folds, make_folds
 from cxrcad.datasets.images import read_case
+from cxrcad.datasets.joined import of_sets
 from cxrcad.datasets.masks import truth_mask
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.documents import MALFORMED, as_name, toml_value
@@ -114,13 +115,26 @@ def folds_to_score(config: EvaluateConfig, note: Note) -> FoldsToScore:
         dataset = read_data(data)
         splits = make_folds(dataset, data.fold_seed)
         folds = tuple((bundle, split) for split in splits if config.fold in ("all", str(split.fold)))
+        dataset, folds = _of_sets(dataset, folds, config.sets)
         return FoldsToScore(bundle.name, config.out or config.runs / bundle.name, dataset, folds)
     run = _chosen_run(config, note)
     bundles = _models_of_run(run, config, note)
     dataset = read_data(data_of_run(run, data))
     of_fold = {split.fold: split for split in load_folds(run / FOLDS_NAME, dataset)}
     folds = tuple((bundle, of_fold[fold]) for fold, bundle in bundles.items())
+    dataset, folds = _of_sets(dataset, folds, config.sets)
     return FoldsToScore(run.name, config.out or run, dataset, folds)
+
+
+def _of_sets(
+    dataset: Dataset, folds: tuple[tuple[Bundle, Split], ...], sets: str | None
+) -> tuple[Dataset, tuple[tuple[Bundle, Split], ...]]:
+    """The data set and the folds' test cases with the cases of `sets` only, of folds drawn over all. DataError."""
+    part = of_sets(dataset, sets)
+    there = part.by_name
+    return part, tuple(
+        (bundle, replace(split, test=tuple(name for name in split.test if name in there))) for bundle, split in folds
+    )
 
 
 def _chosen_run(config: EvaluateConfig, note: Note) -> Path:
@@ -200,7 +214,13 @@ def _score_fold(bundle: Bundle, split: Split, chosen: FoldsToScore, config: Eval
         **told_by(bundle),
     )
     changed = rule_changes(protocol.name, protocol.rule, protocol.fp_axis)
-    parts = (protocol.name, images, protocol.rule.kind, *(f"{name}-{value}" for name, value in changed.items()))
+    parts = (
+        protocol.name,
+        images,
+        protocol.rule.kind,
+        config.sets and as_name(config.sets),
+        *(f"{name}-{value}" for name, value in changed.items()),
+    )
     path = place / f"matches-{'-'.join(filter(None, parts))}.json"
     files = read_kept(path)
     again, reasons = used_again(files, cases, bundle, protocol.rule)

@@ -11,6 +11,7 @@ from PIL import Image
 from cxrcad.core import DataError
 from cxrcad.datasets.content import check_content, content_of, read_content, write_content
 from cxrcad.datasets.folds import load_folds, make_folds, save_folds
+from cxrcad.datasets.joined import of_sets
 from cxrcad.datasets.read import read_dataset
 
 HEAD = "file,x0,y0,x1,y1,label,patient\n"
@@ -103,6 +104,17 @@ def test_sets_that_cannot_be_told_apart_are_refused(sets: tuple[Path, Path], tmp
     odd = boxes(tmp_path / "C", "same nodule 1", "A-same nodule 2")
     with pytest.raises(DataError, match=r"two images of the sets A, C are called A-same; rename one"):
         read_dataset([sets[0], odd])
+
+
+def test_some_of_the_sets_are_chosen(sets: tuple[Path, Path]) -> None:
+    dataset = read_dataset(sets)
+    assert of_sets(dataset, None) is dataset
+    assert of_sets(dataset, "B, A").cases == dataset.cases
+    part = of_sets(dataset, "B")
+    assert {case.name for case in part.cases} == {case.name for case in dataset.cases if case.data_set == "B"}
+    assert (len(part.cases), part.where) == (9, str(sets[1]))
+    with pytest.raises(DataError, match=r"^--sets: there is no data set 'C'; choose from A, B$"):
+        of_sets(dataset, "A,C")
 
 
 def test_protocols_see_all_sets(sets: tuple[Path, Path]) -> None:

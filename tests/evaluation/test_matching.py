@@ -119,6 +119,17 @@ def test_iou_gives_a_finding_on_two_nodules_to_the_one_it_overlaps_most() -> Non
     assert match.hits[0].nodule == 1
 
 
+@pytest.mark.parametrize(
+    ("x", "half", "hit"),
+    [(50, 1, True), (60.9, 1, True), (61.1, 1, False), (61.1, 12, True), (66, 10, False)],
+)
+def test_the_box_rule_takes_a_centre_in_the_grown_box_or_an_overlap(x: float, half: float, hit: bool) -> None:
+    """A box of 20 x 20 about (50, 60): grown by a tenth it ends at 61; at 61.1 with a half of 12 the IoU is 0.38."""
+    boxed = Nodule(50.0, 60.0, box_px=Box(40, 50, 60, 70))
+    match = match_image(case(boxed, spacing_mm=None), [finding(0.9, x, 60, half)], HitRule("box", strict=True))
+    assert bool(match.hits) is hit
+
+
 def test_false_positives_are_inside_or_outside_the_lung_by_their_centre() -> None:
     """The mask has a quarter of the image's size: its one lung pixel covers x 40-80 and y 80-120 of the image."""
     lung = np.zeros((5, 5), dtype=bool)
@@ -160,7 +171,7 @@ def test_a_score_that_is_no_number_is_an_error() -> None:
 
 
 def test_a_rule_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(UsageError, match="hit rule is 'overlap'; choose from center, iou, distance"):
+    with pytest.raises(UsageError, match="hit rule is 'overlap'; choose from center, iou, box, distance"):
         HitRule("overlap")
     with pytest.raises(UsageError, match="duplicates are 'kept'; choose from ignored, false-positives"):
         HitRule(duplicates="kept")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import Case, TrainingError
@@ -24,30 +23,6 @@ SMALL = {
     "side": SIDE, "fold": "1", "threads": 1, "precision": "fp32", "norm": "group", "channels": "raw,local",
     "batch": 4, "checkpoint_minutes": 0, "max_steps": 2, "simulate_masses": 0.2, "simulate_count": 2,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def boxed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """10 images with a boxed lesion, 10 normals and 5 with other findings; every third lacks a lung mask."""
-    folder = tmp_path_factory.mktemp("boxed")
-    (folder / "lungs").mkdir()
-    rows, cols = np.mgrid[:SIDE, :SIDE]
-    lung = (abs(rows - 48) < 36) & ((abs(cols - 26) < 18) | (abs(cols - 70) < 18))
-    table = ["file,x0,y0,x1,y1,label,role,patient"]
-    for index in range(25):
-        name = f"i{index:02d}.png"
-        image = np.where(lung, 70, 150) + (rows + cols) % (7 + index)
-        if index < 10:
-            x, y = 22 + index, 30 + 3 * index
-            image = image + 90 * (((cols - x) / 9) ** 2 + ((rows - y) / 5) ** 2 <= 1)
-            table.append(f"{name},{x - 10},{y - 6},{x + 10},{y + 6},Mass,,{index}")
-        else:
-            table.append(f"{name},,,,,,{'normal' if index < 20 else 'other_finding'},{index}")
-        Image.fromarray(image.astype(np.uint8)).save(folder / name)
-        if index % 3:
-            Image.fromarray(lung.astype(np.uint8) * 255).save(folder / "lungs" / name)
-    (folder / "boxes.csv").write_text("\n".join(table) + "\n")
-    return folder
 
 
 @pytest.mark.parametrize(("fraction", "real"), [(0.25, 1), (0.5, 2), (1.0, 4), (0.0, 0)])
