@@ -10,7 +10,7 @@ from cxrcad.config import NetworkConfig
 from cxrcad.networks.blocks import ConvUnit, InputChannels, check_input, residual_options, tasks_of
 from cxrcad.networks.resnet import ResidualEncoder
 
-__all__ = ["DeepLabV3Plus", "build"]
+__all__ = ["DeepLabV3Plus", "SeparableUnit", "build"]
 
 
 def build(config: NetworkConfig, side: int) -> nn.Module:
@@ -18,7 +18,7 @@ def build(config: NetworkConfig, side: int) -> nn.Module:
     return DeepLabV3Plus(tasks_of(config), **residual_options(config, side))
 
 
-class _SeparableUnit(nn.Module):
+class SeparableUnit(nn.Module):
     """Depthwise 3x3 at a rate, then 1x1, norm, ReLU. (B, in, H, W) -> (B, out, H, W)."""
 
     def __init__(self, in_channels: int, channels: int, *, rate: int, norm: str, groups: int) -> None:
@@ -27,7 +27,14 @@ class _SeparableUnit(nn.Module):
         self.pointwise = ConvUnit(in_channels, channels, 1, norm=norm, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.pointwise(self.depthwise(x))
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # torch 2.13 on CPUs with AMX: in bf16, laid out channels last, a dilated depthwise convolution's weights
+            # get gradients of what the memory held before.
+            with torch.autocast("cpu", enabled=False):
+                x = self.depthwise(x.float())
+        else:
+            x = self.depthwise(x)
+        out: Tensor = self.pointwise(x)
         return out
 
 
@@ -54,15 +61,15 @@ class DeepLabV3Plus(nn.Module):
         high, inner, low = 8 * width, 2 * width, width * 3 // 4 // 8 * 8  # 512, 128, 48 at the published width of 64
         self.point = ConvUnit(high, inner, 1, norm=norm, groups=groups)
         self.atrous = nn.ModuleList(
-            _SeparableUnit(high, inner, rate=rate, norm=norm, groups=groups) for rate in self.rates
+            SeparableUnit(high, inner, rate=rate, norm=norm, groups=groups) for rate in self.rates
         )
         # One image a batch pools to one value a channel, which no batch norm can take: GN in this branch.
         self.image = ConvUnit(high, inner, 1, norm="GN", groups=groups)
         self.project = ConvUnit(inner * (len(self.rates) + 2), inner, 1, norm=norm, groups=groups)
         self.low = ConvUnit(width, low, 1, norm=norm, groups=groups)
         self.decode = nn.Sequential(
-            _SeparableUnit(inner + low, inner, rate=1, norm=norm, groups=groups),
-            _SeparableUnit(inner, inner, rate=1, norm=norm, groups=groups),
+            SeparableUnit(inner + low, inner, rate=1, norm=norm, groups=groups),
+            SeparableUnit(inner, inner, rate=1, norm=norm, groups=groups),
         )
         self.heads = nn.ModuleDict({task: nn.Conv2d(inner, 2, 1) for task in tasks})
 

@@ -7,6 +7,7 @@ import torch
 from cxrcad.config import NETWORKS, NetworkConfig, build
 from cxrcad.core import NetworkError
 from cxrcad.networks.blocks import tasks_of
+from cxrcad.networks.deeplabv3plus import SeparableUnit
 from cxrcad.networks.registry import build_network
 from cxrcad.packaging.onnx_export import write_onnx
 
@@ -126,3 +127,19 @@ def test_local_channels_do_not_see_brightness_and_contrast():
     views = InputChannels(("local", "blob"), 512)
     np.testing.assert_allclose(views(image * 0.5 + 0.25), views(image), atol=0.01)
     assert InputChannels(("raw",), 512)(torch.full((1, 1, 8, 8), 0.75)).unique().tolist() == [1.0]
+
+
+def test_a_dilated_unit_learns_the_same_in_bf16_on_a_cpu() -> None:
+    """torch 2.13 gives dilated depthwise convolutions gradients of chance there, on CPUs with AMX (see the unit)."""
+    torch.manual_seed(0)
+    unit = SeparableUnit(192, 48, rate=6, norm="group", groups=8).to(memory_format=torch.channels_last)
+    features = torch.randn(2, 192, 32, 32).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for bf16 in (False, True):
+        unit.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = unit(features).float().square().mean()
+        loss.backward()
+        gradients.append(unit.depthwise.weight.grad.clone())
+    exact, rounded = gradients
+    assert (exact - rounded).abs().max() < 0.1 * exact.abs().max()
