@@ -32,7 +32,7 @@ from cxrcad.imaging.faults import (
     refuse,
 )
 from cxrcad.imaging.orientation import TURNS, UPRIGHT, as_stored, letters_of, transposes
-from cxrcad.imaging.streams import Stream, check_png, check_whole, jpeg_stream
+from cxrcad.imaging.streams import Stream, check_png, check_whole, stream_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -130,10 +130,11 @@ def _pixel_aspect(image: Image.Image) -> float | None:
 
 
 def _stream(path: Path, data: bytes) -> Stream | None:
-    """A JPEG's stream, None for other formats. Raises ReadError where a JPEG or PNG is cut or damaged."""
+    """A JPEG's stream, None for other formats. Raises ReadError where a JPEG, JPEG 2000 or PNG is cut or damaged."""
     if data.startswith(b"\x89PNG"):
         check_png(path, data)
-    return jpeg_stream(path, data) if data.startswith(b"\xff\xd8\xff") else None
+    stream = stream_of(path, data)
+    return stream if stream and stream.spare else None  # JPEG 2000 is read with its boxes
 
 
 def _values(path: Path, data: bytes) -> NDArray[Any]:

@@ -1,7 +1,8 @@
 """Whether a compressed picture is whole: JPEG, JPEG-LS, JPEG 2000 and PNG.
 
-Most decoders fill what a damaged stream lacks with values of their own, without a word. What is whole decodes to the
-same pixels whatever bits follow it, and what is cut does not: so the stream of an entropy coder is decoded twice.
+Most decoders fill what a damaged stream lacks with values of their own, and leave what it has too much, without a word.
+What is whole decodes to the same pixels whatever bits follow it, and to others where its last bits are others: so the
+stream of an entropy coder is decoded three times.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from numpy.typing import NDArray
 
 from cxrcad.imaging.faults import refuse
 
-__all__ = ["AGAIN", "Stream", "check_png", "check_whole", "jpeg2000_stream", "jpeg_stream", "stream_of"]
+__all__ = ["AGAIN", "Stream", "check_png", "check_whole", "stream_of"]
 
 AGAIN = "copy the file again, or export the radiograph again"
 J2K, JP2 = b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 """How a JPEG 2000 codestream starts, and how its file format does."""
-OTHER_BITS = b"\x55\xaa\x33\xcc" * 64
-"""What is put behind the coded data the second time: neither the zeros that decoders add, nor a marker."""
+OTHER_BITS = tuple(pattern * 64 for pattern in (b"\x55\xaa\x33\xcc", b"\xaa\x55\xcc\x33", b"\xe1\x96", b"\x1e\x69"))
+"""What is put behind the coded data, or in place of their end: neither the zeros that decoders add, nor a marker."""
+LAST_BYTES, LAST_OF_PROGRESSIVE = 2, 8
+"""Bytes in which coded data end: other bits in their place make other pixels."""
+ZEROS = 256
+"""Zero bytes in a row that JPEG 2000's arithmetic coder does not write; packets without data are one each."""
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")  # its stuffing is a bit, not a byte (ITU-T T.87, A.1)
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -39,15 +44,21 @@ SEQUENTIAL, PROGRESSIVE, LS = (0xC0, 0xC1), (0xC2,), 0xF7
 
 @dataclass(frozen=True)
 class Stream:
-    """A compressed picture as it is to be decoded, with its end marker; `other` is it with other bits behind its data.
+    """A compressed picture as it is to be decoded, with its end marker.
 
-    `rows` and `cols` are what its own header states. `other` is None where the stream tells its own length.
+    `rows` and `cols` are what its own header states. Its coded data end at `end`, and the last `spare` bytes of them
+    decide some pixel; 0 where the stream states its own length.
     """
 
     rows: int
     cols: int
     data: bytes
-    other: bytes | None = None
+    end: int = 0
+    spare: int = 0
+
+    def with_bits(self, bits: bytes, spare: int = 0) -> bytes:
+        """The stream with other bits behind its coded data, in place of the last `spare` bytes of them."""
+        return self.data[: self.end - spare].rstrip(b"\xff") + bits + self.data[self.end :]
 
 
 def stream_of(path: Path, data: bytes) -> Stream | None:
@@ -58,12 +69,22 @@ def stream_of(path: Path, data: bytes) -> Stream | None:
 
 
 def check_whole(path: Path, pixels: NDArray[Any], stream: Stream, decode: Callable[[bytes], NDArray[Any]]) -> None:
-    """Raise ReadError where `pixels`, which are those of `stream`, depend on the bits behind it: it was cut."""
-    if stream.other is None:
+    """Raise ReadError where `pixels`, which are those of `stream`, depend on the bits behind it, or not on its last."""
+    if not stream.spare:
         return
-    changed = np.nonzero((pixels != decode(stream.other)).reshape(len(pixels), -1).any(axis=1))[0]
+    other = decode(stream.with_bits(OTHER_BITS[0]))
+    changed = np.nonzero((pixels != other).reshape(len(pixels), -1).any(axis=1))[0]
     if len(changed):
         refuse(path, f"its compressed pixels are cut short or damaged (from row {changed[0]:,} on)", AGAIN)
+
+    def matter(bits: bytes) -> bool:
+        try:
+            return not np.array_equal(pixels, decode(stream.with_bits(bits, stream.spare)))
+        except Exception:  # the decoders raise what they like
+            return True
+
+    if not any(matter(bits) for bits in OTHER_BITS):
+        refuse(path, "its compressed pixels are damaged (there are more coded data than pixels)", AGAIN)
 
 
 @dataclass
@@ -107,8 +128,9 @@ def jpeg_stream(path: Path, data: bytes) -> Stream:
     if frame.open:
         missing = len({component for component, _ in frame.open})
         refuse(path, f"its compressed pixels lack scans (of {missing} of its components)", AGAIN)
-    coded, tail = bytes(mended[:end]), bytes(mended[end:place]) + EOC
-    return Stream(frame.rows, frame.cols, coded + tail, coded.rstrip(b"\xff") + OTHER_BITS + tail)
+    spare = LAST_OF_PROGRESSIVE if frame.kind in PROGRESSIVE else LAST_BYTES
+    spare += data[end - 1] == 0  # one to an even length, where there is no end marker
+    return Stream(frame.rows, frame.cols, bytes(mended[:place]) + EOC, end, spare)
 
 
 def _segment(path: Path, data: bytes, place: int, end: int) -> tuple[int, int]:
@@ -190,7 +212,25 @@ def jpeg2000_stream(path: Path, data: bytes) -> Stream:
     lacking = tiles - sum(1 for tile, count in found.items() if count >= stated[tile])
     if lacking > 0:
         refuse(path, f"its compressed pixels lack {lacking:,} of {tiles:,} tiles", AGAIN)
+    zeros = ZEROS + tiles * _packets(path, data, width, height)
+    hole = data.find(bytes(zeros), 0, place) if zeros < place else -1
+    if hole >= 0:
+        refuse(path, f"its compressed pixels are damaged (more than {zeros:,} zero bytes from byte {hole:,} on)", AGAIN)
     return Stream(y1 - y0, x1 - x0, data[:place] + EOC)
+
+
+def _packets(path: Path, data: bytes, width: int, height: int) -> int:
+    """The packets that a tile may have: layers x components x precincts of each resolution (T.800, A.6.1, B.6)."""
+    place = data.find(b"\xff\x52")
+    if place < 0 or len(data) < place + 14 + 33:
+        refuse(path, "a damaged header in its compressed pixels", AGAIN)
+    style, layers, levels, body = data[place + 4], data[place + 6 : place + 8], data[place + 9], data[place + 14 :]
+    precincts = 0
+    for level in range(min(levels, 32) + 1):  # from the lowest resolution on
+        across, down = (body[level] & 15, body[level] >> 4) if style & 1 else (15, 15)
+        scale = levels - level
+        precincts += ((width >> (scale + across)) + 2) * ((height >> (scale + down)) + 2)
+    return int.from_bytes(layers, "big") * int.from_bytes(data[40:42], "big") * precincts
 
 
 def check_png(path: Path, data: bytes) -> None:

@@ -66,6 +66,44 @@ def test_a_whole_stream_that_only_lacks_its_end_marker_is_read(make, syntax):
     np.testing.assert_array_equal(read_radiograph(padded).pixels, whole)
 
 
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("end", [b"", EOI], ids=["bare", "with an end marker"])
+@pytest.mark.parametrize("part", [5, 60, 95])
+def test_a_cut_stream_filled_with_zeros_is_refused(make, fault, syntax, part, end):
+    def change(frame):
+        short = frame[: len(frame) * part // 100]
+        return short + bytes(len(frame) - len(short)) + end
+
+    assert "its compressed pixels " in fault(make(syntax, change))
+
+
+@pytest.mark.parametrize("syntax", ["jpeg", "progressive", "gdcm:JPEGLosslessProcess14_1"])
+@pytest.mark.parametrize("count", [4, 1000])
+def test_more_coded_data_than_pixels_are_damage(make, fault, syntax, count):
+    sentence = fault(make(syntax, lambda frame: frame[: frame.rindex(EOI)] + b"\x35" * (count + 8) + EOI))
+    assert "its compressed pixels are damaged (there are more coded data than pixels)" in sentence
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_a_flat_picture_is_whole(make_dicom, syntax):
+    """Its coded data are zeros in the end."""
+    values = np.full((256, 256), 7, np.uint16)
+    values[:40, :40] = np.arange(1600).reshape(40, 40) * 2
+    if syntax.startswith("gdcm:"):
+        path = make_dicom(values, syntax=syntax)
+    else:
+        values = (values >> 4).astype(np.uint8)
+        content = io.BytesIO()
+        Image.fromarray(values).save(content, "JPEG", quality=100, optimize=True, progressive=syntax == "progressive")
+        path = make_dicom(values, bits=8)
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        dataset.PixelData = encapsulate([content.getvalue()])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+    assert read_radiograph(path).pixels.shape == (256, 256)
+
+
 def test_a_progressive_stream_without_its_last_scan_is_refused(make, fault):
     path = make("progressive", lambda frame: frame[: frame.rindex(b"\xff\xda")] + EOI)
     assert "lack scans" in fault(path)
