@@ -137,8 +137,8 @@ def figures(images: Tally, weights: Array) -> Figures:
     F1, recall, precision, false positives at the threshold (per image, in the lung fields and outside); sensitivities
     at 1/8 ... 8 false positives per image, CPM; image-level ROC AUC, JAFROC, NODE21 score, average precision; means
     over images of lung Dice, IoU and HD95 and nodule Dice; mean distance of the reported hits from their nodules. A
-    figure that is undefined (a rate that the curve does not reach, CPM where it ends below 1/8, an AUC without normal
-    images) is NaN.
+    figure that is undefined (a rate that the curve does not reach, or that is over no image; CPM where it ends below
+    1/8; an AUC without normal images) is NaN.
     """
     parts = [_block(images, weights[start : start + BLOCK]) for start in range(0, len(weights), BLOCK)]
     return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
@@ -199,7 +199,7 @@ def _froc(curve: Curves, n_images: Array) -> Figures:
         value, is_reached = reached(curve.hits, curve.on_axis, rate * n_images)
         value = value / curve.nodules
         lasting.append(value)
-        found[f"sensitivity at {rate_name(rate)}"] = np.where(is_reached, value, np.nan)
+        found[f"sensitivity at {rate_name(rate)}"] = np.where(is_reached & (n_images > 0), value, np.nan)
     found["CPM"] = np.where(np.isnan(found[f"sensitivity at {rate_name(RATES[0])}"]), np.nan, np.mean(lasting, axis=0))
     return found
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Case, EvaluationError, ReadError, Result
 from cxrcad.datasets.content import masks_sha256
+from cxrcad.datasets.made_masks import models_of_masks
 from cxrcad.evaluation.matching import best_first, lung_lookup
 from cxrcad.evaluation.records import (
     FoldResult,
@@ -134,7 +135,7 @@ def _scored_image(case: Case, found: Detection, lung: NDArray[np.bool_] | None) 
     scored_image = ScoredImage(
         kept, result.sha256, findings, in_lung, nodule_dice=found.nodule_dice, masks_sha256=masks
     )
-    if lung is None or found.lung is None:
+    if lung is None or found.lung is None or models_of_masks([case]):  # a model's mask is no truth to compare with
         return None, scored_image
     mine = _on_grid_of(found.lung, lung)
     distance = None

@@ -89,6 +89,8 @@ def test_without_normal_images_what_needs_them_is_undefined() -> None:
     found = values(fold(*STORY.matches[:3]))
     assert math.isnan(found["image AUC"])
     assert math.isnan(found["JAFROC"])
+    over_none = values(fold(*STORY.matches[:3], fp_axis="normals"))
+    assert all(math.isnan(over_none[name]) for name in ("sensitivity at 1/8", "sensitivity at 8", "CPM"))
     with pytest.raises(EvaluationError, match="none of the 3 images is without a nodule, over which --fp-axis normals"):
         score_at_threshold(STORY.matches[:3], 0.5, "normals")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxrcad.core import Box, Case, EvaluationError, Finding, ModelIdentity, Nodule, ReadError, Result
+from cxrcad.datasets.made_masks import MadeMasks, write_made_masks
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import (
     FoldResult,
@@ -104,6 +105,18 @@ def test_lung_dice_is_taken_on_the_true_masks_grid() -> None:
     assert result.known_dice == (40 / 70,)
     exact = Answers(ANSWERS.findings, left_half(A))
     assert evaluate_cases([A], exact, CONTEXT, true_lung=left_half).lung_dice == (1.0,)
+
+
+def test_a_mask_that_a_model_made_is_no_truth_for_lung_dice(tmp_path: Path) -> None:
+    """It still tells which false positives lie in the lungs."""
+    mask = tmp_path / "A.png"
+    Image.fromarray(left_half(A).astype(np.uint8) * 255).save(mask)
+    masked, answers = replace(A, lung_masks=(mask,)), Answers(ANSWERS.findings, left_half(A))
+    assert evaluate_cases([masked], answers, CONTEXT).lung_dice == (1.0,)
+    write_made_masks(tmp_path, MadeMasks("m", "0" * 64, 0.5, {"A.png": "1" * 64}))
+    made = evaluate_cases([masked], answers, CONTEXT)
+    assert (made.lung_dice, made.scored[0].lung_iou) == ((None,), None)
+    assert made.scored[0].in_lung == evaluate_cases([A], answers, CONTEXT, true_lung=left_half).scored[0].in_lung
 
 
 def test_masks_are_read_from_their_files_and_joined(tmp_path: Path) -> None:
