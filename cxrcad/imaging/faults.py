@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -32,6 +33,14 @@ LARGEST_PIXEL = 8
 """Bytes: four channels of 16 bit, or a double."""
 MOST_BESIDE = 64 * 2**20
 """Bytes of a file that are no pixels: texts, thumbnails, colour profiles."""
+
+
+INTERPRETER = (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError, UnicodeError)
+INTERPRETER_TEXT = re.compile(
+    r"invalid literal|could not convert|values to unpack|NoneType|unpack(_from)? requires|cannot reshape|buffer size|"
+    r"object (is|has|does)|argument|codec can't|out of (range|bounds)|math domain|must be .*, not "
+)
+"""What Python and NumPy say to a programmer of values that a library did not expect."""
 
 
 class Header(NamedTuple):
@@ -133,6 +142,8 @@ def grey_of(path: Path, channels: NDArray[Any], top: int) -> NDArray[Any]:
 
 
 def reason(error: BaseException, line: int = 0) -> str:
-    """One line of an error's text, short and without a full stop, to stand in brackets."""
+    """One line of an error's text, short, to stand in brackets; the interpreter's own words are not passed on."""
     text = (str(error).strip() or type(error).__name__).splitlines()[line].strip().rstrip(".")
+    if isinstance(error, INTERPRETER) or INTERPRETER_TEXT.search(text):
+        return "it cannot be parsed"
     return text if len(text) <= 120 else text[:117] + "..."
