@@ -11,11 +11,11 @@ import numpy as np
 
 from cxrcad.config import AREA, LESIONS, EvaluateConfig, command_line
 from cxrcad.core import EvaluationError
-from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare
+from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, false_positives
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike
 from cxrcad.evaluation.segmentation import measured
-from cxrcad.evaluation.subgroups import Stratum, of_each_set, strata
+from cxrcad.evaluation.subgroups import Stratum, has_nodules, of_each_set, strata
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.effusion import segmentation_document, segmentation_text
 from cxrcad.report.html import Made
@@ -119,9 +119,12 @@ def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:
 
 
 def _figures_of_sets(one: Scored, config: EvaluateConfig) -> dict[str, dict[str, Interval]]:
-    """Every figure of each of several joined sets that has a nodule."""
+    """Every figure of each of several joined sets; of one without a nodule, its false positives an image."""
     drawn = config.scoring.resamples, config.scoring.bootstrap_seed
-    return {name: bootstrap(its, *drawn) for name, its in of_each_set(one.results).items()}
+    return {
+        name: (bootstrap if has_nodules(its) else false_positives)(its, *drawn)
+        for name, its in of_each_set(one.results).items()
+    }
 
 
 def _compared(scored: Sequence[Scored], config: EvaluateConfig) -> Mapping[str, Comparison] | None:

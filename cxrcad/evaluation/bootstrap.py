@@ -21,6 +21,7 @@ __all__ = [
     "compare_seeds",
     "draw",
     "draw_images",
+    "false_positives",
     "froc_band",
     "with_intervals",
 ]
@@ -123,6 +124,21 @@ def bootstrap(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[
     weights = draw(results, resamples, seed) if resamples and several else None
     found = with_intervals(lambda counts: figures(images, counts), len(images.names), weights)
     return {name: _proper(name, one, images) for name, one in found.items()}
+
+
+def false_positives(results: Sequence[FoldResult], resamples: int, seed: int) -> dict[str, Interval]:
+    """False positives an image at the folds' own thresholds: what images without a nodule can tell."""
+    counts = np.array(
+        [
+            sum(positive.score >= result.context.model.threshold for positive in match.false_positives)
+            for result in results
+            for match in result.matches
+        ],
+        np.float64,
+    )
+    weights = draw(results, resamples, seed) if resamples and len(counts) > 1 else None
+    name = "false positives an image"
+    return with_intervals(lambda drawn: {name: (drawn @ counts) / drawn.sum(1)}, len(counts), weights)
 
 
 def _proper(name: str, one: Interval, images: Tally) -> Interval:

@@ -22,7 +22,7 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, nodule_under
 from cxrcad.evaluation.records import FoldResult, ScoredImage
 from cxrcad.evaluation.statistics import wilson
 
-__all__ = ["STRATUM_RATES", "Stratum", "nodules_of", "of_each_set", "strata"]
+__all__ = ["STRATUM_RATES", "Stratum", "has_nodules", "nodules_of", "of_each_set", "strata"]
 
 STRATUM_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """False positives per image at which a stratum's sensitivity is given."""
@@ -94,13 +94,18 @@ def strata(results: Sequence[FoldResult]) -> tuple[Stratum, ...]:
 
 
 def of_each_set(results: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
-    """The folds' results by data set, for each of several joined sets that has a nodule; none where there is one set.
+    """The folds' results by data set, for each of several joined sets; none where there is one set.
 
     Folds keep those images of the set that they scored; a fold without any is left out.
     """
     titles = sorted({one.case.data_set for result in results for one in result.scored if one.case.data_set})
     parts = {title: tuple(filter(None, (_of_set(result, title) for result in results))) for title in titles}
-    return {title: its for title, its in parts.items() if any(m.n_nodules for one in its for m in one.matches)}
+    return {title: its for title, its in parts.items() if its}
+
+
+def has_nodules(results: Sequence[FoldResult]) -> bool:
+    """Whether a nodule is among what the folds scored."""
+    return any(match.n_nodules for result in results for match in result.matches)
 
 
 def _of_set(result: FoldResult, title: str) -> FoldResult | None:

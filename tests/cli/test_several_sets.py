@@ -37,6 +37,43 @@ def boxed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def clear(tmp_path):
+    """Five radiographs without a lesion."""
+    folder = tmp_path / "CLEAR"
+    folder.mkdir()
+    rows, cols = np.mgrid[:64, :64]
+    lines = ["file,x0,y0,x1,y1,label,patient"]
+    for number in range(5):
+        Image.fromarray((60 + rows + cols + number).astype(np.uint8)).save(folder / f"n{number}.png")
+        lines.append(f"n{number}.png,,,,,,q{number}")
+    (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_set_without_a_lesion_has_false_positives_and_some_sets_are_scored(cxrcad, boxed, clear, tmp_path):
+    run = tmp_path / "run"
+    answer = cxrcad("train", "--data", boxed, "--data", clear, *TINY, "--tasks", "single", "--run", run)
+    assert answer.code == 0, answer.err
+    options = ("--run", run, "--protocol", "boxed", "--threshold", 0, "--resamples", 50, "--no-report")
+    answer = cxrcad("evaluate", *options)
+    assert answer.code == 0, answer.err
+    part = answer.out.split("Data set CLEAR. ")[1].split("Data set")[0]
+    assert "false positives per image" in part
+    assert "F1" not in part
+    (document,) = json.loads((run / "evaluation.json").read_text())["runs"]
+    sets = document["data_sets"]
+    name = "false positives an image"
+    assert list(sets["CLEAR"]) == [name]
+    assert sets["CLEAR"][name]["value"] == document["figures"][name]["value"]  # protocol boxed counts them in normals
+    answer = cxrcad("evaluate", *options, "--sets", "BOXED,CLEAR")
+    assert answer.code == 0, answer.err
+    answer = cxrcad("evaluate", *options, "--sets", "OTHER")
+    assert (answer.code, answer.err.splitlines()[-1]) == (
+        *(1, "Error: --sets: there is no data set 'OTHER'; choose from BOXED, CLEAR"),
+    )
+
+
 def test_a_run_on_two_sets_is_trained_resumed_and_scored(cxrcad, boxed, disc_data, tmp_path):
     run, data = tmp_path / "run", ("--data", disc_data, "--data", boxed)
     answer = cxrcad("train", *data, *TINY, "--run", run)
