@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import ReadError
 from cxrcad.imaging.faults import reason, refuse
+from cxrcad.imaging.packed import check_rle
 from cxrcad.imaging.streams import AGAIN, check_whole, stream_of
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
     syntax = dataset.file_meta.TransferSyntaxUID
     plugins = _plugins(path, syntax)
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    stream = stream_of(path, frame)
-    if stream is None and "RLE" not in syntax.name:
+    stream = stream_of(path, frame) if "RLE" not in syntax.name else None
+    if "RLE" in syntax.name:
+        check_rle(path, frame, dataset.Rows * dataset.Columns)
+    elif stream is None:
         refuse(path, f"{len(frame):,} bytes that are no {syntax.name}", AGAIN)
     if stream and stream.rows and (stream.rows, stream.cols) != (dataset.Rows, dataset.Columns):
         stated = f"{dataset.Rows} x {dataset.Columns}"

@@ -16,6 +16,7 @@ from cxrcad.imaging.elements import code, numbers, texts, unreadable
 from cxrcad.imaging.elements import whole as _whole
 from cxrcad.imaging.faults import (
     LARGEST_ASPECT,
+    MOST_PADDING,
     Header,
     check_size,
     check_values,
@@ -23,6 +24,7 @@ from cxrcad.imaging.faults import (
     grey_of,
     reason,
     refuse,
+    with_padding,
 )
 from cxrcad.imaging.presentation import presented
 
@@ -45,8 +47,6 @@ WIDEST_FIELD_MM = 1000.0
 DIRECTION = re.compile("[LRAPHF]{1,3}")
 MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
 LARGEST_MAGNIFICATION = 10.0
-MOST_PADDING = 65536
-"""Bytes behind the pixels that are left out, where they are not a large part of the picture."""
 MOST_COMPRESSED = 2
 """Times the size of the pixels that compressed ones may have; noise needs about 1.1."""
 NEEDED = {"Rows": "", "Columns": "", "BitsAllocated": "16", "PhotometricInterpretation": "MONOCHROME2"}
@@ -162,7 +162,7 @@ def _check_length(path: Path, file: DicomFile, bits: int, compressed: bool) -> i
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         expected = expected * 2 // 3
     length = min(length for length in (file.stated, file.held, UNDEFINED) if length is not None)
-    most = expected + max(row, min(MOST_PADDING, expected // 16))  # padding that some writers add
+    most = with_padding(expected, row)
     if compressed:
         most = MOST_COMPRESSED * most + MOST_PADDING
     elif file.stated == UNDEFINED:

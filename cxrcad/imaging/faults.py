@@ -31,6 +31,8 @@ PROBE = 4096
 
 LARGEST_PIXEL = 8
 """Bytes: four channels of 16 bit, or a double."""
+MOST_PADDING = 65536
+"""Bytes that some writers add to the pixels, where they are not a large part of the picture."""
 MOST_BESIDE = 64 * 2**20
 """Bytes of a file that are no pixels: texts, thumbnails, colour profiles."""
 
@@ -105,6 +107,11 @@ def check_size(path: Path, rows: int, cols: int) -> None:
         refuse(path, f"{rows} rows x {cols} columns, one side more than {LARGEST_ASPECT:g} times the other", remedy)
     if rows * cols > MOST_PIXELS:
         refuse(path, f"{rows} rows x {cols} columns, more than {MOST_PIXELS:,} pixels", remedy)
+
+
+def with_padding(expected: int, row: int) -> int:
+    """The most bytes that uncompressed pixels of `expected` bytes, `row` a row, may have with padding behind them."""
+    return expected + max(row, min(MOST_PADDING, expected // 16))
 
 
 def check_bulk(path: Path, size: int, rows: int, cols: int) -> None:

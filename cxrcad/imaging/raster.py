@@ -32,6 +32,7 @@ from cxrcad.imaging.faults import (
     refuse,
 )
 from cxrcad.imaging.orientation import TURNS, UPRIGHT, as_stored, letters_of, transposes
+from cxrcad.imaging.packed import check_strips
 from cxrcad.imaging.streams import Stream, check_png, check_whole, stream_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ MAGIC = (
 PHOTOMETRIC = 262
 """TIFF tag PhotometricInterpretation: 0 is min-is-white (TIFF 6.0, section 8)."""
 ORIENTATION = 274
+SPECKS, SPECK_RANGE = 8, 2
+"""Pixels that are left out of the range where it is more than twice that of all others."""
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError)  # what Pillow raises at it
 EIGHT_BIT = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
@@ -91,6 +94,8 @@ def read(path: Path) -> Radiograph:
     data = bytes_of(path)
     stream = _stream(path, data)
     with _opened(path, io.BytesIO(stream.data if stream else data), FORMATS, len(data)) as image:
+        if kind == "TIFF":
+            check_strips(path, data, image.tag_v2)  # type: ignore[attr-defined]
         deep = deep_channels(path, data, image)
         turned, by_pillow = _loaded(image)
         values, notes = _grey(path, image, deep)
@@ -210,13 +215,28 @@ def _presentation(values: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
     if values.dtype == np.uint8:
         return values.astype(np.float32) / np.float32(255), "8 bit, 0-255 to 0-1"
     if values.dtype.itemsize == 2 and values.min() >= 0:
+        values, note = _without_specks(values)
         bits = _bits(values)
-        return values.astype(np.float32) / np.float32(2**bits - 1), f"{bits} bit in 16, 0-{2**bits - 1:,} to 0-1"
+        note += f"{bits} bit in 16, 0-{2**bits - 1:,} to 0-1"
+        return values.astype(np.float32) / np.float32(2**bits - 1), note
     return stretched(values)
 
 
 def stretched(values: NDArray[Any]) -> tuple[NDArray[np.float32], str]:
     """Values of any range as 0-1, and the note that says so."""
+    values, note = _without_specks(values)
     low, high = float(values.min()), float(values.max())
     pixels = ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
-    return pixels, f"range {low:g} to {high:g} stretched to 0-1"
+    return pixels, f"{note}range {low:g} to {high:g} stretched to 0-1"
+
+
+def _without_specks(values: NDArray[Any]) -> tuple[NDArray[Any], str]:
+    """Values of which at most SPECKS, damaged or dead pixels that would decide the range, are clipped to it; a note."""
+    ordered = np.partition(values.ravel(), (0, SPECKS, values.size - 1 - SPECKS, values.size - 1))
+    lowest, low, high, highest = ordered[[0, SPECKS, -1 - SPECKS, -1]].tolist()
+    most = SPECK_RANGE * (high - low)
+    bottom, top = low if high - lowest > most else lowest, high if highest - low > most else highest
+    if low == high or (bottom, top) == (lowest, highest):
+        return values, ""
+    count = np.count_nonzero((values < bottom) | (values > top))
+    return np.clip(values, bottom, top), f"{count} pixels beyond {bottom:g} to {top:g} clipped, "

@@ -29,6 +29,7 @@ from cxrcad.imaging.faults import (
     digest,
     reason,
     refuse,
+    with_padding,
 )
 from cxrcad.imaging.orientation import towards
 from cxrcad.imaging.raster import stretched
@@ -199,9 +200,9 @@ def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
         expected = pixels * bits // 8
     if packed:
         most = max(0, start) + (expected or pixels * LARGEST_PIXEL) + MOST_BESIDE
-        _check_length(path, _inflated(path, data, 31, most) - start, expected)
+        _check_length(path, _inflated(path, data, 31, most) - start, expected, exact=True)
     else:
-        _check_length(path, len(data) - start, expected)
+        _check_length(path, len(data) - start, expected, exact=True)
 
 
 def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
@@ -214,12 +215,12 @@ def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
     if file.upper() == "LOCAL":
         mark = META_LOCAL.search(data)
         data = data[mark.end() :] if mark else data
-        _check_length(path, len(data), expected)
+        _check_length(path, len(data), expected, exact=not packed)
     elif file.upper() != "LIST" and "%" not in file:
         beside = path.parent / file
         if not beside.is_file():
             refuse(path, f"its pixel data lie in {file}, which is not there", "copy that file beside it")
-        _check_length(path, beside.stat().st_size, expected)
+        _check_length(path, beside.stat().st_size, expected, exact=not packed and b"HeaderSize" not in header)
         check_bulk(beside, beside.stat().st_size, *shape)
         data = bytes_of(beside) if packed else b""
     if packed and data.startswith(ZLIB):  # else gzip, which ITK checks
@@ -254,9 +255,12 @@ def _check_inside(path: Path, header: bytes) -> None:
             refuse(path, f"its pixel data lie outside its folder, in {file}", remedy)
 
 
-def _check_length(path: Path, length: int, expected: int) -> None:
+def _check_length(path: Path, length: int, expected: int, exact: bool = False) -> None:
     if length < expected:
         refuse(path, f"pixel data ends after {max(0, length):,} of {expected:,} bytes", "copy the file again")
+    if exact and expected and length > with_padding(expected, 0):
+        fault = f"{length:,} bytes of pixel data, but the header states {expected:,}"
+        refuse(path, fault, "save the radiograph again")
 
 
 def _itk_reason(error: RuntimeError) -> str:

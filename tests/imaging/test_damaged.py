@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 
+from cxrcad.core import ReadError
+from cxrcad.imaging import packed
 from cxrcad.imaging.read import read_radiograph
 
 
@@ -68,3 +73,100 @@ def test_bigtiff_is_read(tmp_path, stored, big):
     Image.fromarray(stored).save(path, big_tiff=big)
     assert path.read_bytes()[2] == (43 if big else 42)
     np.testing.assert_allclose(read_radiograph(path).pixels, stored / 4095, atol=1e-6)
+
+
+def test_mha_and_nifti_with_more_data_than_their_header_states_are_refused(tmp_path, make_pattern, fault):
+    for name in ("a.mha", "a.nii", "a.mhd"):
+        path = tmp_path / name
+        sitk.WriteImage(sitk.GetImageFromArray(make_pattern(256, 256)), str(path))
+        file = path.with_suffix(".raw") if name == "a.mhd" else path
+        whole = file.read_bytes()
+        file.write_bytes(whole + bytes(4096))
+        read_radiograph(path)
+        file.write_bytes(whole + bytes(20000))
+        assert fault(path) == (
+            f"{name}: 151,072 bytes of pixel data, but the header states 131,072; save the radiograph again"
+        )
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.png", "a.tif"])
+@pytest.mark.parametrize("count", [8, 9])
+def test_a_few_wild_pixels_do_not_decide_the_range(tmp_path, make_pattern, name, count):
+    values = make_pattern(256, 256)
+    expected = np.minimum(values, 4095) / 4095
+    values[100, :count] = 60000
+    path = tmp_path / name
+    if name == "a.mha":
+        sitk.WriteImage(sitk.GetImageFromArray(values), str(path))
+    else:
+        Image.fromarray(values).save(path)
+    radiograph = read_radiograph(path)
+    close = np.abs(radiograph.pixels - expected) < 1e-6
+    assert close.sum() == (values.size - count if count == 8 else (values == 0).sum())
+    assert radiograph.source.notes[0].startswith("8 pixels beyond 0 to 4095 clipped, ") == (count == 8)
+
+
+class TestTiff:
+    """libtiff takes a strip that holds more than its rows."""
+
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate", "raw"])
+    @pytest.mark.parametrize("shape", [(64, 64), (300, 77), (257, 400)])
+    @pytest.mark.parametrize("kind", ["noise", "ramp", "flat"])
+    def test_whole_strips_are_read(self, tmp_path, compression, shape, kind):
+        rng = np.random.default_rng(1)
+        values = {
+            "noise": rng.integers(0, 4096, shape),
+            "ramp": np.indices(shape).sum(0) // 3,
+            "flat": np.pad(np.arange(100).reshape(10, 10), ((0, shape[0] - 10), (0, shape[1] - 10))),
+        }[kind].astype(np.uint16)
+        path = tmp_path / "a.tif"
+        Image.fromarray(values).save(path, compression=compression)
+        with Image.open(path) as image:
+            packed.check_strips(path, path.read_bytes(), image.tag_v2)
+            tags = dict(image.tag_v2)
+            damaged = tags | {256: tags[256] + 2}  # two columns more
+        with pytest.raises(ReadError, match=r"TIFF data end early or are damaged, in a file of .* bytes \(strip"):
+            packed.check_strips(path, path.read_bytes(), damaged)
+
+    @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "tiff_adobe_deflate"])
+    def test_a_damaged_strip_is_refused(self, tmp_path, fault, compression):
+        rng, refused = np.random.default_rng(1), 0
+        path = tmp_path / "a.tif"
+        Image.fromarray((np.indices((256, 256)).sum(0) // 8).astype(np.uint8)).save(path, compression=compression)
+        whole = path.read_bytes()
+        for place in rng.integers(100, len(whole) // 2, 40):
+            data = bytearray(whole)
+            data[place] ^= 0x80
+            path.write_bytes(data)
+            try:
+                read_radiograph(path)
+            except ReadError as error:
+                refused += "TIFF data end early or are damaged" in str(error)
+        assert refused >= {"tiff_lzw": 10, "packbits": 1, "tiff_adobe_deflate": 40}[compression]
+
+    def test_tiles_are_checked_too(self, tmp_path):
+        tags = {256: 100, 257: 70, 258: (16,), 259: 1, 277: 1, 322: 64, 323: 64, 324: (0, 8192, 16384, 24576)}
+        packed.check_strips(tmp_path, bytes(32768), {**tags, 325: (8192,) * 4})
+        with pytest.raises(ReadError, match="tile 4 of 4 holds 8,191 of 8,192 bytes"):
+            packed.check_strips(tmp_path, bytes(32767), {**tags, 325: (8192,) * 4})
+
+
+class TestRle:
+    def test_a_segment_that_inflates_beyond_the_picture_is_not_decoded(self, make_dicom, stored, fault):
+        path = make_dicom(stored, syntax=RLELossless)
+        dataset = pydicom.dcmread(path)
+        frame = np.array([1, 64, *[0] * 14], "<u4").tobytes() + b"\x81\x07" * 5000
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+        assert "RLE segment 1 of 1 holds more than 7,680 of 7,680 bytes" in fault(path)
+
+    @pytest.mark.parametrize(
+        ("data", "length"),
+        [(b"", 0), (b"\x02abc", 3), (b"\x02ab", 2), (b"\xffa", 2), (b"\x81a", 128), (b"\x80\x00a", 1), (b"\xff", 0)],
+    )
+    def test_packbits_are_counted(self, data, length):
+        assert packed.packbits_length(data, 1000) == length
+
+    def test_a_code_that_no_table_has_is_damage(self):
+        assert packed.lzw_length(b"\x80\x3f\xff\xff\xff", 1000) == -1

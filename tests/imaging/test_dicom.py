@@ -325,7 +325,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("syntax", "fault_words"),
         [
-            (RLELossless, "RLE Lossless cannot be decoded from"),
+            (RLELossless, "RLE segment 2 of 2 holds"),
             (JPEG2000Lossless, "its compressed pixels end after"),
         ],
     )
