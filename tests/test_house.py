@@ -27,6 +27,7 @@ LAYERS: dict[str, float] = {
     "packaging": 4.5,  # training packages each fold that it finishes
     "scoring": 4.5,
     "evaluation": 4,
+    "doctor": 4,
     "inference": 3,
     "networks": 3,
     "synthesis": 2,

@@ -23,6 +23,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "detect": "Find nodules in radiographs: boxes.json.",
         "models": "List the packaged models.",
         "info": "Say what a radiograph, a data set, a model or a run is.",
+        "doctor": "Say whether all that detection needs works here.",
         "demo": "Make phantom scans, find their nodules, write a report.",
     },
     "Train": {

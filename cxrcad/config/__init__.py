@@ -62,6 +62,7 @@ __all__ = [
     "AugmentConfig",
     "DataConfig",
     "DetectConfig",
+    "DoctorConfig",
     "EvaluateConfig",
     "ExportConfig",
     "FindConfig",
@@ -312,7 +313,15 @@ class LungsConfig:
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1, group=MACHINE)
 
 
+@dataclass(frozen=True)
+class DoctorConfig:
+    """`cxrcad doctor`."""
+
+    model: str | None = setting(None, "model to check beside the packaged ones: a folder with one, or a run's fold")
+    device: str = setting("auto", "what is needed: with cuda, CUDA that does not work is broken", choices=DEVICES)
+
+
 ALL_CONFIGS: tuple[type, ...] = (
     *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig, SimulateConfig),
-    *(RobustnessConfig, InsertionTestConfig, LungsConfig),
+    *(RobustnessConfig, InsertionTestConfig, LungsConfig, DoctorConfig),
 )

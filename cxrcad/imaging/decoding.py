@@ -19,7 +19,7 @@ from cxrcad.imaging.streams import AGAIN, check_whole, stream_of
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["EXPORT_RAW", "decode"]
+__all__ = ["EXPORT_RAW", "INSTALL", "decode"]
 
 PLUGINS = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "gdcm")
 """Of pydicom, in the order in which they are tried. GDCM ends the whole process at some damaged frames (JPEG-LS)."""

@@ -21,7 +21,7 @@ from cxrcad.inference.candidates import find
 from cxrcad.inference.card import FORMER_TASKS
 from cxrcad.inference.model import Bundle
 
-__all__ = ["CPU", "CUDA", "Detector", "Examined"]
+__all__ = ["CPU", "CUDA", "Detector", "Examined", "driver_library", "open_session", "preload_cuda"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -67,7 +67,7 @@ class Detector:
         """
         providers = _providers(device, bundle.name)
         try:
-            session = _session(bundle.onnx_path, providers, threads)
+            session = open_session(bundle.onnx_path, providers, threads)
         except Exception as error:
             if device == "auto" and CUDA in providers:
                 return cls.open(bundle, "cpu", threads)
@@ -180,18 +180,25 @@ def _providers(device: str, name: str) -> list[str]:
     built_in = CUDA in onnxruntime.get_available_providers()
     if device == "cuda" and not built_in:
         raise ModelError(f"{name}: this ONNX Runtime was built without CUDA; {_remedy(device)}")
-    if device == "cuda" and not _has_driver():
+    if device == "cuda" and driver_library() is None:
         raise ModelError(f"{name}: no NVIDIA driver (libcuda.so.1) can be loaded here; {_remedy(device)}")
-    if device == "cpu" or not built_in or not _has_driver():
+    if device == "cpu" or not built_in or driver_library() is None:
         return [CPU]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
-        # prints what it misses; whether CUDA works is read back from the session
-        onnxruntime.preload_dlls()
+    preload_cuda()
     return [CUDA, CPU]
 
 
-def _session(path: Path, providers: list[str], threads: int | None) -> Any:
-    """An ONNX Runtime session that keeps quiet and falls back to nothing by itself."""
+def preload_cuda() -> None:
+    """Load CUDA's and cuDNN's libraries from where pip puts them, as far as they are there."""
+    import onnxruntime
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        # prints what it misses; whether CUDA works is read back from the session
+        onnxruntime.preload_dlls()
+
+
+def open_session(network: Path | bytes, providers: list[str], threads: int | None) -> Any:
+    """An ONNX Runtime session of a file or a file's content that keeps quiet and falls back to nothing by itself."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -199,8 +206,9 @@ def _session(path: Path, providers: list[str], threads: int | None) -> Any:
     if threads is not None:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+    content = network if isinstance(network, bytes) else str(network)
     with _quiet_default_logger(CUDA in providers):
-        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
 
 
 @contextlib.contextmanager
@@ -217,13 +225,12 @@ def _quiet_default_logger(quiet: bool) -> Iterator[None]:
             onnxruntime.set_default_logger_severity(2)  # its default, "warning"; there is no way to ask
 
 
-def _has_driver() -> bool:
-    """Whether NVIDIA's driver library can be loaded: without it CUDA is not worth asking for."""
+def driver_library() -> Any:
+    """NVIDIA's driver library, loaded; None where there is none, and CUDA is not worth asking for."""
     for library in ("libcuda.so.1", "nvcuda.dll"):
         with contextlib.suppress(OSError):
-            ctypes.CDLL(library)
-            return True
-    return False
+            return ctypes.CDLL(library)
+    return None
 
 
 def _outputs(session: Any, bundle: Bundle) -> tuple[str, ...]:

@@ -162,7 +162,7 @@ def test_an_unknown_device_names_the_devices(tiny: Bundle) -> None:
 
 
 def test_cuda_without_a_driver_is_an_error_with_a_remedy(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_has_driver", lambda: False)
+    monkeypatch.setattr(module, "driver_library", lambda: None)
     with pytest.raises(ModelError, match=r"^tiny: .*CUDA|^tiny: no NVIDIA driver") as caught:
         Detector.open(tiny, "cuda")
     assert "use --device cpu" in str(caught.value)
@@ -170,9 +170,9 @@ def test_cuda_without_a_driver_is_an_error_with_a_remedy(tiny: Bundle, monkeypat
 
 def test_cuda_that_falls_back_is_an_error(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime was asked for CUDA and runs on the CPU without a word: we say it."""
-    real = module._session
+    real = module.open_session
     monkeypatch.setattr(module, "_providers", lambda device, name: [CUDA, CPU])
-    monkeypatch.setattr(module, "_session", lambda path, providers, threads: real(path, [CPU], threads))
+    monkeypatch.setattr(module, "open_session", lambda path, providers, threads: real(path, [CPU], threads))
     with pytest.raises(ModelError, match=r"asked for CUDA, but ONNX Runtime runs on CPUExecutionProvider; use"):
         Detector.open(tiny, "cuda")
 
@@ -181,7 +181,7 @@ def test_auto_takes_the_cpu_where_cuda_does_not_load(
     tiny: Bundle, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With a driver but without CUDA's libraries nothing is printed and the CPU serves."""
-    monkeypatch.setattr(module, "_has_driver", lambda: True)
+    monkeypatch.setattr(module, "driver_library", lambda: object())
     detector = Detector.open(tiny, "auto")
     assert detector.provider in (CPU, CUDA)
     assert detector.provider == detector.session.get_providers()[0]
