@@ -37,8 +37,14 @@ def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
 @click.option(
     "--overlay", type=click.Path(path_type=Path), metavar="DIR", help="Write each radiograph with its boxes as PNG."
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="PAGE",
+    help="Write a page of all cases with their boxes, a slider for the score and a filter, in one file.",
+)
 @with_settings(DetectConfig)
-def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: Path | None) -> None:
+def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: Path | None, html: Path | None) -> None:
     """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders of these with subfolders.
 
     A model that is made for another lesion finds that one; --lesion demands such a model.
@@ -49,7 +55,8 @@ def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: P
     document: list[str] = []  # for stdout, which a bar on a terminal holds until it ends
     try:
         with Bar("image") as bar:
-            summary = detect_to_file(config, paths, document.append if str(out) == "-" else out, overlay, bar)
+            place = document.append if str(out) == "-" else out
+            summary = detect_to_file(config, paths, place, overlay, bar, html)
     except (KeyboardInterrupt, WriteError):
         with contextlib.suppress(BrokenPipeError):  # Ctrl-C also stops who reads it
             click.echo("".join(document), nl=False)

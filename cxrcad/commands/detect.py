@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
 from cxrcad.core import Failure, Radiograph, Result, UsageError, WriteError, counted
 from cxrcad.files import Progress, check_folder, write_atomically
 from cxrcad.inference.batch import Detections, detect_paths, expand_paths
 from cxrcad.inference.detector import Detector
-from cxrcad.inference.model import resolve_model
+from cxrcad.inference.model import Bundle, resolve_model
 from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
 from cxrcad.interchange.outputs import output_for
 from cxrcad.report.drawing.overlay import write_overlay
+from cxrcad.report.findings import Found, Pictures, write_findings_page
+from cxrcad.report.html import Made
 
 __all__ = ["Summary", "detect_to_file", "open_detector"]
 
@@ -50,16 +54,17 @@ def detect_to_file(
     out: Path | Callable[[str], object],
     overlay: Path | None,
     progress: Progress,
+    html: Path | None = None,
 ) -> Summary:
     """Find nodules in the files and folders of `paths`.
 
     `out` is a file, written in the format of its ending (`cxrcad.interchange.outputs`), or takes boxes.json's text. A
-    file that fails is in the document's failures and in `Summary.failed`. Where the work is stopped, `out` gets the
-    files that were done. Raises ModelError, WriteError, UsageError.
+    file that fails is in the document's failures and in `Summary.failed`. `html` is the file of a page of all cases.
+    Where the work is stopped, both get the files that were done. Raises ModelError, WriteError, UsageError.
     """
     files = expand_paths(paths)
-    if isinstance(out, Path):
-        _check_out(out, files)
+    _check_files(out, html, files)
+    pictures = Pictures()
     overlays = _overlay_names(files, overlay) if overlay else {}
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
@@ -67,16 +72,12 @@ def detect_to_file(
     started = time.monotonic()
     results: list[Result] = []
     failures: list[Failure] = []
-    find = {**to_dict(detector.bundle.find), "min_score": round(least, SCORE_DECIMALS)}
-    del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
-    find["settings_sha256"] = detector.bundle.settings_sha256
-    if detector.bundle.operating_point is not None:
-        find["operating_point"] = detector.bundle.operating_point
-    if detector.bundle.calibration is not None:
-        find["calibrated"] = True
+    find = _find(detector.bundle, least)
 
     def on_result(result: Result, radiograph: Radiograph) -> None:
         results.append(result)
+        if html is not None:
+            pictures.add(result.path, radiograph)
         if result.path in overlays:
             threshold = detector.bundle.threshold
             write_overlay(radiograph, result.findings, overlays[result.path], threshold=threshold)
@@ -92,6 +93,8 @@ def detect_to_file(
             write_atomically(out, output_for(out).write(detector.identity, results, failures, find))
         else:
             out(boxes.write(detector.identity, results, failures, find))
+        if html is not None:
+            _write_html(html, Found(detector.identity, results, failures, find=find), pictures)
 
     try:
         found = detect_paths(files, detector, min_score=least, on_result=on_result, on_done=on_done)
@@ -105,13 +108,43 @@ def detect_to_file(
     return Summary(_sentence(found, time.monotonic() - started, out), len(found.failures))
 
 
-def _check_out(out: Path, files: Sequence[Path]) -> None:
-    """Raise before any work where boxes.json cannot be written to `out` or would overwrite a radiograph."""
-    if out.is_dir():
-        raise UsageError(f"--out {out}: is a folder; name the file, for example {out / 'boxes.json'}")
-    if os.path.realpath(out) in map(os.path.realpath, files):
-        raise UsageError(f"--out {out}: is one of the radiographs and would be overwritten; name another file")
-    check_folder(out.parent, f"--out {out}")
+def _find(bundle: Bundle, least: float) -> dict[str, Any]:
+    """The `find` of boxes.json: how findings are cut, and from which score they are listed."""
+    find = {**to_dict(bundle.find), "min_score": round(least, SCORE_DECIMALS)}
+    del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding
+    find["settings_sha256"] = bundle.settings_sha256
+    if bundle.operating_point is not None:
+        find["operating_point"] = bundle.operating_point
+    if bundle.calibration is not None:
+        find["calibrated"] = True
+    return find
+
+
+def _check_files(out: Path | Callable[[str], object], html: Path | None, files: Sequence[Path]) -> None:
+    """Raise before any work where boxes.json or the page cannot be written or would overwrite a radiograph."""
+    if isinstance(out, Path):
+        _check_file("--out", out, "boxes.json", files)
+    if html is None:
+        return
+    if str(html) == "-":
+        raise UsageError("--html -: the page is not written to standard output; name a file")
+    if isinstance(out, Path) and os.path.realpath(html) == os.path.realpath(out):
+        raise UsageError(f"--html {html}: is also the file of --out; name another file")
+    _check_file("--html", html, "page.html", files)
+
+
+def _check_file(option: str, path: Path, example: str, files: Sequence[Path]) -> None:
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: is a folder; name the file, for example {path / example}")
+    if os.path.realpath(path) in map(os.path.realpath, files):
+        raise UsageError(f"{option} {path}: is one of the radiographs and would be overwritten; name another file")
+    check_folder(path.parent, f"{option} {path}")
+
+
+def _write_html(html: Path, found: Found, pictures: Pictures) -> None:
+    """Write the page; the command on it names no folder, which may be called after a patient."""
+    command = shlex.join(["cxrcad", "detect", "--html", html.name])
+    write_findings_page(html, found, Made.today(command), pictures)
 
 
 def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""HTML pages that hold their pictures: no script, nothing fetched, light and dark. Words and layout: `templates/`."""
+"""HTML pages that hold all that they show: nothing is fetched; light and dark. Words and layout: `templates/`."""
 
 from __future__ import annotations
 
