@@ -47,7 +47,8 @@ class Report:
         for group, checks in self.groups.items():
             wide = max(len(check.name) for check in checks)
             lines += ["", group]
-            lines += [line for check in checks for line in _lines(check, wide, columns)]
+            for before, check in zip([None, *checks], checks, strict=False):
+                lines += _lines(check, wide, columns, before is not None and check.remedy == before.remedy)
         return "\n".join([*lines, "", self._sentence(), ""])
 
     def _sentence(self) -> str:
@@ -100,8 +101,8 @@ def _system() -> str:
     return f"cxrcad {cxrcad.__version__}, Python {platform.python_version()}, {system}"
 
 
-def _lines(check: Check, wide: int, columns: int) -> Iterator[str]:
-    """The check with its name in a column `wide`, and its remedy below it."""
+def _lines(check: Check, wide: int, columns: int, again: bool) -> Iterator[str]:
+    """The check with its name in a column `wide`, and its remedy below it, which may be that of the one before."""
     head = f"  {SIGNS[check.state]:<{SIGN_COLUMNS}}  {check.name:<{wide}}  "
     told = check.told if check.state == OK or not check.remedy else f"{check.told.rstrip('.')}."
     narrow = len(head) > columns // 2 and len(head) + len(told) > columns
@@ -114,4 +115,4 @@ def _lines(check: Check, wide: int, columns: int) -> Iterator[str]:
     yield from wrapper.wrap(told)
     if check.remedy:
         wrapper.initial_indent = hang
-        yield from wrapper.wrap(f"Remedy: {check.remedy}.")
+        yield from wrapper.wrap("Remedy: as above." if again else f"Remedy: {check.remedy}.")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import ReadError
 from cxrcad.doctor.checks import BROKEN, OK, Check
-from cxrcad.imaging.decoding import EXPORT_RAW, INSTALL
+from cxrcad.imaging.decoding import INSTALL
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.read import read_radiograph
 
@@ -66,8 +66,8 @@ def check_syntaxes() -> tuple[Check, ...]:
             fault = _fault(path)
             facts = {"uid": uid, "decoders": list(decoders)}
             name = SHORTER.get(uid, UID(uid).name.replace(" Image Compression", ""))
-            remedy = f"{INSTALL}, or {EXPORT_RAW}" if fault else ""
-            found.append(Check(name, BROKEN if fault else OK, fault or ", ".join(decoders), remedy, facts))
+            told = fault.replace(f" for {UID(uid).name}", "").replace(UID(uid).name, "it") or ", ".join(decoders)
+            found.append(Check(name, BROKEN if fault else OK, told, INSTALL if fault else "", facts))
     return tuple(found)
 
 

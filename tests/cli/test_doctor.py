@@ -52,6 +52,14 @@ def test_a_damaged_model_is_broken_and_the_other_is_not(cxrcad, models):
     assert text.out.splitlines()[-1].startswith("1 thing that detection needs is broken")
 
 
+def test_a_remedy_that_several_share_is_told_once(cxrcad, models):
+    for name in ("one", "two"):
+        (models / name / "model.onnx").unlink()
+    text = cxrcad("doctor").out
+    assert text.count("Remedy: copy the whole folder again.") == 1
+    assert text.count("Remedy: as above.") == 1
+
+
 def test_a_network_that_does_not_run_is_broken_whatever_its_checksum(cxrcad, models, make_toy):
     make_toy(models / "three", outputs=("lung",), tasks=["lesion"])
     answer = cxrcad("doctor", "--json")

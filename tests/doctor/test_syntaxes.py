@@ -53,7 +53,9 @@ def test_one_decoder_less_is_not_listed_and_the_syntax_is_still_read(without):
 def test_a_syntax_without_a_decoder_is_broken_with_a_remedy(without):
     without(HTJ2KLossless, "pylibjpeg")
     checks = by_uid()
-    assert checks.pop(HTJ2KLossless).told.startswith("no decoder for High-Throughput JPEG 2000")
+    broken = checks.pop(HTJ2KLossless)
+    assert (broken.state, broken.told) == (BROKEN, "no decoder is installed")
+    assert "pip install python-gdcm pylibjpeg" in broken.remedy
     assert {check.state for check in checks.values()} == {OK}
 
 
