@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SECONDS = 60
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Tab": 9}
 
 
@@ -25,24 +28,27 @@ class Page:
     """One tab."""
 
     def __init__(self, write: int, read: int) -> None:
-        self._write, self._read = os.fdopen(write, "wb", 0), os.fdopen(read, "rb")
+        self._write, self._read, self._held = write, read, bytearray()
         self._count = 0
+        self._session: str | None = None
         self.requests: list[str] = []
         self.errors: list[str] = []
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for name in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{name}.enable")
 
-    _session: str | None = None
-
     def _message(self) -> Any:
-        content = bytearray()
-        while (byte := self._read.read(1)) != b"\0":
-            if not byte:
+        """The next message. Raises TimeoutError, EOFError."""
+        while b"\0" not in self._held:
+            if not select.select([self._read], [], [], SECONDS)[0]:
+                raise TimeoutError(f"Chromium is silent for {SECONDS} s")
+            content = os.read(self._read, 1 << 20)
+            if not content:
                 raise EOFError("Chromium has ended")
-            content += byte
-        return json.loads(content)
+            self._held += content
+        message, _, self._held = self._held.partition(b"\0")
+        return json.loads(message)
 
     def _heard(self, message: Any) -> None:
         given = message.get("params", {})
@@ -53,12 +59,15 @@ class Page:
         elif message.get("method") == "Log.entryAdded" and given["entry"]["level"] == "error":
             self.errors.append(given["entry"]["text"])
 
-    def _call(self, method: str, **given: Any) -> Any:
+    def call(self, method: str, **given: Any) -> Any:
+        """What the protocol answers."""
         self._count += 1
         message = {"id": self._count, "method": method, "params": given}
         if self._session is not None:
             message["sessionId"] = self._session
-        self._write.write(json.dumps(message).encode() + b"\0")
+        content = json.dumps(message).encode() + b"\0"
+        while content:
+            content = content[os.write(self._write, content) :]
         while True:
             answer = self._message()
             if answer.get("id") == self._count:
@@ -66,20 +75,21 @@ class Page:
                 return answer["result"]
             self._heard(answer)
 
-    def call(self, method: str, **given: Any) -> Any:
-        """What the protocol answers."""
-        return self._call(method, **given)
-
     def open(self, path: Path, width: int, height: int, dark: bool = False) -> None:
         """Load the file, at that size of the window, and wait until it is whole."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
-        self.call("Page.navigate", url=path.as_uri())
-        loaded = "document.readyState === 'complete' ? 0 : new Promise(done => addEventListener('load', () => done(0)))"
-        while self.script("location.href").partition("#")[0] != path.as_uri():
-            pass
-        self.script(loaded)
+        self.go(path.as_uri())
+
+    def go(self, address: str) -> None:
+        """Load an address, and wait until the page is whole and drawn."""
+        self.call("Page.navigate", url="about:blank")
+        assert "errorText" not in self.call("Page.navigate", url=address)
+        end = time.monotonic() + SECONDS
+        while self.script("document.readyState + location.protocol") != f"complete{address.partition('//')[0]}":
+            assert time.monotonic() < end, f"{address} is not loaded after {SECONDS} s"
+            time.sleep(0.05)
         self.drawn()
 
     def script(self, code: str) -> Any:

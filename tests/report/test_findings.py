@@ -247,11 +247,7 @@ def test_links_lead_from_case_to_case_and_the_list_tells_score_and_size(tab, pag
 
 @needs_chromium
 def test_the_address_opens_a_case(browser, page):
-    browser.call("Page.navigate", url="about:blank")
-    browser.call("Page.navigate", url=f"{page.as_uri()}#case-7")
-    while browser.script("document.readyState") != "complete" or browser.script("location.protocol") != "file:":
-        pass
-    browser.drawn()
+    browser.go(f"{page.as_uri()}#case-7")
     assert current(browser) == "case-7"
 
 
