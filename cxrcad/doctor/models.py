@@ -57,7 +57,7 @@ def _fault(detector: Detector) -> str:
     side = _side(detector.bundle)
     maps = detector.probabilities(np.full((side, side), 0.5, np.float32))
     outside = [task for task, found in maps.items() if found.min() < 0 or found.max() > 1]
-    return f"its {' and '.join(outside)} map has values outside 0-1" if outside else ""
+    return f"its {' and '.join(outside)} maps have values outside 0-1" if outside else ""
 
 
 def _side(bundle: Bundle) -> int:
