@@ -12,6 +12,7 @@ import numpy as np
 from cxrcad.config import AREA, LESIONS, EvaluateConfig, command_line
 from cxrcad.core import EvaluationError
 from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, false_positives
+from cxrcad.evaluation.froc import is_counted
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike
 from cxrcad.evaluation.segmentation import measured
@@ -22,6 +23,7 @@ from cxrcad.report.html import Made
 from cxrcad.report.page import write_evaluation_report
 from cxrcad.report.table2 import table2_text
 from cxrcad.report.tables import (
+    CURVE,
     comparison_text,
     figures_document,
     figures_text,
@@ -119,12 +121,17 @@ def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:
 
 
 def _figures_of_sets(one: Scored, config: EvaluateConfig) -> dict[str, dict[str, Interval]]:
-    """Every figure of each of several joined sets; of one without a nodule, its false positives an image."""
+    """Every figure of each of several joined sets; of one without a nodule, its false positives an image.
+
+    One without an image over which false positives are counted has no curve.
+    """
     drawn = config.scoring.resamples, config.scoring.bootstrap_seed
-    return {
-        name: (bootstrap if has_nodules(its) else false_positives)(its, *drawn)
-        for name, its in of_each_set(one.results).items()
-    }
+    found = {}
+    for name, its in of_each_set(one.results).items():
+        figures_of = (bootstrap if has_nodules(its) else false_positives)(its, *drawn)
+        counted = any(is_counted(match, result.context.fp_axis) for result in its for match in result.matches)
+        found[name] = {key: value for key, value in figures_of.items() if counted or not key.startswith(CURVE)}
+    return found
 
 
 def _compared(scored: Sequence[Scored], config: EvaluateConfig) -> Mapping[str, Comparison] | None:

@@ -63,6 +63,7 @@ def test_a_set_without_a_lesion_has_false_positives_and_some_sets_are_scored(cxr
     assert "F1" not in part
     (document,) = json.loads((run / "evaluation.json").read_text())["runs"]
     sets = document["data_sets"]
+    assert not [key for key in sets["BOXED"] if key.startswith(("sensitivity", "CPM"))]  # it has no normals
     name = "false positives an image"
     assert list(sets["CLEAR"]) == [name]
     assert sets["CLEAR"][name]["value"] == document["figures"][name]["value"]  # protocol boxed counts them in normals
