@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import ReadError
 from cxrcad.imaging.faults import reason, refuse
+from cxrcad.imaging.gdcm_apart import decoded as _gdcm_apart
 from cxrcad.imaging.packed import check_rle
 from cxrcad.imaging.streams import AGAIN, check_whole, stream_of
 
@@ -31,15 +28,6 @@ NEEDED = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
 )
-GDCM_APART = """
-import io, sys, numpy, pydicom
-dataset = pydicom.dcmread(io.BytesIO(sys.stdin.buffer.read()))
-dataset.pixel_array_options(decoding_plugin="gdcm")
-content = io.BytesIO()
-numpy.save(content, dataset.pixel_array)
-sys.stdout.buffer.write(content.getvalue())
-"""
-APART_SECONDS = 120
 
 
 def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
@@ -106,18 +94,3 @@ def _with(dataset: Dataset, frame: bytes, plugin: str, apart: bool) -> NDArray[A
         return _gdcm_apart(one)
     one.pixel_array_options(decoding_plugin=plugin)
     return one.pixel_array
-
-
-def _gdcm_apart(dataset: Dataset) -> NDArray[Any]:
-    from pydicom.uid import UID
-
-    content = io.BytesIO()
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2")
-    dataset.save_as(content, enforce_file_format=True)
-    command = [sys.executable, "-c", GDCM_APART]
-    done = subprocess.run(command, input=content.getvalue(), capture_output=True, timeout=APART_SECONDS, check=False)
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise ValueError(words[-1])
-    values: NDArray[Any] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
-    return values

@@ -1,8 +1,8 @@
 """Whether a compressed picture is whole: JPEG, JPEG-LS, JPEG 2000 and PNG.
 
 Most decoders fill what a damaged stream lacks with values of their own, and leave what it has too much, without a word.
-What is whole decodes to the same pixels whatever bits follow it, and to others where its last bits are others: so the
-stream of an entropy coder is decoded three times.
+What is whole decodes to the same pixels whatever bits follow it, and mostly to others where its last bits are others:
+so the stream of an entropy coder is decoded three times, and GDCM is asked where the last bits changed nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.imaging.faults import refuse
+from cxrcad.imaging.gdcm_apart import finds_surplus
 
 __all__ = ["AGAIN", "Stream", "check_png", "check_whole", "stream_of"]
 
@@ -27,8 +28,8 @@ J2K, JP2 = b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 """How a JPEG 2000 codestream starts, and how its file format does."""
 OTHER_BITS = tuple(pattern * 64 for pattern in (b"\x55\xaa\x33\xcc", b"\xaa\x55\xcc\x33", b"\xe1\x96", b"\x1e\x69"))
 """What is put behind the coded data, or in place of their end: neither the zeros that decoders add, nor a marker."""
-LAST_BYTES, LAST_OF_PROGRESSIVE = 2, 8
-"""Bytes in which coded data end: other bits in their place make other pixels."""
+LAST_BYTES, LAST_OF_PROGRESSIVE = 1, 8
+"""Bytes in which coded data end: other bits in their place mostly make other pixels."""
 ZEROS = 256
 """Zero bytes in a row that JPEG 2000's arithmetic coder does not write; packets without data are one each."""
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -46,8 +47,8 @@ SEQUENTIAL, PROGRESSIVE, LS = (0xC0, 0xC1), (0xC2,), 0xF7
 class Stream:
     """A compressed picture as it is to be decoded, with its end marker.
 
-    `rows` and `cols` are what its own header states. Its coded data end at `end`, and the last `spare` bytes of them
-    decide some pixel; 0 where the stream states its own length.
+    `rows`, `cols`, `samples`, `bits` and `kind`, the marker, are what its own frame header states. Its coded data end
+    at `end`, and the last `spare` bytes of them should decide some pixel; 0 where the stream states its own length.
     """
 
     rows: int
@@ -55,6 +56,9 @@ class Stream:
     data: bytes
     end: int = 0
     spare: int = 0
+    kind: int = -1
+    samples: int = 1
+    bits: int = 8
 
     def with_bits(self, bits: bytes, spare: int = 0) -> bytes:
         """The stream with other bits behind its coded data, in place of the last `spare` bytes of them."""
@@ -83,7 +87,9 @@ def check_whole(path: Path, pixels: NDArray[Any], stream: Stream, decode: Callab
         except Exception:  # the decoders raise what they like
             return True
 
-    if not any(matter(bits) for bits in OTHER_BITS):
+    if any(matter(bits) for bits in OTHER_BITS):
+        return
+    if finds_surplus(stream.data, stream.kind, stream.rows, stream.cols, stream.samples, stream.bits):
         refuse(path, "its compressed pixels are damaged (there are more coded data than pixels)", AGAIN)
 
 
@@ -94,6 +100,8 @@ class _Frame:
     kind: int = -1
     rows: int = 0
     cols: int = 0
+    samples: int = 1
+    bits: int = 8
     open: set[tuple[int, int]] = field(default_factory=set)
     restarts: bool = False
 
@@ -130,7 +138,8 @@ def jpeg_stream(path: Path, data: bytes) -> Stream:
         refuse(path, f"its compressed pixels lack scans (of {missing} of its components)", AGAIN)
     spare = LAST_OF_PROGRESSIVE if frame.kind in PROGRESSIVE else LAST_BYTES
     spare += data[end - 1] == 0  # one to an even length, where there is no end marker
-    return Stream(frame.rows, frame.cols, bytes(mended[:place]) + EOC, end, spare)
+    data = bytes(mended[:place]) + EOC
+    return Stream(frame.rows, frame.cols, data, end, spare, frame.kind, frame.samples, frame.bits)
 
 
 def _segment(path: Path, data: bytes, place: int, end: int) -> tuple[int, int]:
@@ -154,7 +163,8 @@ def _segment(path: Path, data: bytes, place: int, end: int) -> tuple[int, int]:
 def _start(path: Path, frame: _Frame, marker: int, body: bytes) -> None:
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
         refuse(path, "a damaged frame header in its compressed pixels", AGAIN)
-    frame.kind, frame.rows, frame.cols = marker, *struct.unpack_from(">HH", body, 1)
+    frame.kind, frame.bits, frame.samples = marker, body[0], body[5]
+    frame.rows, frame.cols = struct.unpack_from(">HH", body, 1)
     coefficients = range(64) if marker in PROGRESSIVE else range(1)
     frame.open = {(body[6 + 3 * index], k) for index in range(body[5]) for k in coefficients}
 

@@ -36,7 +36,9 @@ from cxrcad.imaging.raster import stretched
 
 __all__ = ["header", "matches", "read"]
 
-GZIP, ZLIB = b"\x1f\x8b", b"\x78"
+GZIP = b"\x1f\x8b"
+ZLIB_OR_GZIP = 47
+"""zlib's window bits with which it reads either, as ITK does."""
 PROBE = 4096
 INFLATED_AT_ONCE = 2**20
 NIFTI_MAGIC = {344: (b"n+1\x00", b"ni1\x00"), 4: (b"n+2\x00", b"ni2\x00")}
@@ -200,7 +202,7 @@ def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
         expected = pixels * bits // 8
     if packed:
         most = max(0, start) + (expected or pixels * LARGEST_PIXEL) + MOST_BESIDE
-        _check_length(path, _inflated(path, data, 31, most) - start, expected, exact=True)
+        _check_length(path, _inflated(path, data, ZLIB_OR_GZIP, most) - start, expected, exact=True)
     else:
         _check_length(path, len(data) - start, expected, exact=True)
 
@@ -223,8 +225,8 @@ def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
         _check_length(path, beside.stat().st_size, expected, exact=not packed and b"HeaderSize" not in header)
         check_bulk(beside, beside.stat().st_size, *shape)
         data = bytes_of(beside) if packed else b""
-    if packed and data.startswith(ZLIB):  # else gzip, which ITK checks
-        length = _inflated(path, data, zlib.MAX_WBITS, pixels)
+    if packed:
+        length = _inflated(path, data, ZLIB_OR_GZIP, pixels)
         if length != pixels:
             refuse(path, f"the compressed data hold {length:,} of {pixels:,} bytes", "copy the file again")
 

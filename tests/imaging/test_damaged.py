@@ -41,6 +41,16 @@ def test_a_png_whose_checksum_is_wrong_is_refused(tmp_path, noise, fault):
     assert "PNG data end early or are damaged, in a file of " in fault(path)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2000])
+def test_compressed_metaimage_data_of_no_kind_are_refused(tmp_path, stored, fault, place):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(stored), str(path), useCompression=True)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"LOCAL\n") + 6 + place] ^= 1
+    path.write_bytes(data)
+    assert "the compressed data end early or are damaged" in fault(path)
+
+
 @pytest.mark.parametrize("name", ["a.mha", "a.mhd"])
 def test_compressed_metaimage_data_are_checked(tmp_path, stored, fault, name):
     path = tmp_path / name
@@ -160,6 +170,17 @@ class TestRle:
         dataset["PixelData"].is_undefined_length = True
         dataset.save_as(path)
         assert "RLE segment 1 of 1 holds more than 7,680 of 7,680 bytes" in fault(path)
+
+    def test_zeros_behind_a_segment_are_left_out(self, make_dicom, make_pattern):
+        values = (make_pattern(96, 80) >> 4).astype(np.uint8)
+        path = make_dicom(values, bits=8)
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = RLELossless
+        literal = b"".join(b"\x7f" + values.tobytes()[start : start + 128] for start in range(0, values.size, 128))
+        dataset.PixelData = encapsulate([np.array([1, 64, *[0] * 14], "<u4").tobytes() + literal + bytes(50)])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+        np.testing.assert_allclose(read_radiograph(path).pixels, values / 255, atol=1e-6)
 
     @pytest.mark.parametrize(
         ("data", "length"),

@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 
-from cxrcad.imaging import decoding
+from cxrcad.imaging import decoding, streams
 from cxrcad.imaging.read import read_radiograph
 
 SYNTAXES = ["jpeg", "progressive", "gdcm:JPEGLosslessProcess14_1", "gdcm:JPEGLSLossless", "gdcm:JPEG2000Lossless"]
@@ -82,6 +82,26 @@ def test_a_cut_stream_filled_with_zeros_is_refused(make, fault, syntax, part, en
 def test_more_coded_data_than_pixels_are_damage(make, fault, syntax, count):
     sentence = fault(make(syntax, lambda frame: frame[: frame.rindex(EOI)] + b"\x35" * (count + 8) + EOI))
     assert "its compressed pixels are damaged (there are more coded data than pixels)" in sentence
+
+
+@pytest.mark.parametrize("quality", [50, 98, 100])
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
+@pytest.mark.parametrize("corner", [0, 255])
+def test_last_bits_that_change_no_pixel_are_no_damage(tmp_path, quality, options, corner):
+    """As those of the empty colour channels of a grey picture, and of saturated corners."""
+    values = np.full((150, 130), 77, np.uint8)
+    values[-60:, -60:], values[:20, :20] = corner, np.arange(400).reshape(20, 20) // 2
+    path = tmp_path / "a.jpg"
+    for mode in ("L", "RGB"):
+        Image.fromarray(values).convert(mode).save(path, quality=quality, **options)
+        assert read_radiograph(path).pixels.shape == (150, 130)
+
+
+def test_where_no_bit_decides_a_pixel_gdcm_decides(make, fault, monkeypatch):
+    path = make("jpeg", lambda frame: frame[: frame.rindex(EOI)] + b"\x35" * 20 + EOI)
+    assert "there are more coded data than pixels" in fault(path)
+    monkeypatch.setattr(streams, "finds_surplus", lambda *_: False)
+    assert read_radiograph(path).pixels.shape == (256, 256)
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
