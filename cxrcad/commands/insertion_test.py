@@ -11,7 +11,8 @@ from cxrcad.config import NODULE, InsertionTestConfig
 from cxrcad.core import Case, DataError, UsageError, counted
 from cxrcad.datasets.folds import held_out_names
 from cxrcad.datasets.read import read_dataset
-from cxrcad.files import Progress, Silent, check_results, sha256_of, write_atomically, write_json
+from cxrcad.files import Progress, Silent, check_results, write_atomically, write_json
+from cxrcad.imaging.volume import image_sha256
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import DEFAULT_MODEL, resolve_model
 from cxrcad.report.insertion_test import InsertionTest, held_out_words, insertion_test_document, insertion_test_text
@@ -58,7 +59,7 @@ def run_insertion_test(config: InsertionTestConfig, progress: Progress | None = 
         scored.append(score_place(detector, background, candidates, config.seed, index))
         progress.step(len(scored))
     figures = insertion_figures(scored, config.scoring.resamples, config.scoring.bootstrap_seed)
-    trained_on = [case.name for case in held_out if sha256_of(case.image) in bundle.training_images]
+    trained_on = [case.name for case in held_out if image_sha256(case.image) in bundle.training_images]
     test = InsertionTest(config, detector.identity, scored, figures, trained_on, whose)
     text = insertion_test_text(test)
     write_atomically(out / "insertion_test.md", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,14 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.config import LungsConfig
+from cxrcad.config import LungsConfig, to_dict
 from cxrcad.core import DataError, ModelError, Radiograph, ReadError, UsageError, counted
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.made_masks import MadeMasks, read_made_masks, write_made_masks
-from cxrcad.datasets.read import layout_of, read_dataset
-from cxrcad.files import Progress, check_folder, sha256_of, write_atomically
+from cxrcad.datasets.read import layout_of
+from cxrcad.files import Progress, check_folder, write_atomically
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
+from cxrcad.imaging.volume import image_sha256
 from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.lungs import lung_fields
@@ -54,27 +56,31 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
     if "lung" not in bundle.tasks:
         raise ModelError(f"{bundle.name}: has no lung task; name a model of --tasks multi with --model")
     check_folder(out, f"--out {out}")
-    own = MadeMasks(bundle.name, bundle.sha256, bundle.find.lung_threshold, {})
+    own = MadeMasks(bundle.name, bundle.sha256, bundle.find.lung_threshold, {}, to_dict(bundle.grid))
     kept = read_made_masks(out) or own
-    if replace(kept, masks={}) != own:
-        raise UsageError(f"{out}: holds lung masks of the model {kept.name}; name another --out, or remove that folder")
+    if replace(kept, masks={}, files={}, grid=kept.grid or own.grid) != own:
+        this = (kept.name, kept.sha256) == (own.name, own.sha256)
+        other = "with other settings" if this else f"of the model {kept.name}"
+        raise UsageError(f"{out}: holds lung masks {other}; name another --out, or remove that folder")
+    kept = replace(kept, grid=own.grid)
     todo = _masks(folder, out)
-    foreign = [mask for mask in todo if mask not in kept.masks and (out / mask).exists()]
+    foreign = [mask for mask in todo if (out / mask).exists() and not kept.made(mask, out / mask)]
     if foreign:
-        raise UsageError(
-            f"{out / foreign[0]}: is there already and not named in model.json; name another --out, or remove it"
-        )
+        fault = "was changed since the model made it" if foreign[0] in kept.masks else "not named in model.json"
+        raise UsageError(f"{out / foreign[0]}: is there already and {fault}; name another --out, or remove it")
     detector = Detector.open(bundle, config.device, config.threads)
     progress.start(f"{bundle.name} on {detector.provider}", len(todo), 0)
     written = same = failed = 0
     for number, (mask, (image, read)) in enumerate(todo.items(), start=1):
         try:
-            digest = sha256_of(image)
+            digest = image_sha256(image)
             if kept.masks.get(mask) == digest and (out / mask).is_file():
                 same += 1
             else:
                 data = _png(_lungs(read(), detector, image))
-                kept = replace(kept, masks={**kept.masks, mask: digest})
+                (out / mask).unlink(missing_ok=True)  # that of the image before
+                files = {**kept.files, mask: hashlib.sha256(data).hexdigest()}
+                kept = replace(kept, masks={**kept.masks, mask: digest}, files=files)
                 write_made_masks(out, kept)  # first: a mask of a model is never without its mark
                 write_atomically(out / mask, data)
                 written += 1
@@ -96,7 +102,7 @@ def _masks(folder: Path, out: Path) -> dict[str, tuple[Path, Callable[[], Radiog
         images = [path for path in files if out not in path.parents and LUNGS not in _folders(path, folder)]
         reads = {image: partial(read_radiograph, image) for image in images}
     else:
-        cases = read_dataset(folder, lesion=layout.lesion).cases
+        cases = layout.read(folder).cases  # not `read_dataset`, which refuses masks of an image before
         todo = [case for case in cases if not case.lung_masks or _is_made(case.lung_masks[0], out)]
         reads = {case.image: partial(read_case, case) for case in todo}  # with the spacing that the data set knows
     if not reads:
@@ -117,7 +123,7 @@ def _folders(file: Path, folder: Path) -> tuple[str, ...]:
 def _is_made(mask: Path, out: Path) -> bool:
     """Whether the mask is one that lies in `out` and that model.json names."""
     kept = read_made_masks(out)
-    return kept is not None and out in mask.parents and mask.relative_to(out).as_posix() in kept.masks
+    return kept is not None and out in mask.parents and kept.made(mask.relative_to(out).as_posix(), mask)
 
 
 def _lungs(radiograph: Radiograph, detector: Detector, image: Path) -> NDArray[np.bool_]:

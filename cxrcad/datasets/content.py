@@ -15,7 +15,8 @@ from typing import Any
 from cxrcad.core import Case, DataError, Nodule, counted
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import made
-from cxrcad.files import read_record, sha256_of, write_json
+from cxrcad.files import read_record, write_json
+from cxrcad.imaging.volume import image_sha256
 
 __all__ = [
     "CONTENT_NAME",
@@ -25,6 +26,7 @@ __all__ = [
     "differences",
     "masks_sha256",
     "nodule_document",
+    "other_cases",
     "read_content",
     "truth_sha256",
     "write_content",
@@ -57,7 +59,7 @@ def masks_sha256(case: Case) -> str:
 
 def _file_sha256(path: Path) -> str:
     try:
-        return sha256_of(path)
+        return image_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); copy the data set again") from None
 
@@ -116,18 +118,21 @@ def check_content(folder: Path, dataset: Dataset, remedy: str) -> bool:
     kept = read_content(folder)
     if kept is None:
         return False
-    cases, odd = dataset.by_name, {}
-    for name in sorted(kept.keys() | cases.keys()):
-        if name not in cases:
-            odd[name] = "is not in it"
-        elif name not in kept:
-            odd[name] = "was not in it"
-        elif (now := content_of(cases[name])) != kept[name]:
-            odd[name] = f"has another {' and '.join(differences(kept[name], now))}"
+    odd = other_cases(kept, {case.name: content_of(case) for case in dataset.cases})
     if odd:
-        name, what = next(iter(odd.items()))
-        more = f", and {counted(len(odd) - 1, 'more case')} differ" if len(odd) > 1 else ""
-        raise DataError(
-            f"{folder / CONTENT_NAME}: made from other data than {dataset.where} holds: {name} {what}{more}; {remedy}"
-        )
+        raise DataError(f"{folder / CONTENT_NAME}: made from other data than {dataset.where} holds: {odd}; {remedy}")
     return True
+
+
+def other_cases(before: Mapping[str, Content], now: Mapping[str, Content]) -> str:
+    """The first case that differs, how, and how many more do, in words; "" where the cases are the same."""
+    odd = {}
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now:
+            odd[name] = "is not in it"
+        elif name not in before:
+            odd[name] = "was not in it"
+        elif now[name] != before[name]:
+            odd[name] = f"has another {' and '.join(differences(before[name], now[name]))}"
+    more = f", and {counted(len(odd) - 1, 'more case')} differ" if len(odd) > 1 else ""
+    return "".join(f"{name} {what}{more}" for name, what in list(odd.items())[:1])

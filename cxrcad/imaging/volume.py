@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from cxrcad.core import Radiograph, Source
+from cxrcad.files import sha256_of
 from cxrcad.imaging.faults import (
     LARGEST_PIXEL,
     MOST_BESIDE,
@@ -34,7 +35,7 @@ from cxrcad.imaging.faults import (
 from cxrcad.imaging.orientation import towards
 from cxrcad.imaging.raster import stretched
 
-__all__ = ["header", "matches", "read"]
+__all__ = ["header", "image_sha256", "matches", "read"]
 
 GZIP = b"\x1f\x8b"
 ZLIB_OR_GZIP = 47
@@ -72,6 +73,29 @@ def _is_nifti(head: bytes) -> bool:
     return any(head[start : start + 4] in magic for start, magic in NIFTI_MAGIC.items())
 
 
+def image_sha256(path: Path) -> str:
+    """The SHA-256 of an image's file, in hexadecimal; where its pixel data lie in another file, of both.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        head = file.read(PROBE)
+    beside = _data_file(path, head)
+    if beside is None or not beside.is_file():
+        return sha256_of(path)
+    return digest(f"{sha256_of(path)} {sha256_of(beside)}".encode())
+
+
+def _data_file(path: Path, head: bytes) -> Path | None:
+    """The file that a MetaImage's or NIfTI's header leaves the pixel data to; None of any other file."""
+    if META_START.search(head):
+        file = dict(META_FIELD.findall(head)).get(b"ElementDataFile", b"LOCAL").decode(errors="replace")
+        return None if file.upper() == "LOCAL" else path.parent / file
+    if head[344:348] == NIFTI_MAGIC[344][1] or head[4:8] == NIFTI_MAGIC[4][1]:
+        return path.with_suffix(".img")
+    return None
+
+
 def header(path: Path) -> Header:
     """Size and spacing of the one slice, from the header. Raises ReadError."""
     with _readable(path) as name:
@@ -103,7 +127,7 @@ def read(path: Path) -> Radiograph:
     row_mm, col_mm = spacing = _spacing_mm(reader, axes)
     known = _known(spacing)
     notes += [] if known else [f"header spacing {row_mm:g} x {col_mm:g} taken as unknown"]
-    source = Source(str(path), "NIfTI" if nifti else "MetaImage", digest(data), notes=tuple(notes))
+    source = Source(str(path), "NIfTI" if nifti else "MetaImage", image_sha256(path), notes=tuple(notes))
     return Radiograph(pixels, spacing if known else None, "header" if known else None, orientation, source)
 
 
@@ -218,7 +242,9 @@ def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
         mark = META_LOCAL.search(data)
         data = data[mark.end() :] if mark else data
         _check_length(path, len(data), expected, exact=not packed)
-    elif file.upper() != "LIST" and "%" not in file:
+    elif file.upper() == "LIST" or "%" in file:
+        refuse(path, f"its pixel data lie in several files (ElementDataFile = {file})", "save it in one file")
+    else:
         beside = path.parent / file
         if not beside.is_file():
             refuse(path, f"its pixel data lie in {file}, which is not there", "copy that file beside it")

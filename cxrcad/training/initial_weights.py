@@ -9,11 +9,11 @@ from cxrcad.config import TrainConfig
 from cxrcad.core import Case, TrainingError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS_NAME, WHOLE, Split
-from cxrcad.files import sha256_of
+from cxrcad.imaging.volume import image_sha256
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, Bundle, models_folder, resolve_model
 from cxrcad.packaging.series import hashed, listed_series, series_of_cases, unknown_series
 
-__all__ = ["initial_model", "lasting_name"]
+__all__ = ["initial_model", "lasting_name", "of_fold"]
 
 
 def initial_model(name: str, flag: str, config: TrainConfig, dataset: Dataset, split: Split) -> Bundle:
@@ -24,8 +24,8 @@ def initial_model(name: str, flag: str, config: TrainConfig, dataset: Dataset, s
     allows it; ModelError for what is no model.
     """
     held = dataset.select((*split.validation, *split.test))
-    bundle = resolve_model(_of_fold(Path(name), flag, split.fold) or name, dataset.lesion)
-    learned = [c for c in dataset.cases if sha256_of(c.image) in bundle.training_images] if held else []
+    bundle = resolve_model(of_fold(Path(name), flag, split.fold) or name, dataset.lesion)
+    learned = [c for c in dataset.cases if image_sha256(c.image) in bundle.training_images] if held else []
     groups = {group for case in learned for group in case.groups}  # patients, and series of inserted nodules
     seen = [c.name for c in held if c in learned or groups.intersection(c.groups)]
     if seen:
@@ -64,8 +64,8 @@ def lasting_name(name: str) -> str:
     return str(Path(name).absolute())
 
 
-def _of_fold(run: Path, flag: str, fold: int) -> Path | None:
-    """The fold's folder where `run` is a run. Raises TrainingError where the fold is not finished in it."""
+def of_fold(run: Path, flag: str, fold: int) -> Path | None:
+    """The fold's folder where `run` is a run, else None. Raises TrainingError where the fold is not finished in it."""
     if not (run / FOLDS_NAME).is_file():
         return None
     wanted = run / (f"fold{fold}" if fold else WHOLE)

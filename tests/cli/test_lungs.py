@@ -185,3 +185,50 @@ def test_a_mask_lies_as_its_file_does_turned_and_with_pixels_that_are_not_square
     answer = cxrcad("lungs", boxes, "--out", "masks", "--model", model)
     assert answer.code == 0, answer.err
     assert overlap(Path("masks") / "a.png", LUNGS["a.jpg"]) > 0.9
+
+
+def test_a_mask_that_was_changed_by_hand_is_a_drawn_one(cxrcad, model, boxes):
+    cxrcad("lungs", boxes, "--model", model)
+    path = boxes / "lungs" / "a.png"
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    drawn = path.read_bytes()
+    assert read_dataset(boxes).notes[0].startswith("1 lung mask made by the model toy")
+    assert cxrcad("lungs", boxes, "--model", model).out.endswith(", 1 there already\n")
+    assert path.read_bytes() == drawn
+    (boxes / "boxes.csv").unlink()
+    answer = cxrcad("lungs", boxes, "--model", model)
+    words = f"{path}: is there already and was changed since the model made it; name another --out, or remove it"
+    assert (answer.code, words in answer.err) == (2, True)
+
+
+def test_a_mask_of_an_image_before_is_refused_until_it_is_made_again(cxrcad, model, boxes, monkeypatch):
+    cxrcad("lungs", boxes, "--model", model)
+    Image.fromarray(np.asarray(Image.open(boxes / "a.jpg"))[::-1]).save(boxes / "a.jpg", quality=98)
+    words = "a.png: the model toy made it of another image than .*a.jpg is now; run `cxrcad lungs` again"
+    with pytest.raises(DataError, match=words):
+        read_dataset(boxes)
+
+    def killed(path: Path, data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cxrcad.commands.lungs.write_atomically", killed)
+        cxrcad("lungs", boxes, "--model", model)
+    assert len(read_dataset(boxes).notes) == 2  # a.jpg has no mask now
+    assert cxrcad("lungs", boxes, "--model", model).out.startswith("1 lung mask of toy written")
+    assert read_dataset(boxes).notes[0].startswith("2 lung masks made by the model toy")
+
+
+def test_masks_are_of_one_grid_and_those_of_an_earlier_version_are_gone_on_with(cxrcad, model, boxes):
+    cxrcad("lungs", boxes, "--model", model)
+    document = boxes / "lungs" / "model.json"
+    now = json.loads(document.read_text())
+    older = {**now, "model": {name: value for name, value in now["model"].items() if name != "grid"}}
+    del older["files"]
+    document.write_text(json.dumps(older))
+    (boxes / "lungs" / "b.png").unlink()
+    assert cxrcad("lungs", boxes, "--model", model).out.endswith(", 1 there already\n")
+    card = json.loads((model / "card.json").read_text())
+    (model / "card.json").write_text(json.dumps({**card, "grid": {**card["grid"], "side": 128}}))
+    answer = cxrcad("lungs", boxes, "--model", model)
+    assert (answer.code, "holds lung masks with other settings; name another --out" in answer.err) == (2, True)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from cxrcad.files import sha256_of
 from cxrcad.imaging.read import image_size, read_radiograph
+from cxrcad.imaging.volume import image_sha256
 
 
 def save(path, values, spacing=None, **options):
@@ -148,3 +150,31 @@ def test_a_header_that_itk_cannot_read(tmp_path, stored, fault):
     sentence = fault(path)
     assert sentence.startswith("a.mha: ")
     assert sentence.endswith(("; copy the file again", "; give one frontal chest radiograph"))
+
+
+@pytest.mark.parametrize(("name", "beside"), [("a.mhd", "a.raw"), ("a.hdr", "a.img")])
+def test_the_sha256_is_of_the_pixels_too_where_they_lie_in_another_file(tmp_path, stored, name, beside):
+    path = save(tmp_path / name, stored)
+    before = read_radiograph(path).source.sha256
+    assert before == image_sha256(path) != sha256_of(path)
+    head = path.read_bytes()
+    save(path, stored[::-1].copy())
+    assert path.read_bytes() == head
+    assert read_radiograph(path).source.sha256 == image_sha256(path) != before
+    (tmp_path / beside).unlink()
+    assert image_sha256(path) == sha256_of(path)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nii", "a.nii.gz"])
+def test_the_sha256_of_a_file_that_holds_its_pixels_is_the_file_s(tmp_path, stored, name):
+    path = save(tmp_path / name, stored)
+    assert read_radiograph(path).source.sha256 == image_sha256(path) == sha256_of(path)
+
+
+@pytest.mark.parametrize("files", ["LIST\na.raw", "a%03d.raw 1 1 1"])
+def test_pixels_in_several_files_are_refused(tmp_path, stored, fault, files):
+    path = save(tmp_path / "a.mhd", stored)
+    path.write_text(path.read_text().replace("a.raw", files))
+    told = files.partition("\n")[0]
+    words = f"a.mhd: its pixel data lie in several files (ElementDataFile = {told}); save it in one file"
+    assert fault(path) == words
