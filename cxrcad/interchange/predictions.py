@@ -28,6 +28,7 @@ from cxrcad.datasets.fields import (
     read_text,
     shown,
 )
+from cxrcad.imaging.volume import image_sha256
 from cxrcad.interchange.truth import TruthSet
 
 __all__ = ["MISSING", "read_predictions"]
@@ -57,7 +58,8 @@ def read_predictions(path: Path, truth: TruthSet, *, missing: str = "refuse") ->
 
     Recognised by content:
 
-    - our boxes.json, schema cxrcad/boxes/1; a case among its failures is an error;
+    - our boxes.json, schema cxrcad/boxes/1; a case among its failures is an error, and so is, with a data folder as the
+      truth, an image of another SHA-256 than the folder's;
     - COCO results: {image_id, bbox [x, y, width, height], score}; image_id is an id of COCO truth, with truth of
       another format a name. A box of a category that does not count as a nodule is no finding;
     - NODE21: {"type": "Multiple 2D bounding boxes", "boxes": [...]}, where the z of the corners is the image's number
@@ -249,6 +251,12 @@ def _boxes(whole: Entry, collected: _Collected) -> None:
                 f"its {rows} rows and {cols} columns are not the {case.rows} rows and {case.cols} columns that the "
                 f"truth has for {shown(case.name)}",
                 "give both the pixels of the same file",
+            )
+        known = image.text_or_none("sha256")
+        if collected.truth.with_images and known is not None and known != (now := image_sha256(case.image)):
+            image.refuse(
+                f"its boxes were found in an image of SHA-256 {known[:12]}..., and {case.image} has {now[:12]}...",
+                "detect in it again, or score with the data folder that has that image",
             )
         spacing_mm = image.spacing_mm("spacing_mm")
         for entry in image.entries("findings"):

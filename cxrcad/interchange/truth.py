@@ -50,12 +50,14 @@ class TruthSet:
     """The cases of a truth file, sorted by name, and by what else predictions may call them.
 
     `ids` has the name of the case of each COCO image id, `categories` says of each COCO category id whether it counts
-    as a nodule; both are empty where the truth is of another format.
+    as a nodule; both are empty where the truth is of another format. `with_images` is True for a data folder, where the
+    images themselves lie.
     """
 
     cases: tuple[Case, ...]
     ids: Mapping[int | str, str] = field(default_factory=dict)
     categories: Mapping[int | str, bool] = field(default_factory=dict)
+    with_images: bool = False
 
 
 def read_truth(path: Path) -> TruthSet:
@@ -75,7 +77,7 @@ def read_truth(path: Path) -> TruthSet:
             `read_dataset` does.
     """
     if os.path.isdir(path):
-        return TruthSet(read_dataset(path).cases)
+        return TruthSet(read_dataset(path).cases, with_images=True)
     text = read_text(path, DataError)
     if not is_json(text):
         return _sorted(_node21(path, text), path)

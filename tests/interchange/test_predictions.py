@@ -8,6 +8,7 @@ so that it is missed. c.png is normal and has one box.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from cxrcad.config import EvaluateConfig
 from cxrcad.core import Box, Case, CxrcadError, EvaluationError, Finding, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch, match_image
+from cxrcad.files import sha256_of
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
 from cxrcad.scoring.predictions import score_predictions
@@ -435,3 +437,26 @@ def test_any_text_in_any_cell_is_read_or_refused(written: Written, number: int, 
 def test_any_bytes_are_refused(written: Written, content: bytes) -> None:
     with pytest.raises(EvaluationError):
         read_predictions(written(content), truth_of(written))
+
+
+def test_boxes_of_another_image_than_the_data_folder_holds_are_refused(disc_data, tmp_path):
+    data = shutil.copytree(disc_data, tmp_path / "data")
+    image = {"spacing_mm": None, "findings": []}
+    found = [
+        {"path": str(case.image), "sha256": sha256_of(case.image), "rows": case.rows, "cols": case.cols, **image}
+        for case in read_truth(data).cases
+    ]
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps({**boxes(), "images": found}))
+    assert set(read_predictions(file, read_truth(data)).values()) == {()}
+    for name in ("JPCLN002.png", "JPCLN003.png"):  # the same pixels under each other's name
+        shutil.copy(disc_data / "images" / name, data / "images" / ("JPCLN002.png" if "3" in name else "JPCLN003.png"))
+    words = (
+        r"images entry 2: its boxes were found in an image of SHA-256 \w{12}\.{3}, and .*JPCLN002.png has \w{12}\.{3}"
+    )
+    with pytest.raises(EvaluationError, match=words):
+        read_predictions(file, read_truth(data))
+    for entry in found:
+        del entry["sha256"]
+    file.write_text(json.dumps({**boxes(), "images": found}))
+    assert set(read_predictions(file, read_truth(data)).values()) == {()}
