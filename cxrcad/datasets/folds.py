@@ -146,7 +146,7 @@ def load_folds(path: Path, dataset: Dataset) -> tuple[Split, ...]:
     document = read_json(path, DataError)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         found = document.get("schema") if isinstance(document, dict) else None
-        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; remove it to have new folds made")
+        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; train in a new run folder")
     splits = _parsed(path, document)
     _check(path, splits, dataset)
     return splits
@@ -217,10 +217,10 @@ def _parsed(path: Path, document: Mapping[str, Any]) -> tuple[Split, ...]:
     try:
         splits = tuple(made(Split, {key: fold[key] for key in ("fold", *PARTS)}) for fold in document["folds"])
     except MALFORMED as fault:
-        raise DataError(f"{path}: damaged ({fault_words(fault)}); remove the file to have new folds made") from None
+        raise DataError(f"{path}: damaged ({fault_words(fault)}); train in a new run folder") from None
     numbers = [split.fold for split in splits]
     if numbers != list(range(1, FOLDS + 1)):
-        raise DataError(f"{path}: holds the folds {numbers}, not 1 to {FOLDS}; remove it to have new folds made")
+        raise DataError(f"{path}: holds the folds {numbers}, not 1 to {FOLDS}; train in a new run folder")
     return splits
 
 
@@ -235,20 +235,20 @@ def _check(path: Path, splits: Sequence[Split], dataset: Dataset) -> None:
             ]
             raise DataError(
                 f"{path}: fold {split.fold} has {len(set(named))} cases and {dataset.where} {len(there)} ("
-                f"{', '.join(only)}); give the data that the folds were made from, or remove the file for new ones"
+                f"{', '.join(only)}); give the data that the folds were made from, or train in a new run folder"
             )
         _check_apart(path, split, named, dataset)
     tests = Counter(name for split in splits for name in split.test)
     twice = [name for name, count in sorted(tests.items()) if count > 1]
     if twice or len(tests) != len(there):
         name, count = (twice[0], "two folds") if twice else (min(there - set(tests)), "no fold")
-        raise DataError(f"{path}: {name} is a test case of {count}; remove the file to have new folds made")
+        raise DataError(f"{path}: {name} is a test case of {count}; train in a new run folder")
 
 
 def _check_apart(path: Path, split: Split, named: Sequence[str], dataset: Dataset) -> None:
     twice = sorted(name for name, count in Counter(named).items() if count > 1)
     if twice:
-        raise DataError(f"{path}: fold {split.fold} names {twice[0]} twice; remove the file to have new folds made")
+        raise DataError(f"{path}: fold {split.fold} names {twice[0]} twice; train in a new run folder")
     part_of = {name: part for part in PARTS for name in getattr(split, part)}
     holder: dict[str, str] = {}
     for case in dataset.cases:
@@ -257,5 +257,5 @@ def _check_apart(path: Path, split: Split, named: Sequence[str], dataset: Datase
             if part_of[other] != part_of[case.name]:
                 raise DataError(
                     f"{path}: fold {split.fold} has {other} in {part_of[other]} and {case.name} in "
-                    f"{part_of[case.name]}, which share {group}; remove the file to have new folds made"
+                    f"{part_of[case.name]}, which share {group}; train in a new run folder"
                 )

@@ -121,7 +121,7 @@ def cases_to_train(dataset: Dataset, names: Sequence[str], normals: bool) -> tup
     if not positives:
         raise DataError(
             f"{dataset.where}: none of the {len(cases)} cases of a part of the fold has the lesion "
-            f"({dataset.lesion}); remove the run's folds.json for other folds, or take more data"
+            f"({dataset.lesion}); give another --run and --fold-seed for other folds, or take more data"
         )
     if normals:
         return cases

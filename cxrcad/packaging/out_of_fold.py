@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import NO_FOLD, ScoringConfig
-from cxrcad.core import CxrcadError, UsageError
+from cxrcad.core import CxrcadError, UsageError, counted
+from cxrcad.datasets.content import other_cases, read_content
 from cxrcad.datasets.folds import WHOLE
 from cxrcad.evaluation.bootstrap import bootstrap
 from cxrcad.evaluation.records import context_flags, context_words
@@ -51,8 +52,8 @@ def out_of_fold(run: Path, source: Bundle) -> tuple[dict[str, Any], dict[str, An
 def kept_of_folds(run: Path, source: Bundle) -> tuple[dict[int, Bundle], KeptOfFolds]:
     """The models of the folds of `run`, and the matches that all of them keep, by file name and fold.
 
-    Raises UsageError for a model that held a fold out itself and for a run without folds, without such matches or of
-    another recipe, EvaluationError, ModelError.
+    Raises UsageError for a model that held a fold out itself and for a run without folds, without such matches, of
+    another recipe or of other data; EvaluationError, ModelError.
     """
     own = source.training_config.get("fold", NO_FOLD)
     if own != NO_FOLD:
@@ -68,6 +69,7 @@ def kept_of_folds(run: Path, source: Bundle) -> tuple[dict[int, Bundle], KeptOfF
                 f"--out-of-fold {run}: fold {fold} has another {' and '.join(differing)} than the model; name a run of "
                 "the same recipe"
             )
+    _check_data(run, bundles, source)
     kept = {fold: {one.path.name: one for one in kept_matches(bundle)} for fold, bundle in bundles.items()}
     names = set.intersection(*(set(own) for own in kept.values()))
     if not names:
@@ -76,6 +78,26 @@ def kept_of_folds(run: Path, source: Bundle) -> tuple[dict[int, Bundle], KeptOfF
             "all"
         )
     return bundles, {name: {fold: of_fold[name] for fold, of_fold in kept.items()} for name in sorted(names)}
+
+
+def _check_data(run: Path, bundles: Mapping[int, Bundle], source: Bundle) -> None:
+    """Raise UsageError where the folds' models were trained on other data than the model, as far as both say on which.
+
+    A packaged model lists its training images only. One that was trained on a part of its data lacks some.
+    """
+    remedy = "name the run whose folds are of the model's data"
+    theirs, own = (read_content(place) for place in (run, source.folder.parent.parent))
+    if theirs is not None and own is not None and (odd := other_cases(theirs, own)):
+        raise UsageError(f"--out-of-fold {run}: its data are not those of {source.folder}: {odd}; {remedy}")
+    if source.training_config.get("train_fraction", 1) != 1:
+        return
+    for fold, bundle in bundles.items():
+        others = bundle.training_images - source.training_images
+        if others:
+            raise UsageError(
+                f"--out-of-fold {run}: fold {fold} was trained on {counted(len(others), 'image')} that the model "
+                f"{source.name} was not trained on; {remedy}"
+            )
 
 
 def models_of_folds(run: Path, flag: str, error: type[CxrcadError]) -> dict[int, Bundle]:

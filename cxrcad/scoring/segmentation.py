@@ -62,7 +62,7 @@ def _scored(bundle: Bundle, split: Split, chosen: FoldsToScore, config: Evaluate
     if not any(case.positive for case in cases):
         raise EvaluationError(
             f"{dataset.where}: no test case of fold {split.fold} has an {dataset.lesion}, so there is no Dice; score "
-            "another fold, or remove the run's folds.json and train on other folds"
+            "another fold, or train in a new run folder with another --fold-seed"
         )
     before = _kept(place)
     images, reasons = _used_again(before, bundle, cases)

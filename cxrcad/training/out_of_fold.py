@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxrcad.config import EvaluateConfig, ScoringConfig, TrainConfig, to_dict
-from cxrcad.core import TrainingError, UsageError
+from cxrcad.core import DataError, TrainingError, UsageError, counted
+from cxrcad.datasets.content import check_content
+from cxrcad.datasets.dataset import Dataset
 from cxrcad.evaluation.froc import best_f1_threshold
 from cxrcad.files import Progress
 from cxrcad.inference.model import Bundle
@@ -19,13 +21,13 @@ from cxrcad.scoring.runs import score
 __all__ = ["with_out_of_fold"]
 
 
-def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
+def with_out_of_fold(config: TrainConfig, dataset: Dataset, progress: Progress) -> TrainConfig:
     """`config` with the threshold of the best F1 on the pooled test cases of `config.threshold_from`'s finished folds.
 
     The lung threshold, and with a patch classifier the ensemble weight, are the means of the folds' ones. Each image is
     scored by the fold that held it out. What is given itself is kept; with a given threshold `threshold_from` is None
     in what comes back. Raises UsageError where neither a run nor the values are given, TrainingError for a run of
-    another recipe, EvaluationError.
+    another recipe or of other data than `dataset`, EvaluationError.
     """
     run, ensemble = config.threshold_from, config.network.patch_classifier
     if run is None:
@@ -49,7 +51,7 @@ def with_out_of_fold(config: TrainConfig, progress: Progress) -> TrainConfig:
         _check_alike(bundle, config, f"--threshold-from {run}: fold {fold}")
     threshold, origin = config.find.threshold, None
     if threshold is None:
-        threshold, origin = _threshold(config, run, progress), run
+        threshold, origin = _threshold(config, dataset, run, progress), run
         progress.note(f"threshold {threshold:.4g}: {out_of_fold_words(run)}")
     lung = config.find.lung_threshold
     if lung is None:
@@ -74,12 +76,24 @@ def _check_alike(bundle: Bundle, config: TrainConfig, name: str) -> None:
         raise TrainingError(f"{name} has {theirs}, and this training {ours}; name a run of the same recipe")
 
 
-def _threshold(config: TrainConfig, run: Path, progress: Progress) -> float:
+def _threshold(config: TrainConfig, dataset: Dataset, run: Path, progress: Progress) -> float:
+    """The threshold of the best F1; TrainingError where the folds' models were trained on other data, or on a case."""
+    remedy = "name a run on this data"
+    try:
+        check_content(run, dataset, f"--threshold-from: {remedy}")
+    except DataError as error:
+        raise TrainingError(str(error)) from None
     protocol = "jsrt-247" if config.normals else config.data.protocol
     asked = EvaluateConfig(
         data=replace(config.data, protocol=protocol), run=run, scoring=ScoringConfig(threads=config.threads)
     )
     results = score(asked, progress.note)[0].results
+    seen = [name for result in results for name in result.trained_on]
+    if seen:
+        raise TrainingError(
+            f"--threshold-from {run}: its models were trained on {counted(len(seen), 'image')} of the cases that their "
+            f"folds hold out ({seen[0]}); {remedy}"
+        )
     return best_f1_threshold([match for result in results for match in result.matches])
 
 

@@ -20,7 +20,7 @@ from cxrcad.config import (
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.content import check_content, write_content
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.datasets.folds import FOLDS_NAME, Split, load_folds, make_folds, save_folds, whole, with_part
+from cxrcad.datasets.folds import FOLDS_NAME, WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.files import Progress, Silent, remove_leftovers, write_atomically
 from cxrcad.inference.model import RUN_FOLDER
@@ -82,7 +82,7 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
         progress.note(note)
     asked = config
     if config.fold == NO_FOLD:
-        config = with_out_of_fold(config, progress)
+        config = with_out_of_fold(config, dataset, progress)
     _splits(config, dataset, None if new else folder)  # all that can be refused is, before anything is written
     with ExitStack() as held:
         if new:
@@ -135,6 +135,12 @@ def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple
     that are not there, do not fit, or saw a held-out case.
     """
     folds_file = folder / FOLDS_NAME if folder and (folder / FOLDS_NAME).is_file() else None
+    places = [place.name for place in begun(folder) if place.name != WHOLE] if folder and not folds_file else []
+    if places:
+        raise TrainingError(
+            f"{folder}: holds {places[0]} and no {FOLDS_NAME}, and only that says which cases {places[0]} holds out; "
+            "put it back, or name another --run"
+        )
     splits = load_folds(folds_file, dataset) if folds_file else make_folds(dataset, config.data.fold_seed)
     if folder and (folds_file or begun(folder)):
         check_content(folder, dataset, "give the data that the run was begun with, or another --run")

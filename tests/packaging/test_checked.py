@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from cxrcad.commands.robustness import measure_robustness
 from cxrcad.config import EvaluateConfig, RobustnessConfig, TrainConfig, build, to_toml
-from cxrcad.core import EvaluationError, ModelError
+from cxrcad.core import EvaluationError, ModelError, UsageError
 from cxrcad.datasets.content import CONTENT_NAME, write_content
 from cxrcad.datasets.folds import make_folds, save_folds
 from cxrcad.datasets.nih import read as read_effusions
@@ -209,3 +209,37 @@ def test_a_segmentation_is_of_the_model_at_its_threshold_and_of_the_run_s_outlin
     score_segmentation(build(EvaluateConfig, {**asked, "data": data}))
     with pytest.raises(EvaluationError, match=r"segmentation.json: \w+ has another image than "):
         kept_segmentation(model(run))
+
+
+def test_out_of_fold_figures_of_other_data_than_the_model_s_are_refused(run, make_toy, disc_data, tmp_path):
+    """By content.json of both runs, else by the training lists: of a packaged model only its list is known."""
+    source = whole(run, make_toy)
+    place = run.parent / "whole"
+    shutil.copy(run / CONTENT_NAME, place)
+    assert len(out_of_fold(run, source)[0]) == 1
+    data = shutil.copytree(disc_data, tmp_path / "data")
+    rewrite(data / "CLNDAT_EN.txt", "JPCLN001", x=900)
+    write_content(place, read_dataset(data))
+    with pytest.raises(
+        UsageError, match=r"--out-of-fold .*: its data are not those of .*: JPCLN001 has another truth;"
+    ):
+        out_of_fold(run, source)
+    (place / CONTENT_NAME).unlink()
+    lists("b", "a", fold := run / "fold2" / "model")
+    lists("a", "b", "c", source.folder)
+    assert len(out_of_fold(run, load_bundle(source.folder))[0]) == 1
+    lists("b", "x", fold)
+    words = "fold 2 was trained on 1 image that the model model was not trained on; name the run whose folds are of the"
+    with pytest.raises(UsageError, match=words):
+        out_of_fold(run, load_bundle(source.folder))
+    lists("a", "b", source.folder, train_fraction=0.5)
+    assert len(out_of_fold(run, load_bundle(source.folder))[0]) == 1
+
+
+def lists(*images: str | Path, **settings) -> None:
+    """Put these images (SHA-256), and settings, into the training list of the card in the folder that stands last."""
+    *names, folder = images
+    path = Path(folder) / "card.json"
+    card = json.loads(path.read_text())
+    card["training"] |= {"images": names, "config": settings}
+    path.write_text(json.dumps(card))

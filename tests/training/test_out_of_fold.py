@@ -203,3 +203,20 @@ def test_out_of_fold_figures_need_folds_of_the_recipe_with_matches(tiny_data, fo
     other = trained(tiny_data, tmp_path / "other", **{**FIRST, "side": 48})
     with pytest.raises(UsageError, match="fold 1 has another grid than the model; name a run of the same recipe"):
         out_of_fold(other, bundle)
+
+
+def test_a_threshold_comes_from_folds_of_the_same_data(tiny_data, folds, tmp_path):
+    """Two images under each other's names: fold 1's model is then scored on one that it was trained on."""
+    run, data = shutil.copytree(folds, tmp_path / "folds"), shutil.copytree(tiny_data, tmp_path / "data")
+    split = json.loads((run / "folds.json").read_text())["folds"][0]
+    names = [next(name for name in split[part] if name.startswith("OXLN")) for part in ("train", "test")]
+    for name, other in (names, names[::-1]):
+        shutil.copy(tiny_data / "images" / f"{name}.png", data / "images" / f"{other}.png")
+    asked = {**FIRST, "fold": "none", "threshold_from": run}
+    with pytest.raises(TrainingError, match=rf"content.json: made from other data than {data} holds: .* another image"):
+        trained(data, tmp_path / "whole", **asked)
+    (run / "content.json").unlink()  # as runs of earlier versions have none
+    words = rf"--threshold-from {run}: its models were trained on \d images? of the cases that their folds hold out"
+    with pytest.raises(TrainingError, match=words):
+        trained(data, tmp_path / "whole", **asked)
+    assert not (tmp_path / "whole").exists()

@@ -437,3 +437,21 @@ def test_a_lung_mask_without_a_pixel_is_refused_and_a_nodule_smaller_than_one_is
         Image.fromarray(np.zeros((64, 64), np.uint8)).save(mask)
     with pytest.raises(DataError, match=r"JPCLN001\.gif: no pixel of the model's grid is lung; draw the lungs in it"):
         load_samples(read_dataset(data).cases[:1], own, 16)
+
+
+def test_a_run_that_lost_its_folds_is_not_given_new_ones(disc_data, tmp_path, pretended):
+    """Other folds would hold out what the begun fold was trained or validated on."""
+    run = train(config(disc_data, tmp_path / "run"))
+    (run / "folds.json").unlink()
+    train(config(disc_data, run, fold="2", fold_seed=1))  # none is begun
+    (run / "fold1" / "model").mkdir()
+    (run / "fold1" / "model" / "card.json").write_text("{}")
+    kept = (run / "folds.json").read_text()
+    (run / "folds.json").unlink()
+    words = "holds fold1 and no folds.json, and only that says which cases fold1 holds out; put it back"
+    for values in ({"fold": "3"}, {"fold": "3", "resume": True}, {"resume": True}):
+        with pytest.raises(TrainingError, match=words):
+            train(config(disc_data, run, **values), given=set(values))
+    (run / "folds.json").write_text(kept)
+    train(config(disc_data, run, fold="3"))
+    assert [fold for fold, _ in pretended] == [1, 2, 3]
