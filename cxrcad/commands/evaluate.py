@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from cxrcad.config import AREA, LESIONS, EvaluateConfig, command_line
-from cxrcad.core import EvaluationError
-from cxrcad.evaluation.bootstrap import Comparison, Interval, bootstrap, compare, false_positives
+from cxrcad.evaluation.bootstrap import (
+    Comparison,
+    Interval,
+    bootstrap,
+    check_same_images,
+    compare,
+    false_positives,
+)
 from cxrcad.evaluation.froc import is_counted
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike
@@ -110,12 +116,10 @@ def _seeds_text(first: Scored, config: EvaluateConfig, note: Note) -> str:
         own = replace(config, run=Path(name.strip()), model=None, beside=None, out=None)
         runs.append(score(own, note)[0])
     check_alike([result for run in runs for result in run.results])
-    images = [[match.case for result in run.results for match in result.matches] for run in runs]
-    if any(names != images[0] for names in images):
-        raise EvaluationError(
-            f"--seeds {config.seeds}: not scored on the same images; name runs that hold the same folds"
-        )
-    found = [figures(tally(run.results), np.ones((1, len(images[0])))) for run in runs]
+    for run in runs[1:]:
+        check_same_images(runs[0].results, run.results)
+    count = sum(len(result.matches) for result in first.results)
+    found = [figures(tally(run.results), np.ones((1, count))) for run in runs]
     values = {name: [float(one[name][0]) for one in found] for name in found[0]}
     return seeds_text(values, [run.name for run in runs])
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import EvaluationError
+from cxrcad.datasets.content import truth_sha256
 from cxrcad.evaluation.metrics import Figures, Tally, curve_of, figures, reached, tally
 from cxrcad.evaluation.records import FoldResult, check_alike, patient_of
 from cxrcad.evaluation.statistics import wilson
@@ -17,6 +18,7 @@ __all__ = [
     "Comparison",
     "Interval",
     "bootstrap",
+    "check_same_images",
     "compare",
     "compare_seeds",
     "draw",
@@ -217,7 +219,7 @@ def compare_seeds(
     first = runs[0]
     check_alike([result for run in runs for result in run])
     for run in runs[1:]:
-        _check_same_images(first, run)
+        check_same_images(first, run)
     tallies = [_side_by_side(mine, theirs) for mine, theirs in pairs]
     count = len(tallies[0].names) // 2
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
@@ -249,9 +251,19 @@ def _differences(tallies: Sequence[Tally], first: NDArray[np.float64], second: N
     return {name: left[name] - right[name] for name in left}
 
 
-def _check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> None:
+def check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> None:
+    """Raise EvaluationError unless two runs are scored on the same images, with the same truth as far as it is kept."""
     names = [[match.case for result in results for match in result.matches] for results in (first, second)]
     if names[0] == names[1]:
+        kept = [{one.case.name: one for result in results for one in result.scored} for results in (first, second)]
+        for name in kept[0].keys() & kept[1].keys():
+            one, other = kept[0][name], kept[1][name]
+            changed = "image" if one.sha256 != other.sha256 else "truth"
+            if changed == "image" or truth_sha256(one.case) != truth_sha256(other.case):
+                raise EvaluationError(
+                    f"the two runs are not scored on the same data ({name} has another {changed}); name the data, and "
+                    "the labels, with --data and --labels"
+                )
         return
     odd = sorted(set(names[0]) ^ set(names[1]))
     what = f"{odd[0]} and {len(odd) - 1} more are in one only" if odd else "they stand in another order"

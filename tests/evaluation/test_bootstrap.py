@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrcad.core import Case, EvaluationError, ModelIdentity
+from cxrcad.core import Case, EvaluationError, ModelIdentity, Nodule
 from cxrcad.evaluation.bootstrap import Interval, _p, _swaps, bootstrap, compare, compare_seeds, draw, froc_band
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.metrics import figures, tally
@@ -263,3 +263,15 @@ def test_the_band_counts_false_positives_on_the_axis() -> None:
     none, both = wilson(0, 2), wilson(2, 2)  # of two: no resample differs
     assert froc_band([on_all], (0.5,), 50, 0) == ((both[0],), (both[1],))
     assert froc_band([on_normals], (0.5, 1.0), 50, 0) == ((none[0], both[0]), (none[1], both[1]))
+
+
+@pytest.mark.parametrize(("other", "what"), [({"sha256": "f" * 64}, "image"), ({"x_px": 9.0}, "truth")])
+def test_runs_on_images_of_one_name_and_other_content_are_not_compared(other, what) -> None:
+    def run(sha256: str = "a" * 64, x_px: float = 5.0) -> FoldResult:
+        nodule = Nodule(x_px, 5.0, 8.0)
+        image = ScoredImage(Case("1", Path("1.png"), 64, 64, None, (nodule,)), sha256, (), ())
+        return replace(fold([False]), matches=(ImageMatch("1", 1),), scored=(image,), lung_dice=(None,))
+
+    compare([run()], [run()], 10, 0)
+    with pytest.raises(EvaluationError, match=rf"not scored on the same data \(1 has another {what}\)"):
+        compare([run()], [run(**other)], 10, 0)
