@@ -34,7 +34,7 @@ from cxrcad.paper.jobs import DONE, FAILED, NOT_RUN, Job, ScoredJob, folder_of
 from cxrcad.paper.layout import Setup, document, text
 from cxrcad.paper.learning import draw_curves
 from cxrcad.paper.results import Drawn, cell_results, pairs_of
-from cxrcad.paper.runs import check_data, check_settings
+from cxrcad.paper.runs import check_data, check_settings, check_sources
 from cxrcad.synthesis.nodules import ANALYTIC
 
 __all__ = ["Reproduction", "list_jobs", "reproduce", "shown_command"]
@@ -113,6 +113,7 @@ def reproduce(item: str, config: ReproduceConfig, progress: Progress | None = No
     runs = {job.run: job.config for job in jobs}
     check_settings(runs)
     check_data(runs, read_data(resolved(chosen.cells[0], config.train).data), progress.note)
+    check_sources({job.folder: job.config for job in jobs if job.finished}, progress.note)
     if not all(job.finished for job in jobs):
         _check_torch()
     for sentence in _not_used(chosen, config):

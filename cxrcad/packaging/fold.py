@@ -45,12 +45,14 @@ INTENDED_USE = "Research on computer-aided detection. Not a medical device; not 
 class Shown:
     """What a network saw or may have seen in training: SHA-256 of images, and of the UIDs of CT series.
 
-    `lung_models` are name and SHA-256 of the models that made lung masks of the images, with the masks' number.
+    `lung_models` are name and SHA-256 of the models that made lung masks of the images, with the masks' number;
+    `nodules` is the SHA-256 of the file of CT nodules.
     """
 
     images: tuple[str, ...]
     series: frozenset[str]
     lung_models: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    nodules: str | None = None
 
 
 def export_fold(
@@ -125,6 +127,8 @@ def _training(
         "history_sha256": json_sha256(list(history)),
         "minutes": round(seconds / 60, 1),
     }
+    if shown.nodules is not None:
+        training["nodules_sha256"] = shown.nodules
     if shown.lung_models:
         training["lung_masks_from"] = [
             {"name": name, "sha256": sha256, "masks": count} for (name, sha256), count in shown.lung_models.items()

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import TrainConfig, build, to_dict
-from cxrcad.core import DataError, UsageError
+from cxrcad.core import CxrcadError, DataError, EvaluationError, UsageError
 from cxrcad.datasets.content import check_content
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import toml_value
+from cxrcad.files import read_json, sha256_of
+from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, resolve_model
+from cxrcad.synthesis.nodules import ANALYTIC
 
-__all__ = ["KeptRuns", "check_data", "check_settings", "run_name"]
+__all__ = ["KeptRuns", "check_data", "check_settings", "check_sources", "run_name"]
 
 VERSION = "v2"
 """Of the way in which a run is named; runs of another are found by their settings."""
 
 CONFIG = "config.toml"
+CLASSIFIER = "--classifier-weights"
 
 NOT_IN_NAME = (
     *("data", "fold", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_minutes"),
@@ -91,6 +95,54 @@ def check_data(runs: Mapping[Path, TrainConfig], dataset: Dataset, note: Callabl
             unknown.append(str(run))
     if unknown:
         note(f"trained before, and it is not known whether on these images and this truth: {', '.join(unknown)}")
+
+
+def check_sources(folds: Mapping[Path, TrainConfig], note: Callable[[str], None]) -> None:
+    """Raise UsageError where a finished fold, by its folder, was made from other nodules or models than lie there now.
+
+    What an earlier version did not write down, and what does not lie there any more, is noted.
+    """
+    unknown = []
+    for folder, config in folds.items():
+        sources = _sources(config)
+        before = _sources_of_card(folder / RUN_FOLDER / CARD_NAME) if sources else {}
+        for flag, now in sources.items():
+            if now is None or before[flag] is None:
+                unknown.append(f"{folder} ({flag})")
+            elif now != before[flag]:
+                raise UsageError(
+                    f"{folder}: {flag} names another file than it was trained with; {_remedy(folder.parent)}"
+                )
+    if unknown:
+        note(f"trained before, and it is not known whether with these files: {', '.join(unknown)}")
+
+
+def _sources_of_card(path: Path) -> dict[str, object]:
+    """SHA-256 of the CT nodules and models that a fold was made from, by option; None where its card has none."""
+    card = read_json(path, EvaluationError)
+    training = card.get("training") if isinstance(card, dict) else None
+    known = training if isinstance(training, dict) else {}
+    starts = {flag: known.get(name) for flag, name in (("--initial-weights", "init"), (CLASSIFIER, "second_init"))}
+    models = {flag: one.get("sha256") if isinstance(one, dict) else None for flag, one in starts.items()}
+    return {"--simulate": known.get("nodules_sha256"), **models}
+
+
+def _sources(config: TrainConfig) -> dict[str, str | None]:
+    """The same of the files that the settings name, as they are now; None for one that is not there any more."""
+    from cxrcad.training.initial_weights import of_fold
+
+    found: dict[str, str | None] = {}
+    nodules = config.synthesis.simulate
+    if nodules is not None and nodules != ANALYTIC:
+        found["--simulate"] = sha256_of(nodules) if nodules.is_file() else None
+    classifier = config.classifier.classifier_weights if config.network.patch_classifier else None
+    for flag, name in (("--initial-weights", config.initial_weights), (CLASSIFIER, classifier)):
+        if name is not None:
+            try:
+                found[flag] = resolve_model(of_fold(Path(name), flag, int(config.fold or 1)) or name).sha256
+            except CxrcadError:
+                found[flag] = None
+    return found
 
 
 def _decisive(config: TrainConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def train_fold(
     if config.initial_fraction:
         trained = blended(trained, initial, config.initial_fraction)
     trained = task.finished(state, trained, folder)
-    return export_fold(trained, config, shown(source), validation, folder, state.history, state.seconds)
+    seen = replace(shown(source), nodules=state.inputs["simulate"])
+    return export_fold(trained, config, seen, validation, folder, state.history, state.seconds)
 
 
 def _run(state: State, task: Task, total: int, backend: Backend, folder: Path) -> None:

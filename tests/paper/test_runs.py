@@ -10,10 +10,12 @@ import pytest
 
 from cxrcad.config import ReproduceConfig, TrainConfig, build, to_toml
 from cxrcad.core import UsageError
+from cxrcad.files import sha256_of
+from cxrcad.inference.model import load_bundle
 from cxrcad.paper import runs
 from cxrcad.paper.cells import ITEMS
 from cxrcad.paper.jobs import Job, plan, read_records
-from cxrcad.paper.runs import check_settings, run_name
+from cxrcad.paper.runs import check_settings, check_sources, run_name
 
 
 def name(**values) -> str:
@@ -121,3 +123,33 @@ def test_a_run_of_the_name_and_other_settings_is_refused(tmp_path):
         f"{job.folder}/config.toml: side is 32, and this training has 64; remove the folder {job.folder} to train it "
         "again, or name another folder with --out"
     )
+
+
+def sourced(tmp_path: Path, **training) -> tuple[Path, TrainConfig]:
+    """A finished fold whose card has this training, and its settings: CT nodules and a model to start from."""
+    nodules, start = tmp_path / "nodules.npz", tmp_path / "start"
+    job = jobs_in(tmp_path, simulate=nodules, initial_weights=str(start))[0]
+    keep(job, job.run)
+    (job.folder / "model" / "card.json").write_text(json.dumps({"training": training}))
+    return job.folder, job.config
+
+
+def test_a_fold_made_from_other_nodules_or_another_model_is_not_used(tmp_path, make_toy):
+    nodules = tmp_path / "nodules.npz"
+    nodules.write_bytes(b"balls")
+    start = load_bundle(make_toy(tmp_path / "start")).sha256
+    known = {"nodules_sha256": sha256_of(nodules), "init": {"sha256": start}}
+    said: list[str] = []
+    folder, config = sourced(tmp_path, **known)
+    check_sources({folder: config}, said.append)
+    assert said == []
+    for changed, flag in (({"nodules_sha256": "0"}, "--simulate"), ({"init": {"sha256": "0"}}, "--initial-weights")):
+        (folder / "model" / "card.json").write_text(json.dumps({"training": {**known, **changed}}))
+        words = f"{folder}: {flag} names another file than it was trained with; remove the folder {folder.parent} to"
+        with pytest.raises(UsageError, match=words):
+            check_sources({folder: config}, said.append)
+    (folder / "model" / "card.json").write_text(json.dumps({"training": {"init": {"sha256": start}}}))
+    nodules.unlink()
+    check_sources({folder: config}, said.append)
+    words = "trained before, and it is not known whether with these files"
+    assert said == [f"{words}: {folder} (--simulate)"]

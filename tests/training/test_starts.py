@@ -102,6 +102,7 @@ def test_a_card_lists_the_series_of_its_cases_its_projections_and_its_start(disc
     card = first / "fold1" / "model" / "card.json"
     training = json.loads(card.read_text())["training"]
     assert training["series"] == digests("1.1", "1.2")  # the third is too small
+    assert training["nodules_sha256"] == sha256_of(ball_nodules)
     assert "series_unknown" not in training
     values = {**SMALL, "data": disc_data, "init": str(first), "simulate": "analytic"}
     second = train(build(TrainConfig, {**values, "run": tmp_path / "2"}))
