@@ -39,6 +39,17 @@ def test_each_batch_has_its_part_of_real_lesions_and_all_come_in_turn(fraction, 
     assert steps != [mixed(positive, fraction, 4, step, seed=8) for step in range(60)]
 
 
+def test_each_time_through_is_in_another_order():
+    """Real lesions and others alike: the first, second and third time each of eight is shown."""
+    real = [True] * 8 + [False] * 8
+    dealt = [index for step in range(12) for index in mixed(real, 0.5, 4, step, seed=7)]
+    for kind in (True, False):
+        shown = [index for index in dealt if real[index] is kind]
+        turns = [tuple(shown[start : start + 8]) for start in (0, 8, 16)]
+        assert all(len(set(turn)) == 8 for turn in turns)
+        assert len(set(turns)) == 3
+
+
 def test_nodules_are_projected_into_normals_and_beside_real_lesions_only_without_a_fraction(boxed):
     cases = read_dataset(boxed).by_name
     assert [projected_into(cases[name], 0.5) for name in ("i00", "i10", "i20")] == [False, True, False]
