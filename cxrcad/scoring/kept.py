@@ -14,6 +14,7 @@ from typing import Any
 
 from cxrcad.core import Case, CxrcadError, counted
 from cxrcad.datasets.content import Content, content_of, differences, truth_sha256
+from cxrcad.datasets.made_masks import models_of_masks
 from cxrcad.evaluation.matching import HitRule
 from cxrcad.evaluation.records import FoldResult, ScoredImage, ScoredMatch, ScoringContext, read_matches, rematched
 from cxrcad.inference.model import Bundle
@@ -80,6 +81,8 @@ def used_again(
                 continue
             context, (scored_image, overlap) = files[path].context, images[case.name]
             changed = _changes(context, scored_image, case, content, bundle)
+            if not changed and (overlap is not None) != _takes_dice(case, bundle):
+                changed = ("who drew the lung masks changed",)
             if not changed:
                 how, now = _matched(context.rule, scored_image, case, rule)
                 again[case.name] = Again(path, context.model.provider, how, (rematched(now, rule), overlap, now))
@@ -141,6 +144,11 @@ def _changes(
     truth = truth_sha256(scored_image.case) if _needs_maps(scored_image.case, case) else content.truth
     before = Content(scored_image.sha256, truth, scored_image.masks_sha256 or "")
     return tuple(f"{what} changed" for what in differences(before, content))
+
+
+def _takes_dice(case: Case, bundle: Bundle) -> bool:
+    """Whether a lung Dice is taken: with masks that somebody drew, which model.json beside them tells. DataError."""
+    return "lung" in bundle.tasks and bool(case.lung_masks) and not models_of_masks([case])
 
 
 def _needs_maps(before: Case, now: Case) -> bool:

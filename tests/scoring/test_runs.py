@@ -16,6 +16,8 @@ from PIL import Image
 
 from cxrcad.config import EvaluateConfig, build
 from cxrcad.core import DataError, EvaluationError, ModelError, ReadError, WriteError
+from cxrcad.datasets.made_masks import MadeMasks, write_made_masks
+from cxrcad.datasets.read import read_dataset
 from cxrcad.evaluation.records import read_matches, to_document
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import folds_of_run, load_bundle
@@ -338,3 +340,19 @@ def test_a_place_that_takes_no_results_is_named_before_anything_is_detected(
     assert elsewhere.folder == tmp_path / "out"
     shutil.copy(next((tmp_path / "out").glob("fold3/matches-*.json")), run / "fold3")
     assert score(config(run=run, fold=fold))[0].results == elsewhere.results  # what is kept needs no place
+
+
+def test_a_lung_dice_is_taken_again_where_the_masks_turn_out_to_be_a_model_s(make_run, disc_data, tmp_path):
+    """The mask files stay as they are: model.json beside them says who drew them."""
+    run, data = make_run(tmp_path / "run"), shutil.copytree(disc_data, tmp_path / "data")
+    asked = {"run": run, "fold": "3", "data": data}
+    (before,) = score(config(**asked))[0].results
+    case = read_dataset(data).by_name[before.matches[0].case]
+    mask = case.lung_masks[0]
+    write_made_masks(mask.parent, MadeMasks("toy", "0" * 64, None, {mask.name: sha256_of(case.image)}))
+    said: list[str] = []
+    (now,) = score(config(**asked), said.append)[0].results
+    assert said[-1] == f"fold 3: detecting in 1 image: who drew the lung masks changed ({case.name})"
+    assert now.lung_dice == (None, *before.lung_dice[1:])
+    (mask.parent / "model.json").unlink()
+    assert score(config(**asked))[0].results == (before,)
