@@ -24,9 +24,11 @@ __all__ = [
     "ModelIdentity",
     "NetworkError",
     "Nodule",
+    "NotRadiographError",
     "Radiograph",
     "ReadError",
     "Result",
+    "Skipped",
     "Source",
     "TrainingError",
     "UsageError",
@@ -54,6 +56,10 @@ class UsageError(CxrcadError):
 
 class ReadError(CxrcadError):
     """A file that cannot be read as a frontal radiograph."""
+
+
+class NotRadiographError(ReadError):
+    """A file that is whole, and says of itself that it holds something other than a frontal chest radiograph."""
 
 
 class DataError(CxrcadError):
@@ -303,3 +309,11 @@ class Failure:
 
     path: str
     error: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file beside radiographs, in a folder or an archive, that holds none, and the sentence that says what it is."""
+
+    path: str
+    reason: str

@@ -2,7 +2,8 @@
 
     python examples/detect_in_python.py scan.dcm more/*.dcm [--model DIR]
 
-A file that cannot be read is named on stderr and makes the exit code 1; the others are done.
+A file that cannot be read is named on stderr and makes the exit code 1; the others are done. What lies beside
+radiographs in a folder and is none is counted there.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from cxrcad.core import CxrcadError, Failure, Result
-from cxrcad.inference.batch import detect_paths, expand_paths
+from cxrcad.core import CxrcadError, Failure, Result, Skipped
+from cxrcad.inference.batch import detect_paths
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import resolve_model
 
 
-def show(outcome: Result | Failure) -> None:
+def show(outcome: Result | Failure | Skipped) -> None:
     if isinstance(outcome, Failure):
         print(outcome.error, file=sys.stderr)
+    if not isinstance(outcome, Result):
         return
     print(f"{outcome.path}: {outcome.rows} x {outcome.cols} pixels, {len(outcome.findings)} findings")
     for finding in outcome.findings:
@@ -30,7 +32,7 @@ def show(outcome: Result | Failure) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Find nodules in radiographs.")
-    parser.add_argument("paths", nargs="+", type=Path, help="files or folders")
+    parser.add_argument("paths", nargs="+", type=Path, help="files, folders or zip archives")
     parser.add_argument("--model", help="a packaged model by name, or its folder (default: the one that ships)")
     arguments = parser.parse_args()
     try:
@@ -38,7 +40,9 @@ def main() -> int:
     except CxrcadError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    done = detect_paths(expand_paths(arguments.paths), detector, on_done=show)
+    done = detect_paths(arguments.paths, detector, on_done=show)
+    if done.skipped:
+        print(f"other files skipped: {len(done.skipped)}", file=sys.stderr)
     return 1 if done.failures else 0
 
 

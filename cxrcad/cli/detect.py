@@ -45,10 +45,11 @@ def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
 )
 @with_settings(DetectConfig)
 def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: Path | None, html: Path | None) -> None:
-    """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders of these with subfolders.
+    """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders and zip archives of these.
 
     A model that is made for another lesion finds that one; --lesion demands such a model.
-    Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done).
+    Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done). What lies
+    beside radiographs in a folder or archive and is none is in "skipped".
     """
     from cxrcad.commands.detect import detect_to_file
 

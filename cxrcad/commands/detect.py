@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
-from cxrcad.core import Failure, Radiograph, Result, UsageError, WriteError, counted
+from cxrcad.core import Failure, Radiograph, Result, Skipped, UsageError, WriteError, counted
 from cxrcad.files import Progress, check_folder, write_atomically
-from cxrcad.inference.batch import Detections, detect_paths, expand_paths
+from cxrcad.inference.batch import Detections, detect_paths
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.inputs import Inputs, find_inputs
 from cxrcad.inference.model import Bundle, resolve_model
 from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
@@ -56,23 +57,25 @@ def detect_to_file(
     progress: Progress,
     html: Path | None = None,
 ) -> Summary:
-    """Find nodules in the files and folders of `paths`.
+    """Find nodules in the files, folders, zip archives and DICOMDIRs of `paths`.
 
     `out` is a file, written in the format of its ending (`cxrcad.interchange.outputs`), or takes boxes.json's text. A
-    file that fails is in the document's failures and in `Summary.failed`. `html` is the file of a page of all cases.
-    Where the work is stopped, both get the files that were done. Raises ModelError, WriteError, UsageError.
+    file that fails is in the document's failures and in `Summary.failed`; one that was found in a folder or archive and
+    is no radiograph is in its `skipped`. `html` is the file of a page of all cases. Where the work is stopped, both get
+    the files that were done. Raises ModelError, WriteError, UsageError.
     """
-    files = expand_paths(paths)
-    _check_files(out, html, files)
+    inputs = find_inputs(paths)
+    _check_files(out, html, inputs.on_disk)
     pictures = Pictures()
-    overlays = _overlay_names(files, overlay) if overlay else {}
+    overlays = _overlay_names(inputs, overlay) if overlay else {}
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
-    progress.start(f"{detector.bundle.name} on {detector.provider}", len(files), 0)
+    progress.start(f"{detector.bundle.name} on {detector.provider}", len(inputs.files), 0)
     started = time.monotonic()
     results: list[Result] = []
     failures: list[Failure] = []
-    find = _find(detector.bundle, least)
+    skipped: list[Skipped] = []
+    found = Found(detector.identity, results, failures, skipped, _find(detector.bundle, least))
 
     def on_result(result: Result, radiograph: Radiograph) -> None:
         results.append(result)
@@ -82,30 +85,41 @@ def detect_to_file(
             threshold = detector.bundle.threshold
             write_overlay(radiograph, result.findings, overlays[result.path], threshold=threshold)
 
-    def on_done(outcome: Result | Failure) -> None:
+    def on_done(outcome: Result | Failure | Skipped) -> None:
         if isinstance(outcome, Failure):
             failures.append(outcome)
             progress.note(f"failed: {outcome.error}")
-        progress.step(len(results) + len(failures))
-
-    def write(results: Sequence[Result], failures: Sequence[Failure]) -> None:
-        if isinstance(out, Path):
-            write_atomically(out, output_for(out).write(detector.identity, results, failures, find))
-        else:
-            out(boxes.write(detector.identity, results, failures, find))
-        if html is not None:
-            _write_html(html, Found(detector.identity, results, failures, find=find), pictures)
+        elif isinstance(outcome, Skipped):
+            skipped.append(outcome)
+        if (count := _tried(found, inputs)) > 0:
+            progress.step(min(count, len(inputs.files)))
 
     try:
-        found = detect_paths(files, detector, min_score=least, on_result=on_result, on_done=on_done)
+        done = detect_paths(inputs, detector, min_score=least, on_result=on_result, on_done=on_done)
     except (KeyboardInterrupt, WriteError):
-        if done := len(results) + len(failures):
-            write(results, failures)
+        if (count := _tried(found, inputs)) > 0:
+            _write(out, html, found, pictures)
             place = out if isinstance(out, Path) else "the document"
-            progress.note(f"stopped: {place} holds the {done} of {counted(len(files), 'file')} that were done")
+            progress.note(f"stopped: {place} holds the {count} of {counted(len(inputs.files), 'file')} that were done")
         raise
-    write(found.results, found.failures)
-    return Summary(_sentence(found, time.monotonic() - started, out), len(found.failures))
+    _write(out, html, found, pictures)
+    return Summary(_sentence(done, time.monotonic() - started, out), len(failures))
+
+
+def _tried(found: Found, inputs: Inputs) -> int:
+    """How many files were read or refused, beside those that were never tried."""
+    count = len(found.results) + len(found.failures) + len(found.skipped)
+    return count - len(inputs.failures) - len(inputs.skipped)
+
+
+def _write(out: Path | Callable[[str], object], html: Path | None, found: Found, pictures: Pictures) -> None:
+    if isinstance(out, Path):
+        form = output_for(out).write
+        write_atomically(out, form(found.identity, found.results, found.failures, found.find, found.skipped))
+    else:
+        out(boxes.write(found.identity, found.results, found.failures, found.find, found.skipped))
+    if html is not None:
+        _write_html(html, found, pictures)
 
 
 def _find(bundle: Bundle, least: float) -> dict[str, Any]:
@@ -147,17 +161,17 @@ def _write_html(html: Path, found: Found, pictures: Pictures) -> None:
     write_findings_page(html, found, Made.today(command), pictures)
 
 
-def _overlay_names(files: Sequence[Path], folder: Path) -> dict[str, Path]:
+def _overlay_names(inputs: Inputs, folder: Path) -> dict[str, Path]:
     """A PNG in `folder` for each file; files of one name get a number. Raises UsageError, WriteError."""
     check_folder(folder, f"--overlay {folder}")
     names: dict[str, Path] = {}
     taken: set[Path] = set()
-    inputs = set(map(os.path.realpath, files))
-    for file in files:
+    kept = set(map(os.path.realpath, inputs.on_disk))
+    for file in inputs.files:
         path, number = folder / f"{file.stem}.png", 2
         while path in taken:
             path, number = folder / f"{file.stem}-{number}.png", number + 1
-        if os.path.realpath(path) in inputs:
+        if os.path.realpath(path) in kept:
             raise UsageError(f"--overlay {folder}: {path} is a radiograph and would be overwritten; name a new folder")
         names[str(file)] = path
         taken.add(path)
@@ -168,4 +182,5 @@ def _sentence(found: Detections, seconds: float, out: Path | Callable[[str], obj
     count = sum(len(result.findings) for result in found.results)
     text = f"{counted(len(found.results), 'image')} done, {counted(count, 'finding')}"
     text += f", {len(found.failures)} failed" if found.failures else ""
+    text += f", {len(found.skipped)} skipped" if found.skipped else ""
     return f"{text}, {seconds:.1f} s" + (f"; {out}" if isinstance(out, Path) else "")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.config import LungsConfig, to_dict
-from cxrcad.core import DataError, ModelError, Radiograph, ReadError, UsageError, counted
+from cxrcad.core import DataError, ModelError, NotRadiographError, Radiograph, ReadError, UsageError, counted
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.made_masks import MadeMasks, read_made_masks, write_made_masks
 from cxrcad.datasets.read import layout_of
@@ -45,7 +45,8 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
 
     Those of a data set that have a drawn mask get none. `out` is where they go, by default the folder's lungs/; a mask
     has its radiograph's path there and ends in .png. model.json beside them names the model. A mask that this model
-    made of the same radiograph is left as it is. A radiograph that cannot be read fails alone.
+    made of the same radiograph is left as it is. A radiograph that cannot be read fails alone, and what says of itself
+    that it is none is skipped.
     Raises UsageError where a mask would replace one that the model did not make, ModelError for a model without a lung
     task, DataError, WriteError.
     """
@@ -70,7 +71,7 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
         raise UsageError(f"{out / foreign[0]}: is there already and {fault}; name another --out, or remove it")
     detector = Detector.open(bundle, config.device, config.threads)
     progress.start(f"{bundle.name} on {detector.provider}", len(todo), 0)
-    written = same = failed = 0
+    written = same = failed = skipped = 0
     for number, (mask, (image, read)) in enumerate(todo.items(), start=1):
         try:
             digest = image_sha256(image)
@@ -84,12 +85,16 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
                 write_made_masks(out, kept)  # first: a mask of a model is never without its mark
                 write_atomically(out / mask, data)
                 written += 1
+        except NotRadiographError as error:
+            progress.note(f"skipped: {error}")
+            skipped += 1
         except (ReadError, OSError) as error:
             progress.note(f"failed: {error}")
             failed += 1
         progress.step(number)
     parts = [f"{counted(written, 'lung mask')} of {bundle.name} written to {out}"]
-    parts += [f"{same} there already"] * bool(same) + [f"{failed} failed"] * bool(failed)
+    parts += [f"{same} there already"] * bool(same) + [f"{skipped} skipped"] * bool(skipped)
+    parts += [f"{failed} failed"] * bool(failed)
     return Written(", ".join(parts), failed)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Radiograph, ReadError, Source
+from cxrcad.core import NotRadiographError, Radiograph, ReadError, Source
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
 from cxrcad.imaging.dicom_file import UNDEFINED, DicomFile, matches, matches_bare, opened
 from cxrcad.imaging.elements import code, numbers, texts, unreadable
@@ -22,6 +22,7 @@ from cxrcad.imaging.faults import (
     check_values,
     digest_of,
     grey_of,
+    not_radiograph,
     reason,
     refuse,
     with_padding,
@@ -41,6 +42,8 @@ OTHER_MODALITIES = (
 )
 """Modalities that make no chest radiograph (DICOM PS3.3 C.7.3.1.1.1); DX, CR, RG, and captures (OT, SC) are read."""
 LATERAL_VIEWS = ("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL")
+PALETTE = "PALETTE COLOR"
+PALETTE_TABLES = tuple(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue"))
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 WIDEST_FIELD_MM = 1000.0
 """A field wider than any chest detector's means a placeholder for the spacing."""
@@ -101,21 +104,23 @@ def _check_object(path: Path, file: DicomFile) -> None:
     frames = _whole(path, dataset, "NumberOfFrames", 1)
     if modality in OTHER_MODALITIES:
         what = f", {frames} frames" if frames > 1 else ""
-        refuse(path, f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)", radiograph)
+        not_radiograph(path, f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)", radiograph)
     if file.stated is None:
         if "Rows" in dataset and "Columns" in dataset:
             stated = f"{dataset.Rows} x {dataset.Columns} pixels stated"
             refuse(path, f"{stated}, but no pixel data in {size:,} bytes", "copy the file again")
         remedy = f"{radiograph}, or copy the file again if it is one"
-        refuse(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
+        damaged = "Image Storage" in kind or not dataset.get("SOPClassUID")
+        (refuse if damaged else not_radiograph)(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
     _check_present(path, dataset, *NEEDED)
     if frames > 1:
-        refuse(path, f"{frames} frames in one file", f"{radiograph} of one frame")
+        not_radiograph(path, f"{frames} frames in one file", f"{radiograph} of one frame")
     dataset.NumberOfFrames = 1
     dataset.Rows, dataset.Columns = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
     check_size(path, dataset.Rows, dataset.Columns)
     photometric = code(dataset, "PhotometricInterpretation") or "MONOCHROME2"
-    if photometric not in ("MONOCHROME1", "MONOCHROME2", *COLOUR):
+    looked_up = photometric == PALETTE and all(name in dataset for name in PALETTE_TABLES)
+    if not looked_up and photometric not in ("MONOCHROME1", "MONOCHROME2", *COLOUR):
         refuse(path, f"PhotometricInterpretation {photometric}, but grey is MONOCHROME1 or MONOCHROME2", radiograph)
     dataset.PhotometricInterpretation = photometric
 
@@ -178,9 +183,15 @@ def _check_length(path: Path, file: DicomFile, bits: int, compressed: bool) -> i
 
 def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[np.float32], list[str]]:
     """Presentation values 0-1, bright = dense, and what was done."""
-    if stored.ndim == 3:
+    palette = dataset.PhotometricInterpretation == PALETTE
+    if palette or stored.ndim == 3:
         top = 2 ** int(dataset.BitsStored) - 1
-        stored = grey_of(path, stored, top)
+        if palette:
+            stored, top = _looked_up(dataset, stored)
+        try:
+            stored = grey_of(path, stored, top)
+        except ReadError as error:
+            raise NotRadiographError(str(error)) from None
         check_values(path, stored)
         notes = [f"{dataset.PhotometricInterpretation} with equal channels read as grey", "bright = dense assumed"]
         return stored.astype(np.float32) / np.float32(top), notes
@@ -191,6 +202,14 @@ def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[N
     table = np.zeros(int(present[-1]) + 1, dtype=np.float32)
     table[present], notes = presented(path, dataset, present + lowest)
     return table[index], notes
+
+
+def _looked_up(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """The colours (rows, cols, 3) of a palette's indices, and the largest possible value (PS3.3 C.7.9)."""
+    from pydicom.pixels.processing import apply_color_lut
+
+    channels: NDArray[Any] = apply_color_lut(stored, dataset)
+    return channels, 65535 if channels.max() > 255 else 255  # some writers state 16 bits and fill 8
 
 
 def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str | None, list[str]]:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import ReadError
+from cxrcad.core import NotRadiographError, ReadError
 
 __all__ = [
     "LARGEST_ASPECT", "Header", "bytes_of", "check_bulk", "check_file", "check_size", "check_values", "digest",
-    "digest_of", "grey_of", "reason", "refuse",
+    "digest_of", "grey_of", "not_radiograph", "reason", "refuse",
 ]  # fmt: skip
 
 SMALLEST_SIDE = 64
@@ -56,6 +56,11 @@ class Header(NamedTuple):
 def refuse(path: Path, fault: str, remedy: str) -> NoReturn:
     """Raise ReadError with the one sentence: file, fault, remedy."""
     raise ReadError(f"{path}: {fault}; {remedy}")
+
+
+def not_radiograph(path: Path, fault: str, remedy: str) -> NoReturn:
+    """Raise NotRadiographError with the one sentence: file, what it is, remedy."""
+    raise NotRadiographError(f"{path}: {fault}; {remedy}")
 
 
 def check_file(path: Path) -> int:

@@ -6,13 +6,14 @@ A new format is a module with `matches`, `read` and `header`, and its row in `RE
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from cxrcad.core import Radiograph
+from cxrcad.core import Radiograph, ReadError
 from cxrcad.imaging import dicom, jsrt_img, raster, volume
-from cxrcad.imaging.faults import Header, bytes_of, check_file, refuse
+from cxrcad.imaging.archives import head_of, local_file, unpacked
+from cxrcad.imaging.faults import Header, digest_of, refuse
 from cxrcad.imaging.raster import read_mask
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "read_mask",
     "read_radiograph",
     "reader_of",
+    "unknown_words",
 ]
 
 HEAD = 4096
@@ -47,6 +49,22 @@ class Reader:
     header: Callable[[Path], Header]
 
 
+def _matches_gzip(head: bytes, _size: int) -> bool:
+    inside = volume.gunzipped(head, HEAD)
+    return any(reader.matches(inside, 0) for reader in READERS if reader.name != "gzip")
+
+
+def _read_gzip(path: Path) -> Radiograph:
+    with unpacked(path) as file:
+        radiograph = _reader(file).read(file)
+    return _named(radiograph, path, digest_of(path))
+
+
+def _header_gzip(path: Path) -> Header:
+    with unpacked(path) as file:
+        return _reader(file).header(file)
+
+
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 RASTER_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2", ".bmp")
 VOLUME_ENDINGS = (".mha", ".mhd", ".nii", ".nii.gz")
@@ -54,6 +72,7 @@ READERS = (
     Reader("dicom", "DICOM", DICOM_ENDINGS, dicom.matches, dicom.read, dicom.header),
     Reader("raster", "PNG, TIFF, JPEG", RASTER_ENDINGS, raster.matches, raster.read, raster.header),
     Reader("volume", "MHA, NIfTI", VOLUME_ENDINGS, volume.matches, volume.read, volume.header),
+    Reader("gzip", "", (".dcm.gz",), _matches_gzip, _read_gzip, _header_gzip),
     # These two have no mark of their own, so they come last.
     Reader("jsrt", "JSRT .IMG", (".img",), jsrt_img.matches, jsrt_img.read, jsrt_img.header),
     Reader("bare dicom", "", (), dicom.matches_bare, dicom.read, dicom.header),
@@ -78,17 +97,30 @@ OTHERS = {
 
 def reader_of(path: Path) -> Reader | None:
     """The reader that takes this file, None where none does. Raises ReadError."""
-    head, size = bytes_of(path, HEAD), check_file(path)
+    head, size = head_of(path, HEAD)
     return next((reader for reader in READERS if reader.matches(head, size)), None)
+
+
+def _reader(path: Path) -> Reader:
+    return reader_of(path) or _refuse_unknown(path)
 
 
 def read_radiograph(path: Path) -> Radiograph:
     """The frontal chest radiograph in a file, bright = dense, on the file's own grid.
 
-    Raises ReadError, one sentence with the file, the fault and the remedy, for everything that is not one.
+    A file in a zip archive is named as if the archive were a folder (archive.zip/inner/scan.dcm).
+    Raises ReadError, one sentence with the file, the fault and the remedy, for everything that is not one;
+    NotRadiographError where the file says of itself that it is something else.
     """
-    reader = reader_of(path)
-    return reader.read(path) if reader else _refuse_unknown(path)
+    with local_file(path) as file:
+        radiograph = _reader(file).read(file)
+    return radiograph if file == path else _named(radiograph, path)
+
+
+def _named(radiograph: Radiograph, path: Path, sha256: str | None = None) -> Radiograph:
+    """The radiograph of a temporary copy, as that of `path`."""
+    source = replace(radiograph.source, path=str(path), sha256=sha256 or radiograph.source.sha256)
+    return replace(radiograph, source=source)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -98,21 +130,30 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def image_header(path: Path) -> Header:
     """Size and spacing from the header of a radiograph or a mask, without decoding pixels. Raises ReadError."""
-    reader = reader_of(path)
-    if reader:
-        return reader.header(path)
-    return raster.header(path) if _other(path) == "GIF image" else _refuse_unknown(path)
+    with local_file(path) as file:
+        reader = reader_of(file)
+        if reader:
+            return reader.header(file)
+        return raster.header(file) if _other(file) == "GIF image" else _refuse_unknown(file)
+
+
+def unknown_words(path: Path) -> str:
+    """The sentence with which a file that no reader takes is refused."""
+    try:
+        _refuse_unknown(path)
+    except ReadError as error:
+        return str(error)
 
 
 def _other(path: Path) -> str:
     """What a file is that no reader takes; "" where its content tells nothing."""
-    head = bytes_of(path, HEAD)
+    head, _ = head_of(path, HEAD)
     binary = any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return next((kind for magic, kind in OTHERS.items() if head.startswith(magic)), "" if binary else "text")
 
 
 def _refuse_unknown(path: Path) -> NoReturn:
-    kind, size, name = _other(path), check_file(path), path.name.lower()
+    kind, size, name = _other(path), head_of(path, HEAD)[1], path.name.lower()
     if kind == "GIF image":
         refuse(path, "a GIF image, read as a mask only", "save the radiograph as PNG or TIFF")
     if kind == "gzip archive" and name.endswith(".nii.gz"):

@@ -35,7 +35,7 @@ from cxrcad.imaging.faults import (
 from cxrcad.imaging.orientation import towards
 from cxrcad.imaging.raster import stretched
 
-__all__ = ["header", "image_sha256", "matches", "read"]
+__all__ = ["gunzipped", "header", "image_sha256", "matches", "read"]
 
 GZIP = b"\x1f\x8b"
 ZLIB_OR_GZIP = 47
@@ -59,12 +59,13 @@ META_BYTES = {
 
 def matches(head: bytes, _size: int) -> bool:
     """Whether a file starts with the header of a MetaImage or of a NIfTI file, which may be compressed."""
-    return bool(META_START.search(head)) or _is_nifti(_gunzipped(head) if head.startswith(GZIP) else head)
+    return bool(META_START.search(head)) or _is_nifti(gunzipped(head, 348) if head.startswith(GZIP) else head)
 
 
-def _gunzipped(head: bytes) -> bytes:
+def gunzipped(head: bytes, length: int) -> bytes:
+    """The first bytes, at most `length`, of a gzipped file that starts with `head`; b"" where it is none."""
     try:
-        return zlib.decompressobj(wbits=31).decompress(head, 348)
+        return zlib.decompressobj(wbits=31).decompress(head, length)
     except zlib.error:
         return b""
 
@@ -217,7 +218,7 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
 
 def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
     packed = data.startswith(GZIP)
-    head = _gunzipped(data[:PROBE]) if packed else data[:352]
+    head = gunzipped(data[:PROBE], 348) if packed else data[:352]
     if head[344:348] != NIFTI_MAGIC[344][0]:
         start, expected = 0, 0  # a pair, whose data lie in its .img, or NIfTI-2
     else:

@@ -2,93 +2,86 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrcad.core import CxrcadError, Failure, Radiograph, ReadError, Result
-from cxrcad.imaging.read import FORMATS, IMAGE_ENDINGS, read_radiograph, reader_of
+from cxrcad.core import CxrcadError, Failure, NotRadiographError, Radiograph, Result, Skipped
+from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inputs
 
 __all__ = ["Detections", "detect_paths", "expand_paths"]
-
-OTHER_ENDINGS = frozenset(
-    (".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".md", ".toml", ".gif", ".raw", ".zraw")
-)
-"""Endings of the files of a folder that are never tried: tables, sidecars, lung masks."""
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What many inputs gave: each is in `results` or in `failures`, both in the order of the inputs."""
+    """What many inputs gave: each is in `results`, `failures` or `skipped`, in the order of the inputs."""
 
     results: tuple[Result, ...]
     failures: tuple[Failure, ...]
+    skipped: tuple[Skipped, ...] = ()
 
 
 def detect_paths(
-    paths: Sequence[Path],
+    paths: Sequence[Path] | Inputs,
     detector: Detector,
     *,
     min_score: float | None = None,
     on_result: Callable[[Result, Radiograph], None] | None = None,
-    on_done: Callable[[Result | Failure], None] | None = None,
+    on_done: Callable[[Result | Failure | Skipped], None] | None = None,
 ) -> Detections:
     """Findings from `min_score` (the model's threshold when None) in each file; a bad file is a failure, not an end.
 
+    Folders, zip archives and DICOMDIRs are replaced by what they hold (`find_inputs`). What is found in them and is no
+    radiograph is skipped; what was named and is none is a failure, and so is a folder without a radiograph.
+
     Files are done in order. `on_result` is called with each result and the radiograph that it is of, then `on_done`
-    with each result or failure. Radiographs are not kept. `seconds` of a result: read is the file and its resampling,
-    which overlap with the inference of the file before. Folders are failures here: see `expand_paths`.
+    with each result, failure or file that is skipped. Radiographs are not kept. `seconds` of a result: read is the file
+    and its resampling, which overlap with the inference of the file before.
     """
+    inputs = paths if isinstance(paths, Inputs) else find_inputs(paths)
     least = detector.identity.threshold if min_score is None else min_score
-    results: list[Result] = []
-    failures: list[Failure] = []
-    for path, reading in _read_ahead(paths):
-        outcome = _detect_one(path, reading, detector, least)
-        if isinstance(outcome, Result):
-            results.append(outcome)
-            if on_result is not None:
-                on_result(outcome, reading.result()[0])
-        else:
-            failures.append(outcome)
+    outcomes: list[Result | Failure | Skipped] = []
+
+    def done(outcome: Result | Failure | Skipped) -> None:
+        outcomes.append(outcome)
         if on_done is not None:
             on_done(outcome)
-    return Detections(tuple(results), tuple(failures))
+
+    for skipped in inputs.skipped:
+        done(skipped)
+    for failure in inputs.failures:
+        done(failure)
+    for path, reading in _read_ahead(inputs.files):
+        outcome = _detect_one(path, reading, detector, least, found=path in inputs.origin)
+        if isinstance(outcome, Result) and on_result is not None:
+            on_result(outcome, reading.result()[0])
+        done(outcome)
+    for empty in _empty(inputs, outcomes):
+        done(empty)
+    return Detections(
+        tuple(one for one in outcomes if isinstance(one, Result)),
+        tuple(one for one in outcomes if isinstance(one, Failure)),
+        tuple(one for one in outcomes if isinstance(one, Skipped)),
+    )
 
 
-def expand_paths(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """The files to detect in: files as named, folders replaced by their radiographs, sorted, each file once.
+def _empty(inputs: Inputs, outcomes: Sequence[Result | Failure | Skipped]) -> Iterator[Failure]:
+    """The folders, archives and DICOMDIRs that were named and hold nothing but files that are skipped."""
 
-    In a folder, hidden files, DICOMDIR, tables, GIF masks and what is no image by ending or content are left out.
-    A path that is not there and a folder without a radiograph stay as they are, so that detection reports them.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        inside = list(_radiographs(path)) if path.is_dir() else []
-        found.update(dict.fromkeys(inside or [path]))
-    return tuple(found)
+    def places(outcome: Result | Failure | Skipped) -> set[Path]:
+        path = Path(outcome.path)
+        return {path, *path.parents, *(inputs.origin[file] for file in (path,) if file in inputs.origin)}
 
-
-def _radiographs(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (path for path in (Path(place) / name for name in sorted(names)) if _is_tried(path))
-
-
-def _is_tried(path: Path) -> bool:
-    name = path.name.lower()
-    if name.startswith(".") or name == "dicomdir" or path.suffix.lower() in OTHER_ENDINGS or not path.is_file():
-        return False
-    if name.endswith(IMAGE_ENDINGS):  # tried whatever it holds, so that a damaged one is reported
-        return True
-    try:
-        return reader_of(path) is not None
-    except ReadError:
-        return False
+    held = {place for outcome in outcomes if not isinstance(outcome, Skipped) for place in places(outcome)}
+    for root in inputs.roots:
+        if root not in held:
+            skipped = sum(isinstance(outcome, Skipped) and root in places(outcome) for outcome in outcomes)
+            yield Failure(str(root), empty_words(root, skipped))
 
 
 def _read_ahead(paths: Sequence[Path]) -> Iterator[tuple[Path, Future[tuple[Radiograph, float]]]]:
@@ -104,20 +97,23 @@ def _read_ahead(paths: Sequence[Path]) -> Iterator[tuple[Path, Future[tuple[Radi
 
 def _read(path: Path) -> tuple[Radiograph, float]:
     """A radiograph and the seconds that reading it took."""
-    if path.is_dir():
-        raise ReadError(f"{path}: a folder without a radiograph; name one that holds {FORMATS}")
     start = time.perf_counter()
     radiograph = read_radiograph(path)
     return radiograph, time.perf_counter() - start
 
 
 def _detect_one(
-    path: Path, reading: Future[tuple[Radiograph, float]], detector: Detector, min_score: float
-) -> Result | Failure:
-    """The result of one file, or the sentence why there is none. KeyboardInterrupt passes through."""
+    path: Path, reading: Future[tuple[Radiograph, float]], detector: Detector, min_score: float, *, found: bool
+) -> Result | Failure | Skipped:
+    """The result of one file, or the sentence why there is none. KeyboardInterrupt passes through.
+
+    `found`: it was not named itself, so it is skipped where it is no radiograph.
+    """
     try:
         radiograph, seconds = reading.result()
         result = detector.detect(radiograph)
+    except NotRadiographError as error:
+        return Skipped(str(path), str(error)) if found else Failure(str(path), str(error))
     except CxrcadError as error:
         return Failure(str(path), str(error))
     except MemoryError:

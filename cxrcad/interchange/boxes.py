@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result
+from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, Skipped
 from cxrcad.documents import MALFORMED, fault_words, made
 from cxrcad.files import read_json
 
-__all__ = ["SCHEMA", "read_boxes", "to_document", "to_text", "write"]
+__all__ = ["SCHEMA", "read_boxes", "read_skipped", "to_document", "to_text", "write"]
 
 SCHEMA = "cxrcad/boxes/1"
 
@@ -28,11 +28,13 @@ def to_document(
     results: Sequence[Result],
     failures: Sequence[Failure] = (),
     find: Mapping[str, Any] | None = None,
+    skipped: Sequence[Skipped] | None = None,
 ) -> dict[str, Any]:
     """The boxes.json of these results: boxes half-open in each file's own pixels, x to the right and y down.
 
     Pixels, mm and mm2 are rounded to 1 decimal, scores and the threshold to 4. What is unknown (mm without a spacing,
-    the lung probability of a model without a lung task) is null. `find` tells with which settings findings were cut.
+    the lung probability of a model without a lung task) is null. `find` tells with which settings findings were cut,
+    `skipped` which files beside the radiographs hold none; where one is None, the document does not say.
     """
     return {
         "schema": SCHEMA,
@@ -45,6 +47,7 @@ def to_document(
         **({} if find is None else {"find": dict(find)}),
         "images": [_image(result) for result in results],
         "failures": [{"path": failure.path, "error": failure.error} for failure in failures],
+        **({} if skipped is None else {"skipped": [{"path": one.path, "reason": one.reason} for one in skipped]}),
     }
 
 
@@ -63,29 +66,47 @@ def write(
     results: Sequence[Result],
     failures: Sequence[Failure] = (),
     find: Mapping[str, Any] | None = None,
+    skipped: Sequence[Skipped] | None = None,
 ) -> str:
     """The text of the boxes.json of these results."""
-    return to_text(to_document(identity, results, failures, find))
+    return to_text(to_document(identity, results, failures, find, skipped))
 
 
 def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Failure, ...]]:
     """The model, results and failures of a boxes.json, with the decimals that it has.
 
     `area_px`, which the file does not hold, is computed from `area_mm2`, and NaN where the spacing is unknown.
-    Raises DataError.
+    Files that were skipped: `read_skipped`. Raises DataError.
     """
-    document = read_json(path, DataError)
-    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-    if found != SCHEMA:
-        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; give a file that cxrcad detect wrote")
+    document = _document(path)
     try:
         identity = made(ModelIdentity, document["model"])
         results = tuple(_result(image) for image in document["images"])
         failures = tuple(made(Failure, failure) for failure in document["failures"])
     except MALFORMED as fault:
-        words = fault_words(fault)
-        raise DataError(f"{path}: not a whole {SCHEMA} document ({words}); detect again to make it") from None
+        raise _malformed(path, fault) from None
     return identity, results, failures
+
+
+def read_skipped(path: Path) -> tuple[Skipped, ...]:
+    """The files that a boxes.json says hold no radiograph; none in one of before they were said. Raises DataError."""
+    document = _document(path)
+    try:
+        return tuple(made(Skipped, one) for one in document.get("skipped", ()))
+    except MALFORMED as fault:
+        raise _malformed(path, fault) from None
+
+
+def _document(path: Path) -> dict[str, Any]:
+    document = read_json(path, DataError)
+    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+    if found != SCHEMA:
+        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; give a file that cxrcad detect wrote")
+    return dict(document)
+
+
+def _malformed(path: Path, fault: BaseException) -> DataError:
+    return DataError(f"{path}: not a whole {SCHEMA} document ({fault_words(fault)}); detect again to make it")
 
 
 def _image(result: Result) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxrcad.core import Failure, ModelIdentity, Result
+from cxrcad.core import Failure, ModelIdentity, Result, Skipped
 from cxrcad.interchange.boxes import LENGTH_DECIMALS, SCORE_DECIMALS
 
 __all__ = ["write"]
@@ -20,8 +20,9 @@ def write(
     results: Sequence[Result],
     failures: Sequence[Failure] = (),
     find: Mapping[str, Any] | None = None,
+    skipped: Sequence[Skipped] | None = None,
 ) -> str:
-    """The findings, with the decimals of boxes.json. An image without one, and a failure, has no row."""
+    """The findings, with the decimals of boxes.json. Failures, skipped files, and images without one have no row."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cxrcad.core import Failure, ModelIdentity, Result
+from cxrcad.core import Failure, ModelIdentity, Result, Skipped
 from cxrcad.interchange import boxes, boxes_csv
 
 __all__ = ["OUTPUTS", "Output", "output_for"]
 
 
 class Write(Protocol):
-    """Results, inputs that failed, and the settings with which findings were cut -> the file's content."""
+    """Results, inputs that failed, the settings with which findings were cut, files skipped -> the file's content."""
 
     def __call__(
         self,
@@ -25,6 +25,7 @@ class Write(Protocol):
         results: Sequence[Result],
         failures: Sequence[Failure] = (),
         find: Mapping[str, Any] | None = None,
+        skipped: Sequence[Skipped] | None = None,
     ) -> str | bytes:
         """The content of a file that holds all of it, or what the format can hold."""
 

@@ -58,8 +58,8 @@ def read_predictions(path: Path, truth: TruthSet, *, missing: str = "refuse") ->
 
     Recognised by content:
 
-    - our boxes.json, schema cxrcad/boxes/1; a case among its failures is an error, and so is, with a data folder as the
-      truth, an image of another SHA-256 than the folder's;
+    - our boxes.json, schema cxrcad/boxes/1; a case among its failures, or skipped, is an error, and so is, with a data
+      folder as the truth, an image of another SHA-256 than the folder's;
     - COCO results: {image_id, bbox [x, y, width, height], score}; image_id is an id of COCO truth, with truth of
       another format a name. A box of a category that does not count as a nodule is no finding;
     - NODE21: {"type": "Multiple 2D bounding boxes", "boxes": [...]}, where the z of the corners is the image's number
@@ -261,6 +261,15 @@ def _boxes(whole: Entry, collected: _Collected) -> None:
         spacing_mm = image.spacing_mm("spacing_mm")
         for entry in image.entries("findings"):
             _boxes_finding(entry, case, spacing_mm, collected)
+    files = {_file_name(text): case for case in collected.cases.values() for text in (case.name, str(case.image))}
+    for skipped in whole.entries("skipped") if whole.has("skipped") else ():
+        lacking = files.get(_file_name(skipped.text("path")))  # no stem: a table may lie beside an image of its name
+        if lacking is not None and lacking.name not in collected.findings:
+            skipped.refuse(
+                f"the image {shown(lacking.name)} of the truth was skipped ({shown(skipped.fields.get('reason'))}), "
+                "where a result is needed",
+                "detect in another file of it, or score with a truth that leaves it out",
+            )
 
 
 def _boxes_finding(entry: Entry, case: Case, spacing_mm: tuple[float, float] | None, collected: _Collected) -> None:

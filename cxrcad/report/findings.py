@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cxrcad.core import Box, CxrcadError, Failure, Finding, ModelIdentity, Radiograph, Result
+from cxrcad.core import Box, CxrcadError, Failure, Finding, ModelIdentity, Radiograph, Result, Skipped
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.interchange.boxes import LENGTH_DECIMALS, SCORE_DECIMALS
 from cxrcad.report.drawing.crops import stretched
@@ -32,18 +32,6 @@ PLACE_DECIMALS = 5
 """Of a box's corners as parts of the image."""
 
 
-class NotDetected(Protocol):
-    """A file that was skipped, and why: in a folder, no radiograph."""
-
-    @property
-    def path(self) -> str:
-        """The file."""
-
-    @property
-    def reason(self) -> str:
-        """A sentence."""
-
-
 @dataclass(frozen=True)
 class Found:
     """What a detection gave, as boxes.json holds it: `find` tells with which settings findings were cut."""
@@ -51,7 +39,7 @@ class Found:
     identity: ModelIdentity
     results: Sequence[Result]
     failures: Sequence[Failure] = ()
-    skipped: Sequence[NotDetected] = ()
+    skipped: Sequence[Skipped] = ()
     find: Mapping[str, Any] = field(default_factory=dict)
 
 

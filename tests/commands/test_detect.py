@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import pytest
 
@@ -43,6 +44,46 @@ def test_the_summary_counts_images_findings_and_failures(settings, disc_data, tm
     assert summary.sentence.endswith(f" s; {out}")
     assert told.steps == [1, 2, 3]
     assert told.notes == [f"failed: {tmp_path / 'none.dcm'}: there is no such file; check the path"]
+
+
+def test_what_lies_beside_radiographs_is_skipped(settings, disc_data, boxes_schema, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "a.png").write_bytes((disc_data / "images" / "JPCLN001.png").read_bytes())
+    (folder / "report").write_text("nothing found")
+    with zipfile.ZipFile(folder / "old.zip", "w") as archive:
+        archive.write(folder / "a.png", "inner/a.png")
+        archive.writestr("notes.txt", "")
+    told = Told()
+    summary = detect_to_file(settings(), [folder], tmp_path / "boxes.json", tmp_path / "overlays", told)
+    assert summary.failed == 0
+    assert summary.sentence.startswith("2 images done, 2 findings, 2 skipped, ")
+    assert (told.notes, told.steps) == ([], [1, 2])
+    document = json.loads((tmp_path / "boxes.json").read_text())
+    jsonschema.validate(document, boxes_schema)
+    assert [image["path"] for image in document["images"]] == [
+        str(folder / "a.png"),
+        str(folder / "old.zip" / "inner" / "a.png"),
+    ]
+    assert [one["path"] for one in document["skipped"]] == [
+        str(folder / "old.zip" / "notes.txt"),
+        str(folder / "report"),
+    ]
+    assert document["skipped"][1]["reason"].startswith(f"{folder / 'report'}: text, not an image (13 bytes); ")
+    assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["a-2.png", "a.png"]
+
+
+def test_an_archive_is_not_overwritten(settings, disc_data, tmp_path):
+    path = tmp_path / "scans.png"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(disc_data / "images" / "JPCLN001.png", "scans.png")
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="would be overwritten"):
+        detect_to_file(settings(), [path], path, None, Told())
+    with pytest.raises(UsageError, match="would be overwritten"):
+        detect_to_file(settings(), [path], print, tmp_path, Told())
+    assert path.read_bytes() == before
 
 
 def test_stdout_gets_the_document_and_no_file(settings, disc_data, tmp_path):

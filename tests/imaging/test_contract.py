@@ -5,6 +5,7 @@ A new format is a function that writes the pattern and its row in MEMBERS.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 
 import numpy as np
@@ -37,6 +38,10 @@ def write_bare(path, stored, make_dicom):
     pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True)
 
 
+def write_gzip(path, stored, make_dicom):
+    path.write_bytes(gzip.compress(make_dicom(stored, PixelSpacing=[0.2, 0.15]).read_bytes()))
+
+
 def write_dcm(path, stored, make_dicom):
     dark_dense = path.stem == "monochrome1"
     values = 4095 - stored if dark_dense else stored
@@ -49,6 +54,7 @@ MEMBERS = {
     "a.dcm": (write_dcm, (96, 80), (0.2, 0.15), "PixelSpacing", "dicom", 1e-6),
     "monochrome1.dcm": (write_dcm, (96, 80), (0.2, 0.15), "PixelSpacing", "dicom", 1e-6),
     "bare": (write_bare, (96, 80), None, None, "bare dicom", 1e-6),
+    "a.dcm.gz": (write_gzip, (96, 80), (0.2, 0.15), "PixelSpacing", "gzip", 1e-6),
     "a.IMG": (write_img, (2048, 2048), (0.175, 0.175), "JSRT", "jsrt", 1e-6),
     "8.png": (write_raster, (96, 80), None, None, "raster", 0.5 / 255 + 1e-6),
     "16.png": (write_raster, (96, 80), None, None, "raster", 1e-6),

@@ -26,6 +26,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
+from cxrcad.core import NotRadiographError, ReadError
 from cxrcad.imaging import decoding
 from cxrcad.imaging.read import image_size, read_radiograph
 
@@ -476,3 +477,54 @@ def test_importing_the_readers_loads_no_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class TestPalette:
+    """PALETTE COLOR: indices that a table of red, green and blue turns into grey."""
+
+    @staticmethod
+    def table(levels, bits):
+        kind, entries = ("<u1", levels) if bits == 8 else ("<u2", levels)
+        data = np.asarray(entries).astype(kind).tobytes()
+        elements = {"PhotometricInterpretation": "PALETTE COLOR"}
+        for colour in ("Red", "Green", "Blue"):
+            elements[f"{colour}PaletteColorLookupTableDescriptor"] = [len(levels), 0, bits]
+            elements[f"{colour}PaletteColorLookupTableData"] = data
+        return elements
+
+    @pytest.mark.parametrize(("bits", "top"), [(8, 255), (16, 65535), (16, 255)])
+    def test_a_grey_one_is_looked_up(self, make_dicom, stored, bits, top):
+        """The table is reversed, so the indices alone would be inverted."""
+        index = (255 - (stored >> 4)).astype(np.uint8)
+        levels = np.arange(255, -1, -1) * (257 if top == 65535 else 1)
+        radiograph = read_radiograph(make_dicom(index, bits=8, **self.table(levels, bits)))
+        np.testing.assert_allclose(radiograph.pixels, (stored >> 4) / 255, atol=1e-6)
+        assert radiograph.source.notes[:2] == (
+            "PALETTE COLOR with equal channels read as grey",
+            "bright = dense assumed",
+        )
+
+    def test_a_coloured_one_is_no_radiograph(self, make_dicom, stored, fault):
+        elements = self.table(np.arange(256), 8)
+        elements["RedPaletteColorLookupTableData"] = bytes(256)
+        path = make_dicom((stored >> 4).astype(np.uint8), bits=8, **elements)
+        assert fault(path).startswith("a.dcm: a colour image (")
+        with pytest.raises(NotRadiographError):
+            read_radiograph(path)
+
+
+@pytest.mark.parametrize(
+    ("elements", "other"),
+    [
+        ({"Modality": "CT"}, True),
+        ({"NumberOfFrames": "2", "PixelData": bytes(2 * 2 * 96 * 80)}, True),
+        ({"PixelData": None, "Rows": None, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, True),  # encapsulated PDF
+        ({"PixelData": None, "Rows": None}, False),
+        ({"PixelData": None}, False),
+        ({"BitsAllocated": None}, False),
+    ],
+)
+def test_what_is_another_object_is_told_from_what_is_damaged(make_dicom, stored, elements, other):
+    with pytest.raises(ReadError) as caught:
+        read_radiograph(make_dicom(stored, **elements))
+    assert isinstance(caught.value, NotRadiographError) == other

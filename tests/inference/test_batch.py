@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,69 @@ def test_an_interrupt_passes_through(
     paths = [write_png(tmp_path / f"{name}.png", (20, 20, 240)) for name in "ab"]
     with pytest.raises(KeyboardInterrupt):
         detect_paths(paths, detector)
+
+
+def write_ct(path: Path) -> Path:
+    from pydicom.data import get_testdata_file
+
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(Path(str(get_testdata_file("CT_small.dcm", download=False))).read_bytes())
+    return path
+
+
+class TestSkipped:
+    """What is whole and no radiograph: a failure where it was named, skipped where it was found."""
+
+    def test_in_a_folder_and_named(self, tmp_path: Path, detector: Detector) -> None:
+        folder = tmp_path / "study"
+        ct, png = write_ct(folder / "ct"), write_png(folder / "x.png", (20, 20, 240))
+        (folder / "notes.txt").write_text("")
+        seen: list[Any] = []
+        done = detect_paths([folder], detector, on_done=seen.append)
+        assert [result.path for result in done.results] == [str(png)]
+        assert done.failures == ()
+        assert {Path(one.path).name: one.reason for one in done.skipped} == {
+            "notes.txt": f"{folder / 'notes.txt'}: a .txt file, not tried in a folder; name it if it is a radiograph",
+            "ct": f"{ct}: Modality CT (CT Image Storage), not a radiograph's (DX, CR, RG); give a frontal chest "
+            "radiograph",
+        }
+        assert sorted(map(str, seen)) == sorted(map(str, (*done.results, *done.skipped)))
+        named = detect_paths([ct, folder], detector)
+        assert named.failures == (Failure(str(ct), next(one.reason for one in done.skipped if one.path == str(ct))),)
+        assert [Path(one.path).name for one in named.skipped] == ["notes.txt"]
+
+    def test_damage_in_a_folder_is_a_failure(self, tmp_path: Path, detector: Detector) -> None:
+        path = write_png(tmp_path / "study" / "x.png", (20, 20, 240))
+        path.write_bytes(path.read_bytes()[:-99])
+        write_png(tmp_path / "study" / "y.png", (20, 20, 240))
+        done = detect_paths([tmp_path / "study"], detector)
+        assert ([failure.path for failure in done.failures], done.skipped) == ([str(path)], ())
+
+    def test_a_folder_or_archive_of_nothing_else_is_a_failure(self, tmp_path: Path, detector: Detector) -> None:
+        folder = tmp_path / "study"
+        write_ct(folder / "ct")
+        write_ct(folder / "ct2")
+        archive = tmp_path / "scans.zip"
+        with zipfile.ZipFile(archive, "w") as file:
+            file.write(folder / "ct", "ct")
+        for path, words in (
+            (folder, "a folder without a radiograph (2 other files skipped)"),
+            (archive, "a zip archive without a radiograph (1 other file skipped)"),
+        ):
+            (failure,) = detect_paths([path, write_png(tmp_path / "a.png")], detector).failures
+            assert failure.path == str(path)
+            assert failure.error.startswith(f"{path}: {words}; name one that holds a DICOM")
+
+    def test_a_radiograph_in_an_archive(self, tmp_path: Path, detector: Detector) -> None:
+        png = write_png(tmp_path / "a.png", (20, 20, 240))
+        with zipfile.ZipFile(tmp_path / "scans.zip", "w") as file:
+            file.write(png, "inner/a.png")
+        path = tmp_path / "scans.zip" / "inner" / "a.png"
+        plain, whole, named = (
+            detect_paths([paths], detector).results[0] for paths in (png, tmp_path / "scans.zip", path)
+        )
+        assert (whole.path, whole.sha256, whole.findings) == (str(path), plain.sha256, plain.findings)
+        assert named.findings == plain.findings
 
 
 class TestExpandPaths:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, WriteError
+from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, Skipped, WriteError
 from cxrcad.files import write_atomically
-from cxrcad.interchange.boxes import read_boxes, to_document, to_text
+from cxrcad.interchange.boxes import read_boxes, read_skipped, to_document, to_text
 
 IDENTITY = ModelIdentity("mo-segnet-open", "a" * 64, 0.41, "CPUExecutionProvider")
 
@@ -178,6 +178,21 @@ def test_reading_and_writing_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(to_text(document()))
     assert to_text(to_document(*read_boxes(path))) == path.read_text()
+
+
+def test_what_is_skipped_is_said_and_read_back(tmp_path: Path, boxes_schema: dict[str, Any]) -> None:
+    skipped = (Skipped("notes.txt", "notes.txt: text; give a radiograph"),)
+    found = to_document(IDENTITY, [KNOWN], [FAILURE], skipped=skipped)
+    assert found["skipped"] == [{"path": "notes.txt", "reason": "notes.txt: text; give a radiograph"}]
+    assert Draft202012Validator(boxes_schema).is_valid(found)
+    (tmp_path / "boxes.json").write_text(to_text(found))
+    assert read_skipped(tmp_path / "boxes.json") == skipped
+    (tmp_path / "boxes.json").write_text(to_text(document()))
+    assert read_skipped(tmp_path / "boxes.json") == ()
+    assert not Draft202012Validator(boxes_schema).is_valid(change(found, ["skipped", 0, "reason"], ""))
+    (tmp_path / "boxes.json").write_text(to_text(change(found, ["skipped", 0], 1)))
+    with pytest.raises(DataError, match="not a whole cxrcad/boxes/1 document"):
+        read_skipped(tmp_path / "boxes.json")
 
 
 def test_a_file_name_that_is_no_utf8_can_be_written(tmp_path: Path) -> None:

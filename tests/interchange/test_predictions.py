@@ -268,6 +268,18 @@ def test_names_join_by_path_then_by_file_name_then_without_ending(written: Writt
         read_predictions(written([{**entries[0], "image_id": "a.png"}]), TruthSet(tuple(cases)))
 
 
+def test_a_case_that_was_skipped_is_refused_and_a_table_beside_it_is_not(written: Written) -> None:
+    document, truth = boxes(), truth_of(written)
+    document["skipped"] = [{"path": "x/a.csv", "reason": "x/a.csv: a table; name it"}]
+    assert read_predictions(written(document), truth)["a.png"]
+    path = document["images"].pop()["path"]
+    document["skipped"] += [{"path": path, "reason": "text"}]
+    with pytest.raises(
+        EvaluationError, match=r"skipped entry 2: the image '.\.png' of the truth was skipped \('text'\)"
+    ):
+        read_predictions(written(document), truth, missing="empty")
+
+
 FIRST: list[Any] = ["images", 0]
 FINDING: list[Any] = ["images", 1, "findings", 2]
 OFF_BOXES: list[tuple[list[Any], Any, str]] = [
