@@ -12,7 +12,7 @@ import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -160,23 +160,26 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def write_atomically(path: Path, data: bytes | str) -> None:
+def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
     """Write `data` to `path` through a temporary file beside it: a reader sees the old file or the whole new one.
 
-    Parent folders are made; a link is followed; a pipe or device is written to as it is. Raises WriteError.
+    `data` may come in pieces. Parent folders are made; a link is followed; a pipe or device is written to as it is.
+    Raises WriteError.
     """
-    content = data.encode() if isinstance(data, str) else data
+    pieces = (data,) if isinstance(data, bytes | str) else data
+    content = (piece.encode() if isinstance(piece, str) else piece for piece in pieces)
     temporary = ""
     try:
         path = path.resolve() if path.is_symlink() else path
         if path.exists() and not path.is_file() and not path.is_dir():
-            path.write_bytes(content)
+            with path.open("wb") as stream:
+                stream.writelines(content)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{path.name}@{_host()}@{os.getpid()}@"
         handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "GROUPS", "cli", "main"]
 GROUPS: dict[str, dict[str, str]] = {
     "Use": {
         "detect": "Find nodules in radiographs: boxes.json.",
+        "merge": "Join what the shards of one detection wrote.",
         "models": "List the packaged models.",
         "info": "Say what a radiograph, a data set, a model or a run is.",
         "doctor": "Say whether all that detection needs works here.",

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
-from cxrcad.core import Failure, Radiograph, Result, Skipped, UsageError, WriteError, counted
+from cxrcad.core import Failure, Radiograph, Result, UsageError, WriteError, counted
 from cxrcad.files import Progress, check_folder, write_atomically
-from cxrcad.inference.batch import Detections, detect_paths
+from cxrcad.imaging.read import content_sha256
+from cxrcad.inference.batch import detect_each
 from cxrcad.inference.detector import Detector
-from cxrcad.inference.inputs import Inputs, find_inputs
+from cxrcad.inference.inputs import Inputs, find_inputs, part_of
 from cxrcad.inference.model import Bundle, resolve_model
 from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
+from cxrcad.interchange.journal import ENDING, Journal
 from cxrcad.interchange.outputs import output_for
 from cxrcad.report.drawing.overlay import write_overlay
 from cxrcad.report.findings import Found, Pictures, write_findings_page
@@ -61,65 +63,100 @@ def detect_to_file(
 
     `out` is a file, written in the format of its ending (`cxrcad.interchange.outputs`), or takes boxes.json's text. A
     file that fails is in the document's failures and in `Summary.failed`; one that was found in a folder or archive and
-    is no radiograph is in its `skipped`. `html` is the file of a page of all cases. Where the work is stopped, both get
-    the files that were done. Raises ModelError, WriteError, UsageError.
+    is no radiograph is in its `skipped`. `html` is the file of a page of all cases.
+
+    What is done is kept at once in a journal beside `out`, from which both are written in the end, also where the work
+    is stopped. With `config.resume` the work goes on from that journal, or from the finished boxes.json: files of the
+    same content are not read again. Raises ModelError, WriteError, UsageError.
     """
-    inputs = find_inputs(paths)
+    started = time.monotonic()
+    inputs = part_of(find_inputs(paths), config.shard)
+    file = out if isinstance(out, Path) else None
     _check_files(out, html, inputs.on_disk)
-    pictures = Pictures()
+    if file is None and config.resume:
+        raise UsageError("--resume: what went to standard output cannot be gone on with; name a file with --out")
     overlays = _overlay_names(inputs, overlay) if overlay else {}
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
-    progress.start(f"{detector.bundle.name} on {detector.provider}", len(inputs.files), 0)
-    started = time.monotonic()
-    results: list[Result] = []
-    failures: list[Failure] = []
-    skipped: list[Skipped] = []
-    found = Found(detector.identity, results, failures, skipped, _find(detector.bundle, least))
-
-    def on_result(result: Result, radiograph: Radiograph) -> None:
-        results.append(result)
-        if html is not None:
-            pictures.add(result.path, radiograph)
-        if result.path in overlays:
-            threshold = detector.bundle.threshold
-            write_overlay(radiograph, result.findings, overlays[result.path], threshold=threshold)
-
-    def on_done(outcome: Result | Failure | Skipped) -> None:
-        if isinstance(outcome, Failure):
-            failures.append(outcome)
-            progress.note(f"failed: {outcome.error}")
-        elif isinstance(outcome, Skipped):
-            skipped.append(outcome)
-        if (count := _tried(found, inputs)) > 0:
-            progress.step(min(count, len(inputs.files)))
-
-    try:
-        done = detect_paths(inputs, detector, min_score=least, on_result=on_result, on_done=on_done)
-    except (KeyboardInterrupt, WriteError):
-        if (count := _tried(found, inputs)) > 0:
-            _write(out, html, found, pictures)
-            place = out if isinstance(out, Path) else "the document"
-            progress.note(f"stopped: {place} holds the {count} of {counted(len(inputs.files), 'file')} that were done")
-        raise
-    _write(out, html, found, pictures)
-    return Summary(_sentence(done, time.monotonic() - started, out), len(failures))
+    find = _find(detector.bundle, least)
+    place = file and file.with_name(file.name + ENDING)
+    with Journal(place, detector.identity, find, resume=file if config.resume else None) as kept:
+        if kept.put_aside is not None:
+            progress.note(f"{kept.put_aside}: of a run that did not end; --resume would have gone on from it")
+        _Job(inputs, detector, least, find, overlays, kept, out, html).run(progress, config.resume)
+        return Summary(_sentence(kept, time.monotonic() - started, file), len(kept.failures))
 
 
-def _tried(found: Found, inputs: Inputs) -> int:
-    """How many files were read or refused, beside those that were never tried."""
-    count = len(found.results) + len(found.failures) + len(found.skipped)
-    return count - len(inputs.failures) - len(inputs.skipped)
+@dataclass(frozen=True)
+class _Job:
+    """One detection: what is read, with what, and where it goes."""
 
+    inputs: Inputs
+    detector: Detector
+    least: float
+    find: Mapping[str, Any]
+    overlays: Mapping[str, Path]
+    kept: Journal
+    out: Path | Callable[[str], object]
+    html: Path | None
+    pictures: Pictures = field(default_factory=Pictures)
 
-def _write(out: Path | Callable[[str], object], html: Path | None, found: Found, pictures: Pictures) -> None:
-    if isinstance(out, Path):
-        form = output_for(out).write
-        write_atomically(out, form(found.identity, found.results, found.failures, found.find, found.skipped))
-    else:
-        out(boxes.write(found.identity, found.results, found.failures, found.find, found.skipped))
-    if html is not None:
-        _write_html(html, found, pictures)
+    def run(self, progress: Progress, resume: bool) -> None:
+        """Detect in what is not done yet, then write `out`. Ctrl-C and what cannot be written end it, `out` written."""
+        files = self.inputs.files
+        self.kept.keep_only(map(str, files))
+        done = [file for file in files if self._is_done(file)]
+        if resume:
+            progress.note(f"{len(done):,} of {counted(len(files), 'file')} done before")
+        progress.start(f"{self.detector.bundle.name} on {self.detector.provider}", len(files), len(done))
+        left = {str(file) for file in files}.difference(map(str, done))
+        count = len(done)
+        try:
+            for outcome, radiograph in detect_each(self.inputs, self.detector, min_score=self.least, done=done):
+                self.kept.add(outcome)
+                count += outcome.path in left
+                if isinstance(outcome, Result) and radiograph is not None:
+                    self._draw(outcome, radiograph)
+                if isinstance(outcome, Failure):
+                    progress.note(f"failed: {outcome.error}")
+                if outcome.path in left:
+                    progress.step(count)
+        except (KeyboardInterrupt, WriteError):
+            if count:
+                self._write(complete=False)
+                place = self.out if isinstance(self.out, Path) else "the document"
+                more = "; --resume goes on" if isinstance(self.out, Path) else ""
+                progress.note(
+                    f"stopped: {place} holds the {count} of {counted(len(files), 'file')} that were done{more}"
+                )
+            else:
+                self.kept.remove()
+            raise
+        self._write(complete=True)
+        self.kept.remove()
+
+    def _is_done(self, file: Path) -> bool:
+        """Whether the file's result is kept, of the same content, with its overlay where one is wanted."""
+        sha256, overlay = self.kept.sha256_of(str(file)), self.overlays.get(str(file))
+        return sha256 is not None and (overlay is None or overlay.is_file()) and content_sha256(file) == sha256
+
+    def _draw(self, result: Result, radiograph: Radiograph) -> None:
+        if self.html is not None:
+            self.pictures.add(result.path, radiograph)
+        if result.path in self.overlays:
+            threshold = self.detector.bundle.threshold
+            write_overlay(radiograph, result.findings, self.overlays[result.path], threshold=threshold)
+
+    def _write(self, complete: bool) -> None:
+        kept, order, identity = self.kept, [str(file) for file in self.inputs.files], self.detector.identity
+        parts = (identity, kept.results(order), kept.failures, self.find, kept.skipped, complete)
+        if isinstance(self.out, Path):
+            write_atomically(self.out, output_for(self.out).write(*parts))
+        else:
+            self.out("".join(boxes.write(*parts)))
+        if self.html is not None:
+            found = Found(identity, tuple(kept.results(order)), kept.failures, kept.skipped, self.find)
+            _write_html(self.html, found, self.pictures)
 
 
 def _find(bundle: Bundle, least: float) -> dict[str, Any]:
@@ -178,9 +215,8 @@ def _overlay_names(inputs: Inputs, folder: Path) -> dict[str, Path]:
     return names
 
 
-def _sentence(found: Detections, seconds: float, out: Path | Callable[[str], object]) -> str:
-    count = sum(len(result.findings) for result in found.results)
-    text = f"{counted(len(found.results), 'image')} done, {counted(count, 'finding')}"
-    text += f", {len(found.failures)} failed" if found.failures else ""
-    text += f", {len(found.skipped)} skipped" if found.skipped else ""
-    return f"{text}, {seconds:.1f} s" + (f"; {out}" if isinstance(out, Path) else "")
+def _sentence(kept: Journal, seconds: float, out: Path | None) -> str:
+    text = f"{counted(len(kept), 'image')} done, {counted(kept.findings, 'finding')}"
+    text += f", {len(kept.failures)} failed" if kept.failures else ""
+    text += f", {len(kept.skipped)} skipped" if kept.skipped else ""
+    return f"{text}, {seconds:.1f} s" + (f"; {out}" if out is not None else "")

@@ -110,6 +110,12 @@ class DetectConfig:
         None, "report candidates from this score, below the threshold too; 0 for all", low=0, high=1, group=FOUND
     )
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1, group=MACHINE)
+    resume: bool = setting(
+        False, "go on from what --out, or a run of it that did not end, holds; what failed is tried again", group=OUTPUT
+    )
+    shard: str | None = setting(
+        None, "part of the files to do, as 3/16, the same on every machine; `cxrcad merge` joins them", group=OUTPUT
+    )
 
 
 SCORED, SCORING = "What is scored", "Changes to the scoring protocol"

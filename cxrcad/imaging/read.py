@@ -22,6 +22,7 @@ __all__ = [
     "READERS",
     "Header",
     "Reader",
+    "content_sha256",
     "image_header",
     "image_size",
     "read_mask",
@@ -115,6 +116,15 @@ def read_radiograph(path: Path) -> Radiograph:
     with local_file(path) as file:
         radiograph = _reader(file).read(file)
     return radiograph if file == path else _named(radiograph, path)
+
+
+def content_sha256(path: Path) -> str | None:
+    """The SHA-256 that `read_radiograph` tells of the file, without decoding it; None where it cannot be read."""
+    try:
+        with local_file(path) as file:
+            return volume.image_sha256(file)
+    except (ReadError, OSError):
+        return None
 
 
 def _named(radiograph: Radiograph, path: Path, sha256: str | None = None) -> Radiograph:

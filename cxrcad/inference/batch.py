@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,10 @@ from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inputs
 
-__all__ = ["Detections", "detect_paths", "expand_paths"]
+__all__ = ["Detections", "Outcome", "detect_each", "detect_paths", "expand_paths"]
+
+Outcome = Result | Failure | Skipped
+"""What becomes of one input."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def detect_paths(
     *,
     min_score: float | None = None,
     on_result: Callable[[Result, Radiograph], None] | None = None,
-    on_done: Callable[[Result | Failure | Skipped], None] | None = None,
+    on_done: Callable[[Outcome], None] | None = None,
 ) -> Detections:
     """Findings from `min_score` (the model's threshold when None) in each file; a bad file is a failure, not an end.
 
@@ -44,25 +48,13 @@ def detect_paths(
     and its resampling, which overlap with the inference of the file before.
     """
     inputs = paths if isinstance(paths, Inputs) else find_inputs(paths)
-    least = detector.identity.threshold if min_score is None else min_score
-    outcomes: list[Result | Failure | Skipped] = []
-
-    def done(outcome: Result | Failure | Skipped) -> None:
+    outcomes: list[Outcome] = []
+    for outcome, radiograph in detect_each(inputs, detector, min_score=min_score):
         outcomes.append(outcome)
+        if isinstance(outcome, Result) and radiograph is not None and on_result is not None:
+            on_result(outcome, radiograph)
         if on_done is not None:
             on_done(outcome)
-
-    for skipped in inputs.skipped:
-        done(skipped)
-    for failure in inputs.failures:
-        done(failure)
-    for path, reading in _read_ahead(inputs.files):
-        outcome = _detect_one(path, reading, detector, least, found=path in inputs.origin)
-        if isinstance(outcome, Result) and on_result is not None:
-            on_result(outcome, reading.result()[0])
-        done(outcome)
-    for empty in _empty(inputs, outcomes):
-        done(empty)
     return Detections(
         tuple(one for one in outcomes if isinstance(one, Result)),
         tuple(one for one in outcomes if isinstance(one, Failure)),
@@ -70,18 +62,49 @@ def detect_paths(
     )
 
 
-def _empty(inputs: Inputs, outcomes: Sequence[Result | Failure | Skipped]) -> Iterator[Failure]:
-    """The folders, archives and DICOMDIRs that were named and hold nothing but files that are skipped."""
+def detect_each(
+    inputs: Inputs,
+    detector: Detector,
+    *,
+    min_score: float | None = None,
+    done: Collection[Path] = (),
+) -> Iterator[tuple[Outcome, Radiograph | None]]:
+    """What `detect_paths` gathers, one by one, each result with its radiograph; none is kept.
 
-    def places(outcome: Result | Failure | Skipped) -> set[Path]:
-        path = Path(outcome.path)
-        return {path, *path.parents, *(inputs.origin[file] for file in (path,) if file in inputs.origin)}
+    The files of `done` are not read: their results are there.
 
-    held = {place for outcome in outcomes if not isinstance(outcome, Skipped) for place in places(outcome)}
+    Named folders, archives and DICOMDIRs that turn out to hold no radiograph come last, as failures.
+    """
+    least = detector.identity.threshold if min_score is None else min_score
+    held, skipped = set[Path](), Counter[Path]()
+
+    def counted(outcome: Outcome) -> Outcome:
+        places = _roots(Path(outcome.path), inputs)
+        if isinstance(outcome, Skipped):
+            skipped.update(places)
+        else:
+            held.update(places)
+        return outcome
+
+    for skip in inputs.skipped:
+        yield counted(skip), None
+    for failure in inputs.failures:
+        yield counted(failure), None
+    for path in done:
+        held.update(_roots(path, inputs))
+    left = set(done)
+    for path, reading in _read_ahead([file for file in inputs.files if file not in left]):
+        outcome = _detect_one(path, reading, detector, least, found=path in inputs.origin)
+        yield counted(outcome), reading.result()[0] if isinstance(outcome, Result) else None
     for root in inputs.roots:
         if root not in held:
-            skipped = sum(isinstance(outcome, Skipped) and root in places(outcome) for outcome in outcomes)
-            yield Failure(str(root), empty_words(root, skipped))
+            yield Failure(str(root), empty_words(root, skipped[root])), None
+
+
+def _roots(path: Path, inputs: Inputs) -> set[Path]:
+    """Those of the folders, archives and DICOMDIRs that were named which the file lies in."""
+    origin = inputs.origin.get(path)
+    return {root for root in inputs.roots if root in (path, origin) or root in path.parents}
 
 
 def _read_ahead(paths: Sequence[Path]) -> Iterator[tuple[Path, Future[tuple[Radiograph, float]]]]:
@@ -104,7 +127,7 @@ def _read(path: Path) -> tuple[Radiograph, float]:
 
 def _detect_one(
     path: Path, reading: Future[tuple[Radiograph, float]], detector: Detector, min_score: float, *, found: bool
-) -> Result | Failure | Skipped:
+) -> Outcome:
     """The result of one file, or the sentence why there is none. KeyboardInterrupt passes through.
 
     `found`: it was not named itself, so it is skipped where it is no radiograph.

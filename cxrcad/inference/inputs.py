@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cxrcad.core import Failure, NotRadiographError, ReadError, Skipped
+from cxrcad.core import Failure, NotRadiographError, ReadError, Skipped, UsageError
 from cxrcad.imaging.archives import contents_of, file_of, head_of, is_zip, local_file, spelled_in_archive
 from cxrcad.imaging.dicomdir import References, is_dicomdir, references_of, spelled_in
 from cxrcad.imaging.faults import bytes_of, check_file
 from cxrcad.imaging.read import FORMATS, IMAGE_ENDINGS, reader_of, unknown_words
 
-__all__ = ["Inputs", "empty_words", "expand_paths", "find_inputs"]
+__all__ = ["Inputs", "empty_words", "expand_paths", "find_inputs", "part_of"]
 
 OTHER_ENDINGS = frozenset(
     (".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".md", ".toml", ".gif", ".raw", ".zraw")
@@ -55,6 +57,35 @@ def find_inputs(paths: Sequence[Path]) -> Inputs:
     files = tuple(found.files)
     origin = {file: root for file, root in found.files.items() if root is not None}
     return Inputs(files, origin, tuple(found.roots), tuple(found.skipped.values()), tuple(found.failures.values()))
+
+
+def part_of(inputs: Inputs, shard: str | None) -> Inputs:
+    """One of several parts of the inputs ("3/16": the third of sixteen); all of them where `shard` is None.
+
+    A hash of each file's path, below the folder or archive that was named, decides its part: the order of the file
+    system does not matter, nor where the folder lies. Raises UsageError for what is no part.
+    """
+    if shard is None:
+        return inputs
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"--shard {shard}: is no part of a whole; it takes NUMBER/COUNT, as 3/16")
+
+    def mine(path: Path) -> bool:
+        root = inputs.origin.get(path) or next((one for one in inputs.roots if one in path.parents), None)
+        base = root if root is None or root in path.parents else root.parent
+        name = path.relative_to(base) if base is not None and base in path.parents else path
+        digest = hashlib.sha256(os.fsencode(name.as_posix())).digest()
+        return int.from_bytes(digest[:8], "big") % count == number - 1
+
+    return replace(
+        inputs,
+        files=tuple(filter(mine, inputs.files)),
+        roots=(),  # another part may hold their radiographs
+        skipped=tuple(one for one in inputs.skipped if mine(Path(one.path))),
+        failures=tuple(one for one in inputs.failures if mine(Path(one.path))),
+    )
 
 
 def expand_paths(paths: Sequence[Path]) -> tuple[Path, ...]:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, Skipped
-from cxrcad.documents import MALFORMED, fault_words, made
+from cxrcad.documents import ABSENT, MALFORMED, fault_words, made, shown
 from cxrcad.files import read_json
 
-__all__ = ["SCHEMA", "read_boxes", "read_skipped", "to_document", "to_text", "write"]
+__all__ = [
+    "SCHEMA",
+    "differing",
+    "image_document",
+    "model_document",
+    "read_boxes",
+    "read_head",
+    "read_skipped",
+    "result_from",
+    "to_document",
+    "to_text",
+    "write",
+]
 
 SCHEMA = "cxrcad/boxes/1"
 
@@ -25,27 +37,25 @@ SECONDS_DECIMALS = 3
 
 def to_document(
     identity: ModelIdentity,
-    results: Sequence[Result],
+    results: Iterable[Result],
     failures: Sequence[Failure] = (),
     find: Mapping[str, Any] | None = None,
     skipped: Sequence[Skipped] | None = None,
+    complete: bool = True,
 ) -> dict[str, Any]:
     """The boxes.json of these results: boxes half-open in each file's own pixels, x to the right and y down.
 
     Pixels, mm and mm2 are rounded to 1 decimal, scores and the threshold to 4. What is unknown (mm without a spacing,
     the lung probability of a model without a lung task) is null. `find` tells with which settings findings were cut,
-    `skipped` which files beside the radiographs hold none; where one is None, the document does not say.
+    `skipped` which files beside the radiographs hold none; where one is None, the document does not say. Of work that
+    ended early it says "complete": false.
     """
     return {
         "schema": SCHEMA,
-        "model": {
-            "name": identity.name,
-            "sha256": identity.sha256,
-            "threshold": round(identity.threshold, SCORE_DECIMALS),
-            "provider": identity.provider,
-        },
+        "model": model_document(identity),
         **({} if find is None else {"find": dict(find)}),
-        "images": [_image(result) for result in results],
+        **({} if complete else {"complete": False}),
+        "images": [image_document(result) for result in results],
         "failures": [{"path": failure.path, "error": failure.error} for failure in failures],
         **({} if skipped is None else {"skipped": [{"path": one.path, "reason": one.reason} for one in skipped]}),
     }
@@ -53,23 +63,36 @@ def to_document(
 
 def to_text(document: Mapping[str, Any]) -> str:
     """The document as indented JSON; a file name that is no UTF-8 keeps its bytes as JSON escapes."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    return _indented(document) + "\n"
+
+
+def _indented(value: Any) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False)
-    return text + "\n"
+        text = json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)
+    return text
 
 
 def write(
     identity: ModelIdentity,
-    results: Sequence[Result],
+    results: Iterable[Result],
     failures: Sequence[Failure] = (),
     find: Mapping[str, Any] | None = None,
     skipped: Sequence[Skipped] | None = None,
-) -> str:
-    """The text of the boxes.json of these results."""
-    return to_text(to_document(identity, results, failures, find, skipped))
+    complete: bool = True,
+) -> Iterator[str]:
+    """The text of the boxes.json of these results, piece by piece: no more than one image of it is in memory."""
+    none = '"images": []'
+    before, after = to_text(to_document(identity, (), failures, find, skipped, complete)).split(f"\n  {none}", 1)
+    yield f"{before}\n  {none[:-1]}"
+    some = False
+    for result in results:
+        text = _indented(image_document(result)).replace("\n", "\n    ")
+        yield f"{',' * some}\n    {text}"
+        some = True
+    yield ("\n  " if some else "") + "]" + after
 
 
 def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Failure, ...]]:
@@ -81,11 +104,28 @@ def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Fai
     document = _document(path)
     try:
         identity = made(ModelIdentity, document["model"])
-        results = tuple(_result(image) for image in document["images"])
+        results = tuple(result_from(image) for image in document["images"])
         failures = tuple(made(Failure, failure) for failure in document["failures"])
     except MALFORMED as fault:
         raise _malformed(path, fault) from None
     return identity, results, failures
+
+
+def read_head(path: Path) -> dict[str, Any]:
+    """A boxes.json without its images: what made it, with which settings, and whether it is complete. DataError."""
+    return {name: value for name, value in _document(path).items() if name != "images"}
+
+
+def differing(kept: Mapping[str, Any], head: Mapping[str, Any]) -> tuple[str, str] | None:
+    """How two heads differ in model or settings, as "with threshold 0.5", of each; None where they do not.
+
+    Where they were computed does not matter.
+    """
+    before, now = ({**(one.get("model") or {}), **(one.get("find") or {})} for one in (kept, head))
+    for key in now | before:
+        if key != "provider" and before.get(key) != now.get(key):
+            return f"with {key} {shown(before.get(key, ABSENT))}", f"with {key} {shown(now.get(key, ABSENT))}"
+    return None
 
 
 def read_skipped(path: Path) -> tuple[Skipped, ...]:
@@ -109,7 +149,18 @@ def _malformed(path: Path, fault: BaseException) -> DataError:
     return DataError(f"{path}: not a whole {SCHEMA} document ({fault_words(fault)}); detect again to make it")
 
 
-def _image(result: Result) -> dict[str, Any]:
+def model_document(identity: ModelIdentity) -> dict[str, Any]:
+    """The model as boxes.json names it."""
+    return {
+        "name": identity.name,
+        "sha256": identity.sha256,
+        "threshold": round(identity.threshold, SCORE_DECIMALS),
+        "provider": identity.provider,
+    }
+
+
+def image_document(result: Result) -> dict[str, Any]:
+    """The result as boxes.json has it."""
     return {
         "path": result.path,
         "sha256": result.sha256,
@@ -146,7 +197,8 @@ def _length(value: float | None) -> float | None:
     return None if value is None else round(float(value), LENGTH_DECIMALS)
 
 
-def _result(image: Any) -> Result:
+def result_from(image: Any) -> Result:
+    """The result that `image_document` wrote. Raises what MALFORMED names."""
     bare = made(Result, {**image, "findings": []})
     return replace(bare, findings=tuple(_read_finding(finding, bare.spacing_mm) for finding in image["findings"]))
 

@@ -5,7 +5,7 @@ A new format is a module with `write`, and its row in `OUTPUTS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,16 +17,17 @@ __all__ = ["OUTPUTS", "Output", "output_for"]
 
 
 class Write(Protocol):
-    """Results, inputs that failed, the settings with which findings were cut, files skipped -> the file's content."""
+    """Results, inputs that failed, settings, files skipped, whether that is all -> the file's text, piece by piece."""
 
     def __call__(
         self,
         identity: ModelIdentity,
-        results: Sequence[Result],
+        results: Iterable[Result],
         failures: Sequence[Failure] = (),
         find: Mapping[str, Any] | None = None,
         skipped: Sequence[Skipped] | None = None,
-    ) -> str | bytes:
+        complete: bool = True,
+    ) -> Iterable[str]:
         """The content of a file that holds all of it, or what the format can hold."""
 
 

@@ -122,7 +122,7 @@ def test_a_detection_that_is_stopped_before_the_first_file_gives_no_document(set
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxrcad.commands.detect.detect_paths", stop)
+    monkeypatch.setattr("cxrcad.commands.detect.detect_each", stop)
     told, taken = Told(), []
     with pytest.raises(KeyboardInterrupt):
         detect_to_file(settings(), [disc_data / "images" / "JPCLN001.png"], taken.append, None, told)

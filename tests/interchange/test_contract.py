@@ -59,7 +59,7 @@ def test_every_output_of_nothing_is_a_file_that_can_be_read(output: Output, tmp_
 
 
 def test_the_same_results_give_the_same_bytes(output: Output) -> None:
-    assert output.write(IDENTITY, RESULTS) == output.write(IDENTITY, RESULTS)
+    assert "".join(output.write(IDENTITY, RESULTS)) == "".join(output.write(IDENTITY, RESULTS))
 
 
 def test_every_output_stands_once_and_is_taken_by_its_ending() -> None:

@@ -1,0 +1,31 @@
+"""`cxrcad merge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cxrcad.cli.options import Command
+
+__all__ = ["command"]
+
+
+@click.command("merge", cls=Command)
+@click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="boxes.json",
+    show_default=True,
+    metavar="FILE",
+    help="Where all boxes go: JSON, or a CSV table where the name ends in .csv.",
+)
+def command(parts: tuple[Path, ...], out: Path) -> None:
+    """Join PARTS, the boxes.json files that `cxrcad detect --shard` wrote, in one.
+
+    Parts of another model or other settings are refused, and those whose work ended early.
+    """
+    from cxrcad.commands.merge import merge
+
+    click.echo(merge(parts, out), err=True)

@@ -1,0 +1,239 @@
+"""The journal of a detection: a line of JSON for each input as it is done. Whatever ends the work, the lines stay.
+
+The first line names the model and the settings; each other one is {"image": ...} as in boxes.json, {"failure": ...} or
+{"skipped": ...}. A line that was cut off counts as not written; of several for one path the last counts. Memory holds a
+place in the file for each image, and not what was found in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple
+
+from cxrcad.core import Failure, ModelIdentity, Result, Skipped, UsageError, WriteError, counted
+from cxrcad.documents import MALFORMED, json_value
+from cxrcad.interchange.boxes import differing, image_document, model_document, read_boxes, read_head, result_from
+
+__all__ = ["ENDING", "Journal", "Outcome"]
+
+SCHEMA = "cxrcad/journal/1"
+ENDING = ".jsonl"
+SYNC_SECONDS = 1.0  # a power cut loses no more than this
+
+Outcome = Result | Failure | Skipped
+
+
+class _Place(NamedTuple):
+    """Where a result's line begins; of what content the image was, and how much was found in it."""
+
+    start: int
+    sha256: str
+    findings: int
+
+
+class Journal:
+    """What was found so far, in the file `path`, which this process alone writes (None: a temporary file).
+
+    `failures` and `skipped` are those of this process: a journal that is gone on with has its images, and what failed
+    is tried again.
+    """
+
+    def __init__(
+        self, path: Path | None, identity: ModelIdentity, find: Mapping[str, Any], *, resume: Path | None = None
+    ) -> None:
+        """Begin the journal, or with `resume` go on with what it, or else the finished boxes.json `resume`, holds.
+
+        Raises UsageError where another process writes it, or another model or other settings made it; WriteError.
+        """
+        self.path, self.failures, self.skipped = path, list[Failure](), list[Skipped]()
+        self.put_aside: Path | None = None
+        self._places: dict[str, _Place] = {}
+        self._synced = time.monotonic()
+        self._file = self._opened()
+        try:
+            head = {"schema": SCHEMA, "model": model_document(identity), "find": dict(find)}
+            if not self._taken_over(head, resume):
+                results = _results_of(resume, head) if resume is not None and resume.is_file() else ()
+                self._line(head)
+                for result in results:
+                    self.add(result)
+        except BaseException:
+            if not self._file.closed and os.fstat(self._file.fileno()).st_size == 0:
+                self.remove()
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, outcome: Outcome) -> None:
+        """Write the outcome, flushed: it is there after a SIGKILL. Raises WriteError."""
+        if isinstance(outcome, Result):
+            self._place(self._line({"image": image_document(outcome)}), outcome)
+        elif isinstance(outcome, Failure):
+            self._line({"failure": {"path": outcome.path, "error": outcome.error}})
+            self.failures.append(outcome)
+        else:
+            self._line({"skipped": {"path": outcome.path, "reason": outcome.reason}})
+            self.skipped.append(outcome)
+
+    def sha256_of(self, path: str) -> str | None:
+        """SHA-256 of the file whose result stands under `path`; None where there is none."""
+        return self._places[path].sha256 if path in self._places else None
+
+    def keep_only(self, paths: Iterable[str]) -> None:
+        """Leave out the results of all other paths."""
+        wanted = set(paths)
+        self._places = {path: place for path, place in self._places.items() if path in wanted}
+
+    @property
+    def findings(self) -> int:
+        """The findings in all results."""
+        return sum(place.findings for place in self._places.values())
+
+    def results(self, order: Sequence[str]) -> Iterator[Result]:
+        """The results of these paths, read one by one; a path without one is passed over."""
+        for path in order:
+            if path in self._places:
+                self._file.seek(self._places[path].start)
+                yield result_from(json.loads(self._file.readline())["image"])
+        self._file.seek(0, os.SEEK_END)
+
+    def remove(self) -> None:
+        """Remove the file: what it held stands elsewhere, or it held nothing."""
+        if self.path is not None:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def _opened(self) -> BinaryIO:
+        if self.path is None:
+            return tempfile.TemporaryFile()  # type: ignore[return-value]
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                file = open(self.path, "a+b")  # noqa: SIM115 (closed by __exit__)
+                if _locked(file, self.path):
+                    return file
+                file.close()
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _taken_over(self, head: Mapping[str, Any], resume: Path | None) -> bool:
+        """Whether the file holds images to go on from. Without `resume` such a file is put aside, and another begun."""
+        self._file.seek(0)
+        lines = _whole_lines(self._file)
+        _, first = next(lines, (0, {}))
+        for place, line in lines:
+            with contextlib.suppress(*MALFORMED):
+                self._place(place, result_from(line["image"]))
+        if not self._places:
+            self._file.truncate(0)
+        elif resume is None:
+            self._places.clear()
+            self._put_aside()
+        else:
+            _check_same(str(self.path), first, head)
+        return bool(self._places)
+
+    def _place(self, start: int, result: Result) -> None:
+        self._places[result.path] = _Place(start, result.sha256, len(result.findings))
+
+    def _put_aside(self) -> None:
+        assert self.path is not None
+        self.put_aside = self.path.with_name(self.path.name + ".before")
+        self._file.close()
+        try:
+            os.replace(self.path, self.put_aside)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        self._file = self._opened()
+
+    def _line(self, value: Mapping[str, Any]) -> int:
+        """Write one line; where it begins."""
+        try:
+            text = json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n"
+            place = self._file.seek(0, os.SEEK_END)
+            self._file.write(text.encode("ascii"))
+            self._file.flush()
+            if time.monotonic() - self._synced >= SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise self._unwritable(error) from None
+        return place
+
+    def _unwritable(self, error: OSError) -> WriteError:
+        held = f"; it holds {counted(len(self), 'image')}, and --resume goes on from there" if len(self) else ""
+        return WriteError(
+            f"{self.path or 'temporary file'}: cannot be written ({error.strerror or error}); make room, or choose "
+            f"another place{held}"
+        )
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Where each line begins, and the object in it. What no line break ends, and lines that hold none, do not count.
+
+    The end of the file is cut off there.
+    """
+    while True:
+        place = file.tell()
+        text = file.readline()
+        if not text.endswith(b"\n"):
+            file.seek(place)
+            file.truncate()
+            return
+        with contextlib.suppress(*MALFORMED):
+            value = json_value(text.decode())
+            if isinstance(value, dict):
+                yield place, value
+
+
+def _results_of(document: Path, head: Mapping[str, Any]) -> tuple[Result, ...]:
+    """The results of a finished boxes.json of this model and these settings. Raises UsageError, DataError."""
+    _check_same(str(document), read_head(document), head)
+    return read_boxes(document)[1]
+
+
+def _check_same(name: str, kept: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    """Refuse results of another model or other settings. UsageError."""
+    if words := differing(kept, head):
+        raise UsageError(
+            f"--resume: {name} was made {words[0]}, and now it is {words[1].removeprefix('with ')}; give the model and "
+            "settings that it was made with, or leave out --resume"
+        )
+
+
+def _locked(file: BinaryIO, path: Path) -> bool:
+    """Take the file for this process; False where who held it before has removed it. Raises UsageError, OSError."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UsageError(f"{path}: another cxrcad detect writes it; wait for its end, or name another --out") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
+            raise
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
