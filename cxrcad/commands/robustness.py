@@ -116,5 +116,5 @@ def _scored(
             on_done=on_done,
         )
         unperturbed = unperturbed or result
-        compared = compare([result], [unperturbed], resamples, config.scoring.bootstrap_seed)
+        compared = compare([result], [unperturbed], resamples, config.scoring.bootstrap_seed, perturbed=True)
         yield PerturbedResult(perturbation, result, compared)

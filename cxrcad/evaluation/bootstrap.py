@@ -195,20 +195,26 @@ def froc_band(
 
 
 def compare(
-    first: Sequence[FoldResult], second: Sequence[FoldResult], resamples: int, seed: int
+    first: Sequence[FoldResult], second: Sequence[FoldResult], resamples: int, seed: int, *, perturbed: bool = False
 ) -> dict[str, Comparison]:
     """Every figure of two runs on the same images, with the paired difference.
 
     The interval is a paired bootstrap's: both runs are scored on the same resampled images. p is two-sided, from a
     permutation test: under the null hypothesis a patient's two results may change places, which is drawn `resamples`
     times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. There is neither with `resamples` 0
-    or a single image with a nodule. Raises EvaluationError where images or contexts differ.
+    or a single image with a nodule. `perturbed`: one of the two is scored on the other's images as they were changed,
+    and the truth with them, so that only names are compared. Raises EvaluationError where images, truth or contexts
+    differ.
     """
-    return compare_seeds([(first, second)], resamples, seed)
+    return compare_seeds([(first, second)], resamples, seed, perturbed=perturbed)
 
 
 def compare_seeds(
-    pairs: Sequence[tuple[Sequence[FoldResult], Sequence[FoldResult]]], resamples: int, seed: int
+    pairs: Sequence[tuple[Sequence[FoldResult], Sequence[FoldResult]]],
+    resamples: int,
+    seed: int,
+    *,
+    perturbed: bool = False,
 ) -> dict[str, Comparison]:
     """`compare` of two recipes that were each trained with several seeds: every figure is its mean over the `pairs`.
 
@@ -219,7 +225,7 @@ def compare_seeds(
     first = runs[0]
     check_alike([result for run in runs for result in run])
     for run in runs[1:]:
-        check_same_images(first, run)
+        check_same_images(first, run, perturbed)
     tallies = [_side_by_side(mine, theirs) for mine, theirs in pairs]
     count = len(tallies[0].names) // 2
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
@@ -251,10 +257,15 @@ def _differences(tallies: Sequence[Tally], first: NDArray[np.float64], second: N
     return {name: left[name] - right[name] for name in left}
 
 
-def check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> None:
-    """Raise EvaluationError unless two runs are scored on the same images, with the same truth as far as it is kept."""
+def check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult], perturbed: bool = False) -> None:
+    """Raise EvaluationError unless two runs are scored on the same images, with the same truth as far as it is kept.
+
+    With `perturbed`, unless the images have the same names.
+    """
     names = [[match.case for result in results for match in result.matches] for results in (first, second)]
     if names[0] == names[1]:
+        if perturbed:
+            return
         kept = [{one.case.name: one for result in results for one in result.scored} for results in (first, second)]
         for name in kept[0].keys() & kept[1].keys():
             one, other = kept[0][name], kept[1][name]

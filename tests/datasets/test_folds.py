@@ -185,12 +185,12 @@ def spoil_group(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_schema, r"folds\.json: its schema is 'cxrcad/folds/9', not 'cxrcad/folds/1'; remove it"),
-        (spoil_part, r"folds\.json: damaged \('validation' is missing\); remove"),
+        (spoil_schema, r"folds\.json: its schema is 'cxrcad/folds/9', not 'cxrcad/folds/1'; train in a new"),
+        (spoil_part, r"folds\.json: damaged \('validation' is missing\); train in a new run"),
         (spoil_number, r"folds\.json: holds the folds \[1, 2, 3, 4\], not 1 to 5"),
-        (spoil_leak, r"folds\.json: fold 1 names P\d+ twice; remove"),
+        (spoil_leak, r"folds\.json: fold 1 names P\d+ twice; train in a new run"),
         (spoil_tests, r"folds\.json: P\d+ is a test case of two folds"),
-        (spoil_group, r"folds\.json: fold 1 has P0 in \w+ and P1 in \w+, which share patient:0; remove"),
+        (spoil_group, r"folds\.json: fold 1 has P0 in \w+ and P1 in \w+, which share patient:0; train in a new run"),
     ],
     ids=["schema", "part", "number", "leak", "tests", "group"],
 )

@@ -94,7 +94,7 @@ def test_folds_that_part_a_patient_of_two_sets_are_refused(sets: tuple[Path, Pat
     save_folds(path, make_folds(dataset, 2020), dataset)
     assert load_folds(path, dataset) == make_folds(dataset, 2020)
     path.write_text(path.read_text().replace('"a1"', '"?"').replace('"c4"', '"a1"').replace('"?"', '"c4"'))
-    with pytest.raises(DataError, match=r"a1 in \w+ and b1 in \w+, which share patient:1; remove the file"):
+    with pytest.raises(DataError, match=r"a1 in \w+ and b1 in \w+, which share patient:1; train in a new run folder"):
         load_folds(path, dataset)
 
 

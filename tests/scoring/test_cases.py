@@ -29,6 +29,7 @@ from cxrcad.evaluation.records import (
     to_document,
     write_matches,
 )
+from cxrcad.files import sha256_of
 from cxrcad.report.table2 import table2_text
 from cxrcad.scoring.cases import Detection, evaluate_cases, read_true_lung
 
@@ -111,9 +112,11 @@ def test_a_mask_that_a_model_made_is_no_truth_for_lung_dice(tmp_path: Path) -> N
     """It still tells which false positives lie in the lungs."""
     mask = tmp_path / "A.png"
     Image.fromarray(left_half(A).astype(np.uint8) * 255).save(mask)
-    masked, answers = replace(A, lung_masks=(mask,)), Answers(ANSWERS.findings, left_half(A))
+    image = tmp_path / "image.png"
+    image.write_bytes(b"as it is")
+    masked, answers = replace(A, image=image, lung_masks=(mask,)), Answers(ANSWERS.findings, left_half(A))
     assert evaluate_cases([masked], answers, CONTEXT).lung_dice == (1.0,)
-    write_made_masks(tmp_path, MadeMasks("m", "0" * 64, 0.5, {"A.png": "1" * 64}))
+    write_made_masks(tmp_path, MadeMasks("m", "0" * 64, 0.5, {"A.png": sha256_of(image)}))
     made = evaluate_cases([masked], answers, CONTEXT)
     assert (made.lung_dice, made.scored[0].lung_iou) == ((None,), None)
     assert made.scored[0].in_lung == evaluate_cases([A], answers, CONTEXT, true_lung=left_half).scored[0].in_lung

@@ -187,6 +187,8 @@ def test_a_checkpoint_of_another_network_is_refused(trained, tiny_data, tmp_path
     folder = tmp_path / "other" / "fold1"
     folder.mkdir(parents=True)
     (folder / "checkpoint.safetensors").write_bytes((run / "fold1" / "checkpoint.safetensors").read_bytes())
+    for name in ("folds.json", "content.json"):
+        (tmp_path / "other" / name).write_bytes((run / name).read_bytes())
     with pytest.raises(TrainingError, match=r"not a checkpoint of this training .*; remove this file, and --resume"):
         train(config(tiny_data, tmp_path / "other", network="pspnet", resume=True))
     (folder / "checkpoint.safetensors").write_bytes(b"cut")
