@@ -25,6 +25,7 @@ __all__ = [
     "NetworkError",
     "Nodule",
     "NotRadiographError",
+    "Outcome",
     "Radiograph",
     "ReadError",
     "Result",
@@ -317,3 +318,7 @@ class Skipped:
 
     path: str
     reason: str
+
+
+Outcome = Result | Failure | Skipped
+"""What becomes of one input of a detection."""

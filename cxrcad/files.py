@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -31,6 +32,8 @@ __all__ = [
     "read_record",
     "remove_leftovers",
     "sha256_of",
+    "stamp",
+    "take_lock",
     "write_atomically",
     "write_json",
 ]
@@ -230,15 +233,45 @@ def read_record(path: Path, schema: str, make: Callable[[Any], T], error: type[C
         raise error(f"{path}: damaged ({fault_words(fault)}); {remedy}") from None
 
 
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What a file system says that keeps no locks; there, and on Windows, none is held."""
+
+
+def take_lock(handle: int, path: Path, *, wait: bool = False) -> bool:
+    """Hold the open file `path` for this process, until it closes it or ends, where locks are kept.
+
+    False where who held it before has removed it: open it again. Raises BlockingIOError, unless `wait` says to wait,
+    where another process holds it; OSError.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def json_sha256(value: Any) -> str:
     """The SHA-256 of a JSON value, in hexadecimal, whatever the order of its objects' names."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def stamp(path: Path) -> tuple[int, int, int, int]:
+    """What stays while a file's content does: its place, size and times of change. Raises OSError."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal; taken once while the file's size and time of change stay."""
-    found = path.stat()
-    return _sha256_of(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return _sha256_of(path, *stamp(path))
 
 
 @functools.lru_cache(maxsize=65536)

@@ -129,8 +129,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readmes_commands_detect_train_and_evaluate(reader: Path, tmp_path: Path) -> None:
     folder = typed(README, reader, tmp_path / "readme")
-    identity, results, failures = read_boxes(folder / "boxes.json")
-    assert (identity.name, len(results), failures) == ("deeplabv3plus-open", 2, ())
+    read = read_boxes(folder / "boxes.json")
+    assert (read.identity.name, len(read.results), read.failures) == ("deeplabv3plus-open", 2, ())
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == ["JPCLN002.png", "scan.png"]
     (first,) = (folder / "runs").glob("*-mo-segnet-multi")
     assert "MO-SegNet" in (first / "fold3" / "evaluation.txt").read_text()
@@ -141,7 +141,7 @@ def test_the_readmes_commands_detect_train_and_evaluate(reader: Path, tmp_path: 
 
 def test_the_commands_of_detect_in_batch_work(reader: Path, tmp_path: Path) -> None:
     folder = typed(DOCS / "DETECT.md", reader, tmp_path / "detect")
-    _, every, _ = read_boxes(folder / "all.json")
+    every = read_boxes(folder / "all.json").results
     assert len(every[0].findings) > 0
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == ["JPCLN002.png", "scan.png"]
 
@@ -155,8 +155,8 @@ def test_the_tutorials_commands_work(reader: Path, tmp_path: Path) -> None:
     trained = json.loads((folder / "runs" / "tutorial" / "fold3" / "model" / "card.json").read_text())
     assert (exported["name"], exported["tasks"]) == ("tutorial-model", ["lesion", "lung"])
     assert exported["files"]["model.safetensors"] == trained["files"]["model.safetensors"]
-    identity, results, _ = read_boxes(folder / "mine.json")
-    assert (identity.name, len(results)) == ("tutorial-model", 40)
+    read = read_boxes(folder / "mine.json")
+    assert (read.identity.name, len(read.results)) == ("tutorial-model", 40)
     none(f"docs/MODELS.md: no word of {key}" for key in exported if key not in code_spans(DOCS / "MODELS.md"))
 
 
@@ -164,7 +164,7 @@ def test_the_settings_pages_commands_work(reader: Path, tmp_path: Path) -> None:
     folder = typed(DOCS / "reference" / "settings.md", reader, tmp_path / "settings")
     settings = tomllib.loads((folder / "runs" / "group" / "fold3" / "config.toml").read_text())
     assert (settings["norm"], settings["epochs"], settings["side"]) == ("group", 50, 64)  # the environment's side
-    assert read_boxes(folder / "boxes.json")[0].threshold == 0.3
+    assert read_boxes(folder / "boxes.json").identity.threshold == 0.3
 
 
 def test_the_commands_of_evaluate_and_compare_work(reader: Path, tmp_path: Path) -> None:

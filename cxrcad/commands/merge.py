@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxrcad.core import DataError, Failure, ModelIdentity, Result, Skipped, UsageError, counted
+from cxrcad.core import DataError, Failure, Result, Skipped, UsageError, counted
 from cxrcad.files import check_folder, write_atomically
-from cxrcad.interchange.boxes import differing, read_boxes, read_head, read_skipped
+from cxrcad.interchange.boxes import differing, read_boxes
 from cxrcad.interchange.outputs import output_for
 
 __all__ = ["merge"]
@@ -23,26 +22,23 @@ def merge(parts: Sequence[Path], out: Path) -> str:
     DataError, WriteError.
     """
     check_folder(out.parent, f"--out {out}")
-    first, head = parts[0], read_head(parts[0])
-    identity: ModelIdentity | None = None
+    first = read_boxes(parts[0])
     results: dict[str, tuple[Result, Path]] = {}
     failures: dict[str, Failure] = {}
     skipped: dict[tuple[str, str], Skipped] = {}
     for part in parts:
-        _check_part(part, read_head(part), first, head)
-        own, found, failed = read_boxes(part)
-        identity = identity or own
-        for result in found:
+        own = first if part == parts[0] else read_boxes(part)
+        _check_part(part, own.head, parts[0], first.head)
+        for result in own.results:
             before, place = results.setdefault(result.path, (result, part))
             if (before.sha256, before.findings) != (result.sha256, result.findings):
                 raise DataError(f"{result.path}: has another result in {place} than in {part}; detect in it again")
-        failures |= {failure.path: failure for failure in failed}
-        skipped |= {(one.path, one.reason): one for one in read_skipped(part)}
-    assert identity is not None
+        failures |= {failure.path: failure for failure in own.failures}
+        skipped |= {(one.path, one.reason): one for one in own.skipped}
     images = [results[path][0] for path in sorted(results, key=lambda path: Path(path).parts)]
     left = [failure for path, failure in sorted(failures.items()) if path not in results]
     others = [one for _, one in sorted(skipped.items())]
-    write_atomically(out, output_for(out).write(replace(identity), images, left, head.get("find"), others))
+    write_atomically(out, output_for(out).write(first.identity, images, left, first.head.get("find"), others))
     found_in_all = sum(len(result.findings) for result in images)
     text = f"{counted(len(parts), 'part')}: {counted(len(images), 'image')}, {counted(found_in_all, 'finding')}"
     return f"{text}, {len(left)} failed; {out}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from cxrcad.core import Case, DataError, counted
 from cxrcad.documents import made
-from cxrcad.files import read_record, sha256_of, write_json
+from cxrcad.files import read_record, sha256_of, stamp, write_json
 from cxrcad.imaging.volume import image_sha256
 
 __all__ = ["ORIGIN", "MadeMasks", "made_masks_note", "models_of_masks", "read_made_masks", "write_made_masks"]
@@ -43,8 +44,14 @@ class MadeMasks:
 
 def read_made_masks(folder: Path) -> MadeMasks | None:
     """What the folder's model.json says; None where there is none. Raises DataError for a damaged one."""
+    path = folder / ORIGIN
+    return _read(path, *stamp(path)) if path.is_file() else None
+
+
+@functools.lru_cache(maxsize=64)
+def _read(path: Path, *_known: int) -> MadeMasks | None:
     return read_record(
-        folder / ORIGIN,
+        path,
         SCHEMA,
         lambda document: made(MadeMasks, document["model"] | {key: document[key] for key in LISTS if key in document}),
         DataError,
@@ -64,22 +71,19 @@ def models_of_masks(cases: Iterable[Case]) -> dict[tuple[str, str], int]:
 
     Raises DataError, also for a mask that a model made of another image than the case has now.
     """
-    known: dict[Path, MadeMasks | None] = {}
     found: Counter[tuple[str, str]] = Counter()
     for case in cases:
         for mask in case.lung_masks[:1]:
-            origin = _origin_of(mask, case.image, known)
+            origin = _origin_of(mask, case.image)
             if origin is not None:
                 found[origin.name, origin.sha256] += 1
     return dict(found)
 
 
-def _origin_of(mask: Path, image: Path, known: dict[Path, MadeMasks | None]) -> MadeMasks | None:
+def _origin_of(mask: Path, image: Path) -> MadeMasks | None:
     """What is told of the image's mask by the nearest folder above it, of at most three, that has a model.json."""
     for folder in mask.parents[:3]:
-        if folder not in known:
-            known[folder] = read_made_masks(folder)
-        origin = known[folder]
+        origin = read_made_masks(folder)
         if origin is not None:
             name = mask.relative_to(folder).as_posix()
             if not origin.made(name, mask):

@@ -9,16 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrcad.core import CxrcadError, Failure, NotRadiographError, Radiograph, Result, Skipped
+from cxrcad.core import CxrcadError, Failure, NotRadiographError, Outcome, Radiograph, Result, Skipped
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inputs
 
-__all__ = ["Detections", "Outcome", "detect_each", "detect_paths", "expand_paths"]
-
-Outcome = Result | Failure | Skipped
-"""What becomes of one input."""
+__all__ = ["Detections", "detect_each", "detect_paths", "expand_paths"]
 
 
 @dataclass(frozen=True)

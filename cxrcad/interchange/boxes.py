@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,11 @@ from cxrcad.files import read_json
 
 __all__ = [
     "SCHEMA",
+    "Detected",
     "differing",
     "image_document",
     "model_document",
     "read_boxes",
-    "read_head",
-    "read_skipped",
     "result_from",
     "to_document",
     "to_text",
@@ -95,25 +94,38 @@ def write(
     yield ("\n  " if some else "") + "]" + after
 
 
-def read_boxes(path: Path) -> tuple[ModelIdentity, tuple[Result, ...], tuple[Failure, ...]]:
-    """The model, results and failures of a boxes.json, with the decimals that it has.
+@dataclass(frozen=True)
+class Detected:
+    """A boxes.json read back. `head` is the document without its images: model, settings, whether it is complete."""
+
+    identity: ModelIdentity
+    results: tuple[Result, ...]
+    failures: tuple[Failure, ...]
+    skipped: tuple[Skipped, ...]
+    head: Mapping[str, Any]
+
+
+def read_boxes(path: Path) -> Detected:
+    """What a boxes.json holds, with the decimals that it has; `skipped` is empty in one of before it was said.
 
     `area_px`, which the file does not hold, is computed from `area_mm2`, and NaN where the spacing is unknown.
-    Files that were skipped: `read_skipped`. Raises DataError.
+    Raises DataError.
     """
-    document = _document(path)
+    document = read_json(path, DataError)
+    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+    if found != SCHEMA:
+        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; give a file that cxrcad detect wrote")
     try:
-        identity = made(ModelIdentity, document["model"])
-        results = tuple(result_from(image) for image in document["images"])
-        failures = tuple(made(Failure, failure) for failure in document["failures"])
+        return Detected(
+            made(ModelIdentity, document["model"]),
+            tuple(result_from(image) for image in document["images"]),
+            tuple(made(Failure, failure) for failure in document["failures"]),
+            tuple(made(Skipped, one) for one in document.get("skipped", ())),
+            {name: value for name, value in document.items() if name != "images"},
+        )
     except MALFORMED as fault:
-        raise _malformed(path, fault) from None
-    return identity, results, failures
-
-
-def read_head(path: Path) -> dict[str, Any]:
-    """A boxes.json without its images: what made it, with which settings, and whether it is complete. DataError."""
-    return {name: value for name, value in _document(path).items() if name != "images"}
+        reason = f"not a whole {SCHEMA} document ({fault_words(fault)})"
+        raise DataError(f"{path}: {reason}; detect again to make it") from None
 
 
 def differing(kept: Mapping[str, Any], head: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -126,27 +138,6 @@ def differing(kept: Mapping[str, Any], head: Mapping[str, Any]) -> tuple[str, st
         if key != "provider" and before.get(key) != now.get(key):
             return f"with {key} {shown(before.get(key, ABSENT))}", f"with {key} {shown(now.get(key, ABSENT))}"
     return None
-
-
-def read_skipped(path: Path) -> tuple[Skipped, ...]:
-    """The files that a boxes.json says hold no radiograph; none in one of before they were said. Raises DataError."""
-    document = _document(path)
-    try:
-        return tuple(made(Skipped, one) for one in document.get("skipped", ()))
-    except MALFORMED as fault:
-        raise _malformed(path, fault) from None
-
-
-def _document(path: Path) -> dict[str, Any]:
-    document = read_json(path, DataError)
-    found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-    if found != SCHEMA:
-        raise DataError(f"{path}: its schema is {found!r}, not {SCHEMA!r}; give a file that cxrcad detect wrote")
-    return dict(document)
-
-
-def _malformed(path: Path, fault: BaseException) -> DataError:
-    return DataError(f"{path}: not a whole {SCHEMA} document ({fault_words(fault)}); detect again to make it")
 
 
 def model_document(identity: ModelIdentity) -> dict[str, Any]:

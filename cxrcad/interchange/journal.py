@@ -8,7 +8,6 @@ place in the file for each image, and not what was found in it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import tempfile
@@ -18,17 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
 
-from cxrcad.core import Failure, ModelIdentity, Result, Skipped, UsageError, WriteError, counted
+from cxrcad.core import Failure, ModelIdentity, Outcome, Result, Skipped, UsageError, WriteError, counted
 from cxrcad.documents import MALFORMED, json_value
-from cxrcad.interchange.boxes import differing, image_document, model_document, read_boxes, read_head, result_from
+from cxrcad.files import take_lock
+from cxrcad.interchange.boxes import differing, image_document, model_document, read_boxes, result_from
 
-__all__ = ["ENDING", "Journal", "Outcome"]
+__all__ = ["ENDING", "Journal"]
 
 SCHEMA = "cxrcad/journal/1"
 ENDING = ".jsonl"
 SYNC_SECONDS = 1.0  # a power cut loses no more than this
-
-Outcome = Result | Failure | Skipped
 
 
 class _Place(NamedTuple):
@@ -127,10 +125,14 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while True:
-                file = open(self.path, "a+b")  # noqa: SIM115 (closed by __exit__)
-                if _locked(file, self.path):
-                    return file
-                file.close()
+                with contextlib.ExitStack() as stack:
+                    file = stack.enter_context(open(self.path, "a+b"))
+                    if take_lock(file.fileno(), self.path):
+                        stack.pop_all()  # __exit__ closes it
+                        return file
+        except BlockingIOError:
+            reason = "another cxrcad detect writes it; wait for its end, or name another --out"
+            raise UsageError(f"{self.path}: {reason}") from None
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -206,8 +208,9 @@ def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _results_of(document: Path, head: Mapping[str, Any]) -> tuple[Result, ...]:
     """The results of a finished boxes.json of this model and these settings. Raises UsageError, DataError."""
-    _check_same(str(document), read_head(document), head)
-    return read_boxes(document)[1]
+    before = read_boxes(document)
+    _check_same(str(document), before.head, head)
+    return before.results
 
 
 def _check_same(name: str, kept: Mapping[str, Any], head: Mapping[str, Any]) -> None:
@@ -217,23 +220,3 @@ def _check_same(name: str, kept: Mapping[str, Any], head: Mapping[str, Any]) -> 
             f"--resume: {name} was made {words[0]}, and now it is {words[1].removeprefix('with ')}; give the model and "
             "settings that it was made with, or leave out --resume"
         )
-
-
-def _locked(file: BinaryIO, path: Path) -> bool:
-    """Take the file for this process; False where who held it before has removed it. Raises UsageError, OSError."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UsageError(f"{path}: another cxrcad detect writes it; wait for its end, or name another --out") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):  # a file system without locks
-            raise
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import socket
@@ -12,13 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from cxrcad.core import TrainingError, WriteError
+from cxrcad.files import take_lock
 
 __all__ = ["check_free", "locked"]
 
 LOCK = ".lock"
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What a file system says that keeps no locks; there, and on Windows, none is held."""
-
 _held: set[int] = set()
 
 
@@ -34,9 +31,6 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         handle = _take(path, wait)
     except OSError as error:
         raise WriteError(f"{path}: cannot be written ({error.strerror}); choose another place or make room") from None
-    if handle is None:
-        yield
-        return
     try:
         with suppress(OSError):  # on a full disk it goes unnamed
             os.ftruncate(handle, 0)
@@ -57,18 +51,13 @@ def check_free(folder: Path) -> None:
             return
 
 
-def _take(path: Path, wait: bool) -> int | None:
-    """The handle of the locked file; None where locks are not kept."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
+def _take(path: Path, wait: bool) -> int:
+    """The handle of the locked file."""
     _let_children_go()
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _same_file(handle, path):
+            if take_lock(handle, path, wait=wait):
                 _held.add(handle)
                 return handle
         except BlockingIOError:
@@ -76,27 +65,16 @@ def _take(path: Path, wait: bool) -> int | None:
             raise TrainingError(
                 f"{path.parent}: is being trained by {holder}; wait for it, end it, or name another --run"
             ) from None
-        except OSError as error:
-            if error.errno in NO_LOCKS:
-                return None
-            raise
         finally:
             if handle not in _held:
                 os.close(handle)
 
 
-def _same_file(handle: int, path: Path) -> bool:
-    """Whether the locked file still lies there: who held it before has removed it."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 @functools.cache
 def _let_children_go() -> None:
     """Processes that draw images do not keep the lock of a training that was killed."""
-    os.register_at_fork(after_in_child=_close_held)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_close_held)
 
 
 def _close_held() -> None:

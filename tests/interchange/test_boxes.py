@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, Skipped, WriteError
 from cxrcad.files import write_atomically
-from cxrcad.interchange.boxes import read_boxes, read_skipped, to_document, to_text
+from cxrcad.interchange.boxes import read_boxes, to_document, to_text
 
 IDENTITY = ModelIdentity("mo-segnet-open", "a" * 64, 0.41, "CPUExecutionProvider")
 
@@ -149,9 +149,10 @@ def test_the_schema_refuses_what_is_off(where: list[Any], value: Any, boxes_sche
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "out" / "boxes.json"
     write_atomically(path, to_text(document()))
-    identity, results, failures = read_boxes(path)
-    assert identity == IDENTITY
-    assert failures == (FAILURE,)
+    read = read_boxes(path)
+    results = read.results
+    assert read.identity == IDENTITY
+    assert read.failures == (FAILURE,)
     assert [(item.path, item.sha256, item.rows, item.cols) for item in results] == [
         ("scan.dcm", "b" * 64, 2048, 2048),
         ("photo.png", "c" * 64, 512, 400),
@@ -177,7 +178,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_reading_and_writing_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(to_text(document()))
-    assert to_text(to_document(*read_boxes(path))) == path.read_text()
+    read = read_boxes(path)
+    assert to_text(to_document(read.identity, read.results, read.failures)) == path.read_text()
 
 
 def test_what_is_skipped_is_said_and_read_back(tmp_path: Path, boxes_schema: dict[str, Any]) -> None:
@@ -186,19 +188,19 @@ def test_what_is_skipped_is_said_and_read_back(tmp_path: Path, boxes_schema: dic
     assert found["skipped"] == [{"path": "notes.txt", "reason": "notes.txt: text; give a radiograph"}]
     assert Draft202012Validator(boxes_schema).is_valid(found)
     (tmp_path / "boxes.json").write_text(to_text(found))
-    assert read_skipped(tmp_path / "boxes.json") == skipped
+    assert read_boxes(tmp_path / "boxes.json").skipped == skipped
     (tmp_path / "boxes.json").write_text(to_text(document()))
-    assert read_skipped(tmp_path / "boxes.json") == ()
+    assert read_boxes(tmp_path / "boxes.json").skipped == ()
     assert not Draft202012Validator(boxes_schema).is_valid(change(found, ["skipped", 0, "reason"], ""))
     (tmp_path / "boxes.json").write_text(to_text(change(found, ["skipped", 0], 1)))
     with pytest.raises(DataError, match="not a whole cxrcad/boxes/1 document"):
-        read_skipped(tmp_path / "boxes.json")
+        read_boxes(tmp_path / "boxes.json")
 
 
 def test_a_file_name_that_is_no_utf8_can_be_written(tmp_path: Path) -> None:
     failure = Failure("caf\udce9.dcm", "caf\udce9.dcm: empty")
     write_atomically(tmp_path / "boxes.json", to_text(to_document(IDENTITY, [], [failure])))
-    assert read_boxes(tmp_path / "boxes.json")[2] == (failure,)
+    assert read_boxes(tmp_path / "boxes.json").failures == (failure,)
 
 
 def test_a_value_that_is_no_number_is_never_written() -> None:
