@@ -114,13 +114,13 @@ class _Job:
         try:
             for outcome, radiograph in detect_each(self.inputs, self.detector, min_score=self.least, done=done):
                 self.kept.add(outcome)
-                count += outcome.path in left
+                if outcome.path in left:
+                    count += 1
+                    progress.step(count)
                 if isinstance(outcome, Result) and radiograph is not None:
                     self._draw(outcome, radiograph)
                 if isinstance(outcome, Failure):
                     progress.note(f"failed: {outcome.error}")
-                if outcome.path in left:
-                    progress.step(count)
         except (KeyboardInterrupt, WriteError):
             if count:
                 self._write(complete=False)

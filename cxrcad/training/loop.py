@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cxrcad.config import TrainConfig
@@ -57,7 +57,9 @@ def train_fold(
     else:
         config = start_segmentation(network, config, dataset, split)
     learner = channels_last(network.classifier if isinstance(network, Ensemble) else network)
-    initial = {name: value.clone() for name, value in learner.state_dict().items()}
+    initial: dict[str, Tensor] = {}
+    if config.initial_fraction:
+        initial = {name: value.clone() for name, value in learner.state_dict().items()}
     if config.freeze_early:
         freeze_early(learner)
     state = new_state(learner, config)
