@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.config import LungsConfig, to_dict
-from cxrcad.core import DataError, ModelError, NotRadiographError, Radiograph, ReadError, UsageError, counted
+from cxrcad.core import DataError, Failure, ModelError, NotRadiographError, Radiograph, ReadError, UsageError, counted
 from cxrcad.datasets.images import read_case
 from cxrcad.datasets.made_masks import MadeMasks, read_made_masks, write_made_masks
 from cxrcad.datasets.read import layout_of
 from cxrcad.files import Progress, check_folder, write_atomically
+from cxrcad.imaging.archives import file_of
 from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.imaging.volume import image_sha256
-from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.inputs import find_inputs
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import resolve_model
 
@@ -64,14 +65,17 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
         other = "with other settings" if this else f"of the model {kept.name}"
         raise UsageError(f"{out}: holds lung masks {other}; name another --out, or remove that folder")
     kept = replace(kept, grid=own.grid)
-    todo = _masks(folder, out)
+    todo, failures = _masks(folder, out)
     foreign = [mask for mask in todo if (out / mask).exists() and not kept.made(mask, out / mask)]
     if foreign:
         fault = "was changed since the model made it" if foreign[0] in kept.masks else "not named in model.json"
         raise UsageError(f"{out / foreign[0]}: is there already and {fault}; name another --out, or remove it")
     detector = Detector.open(bundle, config.device, config.threads)
     progress.start(f"{bundle.name} on {detector.provider}", len(todo), 0)
-    written = same = failed = skipped = 0
+    for failure in failures:
+        progress.note(f"failed: {failure.error}")
+    written = same = skipped = 0
+    failed = len(failures)
     for number, (mask, (image, read)) in enumerate(todo.items(), start=1):
         try:
             digest = image_sha256(image)
@@ -98,12 +102,13 @@ def write_lungs(folder: Path, out: Path | None, config: LungsConfig, progress: P
     return Written(", ".join(parts), failed)
 
 
-def _masks(folder: Path, out: Path) -> dict[str, tuple[Path, Callable[[], Radiograph]]]:
-    """The radiograph of each mask, and how it is read, by the mask's path in `out`, with slashes."""
-    layout = layout_of(folder)
+def _masks(folder: Path, out: Path) -> tuple[dict[str, tuple[Path, Callable[[], Radiograph]]], tuple[Failure, ...]]:
+    """The radiograph of each mask, and how it is read, by the mask's path in `out`, with slashes; what cannot be."""
+    layout, failures = layout_of(folder), tuple[Failure, ...]()
     reads: dict[Path, Callable[[], Radiograph]]
     if layout is None:
-        files = [path for path in expand_paths([folder]) if path != folder]
+        inputs = find_inputs([folder])
+        files, failures = [path for path in inputs.files if file_of(path) == path], inputs.failures
         images = [path for path in files if out not in path.parents and LUNGS not in _folders(path, folder)]
         reads = {image: partial(read_radiograph, image) for image in images}
     else:
@@ -118,7 +123,7 @@ def _masks(folder: Path, out: Path) -> dict[str, tuple[Path, Callable[[], Radiog
         if mask in found:
             raise DataError(f"{image}, {found[mask][0]}: their masks would have one name, {mask}; rename one of them")
         found[mask] = image, read
-    return found
+    return found, failures
 
 
 def _folders(file: Path, folder: Path) -> tuple[str, ...]:

@@ -222,7 +222,7 @@ def _located(path: Path) -> tuple[Path, str] | None:
     """The archive that holds `path` and its name in it; None where there is a file of that name, or no archive."""
     if os.path.lexists(path):
         return None
-    archive = next((parent for parent in path.parents if parent.is_file()), None)
+    archive = next((parent for parent in path.parents if os.path.isfile(parent)), None)
     if archive is None or not bytes_of(archive, 4).startswith(ZIP):
         return None
     return archive, path.relative_to(archive).as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -71,16 +72,23 @@ def spelled_in(folder: Path) -> Callable[[tuple[str, ...]], Path | None]:
     def find(parts: tuple[str, ...]) -> Path | None:
         place = folder
         for part in parts:
-            if not (place / part).exists():
+            if not os.path.exists(place / part):
                 if place not in names:
-                    names[place] = {name.upper(): name for name in os.listdir(place)} if place.is_dir() else {}
+                    names[place] = _names_in(place)
                 part = names[place].get(part.upper(), "")
                 if not part:
                     return None
             place /= part
-        return place if place.is_file() else None
+        return place if os.path.isfile(place) else None
 
     return find
+
+
+def _names_in(folder: Path) -> dict[str, str]:
+    """The names in a folder by their capitals; none where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return {name.upper(): name for name in os.listdir(folder)}
+    return {}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 from pathlib import Path
@@ -68,6 +69,9 @@ def check_file(path: Path) -> int:
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError, ValueError):
+        if os.path.islink(path):
+            fault = f"a link to {os.readlink(path)}, which is not there"
+            refuse(path, fault, "mount or copy what it points to, or remove the link")
         refuse(path, "there is no such file", "check the path")
     except OSError as error:
         refuse(path, f"cannot be read ({error.strerror or error})", "check the path and its permissions")

@@ -41,14 +41,15 @@ class Inputs:
     @property
     def on_disk(self) -> tuple[Path, ...]:
         """The files that hold `files`: an archive for those in it."""
-        roots = (root for root in self.roots if not root.is_dir())
+        roots = (root for root in self.roots if not os.path.isdir(root))
         return tuple(dict.fromkeys((*map(file_of, self.files), *roots)))
 
 
 def find_inputs(paths: Sequence[Path]) -> Inputs:
     """The files of `paths`, in order and each once: folders, archives and DICOMDIRs replaced by what they hold.
 
-    Hidden files are left out. A file of a folder or archive that is no image by its ending or content is in `skipped`
+    Hidden files are left out. Links to folders are followed, each folder is read once; a link that points nowhere is
+    in `failures`. A file of a folder or archive that is no image by its ending or content is in `skipped`
     with the reason; what is in an archive in an archive is not looked for.
     """
     found = _Found()
@@ -95,7 +96,7 @@ def expand_paths(paths: Sequence[Path]) -> tuple[Path, ...]:
     """
     files: dict[Path, None] = {}
     for path in paths:
-        inside = [file for file in find_inputs([path]).files if file_of(file) == file] if path.is_dir() else []
+        inside = [file for file in find_inputs([path]).files if file_of(file) == file] if os.path.isdir(path) else []
         files.update(dict.fromkeys(inside or [path]))
     return tuple(files)
 
@@ -108,10 +109,10 @@ def empty_words(root: Path, skipped: int) -> str:
 
 def _kind(path: Path) -> str:
     """What holds other files: a folder, a zip archive, a DICOMDIR; "" for any other path."""
-    if path.is_dir():
+    if os.path.isdir(path):  # not Path's, which raises in a folder that may not be entered
         return "folder"
     try:
-        head = bytes_of(path, HEAD) if path.is_file() else b""
+        head = bytes_of(path, HEAD) if os.path.isfile(path) else b""
         return "zip archive" if is_zip(path, head) else "DICOMDIR" if is_dicomdir(head) else ""
     except ReadError:
         return ""
@@ -130,6 +131,7 @@ class _Found:
         if not kind:
             self.files[path] = None
             self.skipped.pop((path, ""), None)
+            self.failures.pop(path, None)
             return
         self.roots[path] = None
         if kind == "folder":
@@ -155,9 +157,22 @@ class _Found:
             where = Path(str(error.filename))
             self._fail(where, f"{where}: a folder that cannot be read ({error.strerror}); check its permissions")
 
-        for place, folders, names in os.walk(folder, onerror=unreadable):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+        root = os.path.realpath(folder)
+        seen = {root}
+        for place, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+            below = [Path(place) / name for name in sorted(folders) if not name.startswith(".")]
+            folders[:] = [path.name for path in below if self._is_new(path, root, seen)]
             yield from (Path(place) / name for name in sorted(names) if not name.startswith("."))
+
+    def _is_new(self, folder: Path, root: str, seen: set[str]) -> bool:
+        """Whether a folder is none that is read anyway, by its own name or through another link; else it is skipped."""
+        real = os.path.realpath(folder)
+        inside = os.path.relpath(real, root).split(os.sep)  # hidden folders are not read, and ".." leads outside
+        if real in seen or (os.path.islink(folder) and not any(part.startswith(".") for part in inside)):
+            self._skip(folder, f"{folder}: leads to {real}, whose files are read there; each is read once")
+            return False
+        seen.add(real)
+        return True
 
     def _look_at(self, path: Path, root: Path, archive: Path | None = None) -> None:
         """A file that was found in `root`, perhaps in an archive: to be read, skipped, or opened in turn."""
@@ -165,12 +180,13 @@ class _Found:
             return
         suffix = path.suffix.lower()
         try:
-            if archive is None and not path.is_file():
-                check_file(path)
-            kind = _kind(path) if archive is None else ""
             if suffix in OTHER_ENDINGS:
                 self._skip(path, f"{path}: a {suffix} file, not tried in a folder; name it if it is a radiograph")
-            elif kind == "zip archive":
+                return
+            if archive is None and not os.path.isfile(path):
+                check_file(path)
+            kind = _kind(path) if archive is None else ""
+            if kind == "zip archive":
                 self._archive(path, root)
             elif kind == "DICOMDIR" or (archive and is_dicomdir(head_of(path, HEAD)[0])):
                 if fault := _references(path, archive).fault:  # what it names is found in its folder anyway
@@ -182,8 +198,8 @@ class _Found:
         except NotRadiographError as error:
             self._skip(path, str(error))
         except ReadError as error:
-            if archive is None and (not path.is_file() or path.stat().st_size == 0):
-                self._skip(path, str(error))
+            if archive is None and os.path.exists(path) and not (os.path.isfile(path) and os.path.getsize(path)):
+                self._skip(path, str(error))  # empty, or a pipe: a dangling link may stand for a radiograph
             else:
                 self._fail(path, str(error))
 

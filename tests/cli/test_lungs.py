@@ -92,9 +92,11 @@ def test_any_folder_of_images_and_another_place(cxrcad, model, boxes, tmp_path):
     (boxes / "sub").mkdir()
     (boxes / "b.png").rename(boxes / "sub" / "b.png")
     (boxes / "sub" / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
+    (boxes / "gone").symlink_to("nowhere")
     answer = cxrcad("lungs", boxes, "--out", "masks", "--model", model)
     assert answer.code == 1
-    assert answer.out == "3 lung masks of toy written to masks, 1 failed\n"
+    assert answer.out == "3 lung masks of toy written to masks, 2 failed\n"
+    assert f"failed: {boxes / 'gone'}: a link to nowhere, which is not there" in answer.err
     assert f"failed: {boxes / 'sub' / 'x.png'}" in answer.err
     files = sorted(path.relative_to(tmp_path / "masks").as_posix() for path in (tmp_path / "masks").rglob("*.png"))
     assert files == ["a.png", "c.png", "sub/b.png"]

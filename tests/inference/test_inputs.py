@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,29 @@ def found(folder: Path) -> Callable[..., list[str]]:
     return lambda inputs: [path.relative_to(folder).as_posix() for path in inputs.files]
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+        for path in Path(name).rglob("*"):
+            path.chmod(0o755)
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[None]:
+    """As a user whom permissions bind, as they do not bind root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 def reasons(inputs: Inputs, folder: Path) -> dict[str, str]:
     """What is said of each skipped file, by its path from the folder."""
     for one in inputs.skipped:
@@ -94,7 +119,6 @@ class TestFolders:
         }.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
-        (folder / "gone.png").symlink_to("nowhere")
         inputs = find_inputs([folder])
         assert found(inputs) == ["a.png", "broken.dcm"]
         assert inputs.failures == ()
@@ -102,7 +126,6 @@ class TestFolders:
         assert reasons(inputs, folder) == {
             "DICOMDIR": f"text, not an image (4 bytes); {give}",
             "empty": "empty, 0 bytes; copy the file again",
-            "gone.png": "there is no such file; check the path",
             "letter.pdf": f"a PDF document; export the radiograph as {give.removeprefix('give ')}",
             "report": f"text, not an image (8 bytes); {give}",
             "sub/core": f"not recognised as an image by its content (9 bytes); {give}",
@@ -131,6 +154,71 @@ class TestFolders:
         monkeypatch.setattr(os, "scandir", scandir)
         words = f"{folder / 'sub'}: a folder that cannot be read (Permission denied); check its permissions"
         assert find_inputs([folder]).failures == (Failure(str(folder / "sub"), words),)
+
+    def test_links_to_folders_are_followed_and_each_folder_is_read_once(
+        self, folder: Path, found: Callable[..., list[str]]
+    ) -> None:
+        write_png(folder / "real" / "a.png")
+        write_png(folder / ".kept" / "b.png")
+        write_png(folder.parent / "outside" / "deep" / "c.png")
+        for name, target in {
+            "a-first": folder / "real",
+            "hidden": folder / ".kept",
+            "other": folder.parent / "outside",
+            "other-again": folder.parent / "outside",
+            "part": folder.parent / "outside" / "deep",
+            "real/loop": folder,
+            "up": folder.parent / "outside" / "..",
+        }.items():
+            (folder / name).symlink_to(target)
+        inputs = find_inputs([folder])
+        assert found(inputs) == ["hidden/b.png", "part/c.png", "real/a.png"]
+        assert inputs.failures == ()
+        real, outside = os.path.realpath(folder / "real"), os.path.realpath(folder.parent / "outside")
+        assert {name: words for name, words in reasons(inputs, folder).items() if not name.startswith("up")} == {
+            name: f"leads to {place}, whose files are read there; each is read once"
+            for name, place in {
+                "a-first": real,
+                "other-again": outside,
+                "other/deep": f"{outside}/deep",
+                "real/loop": os.path.realpath(folder),
+            }.items()
+        }
+
+    def test_links_that_point_nowhere_are_failures(self, folder: Path) -> None:
+        write_png(folder / "a.png")
+        (folder / "gone.png").symlink_to("nowhere")
+        (folder / "gone").symlink_to(folder.parent / "unmounted")
+        (folder / "ring.dcm").symlink_to("ring.dcm")
+        (folder / "table.csv").symlink_to("nowhere")
+        inputs = find_inputs([folder])
+        assert [Path(one.path).name for one in inputs.skipped] == ["table.csv"]
+        assert {Path(one.path).name: one.error.removeprefix(f"{one.path}: ") for one in inputs.failures} == {
+            "gone.png": "a link to nowhere, which is not there; mount or copy what it points to, or remove the link",
+            "gone": f"a link to {folder.parent / 'unmounted'}, which is not there; mount or copy what it points to, or "
+            "remove the link",
+            "ring.dcm": "cannot be read (Too many levels of symbolic links); check the path and its permissions",
+        }
+
+    def test_what_permissions_forbid_is_a_failure(self, folder: Path, open_folder: Path) -> None:
+        """A folder that may not be listed, one that may not be entered, a file that may not be read."""
+        for name in ("listed/a.png", "entered/b.png", "entered/e.png", "c.png", "d"):
+            write_png(open_folder / name)
+        for name, mode in {"listed": 0o000, "entered": 0o444, "c.png": 0o000, "d": 0o000}.items():
+            (open_folder / name).chmod(mode)
+        with nobody():
+            inputs = find_inputs(
+                [open_folder, open_folder / "entered" / "b.png", open_folder / "listed" / "x" / "y.png"]
+            )
+        named = ("entered/b.png", "listed/x/y.png")
+        assert inputs.files == tuple(open_folder / name for name in ("c.png", *named))
+        assert inputs.skipped == ()
+        faults = [one.error.removeprefix(f"{open_folder}/").split(": ") for one in inputs.failures]
+        assert faults == [
+            ["d", "no permission to read it; ask its owner, or chmod it"],
+            ["entered/e.png", "cannot be read (Permission denied); check the path and its permissions"],
+            ["listed", "a folder that cannot be read (Permission denied); check its permissions"],
+        ]
 
     def test_what_nothing_names_is_what_it_is(self, tmp_path: Path) -> None:
         paths = (tmp_path / "none.dcm", tmp_path / "a\0b")
