@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
 import cxrcad
 from cxrcad.cli.progress import note
-from cxrcad.core import CxrcadError
+from cxrcad.core import CxrcadError, WriteError
 
 __all__ = ["COMMANDS", "GROUPS", "cli", "main"]
 
@@ -95,40 +96,61 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit; every error of cxrcad's own becomes one sentence on stderr.
 
-    SIGTERM (a batch system's time limit) stops the work as Ctrl-C does: what is done is kept; exit code 143.
+    SIGTERM (a batch system's time limit) stops the work as Ctrl-C does: what is done is kept; exit code 143. A library
+    that is being loaded may turn the stop into an error of its own; it is a stop all the same.
     """
-    stopped = 130
-
-    def terminate(number: int, frame: object) -> None:
-        nonlocal stopped
-        stopped = 143
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("cxrcad: stopped", err=True)
-        status = stopped
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except CxrcadError as error:
-        click.echo(f"Error: {error}", err=True)
-        status = error.exit_code
-    except BrokenPipeError:
-        status = 1
-    except OSError as error:  # a full disk behind stdout, a folder that may not be listed
-        place, reason = error.filename or "the output", error.strerror or error
-        click.echo(f"Error: {place}: {reason}; check the path, its permissions and the room on the disk", err=True)
-        status = 1
-    except MemoryError:
-        click.echo("Error: not enough memory; close other programs, or lower --side, --batch or --threads", err=True)
-        status = 1
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    asked: list[int] = []  # the exit codes of the stops
+    with _stopping(asked):
+        try:
+            status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False)
+        except (click.exceptions.Abort, KeyboardInterrupt) as stop:
+            click.echo(f"cxrcad: {str(stop.__cause__ or stop) or 'stopped'}", err=True)
+            status = asked[0] if asked else 130
+        except Exception as error:
+            if asked and not isinstance(error, WriteError):
+                click.echo("cxrcad: stopped", err=True)
+                status = asked[0]
+            else:
+                status = _told(error)
     _give_up_stdout()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+@contextlib.contextmanager
+def _stopping(asked: list[int]) -> Iterator[None]:
+    """While it is open, Ctrl-C and SIGTERM raise KeyboardInterrupt, and their exit codes go to `asked`."""
+
+    def stop(number: int, frame: object) -> None:
+        asked.append(128 + number)
+        raise KeyboardInterrupt
+
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _told(error: Exception) -> int:
+    """Tell an error in one sentence; its exit code. One that is no fault of input or machine is raised again."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return 1
+    if isinstance(error, CxrcadError):
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, OSError):  # a full disk behind stdout, a folder that may not be listed
+        place, reason = error.filename or "the output", error.strerror or error
+        click.echo(f"Error: {place}: {reason}; check the path, its permissions and the room on the disk", err=True)
+    elif isinstance(error, MemoryError):
+        click.echo("Error: not enough memory; close other programs, or lower --side, --batch or --threads", err=True)
+    else:
+        raise error
+    return 1
 
 
 def _give_up_stdout() -> None:

@@ -51,8 +51,7 @@ def command(config: ReproduceConfig, item: str, listed: bool) -> None:
         try:
             done = reproduce(item, config, bar)
         except KeyboardInterrupt:
-            bar.note("stopped; run the same command to continue")
-            raise
+            raise KeyboardInterrupt("stopped; run the same command to continue") from None
     click.echo(done.text, nl=False)
     if done.failed:
         note(f"{done.failed} of {done.jobs} jobs failed; run the same command to try them again")

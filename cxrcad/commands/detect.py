@@ -121,19 +121,21 @@ class _Job:
                     self._draw(outcome, radiograph)
                 if isinstance(outcome, Failure):
                     progress.note(f"failed: {outcome.error}")
-        except (KeyboardInterrupt, WriteError):
-            if count:
-                self._write(complete=False)
-                place = self.out if isinstance(self.out, Path) else "the document"
-                more = "; --resume goes on" if isinstance(self.out, Path) else ""
-                progress.note(
-                    f"stopped: {place} holds the {count} of {counted(len(files), 'file')} that were done{more}"
-                )
-            else:
-                self.kept.remove()
-            raise
+        except (KeyboardInterrupt, WriteError) as stop:
+            words = (str(stop) or "stopped", self._held(count))
+            raise type(stop)("; ".join(filter(None, words))) from stop
         self._write(complete=True)
         self.kept.remove()
+
+    def _held(self, count: int) -> str:
+        """Write the `count` inputs that were done before a stop, and say where they stand; "" where none was."""
+        if not count:
+            if not len(self.kept):  # else results of before whose overlays are missing
+                self.kept.remove()
+            return ""
+        self._write(complete=False)
+        done = f"holds the {count} of {counted(len(self.inputs.files), 'file')} that were done"
+        return f"{self.out} {done}; --resume goes on" if isinstance(self.out, Path) else f"the document {done}"
 
     def _is_done(self, file: Path) -> bool:
         """Whether the file's result is kept, of the same content, with its overlay where one is wanted."""
@@ -151,7 +153,11 @@ class _Job:
         kept, order, identity = self.kept, [str(file) for file in self.inputs.files], self.detector.identity
         parts = (identity, kept.results(order), kept.failures, self.find, kept.skipped, complete)
         if isinstance(self.out, Path):
-            write_atomically(self.out, output_for(self.out).write(*parts))
+            try:
+                write_atomically(self.out, output_for(self.out).write(*parts))
+            except WriteError as error:
+                held = f"{self.kept.path} holds what was found, and --resume goes on from it"
+                raise WriteError(f"{error}; {held}") from None
         else:
             self.out("".join(boxes.write(*parts)))
         if self.html is not None:

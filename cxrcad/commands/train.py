@@ -49,8 +49,7 @@ def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) ->
         usual = TrainConfig().runs
         place = f" --run {config.run}" if config.run else f" --runs {config.runs}" if config.runs != usual else ""
         again = f"cxrcad train --resume{place}"
-        progress.note(f"stopped; `{again}` goes on from what is kept")
-        raise
+        raise KeyboardInterrupt(f"stopped; `{again}` goes on from what is kept") from None
     if (run / WHOLE / RUN_FOLDER / CARD_NAME).is_file():
         sentence = f"done: cxrcad detect SCAN --model {run / WHOLE} finds with it, cxrcad export packages it"
     elif lesion_of(run) == NODULE:

@@ -158,12 +158,13 @@ def test_work_that_is_stopped_says_so_in_the_document(toy, scans, tmp_path, monk
 
     monkeypatch.setattr(Detector, "detect", stop)
     out, told = tmp_path / "boxes.json", Told()
-    with pytest.raises(KeyboardInterrupt):
+    words = f"^stopped; {out} holds the 4 of {COUNT + 1} files that were done; --resume goes on$"
+    with pytest.raises(KeyboardInterrupt, match=words):
         run(toy, [scans], out, told=told)
     pytest.importorskip("jsonschema").validate(json.loads(out.read_text()), boxes_schema)
     assert read(out)["complete"] is False
     assert len(read(out)["images"]) == 3
-    assert told.notes[-1] == f"stopped: {out} holds the 4 of {COUNT + 1} files that were done; --resume goes on"
+    assert not any(note.startswith("stopped") for note in told.notes)
     with pytest.raises(UsageError, match=r"its work ended early; finish it with cxrcad detect --resume"):
         merge([out], tmp_path / "all.json")
     monkeypatch.undo()
@@ -172,21 +173,67 @@ def test_work_that_is_stopped_says_so_in_the_document(toy, scans, tmp_path, monk
     assert len(read(out)["images"]) == COUNT
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_result_that_cannot_be_written_is_kept_in_the_journal(toy, scans, tmp_path, monkeypatch):
-    import cxrcad.commands.detect as module
-
-    def full(path, data):
-        raise WriteError(f"{path}: cannot be written (No space left on device)")
-
-    out = tmp_path / "boxes.json"
-    monkeypatch.setattr(module, "write_atomically", full)
-    with pytest.raises(WriteError, match="No space"):
-        run(toy, [scans], out)
-    monkeypatch.undo()
+def test_a_full_disk_found_when_the_document_is_written_loses_nothing(toy, scans, tmp_path):
+    """The system refuses a file that is longer than the journal gets, and boxes.json is."""
+    resource = pytest.importorskip("resource")
+    out, journal, whole = tmp_path / "boxes.json", tmp_path / "boxes.json.jsonl", tmp_path / "whole.json"
+    run(toy, [scans], whole)
+    most = whole.stat().st_size - 1
+    process = subprocess.run(
+        command(toy, scans, out),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1] == (
+        f"Error: {out}: cannot be written (File too large); choose another place or make room; {journal} holds what "
+        "was found, and --resume goes on from it"
+    )
+    assert not out.exists()
     told = Told()
     run(toy, [scans], out, told=told, resume=True)
     assert told.notes[0] == f"{COUNT} of {COUNT + 1} files done before"
+    assert read(out) == read(whole)
+    assert not journal.exists()
+
+
+def test_an_overlay_that_cannot_be_written_ends_the_work_and_the_rest_is_told(toy, scans, tmp_path, monkeypatch):
+    import cxrcad.commands.detect as module
+
+    drawn = []
+
+    def full(radiograph, findings, path, **more):
+        drawn.append(path)
+        if len(drawn) == 3:
+            raise WriteError(f"{path}: cannot be written (No space left on device); make room")
+
+    out, words = tmp_path / "boxes.json", "No space left on device.; make room; .*boxes.json holds the 4 of 13 files"
+    monkeypatch.setattr(module, "write_overlay", full)
+    with pytest.raises(WriteError, match=words):
+        run(toy, [scans], out, overlay=tmp_path / "drawn")
+    assert read(out)["complete"] is False
+
+
+def test_a_stop_before_the_first_new_result_keeps_those_of_before(toy, scans, tmp_path, monkeypatch):
+    from cxrcad.inference.detector import Detector
+
+    out, detect, seen = tmp_path / "boxes.json", Detector.detect, []
+
+    def stop(self, radiograph):
+        seen.append(radiograph)
+        if len(seen) in (4, 5):
+            raise KeyboardInterrupt
+        return detect(self, radiograph)
+
+    monkeypatch.setattr(Detector, "detect", stop)
+    (scans / "cut.png").unlink()
+    with pytest.raises(KeyboardInterrupt, match="holds the 3 of"):
+        run(toy, [scans], out)
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped$"):
+        run(toy, [scans], out, resume=True, overlay=tmp_path / "drawn")  # all are done again, for their overlays
+    told = Told()
+    run(toy, [scans], out, told=told, resume=True)
+    assert told.notes[0].startswith("3 of ")
 
 
 def test_shards_are_merged_to_the_whole_wherever_the_folder_lies(toy, scans, tmp_path):
