@@ -41,14 +41,16 @@ def with_out_of_fold(config: TrainConfig, dataset: Dataset, progress: Progress) 
             "--fold none: holds out no case that could give a threshold; name a run of the same recipe with "
             f"--threshold-from, or give {' and '.join(given)}"
         )
-    if ensemble and config.classifier.ensemble_weight is not None and config.find.threshold is None:
-        raise UsageError(
-            f"--ensemble-weight {config.classifier.ensemble_weight:g}: the threshold comes from scores that {run} "
-            "averaged with its own weights; leave it out, or give --threshold too"
-        )
     bundles = models_of_folds(run, "--threshold-from", TrainingError)
     for fold, bundle in bundles.items():
         _check_alike(bundle, config, f"--threshold-from {run}: fold {fold}")
+    weights = [_ensemble_weight(bundle) for bundle in bundles.values()] if ensemble else []
+    given_weight = config.classifier.ensemble_weight
+    if given_weight is not None and config.find.threshold is None and any(weight != given_weight for weight in weights):
+        raise UsageError(
+            f"--ensemble-weight {given_weight:g}: the threshold comes from scores that {run} averaged with its own "
+            "weights; leave it out, or give --threshold too"
+        )
     threshold, origin = config.find.threshold, None
     if threshold is None:
         threshold, origin = _threshold(config, dataset, run, progress), run
@@ -58,9 +60,9 @@ def with_out_of_fold(config: TrainConfig, dataset: Dataset, progress: Progress) 
         lung = _mean([one.find.lung_threshold for one in bundles.values() if one.find.lung_threshold is not None])
     find = replace(config.find, threshold=threshold, lung_threshold=lung)
     found = replace(config, find=find, threshold_from=origin)
-    if not ensemble or config.classifier.ensemble_weight is not None:
+    if not ensemble or given_weight is not None:
         return found
-    weight = _mean([_ensemble_weight(bundle) for bundle in bundles.values()])
+    weight = _mean(weights)
     progress.note(f"ensemble weight {weight:g}: the mean of the folds' weights")
     return replace(found, classifier=replace(config.classifier, ensemble_weight=weight))
 

@@ -91,11 +91,20 @@ def test_a_second_look_takes_the_mean_of_the_folds_weights(tiny_data, folds, eve
     run = tmp_path / "looks"
     for fold, share in (("1", 0.25), ("2", 0.75)):
         trained(tiny_data, run, **LOOK, fold=fold, init=str(folds), ensemble_weight=share)
-    one = trained(tiny_data, tmp_path / "one", **LOOK, fold="none", threshold_from=run, init=str(every / "fold0"))
+
+    def again(**more):
+        place = tmp_path / f"one-{len(list(tmp_path.iterdir()))}"
+        return trained(tiny_data, place, **LOOK, fold="none", threshold_from=run, init=str(every / "fold0"), **more)
+
+    one = again()
     weights = load_file(one / "fold0" / "model" / "model.safetensors")
     assert float(weights["weight"]) == 0.5
     assert json.loads((one / "fold0" / "history.json").read_text())[-1]["share"] == 0.5
     assert float(load_file(run / "fold1" / "model" / "model.safetensors")["weight"]) == 0.25
+    with pytest.raises(UsageError, match=r"--ensemble-weight 0.75: the threshold comes from scores that .* averaged"):
+        again(ensemble_weight=0.75)
+    shutil.rmtree(run / "fold1")
+    assert float(load_file(again(ensemble_weight=0.75) / "fold0" / "model" / "model.safetensors")["weight"]) == 0.75
 
 
 def test_a_given_threshold_is_kept_and_needs_no_run(tiny_data, folds, tmp_path):
@@ -126,8 +135,6 @@ def test_what_gives_no_threshold_is_refused(tiny_data, folds, every, tmp_path):
         trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds / "fold1"))
     with pytest.raises(TrainingError, match=r"fold 1 has norm group, and this training norm table1; name a run of the"):
         trained(tiny_data, run, **{**FIRST, "norm": "table1"}, fold="none", threshold_from=folds)
-    with pytest.raises(UsageError, match=r"--ensemble-weight 0.4: the threshold comes from scores that .* averaged"):
-        trained(tiny_data, run, **LOOK, fold="none", threshold_from=folds, init=str(folds), ensemble_weight=0.4)
     with pytest.raises(UsageError, match=r"--threshold-from: is for --fold none, and the fold is 1"):
         trained(tiny_data, run, **FIRST, threshold_from=folds)
     assert not run.exists()
