@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["decoded", "finds_surplus"]
+__all__ = ["decoded", "fault_of"]
 
 DECODE = """
 import io, sys, numpy, pydicom
@@ -37,6 +38,9 @@ SECONDS = 120
 SYNTAXES = {0xC0: "50", 0xC1: "51", 0xC2: "55", 0xC3: "57", 0xF7: "80"}
 """The end of the transfer syntax of each frame marker: 1.2.840.10008.1.2.4."""
 JPEG_LS = 0xF7
+CORRUPT = re.compile(r"Corrupt JPEG data: (.*)")
+"""How libjpeg's warnings start (jerror.h)."""
+SURPLUS = "there are more coded data than pixels"
 
 
 def decoded(dataset: Dataset) -> NDArray[Any]:
@@ -50,17 +54,17 @@ def decoded(dataset: Dataset) -> NDArray[Any]:
     return values
 
 
-def finds_surplus(stream: bytes, kind: int, rows: int, cols: int, samples: int, bits: int) -> bool:
-    """Whether libjpeg or CharLS in GDCM finds a JPEG stream's coded data more than its picture.
+def fault_of(stream: bytes, kind: int, rows: int, cols: int, samples: int, bits: int) -> str:
+    """What libjpeg or CharLS in GDCM finds wrong with a JPEG stream, whose frame header has the marker `kind`.
 
-    `kind` is the marker of its frame header. False where GDCM is not installed or does not know the kind.
+    "" where it finds nothing, where GDCM is not installed, and where it does not know the kind.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate
     from pydicom.uid import UID
 
     if kind not in SYNTAXES:
-        return False
+        return ""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2.4.{SYNTAXES[kind]}")
@@ -74,7 +78,10 @@ def finds_surplus(stream: bytes, kind: int, rows: int, cols: int, samples: int, 
         path = Path(folder) / "a.dcm"
         path.write_bytes(_file(dataset))
         done = _run([sys.executable, "-c", READ, str(path)])
-    return b"not decoded" in done.stdout if kind == JPEG_LS else b"Corrupt JPEG data" in done.stderr
+    if kind == JPEG_LS:
+        return SURPLUS if b"not decoded" in done.stdout else ""
+    found = CORRUPT.search(done.stderr.decode(errors="replace"))
+    return (SURPLUS if "extraneous" in found.group() else found.group(1)) if found else ""
 
 
 def _file(dataset: Dataset) -> bytes:

@@ -2,7 +2,8 @@
 
 Most decoders fill what a damaged stream lacks with values of their own, and leave what it has too much, without a word.
 What is whole decodes to the same pixels whatever bits follow it, and mostly to others where its last bits are others:
-so the stream of an entropy coder is decoded three times, and GDCM is asked where the last bits changed nothing.
+so the stream of an entropy coder is decoded three times, and GDCM is asked where the last bits changed nothing, and
+where there are several scans, of which each may be damaged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.imaging.faults import refuse
-from cxrcad.imaging.gdcm_apart import finds_surplus
+from cxrcad.imaging.gdcm_apart import fault_of
 
 __all__ = ["AGAIN", "Stream", "check_png", "check_whole", "stream_of"]
 
@@ -59,6 +60,7 @@ class Stream:
     kind: int = -1
     samples: int = 1
     bits: int = 8
+    scans: int = 1
 
     def with_bits(self, bits: bytes, spare: int = 0) -> bytes:
         """The stream with other bits behind its coded data, in place of the last `spare` bytes of them."""
@@ -87,10 +89,11 @@ def check_whole(path: Path, pixels: NDArray[Any], stream: Stream, decode: Callab
         except Exception:  # the decoders raise what they like
             return True
 
-    if any(matter(bits) for bits in OTHER_BITS):
+    if stream.scans == 1 and any(matter(bits) for bits in OTHER_BITS):
         return
-    if finds_surplus(stream.data, stream.kind, stream.rows, stream.cols, stream.samples, stream.bits):
-        refuse(path, "its compressed pixels are damaged (there are more coded data than pixels)", AGAIN)
+    found = fault_of(stream.data, stream.kind, stream.rows, stream.cols, stream.samples, stream.bits)
+    if found:
+        refuse(path, f"its compressed pixels are damaged ({found})", AGAIN)
 
 
 @dataclass
@@ -104,6 +107,7 @@ class _Frame:
     bits: int = 8
     open: set[tuple[int, int]] = field(default_factory=set)
     restarts: bool = False
+    scans: int = 0
 
 
 def jpeg_stream(path: Path, data: bytes) -> Stream:
@@ -139,7 +143,7 @@ def jpeg_stream(path: Path, data: bytes) -> Stream:
     spare = LAST_OF_PROGRESSIVE if frame.kind in PROGRESSIVE else LAST_BYTES
     spare += data[end - 1] == 0  # one to an even length, where there is no end marker
     data = bytes(mended[:place]) + EOC
-    return Stream(frame.rows, frame.cols, data, end, spare, frame.kind, frame.samples, frame.bits)
+    return Stream(frame.rows, frame.cols, data, end, spare, frame.kind, frame.samples, frame.bits, frame.scans)
 
 
 def _segment(path: Path, data: bytes, place: int, end: int) -> tuple[int, int]:
@@ -173,6 +177,7 @@ def _scan(path: Path, frame: _Frame, body: bytes) -> None:
     count = body[0] if body else 0
     if len(body) != 4 + 2 * count or frame.kind < 0:
         refuse(path, "a damaged scan header in its compressed pixels", AGAIN)
+    frame.scans += 1
     first, last, low = body[-3], body[-2], body[-1] & 15
     if frame.kind not in PROGRESSIVE:
         first, last, low = 0, 0, 0

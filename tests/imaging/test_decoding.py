@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pydicom
@@ -84,6 +85,22 @@ def test_more_coded_data_than_pixels_are_damage(make, fault, syntax, count):
     assert "its compressed pixels are damaged (there are more coded data than pixels)" in sentence
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda scan: scan[:-20], "premature end of data segment"),
+        (lambda scan: scan + b"\x35" * 20, "there are more coded data than pixels"),
+    ],
+)
+def test_each_of_several_scans_is_looked_at(make, fault, damage, told):
+    def change(frame):
+        start = frame.index(b"\xff\xda") + 10
+        end = next(match.start() for match in re.finditer(b"\xff[^\0]", frame) if match.start() > start)
+        return frame[:start] + damage(frame[start:end]) + frame[end:]
+
+    assert f"its compressed pixels are damaged ({told})" in fault(make("progressive", change))
+
+
 @pytest.mark.parametrize("quality", [50, 98, 100])
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
 @pytest.mark.parametrize("corner", [0, 255])
@@ -100,7 +117,7 @@ def test_last_bits_that_change_no_pixel_are_no_damage(tmp_path, quality, options
 def test_where_no_bit_decides_a_pixel_gdcm_decides(make, fault, monkeypatch):
     path = make("jpeg", lambda frame: frame[: frame.rindex(EOI)] + b"\x35" * 20 + EOI)
     assert "there are more coded data than pixels" in fault(path)
-    monkeypatch.setattr(streams, "finds_surplus", lambda *_: False)
+    monkeypatch.setattr(streams, "fault_of", lambda *_: "")
     assert read_radiograph(path).pixels.shape == (256, 256)
 
 
