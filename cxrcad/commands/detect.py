@@ -83,7 +83,7 @@ def detect_to_file(
     with Journal(place, detector.identity, find, resume=file if config.resume else None) as kept:
         if kept.put_aside is not None:
             progress.note(f"{kept.put_aside}: of a run that did not end; --resume would have gone on from it")
-        _Job(inputs, detector, least, find, overlays, kept, out, html).run(progress, config.resume)
+        _Job(inputs, detector, least, find, overlays, kept, out, html).run(progress, config)
         return Summary(_sentence(kept, time.monotonic() - started, file), len(kept.failures))
 
 
@@ -101,18 +101,19 @@ class _Job:
     html: Path | None
     pictures: Pictures = field(default_factory=Pictures)
 
-    def run(self, progress: Progress, resume: bool) -> None:
+    def run(self, progress: Progress, config: DetectConfig) -> None:
         """Detect in what is not done yet, then write `out`. Ctrl-C and what cannot be written end it, `out` written."""
         files = self.inputs.files
         self.kept.keep_only(map(str, files))
         done = [file for file in files if self._is_done(file)]
-        if resume:
+        if config.resume:
             progress.note(f"{len(done):,} of {counted(len(files), 'file')} done before")
         progress.start(f"{self.detector.bundle.name} on {self.detector.provider}", len(files), len(done))
         left = {str(file) for file in files}.difference(map(str, done))
         count = len(done)
         try:
-            for outcome, radiograph in detect_each(self.inputs, self.detector, min_score=self.least, done=done):
+            found = detect_each(self.inputs, self.detector, min_score=self.least, force=config.force, done=done)
+            for outcome, radiograph in found:
                 self.kept.add(outcome)
                 if outcome.path in left:
                     count += 1

@@ -108,7 +108,7 @@ def _data_facts(folder: Path) -> dict[str, Any]:
 
 
 def _radiograph_facts(path: Path) -> dict[str, Any]:
-    radiograph = read_radiograph(path)
+    radiograph = read_radiograph(path, force=True)
     source = radiograph.source
     return {
         "kind": "radiograph",

@@ -105,6 +105,9 @@ class DetectConfig:
     model: str | None = setting(None, MODEL)
     lesion: str | None = setting(None, "lesion that the model must be made for (default: any)", choices=tuple(LESIONS))
     operating_point: str | None = setting(None, POINT_HELP, choices=OPERATING_POINTS, group=FOUND)
+    force: bool = setting(
+        False, "detect also where a DICOM header says that it is no frontal chest radiograph; notes tell"
+    )
     device: str = setting("auto", "where to run; cuda fails where CUDA is not usable", choices=DEVICES, group=MACHINE)
     min_score: float | None = setting(
         None, "report candidates from this score, below the threshold too; 0 for all", low=0, high=1, group=FOUND

@@ -15,7 +15,7 @@ def read_case(case: Case) -> Radiograph:
 
     Raises ReadError.
     """
-    radiograph = read_radiograph(case.image)
+    radiograph = read_radiograph(case.image, force=True)  # the data set says that it is a case
     if radiograph.spacing_mm is None and case.spacing_mm is not None:
         return replace(radiograph, spacing_mm=case.spacing_mm, spacing_from="data set")
     return radiograph

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import NotRadiographError, Radiograph, ReadError, Source
+from cxrcad.imaging.bits import picture_values
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
 from cxrcad.imaging.dicom_file import UNDEFINED, DicomFile, matches, matches_bare, opened
 from cxrcad.imaging.elements import code, numbers, texts, unreadable
@@ -27,7 +27,9 @@ from cxrcad.imaging.faults import (
     refuse,
     with_padding,
 )
-from cxrcad.imaging.presentation import presented
+from cxrcad.imaging.orientation import DIRECTION
+from cxrcad.imaging.presentation import middle_of, presented
+from cxrcad.imaging.view import against_frontal_chest, class_name
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -36,18 +38,16 @@ __all__ = ["header", "matches", "matches_bare", "read"]
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 OTHER_MODALITIES = (
-    *("BMD", "CT", "IVUS", "MR", "NM", "OCT", "PT", "US"),
+    *("BMD", "CT", "IVUS", "MR", "NM", "OCT", "PT", "US", "XA"),
     *("ES", "GM", "IO", "MG", "OP", "OPT", "PX", "RTDOSE", "RTIMAGE", "SEG", "SM", "XC"),
     *("DOC", "ECG", "KO", "PR", "RTPLAN", "RTSTRUCT", "SR"),  # no images
 )
 """Modalities that make no chest radiograph (DICOM PS3.3 C.7.3.1.1.1); DX, CR, RG, and captures (OT, SC) are read."""
-LATERAL_VIEWS = ("LL", "RL", "LLD", "RLD", "LLO", "RLO", "LATERAL")
 PALETTE = "PALETTE COLOR"
 PALETTE_TABLES = tuple(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue"))
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 WIDEST_FIELD_MM = 1000.0
 """A field wider than any chest detector's means a placeholder for the spacing."""
-DIRECTION = re.compile("[LRAPHF]{1,3}")
 MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
 LARGEST_MAGNIFICATION = 10.0
 MOST_COMPRESSED = 2
@@ -65,21 +65,23 @@ def header(path: Path) -> Header:
         return Header(dataset.Rows, dataset.Columns, _spacing(dataset)[0])
 
 
-def read(path: Path) -> Radiograph:
+def read(path: Path, force: bool = False) -> Radiograph:
     """The radiograph in a DICOM file, with its UIDs, spacing and orientation.
 
-    Raises ReadError for files cut short, objects without an image, volumes, colour, syntaxes without decoder, damage.
+    `force`: also an image that is no frontal chest radiograph by its header; its notes say so. Raises ReadError for
+    files cut short, objects without an image, volumes, colour, syntaxes without decoder, damage.
     """
     with opened(path) as file:
         dataset = file.dataset
-        _check_object(path, file)
-        stored = _stored(path, file)
-        pixels, notes = _presentation(path, dataset, stored)
+        against = _check_object(path, file, force)
+        stored, notes = _stored(path, file)
+        pixels, shown_notes = _presentation(path, dataset, stored)
         spacing, spacing_from, spacing_notes = _spacing(dataset)
         aspect = _pixel_aspect(dataset)
-        orientation, view_notes = _view(dataset)
+        orientation, lie_notes = _orientation(dataset)
         uids = {name: texts(dataset, name)[0] for name in UIDS if texts(dataset, name)}
-    source = Source(str(path), "DICOM", digest_of(path), uids, (*notes, *spacing_notes, *view_notes))
+    all_notes = (*against, *notes, *shown_notes, *spacing_notes, *lie_notes)
+    source = Source(str(path), "DICOM", digest_of(path), uids, all_notes)
     return Radiograph(pixels, spacing, spacing_from, orientation, source, aspect)
 
 
@@ -94,15 +96,14 @@ def _check_present(path: Path, dataset: Dataset, *names: str) -> None:
         refuse(path, f"no {' and no '.join(missing)} in its header", remedy)
 
 
-def _check_object(path: Path, file: DicomFile) -> None:
-    """Raise ReadError for what is not one image of a radiograph."""
-    from pydicom.uid import UID
-
+def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
+    """Raise ReadError for what is not one image of a radiograph; with `force` a note where the header alone says so."""
     dataset, size, radiograph = file.dataset, file.size, "give a frontal chest radiograph"
     modality = code(dataset, "Modality")
-    kind = UID("".join(texts(dataset, "SOPClassUID")[:1])).name or "DICOM object of no stated class"
+    kind = class_name(dataset) or "DICOM object of no stated class"
     frames = _whole(path, dataset, "NumberOfFrames", 1)
-    if modality in OTHER_MODALITIES:
+    other = modality in OTHER_MODALITIES
+    if other and not (force and file.stated is not None):
         what = f", {frames} frames" if frames > 1 else ""
         not_radiograph(path, f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)", radiograph)
     if file.stated is None:
@@ -112,6 +113,10 @@ def _check_object(path: Path, file: DicomFile) -> None:
         remedy = f"{radiograph}, or copy the file again if it is one"
         damaged = "Image Storage" in kind or not dataset.get("SOPClassUID")
         (refuse if damaged else not_radiograph)(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
+    against = [f"Modality {modality}"] * other + list(against_frontal_chest(dataset))
+    if against and not force:
+        fault = f"no frontal chest radiograph by its header ({'; '.join(against)})"
+        not_radiograph(path, fault, f"{radiograph}, or add --force if it is one")
     _check_present(path, dataset, *NEEDED)
     if frames > 1:
         not_radiograph(path, f"{frames} frames in one file", f"{radiograph} of one frame")
@@ -123,10 +128,11 @@ def _check_object(path: Path, file: DicomFile) -> None:
     if not looked_up and photometric not in ("MONOCHROME1", "MONOCHROME2", *COLOUR):
         refuse(path, f"PhotometricInterpretation {photometric}, but grey is MONOCHROME1 or MONOCHROME2", radiograph)
     dataset.PhotometricInterpretation = photometric
+    return [f"{one}: no frontal chest radiograph by its header, read all the same" for one in against]
 
 
-def _stored(path: Path, file: DicomFile) -> NDArray[Any]:
-    """The stored values, (rows, cols) integers; (rows, cols, 3) for colour."""
+def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:
+    """The stored values, (rows, cols) integers, (rows, cols, 3) for colour, and what was done to them."""
     dataset = file.dataset
     allocated = _whole(path, dataset, "BitsAllocated")
     bits = _whole(path, dataset, "BitsStored", allocated)
@@ -138,12 +144,13 @@ def _stored(path: Path, file: DicomFile) -> NDArray[Any]:
     if not syntax.is_transfer_syntax or syntax.is_private:
         refuse(path, f"an unknown transfer syntax, {syntax}", EXPORT_RAW)
     compressed = syntax.is_compressed and not syntax.is_deflated
-    samples = _whole(path, dataset, "SamplesPerPixel", 1)
+    samples, signed = _whole(path, dataset, "SamplesPerPixel", 1), _whole(path, dataset, "PixelRepresentation", 0)
+    # JPEG-LS and JPEG 2000 state their own bits and sign; of the others pydicom would leave out bits unasked
+    own_bits = compressed and not any(name in syntax.name for name in ("RLE", "JPEG Lossless"))
     dataset.BitsAllocated, dataset.SamplesPerPixel = allocated, samples
-    dataset.PixelRepresentation = _whole(path, dataset, "PixelRepresentation", 0)
+    dataset.BitsStored, dataset.PixelRepresentation = (high + 1, signed) if own_bits else (allocated, 0)
     file.load(_check_length(path, file, samples * allocated, compressed))
     try:
-        dataset.BitsStored = high + 1
         values: NDArray[Any] = decode(path, dataset) if compressed else dataset.pixel_array
     except ReadError:
         raise
@@ -153,7 +160,21 @@ def _stored(path: Path, file: DicomFile) -> NDArray[Any]:
     if values.shape[:2] != (dataset.Rows, dataset.Columns):
         stated, held = f"{dataset.Rows} x {dataset.Columns}", " x ".join(map(str, values.shape))
         refuse(path, f"the header states {stated} pixels, the data hold {held}", "export the radiograph again")
-    return values >> (high + 1 - bits)
+    dataset.BitsStored, dataset.PixelRepresentation = high + 1, signed
+    if values.ndim == 3:
+        return (values & (2 ** (high + 1) - 1)) >> (high + 1 - bits), []
+    if own_bits:
+        beyond = f"values up to {values.max():,}, beyond BitsStored {bits}: all bits read"
+        return values >> (high + 1 - bits), [beyond] if int(values.max()).bit_length() > high + 1 - signed else []
+    values, note = picture_values(values, bits, high, bool(signed), _overlay_bits(dataset))
+    return values, [note] if note else []
+
+
+def _overlay_bits(dataset: Dataset) -> tuple[int, ...]:
+    """The bits of the pixels that hold overlays (OverlayBitPosition without OverlayData, PS3.3 C.9.2 before 2004)."""
+    groups = (group for group in range(0x6000, 0x6020, 2) if (group, 0x3000) not in dataset)
+    positions = (dataset.get((group, 0x0102)) for group in groups)
+    return tuple(one.value for one in positions if one is not None and isinstance(one.value, int))
 
 
 def _check_length(path: Path, file: DicomFile, bits: int, compressed: bool) -> int:
@@ -200,7 +221,10 @@ def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[N
     index = stored.astype(np.int32) - lowest
     present = np.nonzero(np.bincount(index.ravel()))[0]  # each value goes through the pipeline once, not each pixel
     table = np.zeros(int(present[-1]) + 1, dtype=np.float32)
-    table[present], notes = presented(path, dataset, present + lowest)
+    middle = middle_of(index).ravel()
+    table[present], notes = presented(
+        path, dataset, present + lowest, np.bincount(middle, minlength=len(table))[present]
+    )
     return table[index], notes
 
 
@@ -250,13 +274,10 @@ def _pixel_aspect(dataset: Dataset) -> float | None:
     return down / across if plausible else None
 
 
-def _view(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:
-    """PatientOrientation (row direction, column direction) or None, and a note where the view is not frontal."""
-    view = code(dataset, "ViewPosition")
-    notes = [f"ViewPosition {view} is not frontal"] if view in LATERAL_VIEWS else []
+def _orientation(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:
+    """PatientOrientation (row direction, column direction), or None and a note where it states no two directions."""
     letters = tuple(each.upper() for each in texts(dataset, "PatientOrientation"))
     if len(letters) == 2 and all(DIRECTION.fullmatch(each) for each in letters):
-        return (letters[0], letters[1]), notes
-    if letters:
-        notes += [f"{unreadable(dataset, 'PatientOrientation')}, not two directions: taken as upright"]
-    return None, notes
+        return (letters[0], letters[1]), []
+    told = f"{unreadable(dataset, 'PatientOrientation')}, not two directions: taken as upright"
+    return None, [told] if letters else []

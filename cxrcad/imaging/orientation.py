@@ -6,6 +6,7 @@ The number is EXIF's Orientation (CIPA DC-008, 4.6.5 A), 1 to 8. Upright, as a f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "TURNS", "UPRIGHT", "as_stored", "frontal", "letters_of", "reverses", "towards", "transposes", "turned", "upright",
+    "DIRECTION", "TURNS", "UPRIGHT", "as_stored", "frontal", "letters_of", "reverses", "towards", "transposes",
+    "turned", "upright",
 ]  # fmt: skip
 
 UPRIGHT = 1
+DIRECTION = re.compile("[LRAPHF]{1,3}")
+"""A direction of PatientOrientation: up to three letters, the nearest axis first."""
 LETTERS = {
     ("L", "F"): 1,
     ("R", "F"): 2,

@@ -19,7 +19,7 @@ from cxrcad.config import GridConfig
 from cxrcad.core import Box, Radiograph
 from cxrcad.imaging.orientation import UPRIGHT, as_stored, reverses, transposes, turned, upright
 
-__all__ = ["Geometry", "mask_to_grid", "normalise", "resample", "to_grid"]
+__all__ = ["Geometry", "mask_to_grid", "normalise", "resample", "resized", "to_grid"]
 
 SQUARE = 0.005
 """Pixels whose height and width differ by no more than this part are square: spacings are often rounded."""
@@ -172,7 +172,7 @@ def to_grid(radiograph: Radiograph, grid: GridConfig, multiple: int) -> tuple[ND
     """
     spacing, aspect, orientation = radiograph.spacing_mm, radiograph.pixel_aspect, turned(radiograph.orientation)
     geometry = Geometry.fit(radiograph.rows, radiograph.cols, grid.side, multiple, spacing, aspect, orientation)
-    content = _resized(upright(radiograph.pixels, orientation), geometry.content_rows, geometry.content_cols)
+    content = resized(upright(radiograph.pixels, orientation), geometry.content_rows, geometry.content_cols)
     return _padded(normalise(content, grid.low_percentile, grid.high_percentile), geometry), geometry
 
 
@@ -182,7 +182,7 @@ def resample(pixels: NDArray[Any], geometry: Geometry) -> NDArray[np.float32]:
     Shrinking averages over areas (no aliasing); enlarging interpolates linearly.
     """
     values = upright(np.asarray(pixels, dtype=np.float32), geometry.orientation)
-    return _padded(_resized(values, geometry.content_rows, geometry.content_cols), geometry)
+    return _padded(resized(values, geometry.content_rows, geometry.content_cols), geometry)
 
 
 def mask_to_grid(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool_]:
@@ -191,7 +191,7 @@ def mask_to_grid(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.bool
     The mask may have another size than the image, but covers the same extent (SCR: 1024 x 1024 for 2048 x 2048).
     """
     values = upright(np.asarray(mask, dtype=np.float32), geometry.orientation)
-    covered = _resized(values, geometry.content_rows, geometry.content_cols)
+    covered = resized(values, geometry.content_rows, geometry.content_cols)
     result = np.zeros((geometry.grid_rows, geometry.grid_cols), dtype=np.bool_)
     result[: covered.shape[0], : covered.shape[1]] = covered >= 0.5 - 1e-5
     return result
@@ -202,7 +202,8 @@ def _padded(content: NDArray[np.float32], geometry: Geometry) -> NDArray[np.floa
     return np.pad(content, ((0, below), (0, right)), mode="edge") if below or right else content
 
 
-def _resized(pixels: NDArray[np.float32], rows: int, cols: int) -> NDArray[np.float32]:
+def resized(pixels: NDArray[np.float32], rows: int, cols: int) -> NDArray[np.float32]:
+    """The pixels on `rows` x `cols`: averaged over areas where these are fewer, interpolated linearly where more."""
     result = pixels
     if rows != pixels.shape[0]:
         result = _weighted_rows(result, rows)

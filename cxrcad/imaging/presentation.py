@@ -19,18 +19,33 @@ from cxrcad.imaging.faults import refuse
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["presented"]
+__all__ = ["middle_of", "presented"]
 
 SHAPES = ("", "IDENTITY", "INVERSE")
+MOST_SATURATED = 0.5
+"""Part of the chest, on which a window that was made for the image leaves next to nothing (docs/DETECT.md)."""
+MIDDLE = 0.2
+SATURATED = 0.5 / 255
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
-def presented(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+def middle_of(values: NDArray[Any]) -> NDArray[Any]:
+    """The part of an image (rows, cols) that a chest fills, without its borders and the air beside it."""
+    rows, cols = (round(MIDDLE * length) for length in values.shape)
+    return values[rows:-rows, cols:-cols]
+
+
+def presented(
+    path: Path, dataset: Dataset, stored: NDArray[Any], counts: NDArray[Any]
+) -> tuple[NDArray[Any], list[str]]:
     """Presentation values 0-1, bright = dense, of all the stored values that an image holds, and what was done.
 
-    `stored` is ascending, each value once. Raises ReadError where a number or table that decides the picture cannot be
-    read; a window that cannot be is not applied, and noted.
+    `stored` is ascending, each value once; `counts` are how many pixels in the middle of the image have it. Raises
+    ReadError where a number or table that decides the picture cannot be read. A window that cannot be, or that would
+    saturate most of the chest, is not applied, and noted.
     """
+    monochrome1 = code(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    shape = code(dataset, "PresentationLUTShape")
     values, notes = _modality(path, dataset, stored)
     if not np.isfinite(values).all() or values.min() == values.max():
         refuse(path, f"{notes[-1]} would leave no picture", "export the radiograph again")
@@ -40,15 +55,18 @@ def presented(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArr
             notes.append(f"{note}: not applied")
         elif shown.min() == shown.max():
             notes.append(f"{note} would leave one value: not applied")
+        elif (part := _saturated(shown, counts)) > MOST_SATURATED:
+            notes.append(f"{note} would saturate {100 * part:.0f} % of the chest: not applied")
         else:
             pixels = shown
             notes.append(f"{note} applied")
             break
+    if pixels is None and not monochrome1 and shape != "INVERSE" and values.max() > 0 and _is_intensity(dataset):
+        values = -np.log(np.maximum(values, values[values > 0].min()))
+        notes += ["FOR PROCESSING, LIN, sign +1: dense = dark; its logarithm taken and inverted"]
     if pixels is None:
         pixels, note = _full_range(dataset, stored, values)
         notes += [note]
-    monochrome1 = code(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-    shape = code(dataset, "PresentationLUTShape")
     if shape not in SHAPES:
         notes += [f"{unreadable(dataset, 'PresentationLUTShape')}, not IDENTITY or INVERSE: not applied"]
     if monochrome1 or shape == "INVERSE":
@@ -56,6 +74,24 @@ def presented(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArr
         name = " with ".join(["MONOCHROME1"] * monochrome1 + ["PresentationLUTShape INVERSE"] * (shape == "INVERSE"))
         notes += [f"{name} inverted{' once' if monochrome1 and shape == 'INVERSE' else ''}"]
     return pixels, notes
+
+
+def _is_intensity(dataset: Dataset) -> bool:
+    """Whether the values are in proportion to the X-ray intensity behind the patient, so low where he is dense.
+
+    PS3.3 C.8.11.3.1.2: PixelIntensityRelationship LIN with sign +1. In a picture FOR PRESENTATION the photometric
+    interpretation has the last word.
+    """
+    sign = numbers(dataset, "PixelIntensityRelationshipSign")
+    kinds = (code(dataset, name) for name in ("PresentationIntentType", "PixelIntensityRelationship"))
+    return sign == (1.0,) and tuple(kinds) == ("FOR PROCESSING", "LIN")
+
+
+def _saturated(shown: NDArray[Any], counts: NDArray[Any]) -> float:
+    """The part of the pixels that have the lowest or the highest of the values."""
+    low, high = shown.min(), shown.max()
+    edge = SATURATED * (high - low)
+    return float(counts[(shown <= low + edge) | (shown >= high - edge)].sum() / counts.sum())
 
 
 def _modality(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:

@@ -14,6 +14,7 @@ from cxrcad.core import Radiograph, ReadError
 from cxrcad.imaging import dicom, jsrt_img, raster, volume
 from cxrcad.imaging.archives import head_of, local_file, unpacked
 from cxrcad.imaging.faults import Header, digest_of, refuse
+from cxrcad.imaging.polarity import with_polarity
 from cxrcad.imaging.raster import read_mask
 
 __all__ = [
@@ -39,15 +40,17 @@ class Reader:
     """One format or family of formats.
 
     `endings` are in lower case, and `formats` is what a sentence calls them. `matches(head, size)` tells by a file's
-    first 4,096 bytes and its size in bytes. `read` and `header` (the pixels are not decoded) raise ReadError.
+    first 4,096 bytes and its size in bytes. `read` and `header` (the pixels are not decoded) raise ReadError. Where
+    `states_view`, the header may say that it is no frontal chest radiograph, and `read` takes `force`.
     """
 
     name: str
     formats: str
     endings: tuple[str, ...]
     matches: Callable[[bytes, int], bool]
-    read: Callable[[Path], Radiograph]
+    read: Callable[..., Radiograph]
     header: Callable[[Path], Header]
+    states_view: bool = False
 
 
 def _matches_gzip(head: bytes, _size: int) -> bool:
@@ -55,9 +58,9 @@ def _matches_gzip(head: bytes, _size: int) -> bool:
     return any(reader.matches(inside, 0) for reader in READERS if reader.name != "gzip")
 
 
-def _read_gzip(path: Path) -> Radiograph:
+def _read_gzip(path: Path, force: bool = False) -> Radiograph:
     with unpacked(path) as file:
-        radiograph = _reader(file).read(file)
+        radiograph = _read(file, force)
     return _named(radiograph, path, digest_of(path))
 
 
@@ -70,13 +73,13 @@ DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".ima")
 RASTER_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".jp2", ".bmp")
 VOLUME_ENDINGS = (".mha", ".mhd", ".nii", ".nii.gz")
 READERS = (
-    Reader("dicom", "DICOM", DICOM_ENDINGS, dicom.matches, dicom.read, dicom.header),
+    Reader("dicom", "DICOM", DICOM_ENDINGS, dicom.matches, dicom.read, dicom.header, True),
     Reader("raster", "PNG, TIFF, JPEG", RASTER_ENDINGS, raster.matches, raster.read, raster.header),
     Reader("volume", "MHA, NIfTI", VOLUME_ENDINGS, volume.matches, volume.read, volume.header),
-    Reader("gzip", "", (".dcm.gz",), _matches_gzip, _read_gzip, _header_gzip),
+    Reader("gzip", "", (".dcm.gz",), _matches_gzip, _read_gzip, _header_gzip, True),
     # These two have no mark of their own, so they come last.
     Reader("jsrt", "JSRT .IMG", (".img",), jsrt_img.matches, jsrt_img.read, jsrt_img.header),
-    Reader("bare dicom", "", (), dicom.matches_bare, dicom.read, dicom.header),
+    Reader("bare dicom", "", (), dicom.matches_bare, dicom.read, dicom.header, True),
 )
 """The first reader that matches takes the file."""
 
@@ -106,16 +109,23 @@ def _reader(path: Path) -> Reader:
     return reader_of(path) or _refuse_unknown(path)
 
 
-def read_radiograph(path: Path) -> Radiograph:
+def read_radiograph(path: Path, force: bool = False) -> Radiograph:
     """The frontal chest radiograph in a file, bright = dense, on the file's own grid.
 
-    A file in a zip archive is named as if the archive were a folder (archive.zip/inner/scan.dcm).
-    Raises ReadError, one sentence with the file, the fault and the remedy, for everything that is not one;
-    NotRadiographError where the file says of itself that it is something else.
+    A file in a zip archive is named as if the archive were a folder (archive.zip/inner/scan.dcm). A polarity that
+    contradicts the anatomy is turned back, and noted. `force`: also an image whose header says that it is no frontal
+    chest radiograph; its notes say so. Raises ReadError, one sentence with the file, the fault and the remedy, for
+    everything that is not one; NotRadiographError where the file says of itself that it is something else.
     """
     with local_file(path) as file:
-        radiograph = _reader(file).read(file)
+        radiograph = with_polarity(_read(file, force))
     return radiograph if file == path else _named(radiograph, path)
+
+
+def _read(path: Path, force: bool = False) -> Radiograph:
+    """What `read_radiograph` gives, with the polarity that the file states."""
+    reader = _reader(path)
+    return reader.read(path, force=True) if force and reader.states_view else reader.read(path)
 
 
 def content_sha256(path: Path) -> str | None:

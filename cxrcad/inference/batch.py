@@ -32,13 +32,15 @@ def detect_paths(
     detector: Detector,
     *,
     min_score: float | None = None,
+    force: bool = False,
     on_result: Callable[[Result, Radiograph], None] | None = None,
     on_done: Callable[[Outcome], None] | None = None,
 ) -> Detections:
     """Findings from `min_score` (the model's threshold when None) in each file; a bad file is a failure, not an end.
 
     Folders, zip archives and DICOMDIRs are replaced by what they hold (`find_inputs`). What is found in them and is no
-    radiograph is skipped; what was named and is none is a failure, and so is a folder without a radiograph.
+    radiograph is skipped; what was named and is none is a failure, and so is a folder without a radiograph. `force`:
+    what is no frontal chest radiograph by its header is detected in too, and the result's notes say so.
 
     Files are done in order. `on_result` is called with each result and the radiograph that it is of, then `on_done`
     with each result, failure or file that is skipped. Radiographs are not kept. `seconds` of a result: read is the file
@@ -46,7 +48,7 @@ def detect_paths(
     """
     inputs = paths if isinstance(paths, Inputs) else find_inputs(paths)
     outcomes: list[Outcome] = []
-    for outcome, radiograph in detect_each(inputs, detector, min_score=min_score):
+    for outcome, radiograph in detect_each(inputs, detector, min_score=min_score, force=force):
         outcomes.append(outcome)
         if isinstance(outcome, Result) and radiograph is not None and on_result is not None:
             on_result(outcome, radiograph)
@@ -64,6 +66,7 @@ def detect_each(
     detector: Detector,
     *,
     min_score: float | None = None,
+    force: bool = False,
     done: Collection[Path] = (),
 ) -> Iterator[tuple[Outcome, Radiograph | None]]:
     """What `detect_paths` gathers, one by one, each result with its radiograph; none is kept.
@@ -90,7 +93,7 @@ def detect_each(
     for path in done:
         held.update(_roots(path, inputs))
     left = set(done)
-    for path, reading in _read_ahead([file for file in inputs.files if file not in left]):
+    for path, reading in _read_ahead([file for file in inputs.files if file not in left], force):
         outcome = _detect_one(path, reading, detector, least, found=path in inputs.origin)
         yield counted(outcome), reading.result()[0] if isinstance(outcome, Result) else None
     for root in inputs.roots:
@@ -104,21 +107,21 @@ def _roots(path: Path, inputs: Inputs) -> set[Path]:
     return {root for root in inputs.roots if root in (path, origin) or root in path.parents}
 
 
-def _read_ahead(paths: Sequence[Path]) -> Iterator[tuple[Path, Future[tuple[Radiograph, float]]]]:
+def _read_ahead(paths: Sequence[Path], force: bool) -> Iterator[tuple[Path, Future[tuple[Radiograph, float]]]]:
     """Each path with its reading, the next path's already begun."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as pool:
-        ahead = pool.submit(_read, paths[0]) if paths else None
+        ahead = pool.submit(_read, paths[0], force) if paths else None
         for index, path in enumerate(paths):
             assert ahead is not None
             reading = ahead
-            ahead = pool.submit(_read, paths[index + 1]) if index + 1 < len(paths) else None
+            ahead = pool.submit(_read, paths[index + 1], force) if index + 1 < len(paths) else None
             yield path, reading
 
 
-def _read(path: Path) -> tuple[Radiograph, float]:
+def _read(path: Path, force: bool) -> tuple[Radiograph, float]:
     """A radiograph and the seconds that reading it took."""
     start = time.perf_counter()
-    radiograph = read_radiograph(path)
+    radiograph = read_radiograph(path, force)
     return radiograph, time.perf_counter() - start
 
 

@@ -19,6 +19,7 @@ from cxrcad.imaging.orientation import TURNS
 from cxrcad.imaging.preprocess import Geometry, to_grid
 from cxrcad.inference.candidates import find
 from cxrcad.inference.card import FORMER_TASKS
+from cxrcad.inference.lungs import lung_fields, unlike_lungs
 from cxrcad.inference.model import Bundle
 
 __all__ = ["CPU", "CUDA", "Detector", "Examined", "driver_library", "open_session", "preload_cuda"]
@@ -144,6 +145,7 @@ class Detector:
         found = time.perf_counter()
         notes = (*radiograph.source.notes, *_geometry_notes(geometry))
         notes += (SPACING_NOTE,) if radiograph.spacing_mm is None else ()
+        notes += self._view_notes(maps, geometry)
         result = Result(
             path=radiograph.source.path,
             sha256=radiograph.source.sha256,
@@ -157,6 +159,14 @@ class Detector:
             uids=radiograph.source.uids,
         )
         return Examined(result, maps, geometry)
+
+    def _view_notes(self, maps: dict[str, NDArray[np.float32]], geometry: Geometry) -> tuple[str, ...]:
+        """A warning where the lung map is no frontal chest's; none of a model without a lung task."""
+        if "lung" not in maps:
+            return ()
+        content = maps["lung"][: geometry.content_rows, : geometry.content_cols]
+        unlike = unlike_lungs(lung_fields(content, self.bundle.find.lung_threshold))
+        return (f"perhaps no frontal chest: {unlike}",) if unlike else ()
 
 
 def _geometry_notes(geometry: Geometry) -> list[str]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LUNG_FROM", "lung_fields"]
+__all__ = ["LUNG_FROM", "lung_fields", "unlike_lungs"]
 
 LUNG_FROM = 0.5
 """Probability from which a pixel is lung where a model's card names none."""
+AREA, LEAST_FIELD, APART, HIGHER = (0.06, 0.6), 0.02, (0.2, 0.6), 0.25
+"""Both lungs' and one lung's part of a frontal radiograph, their distance / its width, their difference in height / its
+height. In 288 with drawn lungs these are 0.12-0.40, 0.04 and more, 0.30-0.48, up to 0.16.
+"""
 
 
 def lung_fields(probabilities: NDArray[np.float32], threshold: float | None) -> NDArray[np.bool_]:
@@ -25,3 +29,26 @@ def lung_fields(probabilities: NDArray[np.float32], threshold: float | None) -> 
         sizes[0] = 0
         lung = np.isin(labels, np.argsort(-sizes, kind="stable")[:2])
     return np.asarray(lung, dtype=np.bool_)
+
+
+def unlike_lungs(fields: NDArray[np.bool_]) -> str:
+    """What tells that lung fields (rows, cols) of an upright picture are no frontal chest's; "" where nothing does."""
+    from scipy import ndimage
+
+    rows, cols = fields.shape
+    labels, count = ndimage.label(fields)
+    if count == 1:  # joined: parted where their middle is
+        labels[:, round(ndimage.center_of_mass(fields)[1]) :] *= 2
+        count = 2
+    area = float(fields.mean())
+    if count != 2:
+        return f"{count or 'no'} lung fields"
+    if not AREA[0] <= area <= AREA[1]:
+        return f"lung fields on {100 * area:.0f} % of it"
+    smaller = min(np.count_nonzero(labels == one) for one in (1, 2)) / fields.size
+    if smaller < LEAST_FIELD:
+        return f"one lung field on {100 * smaller:.1f} % of it"
+    (y0, x0), (y1, x1) = ndimage.center_of_mass(fields, labels, (1, 2))
+    if not APART[0] <= abs(x1 - x0) / cols <= APART[1] or abs(y1 - y0) / rows > HIGHER:
+        return "lung fields that do not lie side by side"
+    return ""

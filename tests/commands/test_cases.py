@@ -60,13 +60,6 @@ STORED: dict[str, Callable[[float, float], Point]] = {
     "sp_nonsquare_rows.dcm": lambda x, y: (x, y * 660 / SIDE),
 }
 """Where a point of the reference lies in the stored pixels, of files that store the radiograph in another way."""
-LATER = {
-    "win_8bit_on_12.dcm": "a window that saturates most of the chest is applied",
-    "px_bitsstored_too_small.dcm": "values beyond BitsStored wrap",
-    "for_processing_lin.dcm": "polarity is not tested on the pixels",
-    "view_lateral_code.dcm": "ViewCodeSequence is not read",
-    "body_hand.dcm": "BodyPartExamined is not read",
-}
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +100,7 @@ def differing(reference: Result, other: Result, stored: Callable[[float, float],
     return lost + [f"new: {one}" for one in found if one[0] >= LEAST and not known(one, expected)]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(reason=LATER[name], strict=True)] if name in LATER else [])
-        for name in RIGHT
-    ],
-)
+@pytest.mark.parametrize("name", RIGHT)
 def test_each_gives_what_is_right(outcomes: dict[str, Result | Failure], name: str) -> None:
     reference, outcome = outcomes[REFERENCE], outcomes[name]
     right, warning = RIGHT[name]

@@ -178,7 +178,7 @@ def test_a_full_disk_found_when_the_document_is_written_loses_nothing(toy, scans
     resource = pytest.importorskip("resource")
     out, journal, whole = tmp_path / "boxes.json", tmp_path / "boxes.json.jsonl", tmp_path / "whole.json"
     run(toy, [scans], whole)
-    most = whole.stat().st_size - 1
+    most = whole.stat().st_size * 9 // 10
     process = subprocess.run(
         command(toy, scans, out),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),

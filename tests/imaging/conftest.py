@@ -60,6 +60,8 @@ def make_dicom(tmp_path: Path) -> Callable[..., Path]:
         for keyword, value in elements.items():
             if value is None:
                 delattr(dataset, keyword)
+            elif keyword == "OverlayBitPosition":
+                dataset.add_new((0x6000, 0x0102), "US", value)
             elif isinstance(value, bytes) and keyword != "PixelData":
                 dataset[keyword] = as_written(keyword, value)
             else:

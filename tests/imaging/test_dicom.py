@@ -86,10 +86,37 @@ class TestPixels:
 
     def test_overlays_in_the_high_bits_are_masked(self, make_dicom, stored):
         values = stored | np.where(np.eye(*stored.shape, dtype=bool), 0x9000, 0).astype(np.uint16)
-        check(make_dicom(values), stored / 4095)
+        check(make_dicom(values), stored / 4095, "bits above HighBit 11 in 80 pixels left out")
 
     def test_values_in_the_high_bits_are_shifted(self, make_dicom, stored):
         check(make_dicom((stored << 4) | 0x000A, HighBit=15), stored / 4095, "no VOI: full range 0 to 4095")
+
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize("syntax", [None, RLELossless, "gdcm:JPEGLosslessProcess14_1", JPEG2000Lossless])
+    def test_a_picture_beyond_its_bits_is_read_whole(self, make_dicom, stored, tmp_path, signed, syntax):
+        import pydicom
+
+        values = stored.astype(np.int16) * 4 - 8192 if signed else stored * np.uint16(4)
+        dataset = pydicom.dcmread(make_dicom(values, bits=16, syntax=syntax))
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.save_as(tmp_path / "b.dcm")
+        radiograph = check(tmp_path / "b.dcm", stored / 4095)
+        assert "beyond BitsStored 12: all " in radiograph.source.notes[0]
+
+    def test_overlays_that_the_header_names_are_left_out_of_a_picture_beyond_its_bits(self, make_dicom, stored):
+        y, x = np.mgrid[: stored.shape[0], : stored.shape[1]]
+        values = (stored * np.uint16(2)) | np.where((x + y) % 9 == 0, 0x8000, 0).astype(np.uint16)
+        path = make_dicom(values, OverlayBitPosition=15)
+        check(path, stored / 4095, "values up to 8,190, beyond BitsStored 12: all 13 bit read")
+
+    def test_intensities_for_processing_become_densities(self, make_dicom, stored):
+        values = np.rint(60000 * np.exp(stored / -1000.0)).astype(np.uint16)
+        elements = {"PixelIntensityRelationship": "LIN", "PresentationIntentType": "FOR PROCESSING"}
+        path = make_dicom(values, bits=16, PixelIntensityRelationshipSign=1, **elements)
+        note = "FOR PROCESSING, LIN, sign +1: dense = dark; its logarithm taken and inverted"
+        check(path, stored / 4095, note, tolerance=1e-3)
+        values = make_dicom(values, bits=16, PixelIntensityRelationshipSign=-1, **elements)
+        assert note not in read_radiograph(values).source.notes
 
     def test_grey_in_colour_is_grey(self, make_dicom, stored):
         values = (stored >> 4).astype(np.uint8)
@@ -183,29 +210,48 @@ class TestModalityAndVoi:
         ("function", "expected"),
         [
             # PS3.3 C.11.2.1.2.1: ((x - (c - 0.5)) / (w - 1) + 0.5); C.11.2.1.3.2; C.11.2.1.3.1
-            ("LINEAR", lambda x: np.clip((x - 1999.5) / 999 + 0.5, 0, 1)),
-            ("LINEAR_EXACT", lambda x: np.clip((x - 2000.0) / 1000 + 0.5, 0, 1)),
-            ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 2000.0) / 1000))),
+            ("LINEAR", lambda x: np.clip((x - 1999.5) / 1999 + 0.5, 0, 1)),
+            ("LINEAR_EXACT", lambda x: np.clip((x - 2000.0) / 2000 + 0.5, 0, 1)),
+            ("SIGMOID", lambda x: 1 / (1 + np.exp(-4 * (x - 2000.0) / 2000))),
         ],
     )
     def test_windows(self, make_dicom, stored, function, expected):
-        path = make_dicom(stored, WindowCenter=2000, WindowWidth=1000, VOILUTFunction=function)
-        check(path, expected(stored), f"window center 2000, width 1000 ({function}) applied")
+        path = make_dicom(stored, WindowCenter=2000, WindowWidth=2000, VOILUTFunction=function)
+        check(path, expected(stored), f"window center 2000, width 2000 ({function}) applied")
 
     def test_the_first_window_counts_and_comes_after_the_rescale(self, make_dicom, stored):
         path = make_dicom(
-            stored, WindowCenter=[0, 7], WindowWidth=[201, 9], RescaleSlope=1, RescaleIntercept=-1000,
+            stored, WindowCenter=[0, 7], WindowWidth=[1601, 9], RescaleSlope=1, RescaleIntercept=-1000,
             PhotometricInterpretation="MONOCHROME1",
         )  # fmt: skip
-        radiograph = check(path, 1 - np.clip((stored - 1000.0 + 0.5) / 200 + 0.5, 0, 1))
-        assert radiograph.source.notes == (
+        radiograph = check(path, 1 - np.clip((stored - 1000.0 + 0.5) / 1600 + 0.5, 0, 1))
+        assert radiograph.source.notes[:3] == (
             "rescaled by slope 1, intercept -1000",
-            "window center 0, width 201 (LINEAR) applied",
+            "window center 0, width 1601 (LINEAR) applied",
             "MONOCHROME1 inverted",
         )
 
-    def test_a_width_of_one_is_a_step(self, make_dicom, stored):
-        check(make_dicom(stored, WindowCenter=1000, WindowWidth=1), (stored > 999.5).astype(float))
+    @pytest.mark.parametrize(
+        ("center", "width", "part"),
+        # the middle of the pattern holds 600 to 2,400, and few values of its ends: a triangle
+        [(128, 256, 100), (1000, 1, 100), (1500, 400, 61), (2300, 1000, 78)],
+    )
+    def test_a_window_that_saturates_most_of_the_chest_is_not_applied(self, make_dicom, stored, center, width, part):
+        path = make_dicom(stored, WindowCenter=center, WindowWidth=width)
+        note = f"window center {center}, width {width} (LINEAR) would saturate {part} % of the chest: not applied"
+        check(path, stored / 4095, note, "no VOI: full range 0 to 4095")
+
+    def test_a_window_that_saturates_less_is_applied(self, make_dicom, stored):
+        path = make_dicom(stored, WindowCenter=1500, WindowWidth=1000)
+        check(path, np.clip((stored - 1499.5) / 999 + 0.5, 0, 1), "window center 1500, width 1000 (LINEAR) applied")
+
+    def test_the_next_window_is_applied_instead(self, make_dicom, stored):
+        path = make_dicom(stored, WindowCenter=[128, 2048], WindowWidth=[256, 4096])
+        check(path, stored / 4095, "window center 2048, width 4096 (LINEAR) applied")
+
+    def test_a_voi_lut_that_saturates_most_of_the_chest_is_not_applied(self, make_dicom, stored):
+        path = make_dicom(stored, VOILUTSequence=lut(0, np.minimum(np.arange(4096), 255), 8))
+        check(path, stored / 4095, "VOI LUT would saturate 100 % of the chest: not applied")
 
     def test_a_width_of_zero_is_not_allowed(self, make_dicom, stored):
         path = make_dicom(stored, WindowCenter=1000, WindowWidth=0)
@@ -301,10 +347,8 @@ class TestGeometryAndIdentity:
         radiograph = read_radiograph(make_dicom(stored, PixelAspectRatio=ratio))
         assert (radiograph.spacing_mm, radiograph.pixel_aspect) == (None, aspect)
 
-    def test_an_empty_orientation_is_none_and_a_lateral_view_is_noted(self, make_dicom, stored):
-        radiograph = read_radiograph(make_dicom(stored, PatientOrientation="", ViewPosition="LL"))
-        assert radiograph.orientation is None
-        assert "ViewPosition LL is not frontal" in radiograph.source.notes
+    def test_an_empty_orientation_is_none(self, make_dicom, stored):
+        assert read_radiograph(make_dicom(stored, PatientOrientation="")).orientation is None
 
 
 class TestFaults:
@@ -346,7 +390,8 @@ class TestFaults:
     @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEGLosslessSV1, JPEGBaseline8Bit])
     def test_gdcm_which_ends_the_process_at_some_damaged_frames_is_asked_last(self, syntax):
         plugins = decoding._plugins(Path("a.dcm"), UID(syntax))
-        assert (plugins[0], plugins[-1]) == ("pylibjpeg", "gdcm")
+        assert plugins[0] in ("pyjpegls", "pylibjpeg")
+        assert plugins[-1] == "gdcm"
 
     def test_too_much_pixel_data(self, make_dicom, stored, fault):
         path = make_dicom(stored, PixelData=stored.tobytes() * 2)

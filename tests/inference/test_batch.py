@@ -59,7 +59,7 @@ def test_each_result_comes_with_its_radiograph_which_was_read_once(
 ) -> None:
     read: list[Path] = []
 
-    def counted(path: Path) -> Radiograph:
+    def counted(path: Path, force: bool) -> Radiograph:
         read.append(path)
         return read_radiograph(path)
 
@@ -100,7 +100,7 @@ def test_an_unexpected_fault_is_that_files_alone(
 ) -> None:
     paths = [write_png(tmp_path / f"{name}.png", (20, 20, 240)) for name in "abc"]
 
-    def read(path: Path) -> Radiograph:
+    def read(path: Path, force: bool) -> Radiograph:
         if path.name == "b.png":
             raise ZeroDivisionError("division by zero")
         return read_radiograph(path)
@@ -120,7 +120,7 @@ def test_an_unexpected_fault_is_that_files_alone(
 def test_too_little_memory_is_that_files_alone(
     tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(path: Path) -> Radiograph:
+    def read(path: Path, force: bool) -> Radiograph:
         raise MemoryError
 
     monkeypatch.setattr(module, "read_radiograph", read)

@@ -1,0 +1,96 @@
+"""What a header says against a frontal chest: refused, or read and noted with force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import CTImageStorage, MRImageStorage, UltrasoundImageStorage, XRayAngiographicImageStorage
+
+from cxrcad.imaging.read import read_radiograph
+
+
+def coded(value="", scheme="SCT", meaning=""):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return Sequence([item])
+
+
+AGAINST = [
+    # (elements, what the sentence names)
+    ({"SOPClassUID": CTImageStorage, "Modality": None}, "SOP class CT Image Storage"),
+    ({"SOPClassUID": MRImageStorage, "Modality": "OT"}, "SOP class MR Image Storage"),
+    ({"SOPClassUID": UltrasoundImageStorage, "Modality": ""}, "SOP class Ultrasound Image Storage"),
+    (
+        {"SOPClassUID": XRayAngiographicImageStorage, "Modality": None},
+        "SOP class X-Ray Angiographic Image Storage",
+    ),
+    ({"ViewPosition": "LL"}, "ViewPosition LL"),
+    ({"ViewPosition": b"rld "}, "ViewPosition RLD"),
+    ({"ViewPosition": "LATERAL"}, "ViewPosition LATERAL"),
+    ({"ViewPosition": "RAO"}, "ViewPosition RAO"),
+    ({"ViewCodeSequence": coded("399067008", meaning="lateral projection")}, "ViewCodeSequence lateral projection"),
+    ({"ViewCodeSequence": coded("399173006")}, "ViewCodeSequence left lateral"),
+    ({"ViewCodeSequence": coded("R-10228", "SRT", "?"), "ViewPosition": "PA"}, "ViewCodeSequence lateral-medial"),
+    ({"PatientOrientation": ["A", "F"]}, "PatientOrientation A\\F"),
+    ({"PatientOrientation": b"p\\fl"}, "PatientOrientation P\\FL"),
+    ({"PatientOrientation": ["R", "A"]}, "PatientOrientation R\\A"),
+    ({"BodyPartExamined": "HAND"}, "BodyPartExamined HAND"),
+    ({"BodyPartExamined": b"hip "}, "BodyPartExamined HIP"),
+    ({"BodyPartExamined": "TSPINE"}, "BodyPartExamined TSPINE"),
+    ({"AnatomicRegionSequence": coded("T-D8700", "SRT", "Hand")}, "AnatomicRegionSequence Hand"),
+    ({"AnatomicRegionSequence": coded("85562004")}, "AnatomicRegionSequence Hand"),
+    ({"SeriesDescription": "Thorax seitlich"}, "SeriesDescription Thorax seitlich"),
+    ({"SeriesDescription": "CHEST LAT", "BodyPartExamined": "CHEST"}, "SeriesDescription CHEST LAT"),
+    ({"ProtocolName": "Left hand PA"}, "ProtocolName Left hand PA"),
+]
+
+FOR = [
+    {"ViewPosition": "PA", "BodyPartExamined": "CHEST", "PatientOrientation": ["L", "F"]},
+    {"ViewPosition": "AP", "SeriesDescription": "CHEST PA AND LATERAL"},
+    {"SeriesDescription": "Chest PA and lateral"},
+    {"SeriesDescription": "W Chest bilateral, latest", "ProtocolName": "Chest, hands on hips"},
+    {"ViewCodeSequence": coded("272479007", meaning="postero-anterior"), "SeriesDescription": "LAT"},
+    {"ViewCodeSequence": coded("R-10206", "SRT", ""), "SeriesDescription": "LAT"},
+    {"AnatomicRegionSequence": coded("51185008", meaning="Chest"), "SeriesDescription": "Foot end up"},
+    {"BodyPartExamined": "UNKNOWN"},
+    {"BodyPartExamined": "CHEST_ABDOMEN"},
+    {"PatientOrientation": ["R", "H"]},
+    {"PatientOrientation": ["LA", "FP"]},
+    {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT"},
+    {"SOPClassUID": "1.3.6.1.4.1.9999.1"},
+    {"Modality": None},
+]
+
+
+@pytest.mark.parametrize(("elements", "what"), AGAINST)
+def test_what_the_header_says_against_a_frontal_chest_is_refused(make_dicom, stored, fault, elements, what):
+    assert fault(make_dicom(stored, **elements)) == (
+        f"a.dcm: no frontal chest radiograph by its header ({what}); give a frontal chest radiograph, "
+        "or add --force if it is one"
+    )
+
+
+@pytest.mark.parametrize(("elements", "what"), AGAINST)
+def test_with_force_it_is_read_and_noted(make_dicom, stored, elements, what):
+    radiograph = read_radiograph(make_dicom(stored, **elements), force=True)
+    np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
+    assert radiograph.source.notes[0] == f"{what}: no frontal chest radiograph by its header, read all the same"
+
+
+@pytest.mark.parametrize("elements", FOR)
+def test_what_says_nothing_against_one_is_read(make_dicom, stored, elements):
+    assert not [note for note in read_radiograph(make_dicom(stored, **elements)).source.notes if "frontal" in note]
+
+
+def test_all_that_speaks_against_it_is_told(make_dicom, stored, fault):
+    path = make_dicom(stored, ViewPosition="LL", PatientOrientation=["A", "F"], BodyPartExamined="KNEE")
+    assert "(ViewPosition LL; PatientOrientation A\\F; BodyPartExamined KNEE)" in fault(path)
+
+
+def test_another_modality_is_read_with_force_where_it_has_one_image(make_dicom, stored, fault):
+    path = make_dicom(stored, Modality="XA", SOPClassUID=XRayAngiographicImageStorage)
+    assert fault(path).startswith("a.dcm: Modality XA (X-Ray Angiographic Image Storage), not a radiograph's")
+    radiograph = read_radiograph(path, force=True)
+    assert radiograph.source.notes[0] == "Modality XA: no frontal chest radiograph by its header, read all the same"
