@@ -225,3 +225,56 @@ def test_what_inflates_to_more_than_a_radiograph_is_refused_in_little_memory(tmp
     assert len(files) == len(sentences) == 9
     assert not [sentence for sentence in sentences if sentence == "read" or "; " not in sentence]
     assert megabytes < 200
+
+
+@pytest.fixture(scope="module")
+def fuzz() -> ModuleType:
+    return benchmark("fuzz")
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """Two dark fields in a dense one with structure in them, 512 x 512 of 12 bit."""
+    rows, cols = np.mgrid[:512, :512]
+    rng = np.random.default_rng(0)
+    fields = sum(np.hypot((rows - 260) / 170, (cols - middle) / 90) < 1 for middle in (150, 362))
+    spots = sum(600 * np.exp(-((rows - r) ** 2 + (cols - c) ** 2) / 120) for r, c in rng.integers(120, 400, (12, 2)))
+    return np.clip(2600 - 1500 * fields + spots + rng.normal(0, 20, rows.shape), 0, 4095).astype(np.uint16)
+
+
+def test_no_damaged_file_is_taken_for_a_whole_one(fuzz, picture, tmp_path):
+    detector = fuzz.Detector.open(fuzz.resolve_model(fuzz.MODEL), "cpu")
+    found = fuzz.run(picture, 46, 2, tmp_path, detector, None)
+    assert len(found) == 46
+    assert not [row for row in found if row[2] == fuzz.WRONG]
+    outcomes = [row[2] for row in found]
+    assert outcomes.count(fuzz.REFUSED) > 23
+    assert fuzz.SAME in outcomes
+    head, _, counts = fuzz.lines(found)[:3]
+    told = dict(zip((c.strip() for c in head.split("|")), (c.strip() for c in counts.split("|")), strict=True))
+    assert (told["files"], told["refused"], told["wrong"]) == ("46", str(outcomes.count(fuzz.REFUSED)), "0")
+
+
+def test_another_picture_that_no_program_takes_for_damaged_would_be_told(fuzz, picture, tmp_path):
+    detector = fuzz.Detector.open(fuzz.resolve_model(fuzz.MODEL), "cpu")
+    kind = next(kind for kind in fuzz.kinds(picture, None) if kind.name == "mha")
+    path, outcomes = tmp_path / "a.mha", []
+    path.write_bytes(kind.whole)
+    whole = fuzz.read_radiograph(path)
+    start = kind.whole.index(kind.raw)
+    turned = picture[::-1].tobytes()
+    for head in (kind.whole[:start], kind.whole[:start].replace(b"BinaryData", b"Comment = x\nBinaryData")):
+        path.write_bytes(head + turned)
+        outcomes.append(fuzz.outcome(kind, path, whole, detector, None)[0])
+    path.write_bytes(kind.whole)
+    outcomes.append(fuzz.outcome(kind, path, whole, detector, None)[0])
+    assert outcomes == [fuzz.TAKEN, fuzz.WRONG, fuzz.SAME]
+
+
+def test_streams_are_cut_and_wrapped_as_if_whole(fuzz, picture):
+    rng = fuzz.random.Random(0)
+    for kind in fuzz.kinds(picture, None):
+        if kind.rewrap is not None:
+            short = kind.rewrap(kind.whole, 0.5, rng)
+            assert 0.3 * len(kind.whole) < len(short) < len(kind.whole) + 9
+            assert short[:8] == kind.whole[:8]

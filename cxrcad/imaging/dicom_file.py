@@ -164,11 +164,28 @@ class DicomFile:
             fault = f"the file ends inside its compressed pixel data, after {self.size:,} bytes"
             refuse(self.path, fault, "copy the file again")
         if isinstance(self._content, _Inflated):
-            self._content.read()  # to its end, which a cut stream lacks
+            if found[0].length != UNDEFINED:
+                self._content.seek(found[0].value_tell + found[0].length)
+            self._check_rest(self._content.read())  # to its end, which a cut stream lacks
         self.dataset[PIXEL_DATA] = found[0]
         if self._swapped and self.dataset.get("BitsAllocated") == 16:
             values = self.dataset.PixelData
             self.dataset.PixelData = np.frombuffer(values, "<u2", len(values) // 2).byteswap().tobytes()
+
+    def _check_rest(self, rest: bytes) -> None:
+        """Raise ReadError where no elements follow the pixel data in what has no checksum: bytes were added to them."""
+        from pydicom.filereader import data_element_generator
+
+        if not rest.strip(b"\0"):
+            return
+        content: Any = io.BytesIO(rest)
+        try:
+            tags = [element.tag for element in data_element_generator(content, *self._encoding)]
+        except Exception:  # whatever pydicom raises at what are none
+            tags = []
+        if not tags or [PIXEL_DATA, *tags] != sorted({PIXEL_DATA, *tags}):
+            fault = f"its deflated data are damaged ({len(rest):,} bytes that are no elements after the pixel data)"
+            refuse(self.path, fault, "copy the file again, or export the radiograph again")
 
 
 @contextmanager

@@ -105,6 +105,13 @@ class TestBounds:
         sentence = fault(deflate(lambda packed: packed[:-9]))
         assert "incomplete or truncated stream" in sentence
 
+    def test_what_follows_the_pixels_of_a_deflated_file_is_of_elements(self, deflate, stored, fault):
+        padding = b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0abcd"
+        for behind in (b"", bytes(2), padding):
+            same(deflate(behind=behind), stored)
+        for behind in (b"\1\2\3\4", stored.tobytes()[-40:], padding + padding):
+            assert f"({len(behind)} bytes that are no elements after the pixel data)" in fault(deflate(behind=behind))
+
     def test_no_more_is_inflated_than_the_header_promises(self, deflate, fault):
         assert "bytes inflated" in fault(deflate(behind=bytes(4 * 2**20)))
 
