@@ -290,7 +290,10 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in one image. `seconds` has read, infer and find; `uids` are the DICOM file's (`Source.uids`)."""
+    """What was found in one image. `seconds` has read, infer and find; `uids` are the DICOM file's (`Source.uids`).
+
+    `overlay` is the path of the picture with the boxes, where one was drawn.
+    """
 
     path: str
     sha256: str
@@ -302,6 +305,7 @@ class Result:
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     uids: Mapping[str, str] = field(default_factory=dict)
+    overlay: str | None = None
 
 
 @dataclass(frozen=True)

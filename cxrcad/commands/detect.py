@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
-from cxrcad.core import Failure, Radiograph, Result, UsageError, WriteError, counted
+from cxrcad.core import Failure, Outcome, Radiograph, Result, UsageError, WriteError, counted
 from cxrcad.files import Progress, check_folder, write_atomically
+from cxrcad.imaging.notes import kind_of, remarks
 from cxrcad.imaging.read import content_sha256
 from cxrcad.inference.batch import detect_each
 from cxrcad.inference.detector import Detector
@@ -21,7 +23,7 @@ from cxrcad.inference.model import Bundle, resolve_model
 from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
 from cxrcad.interchange.journal import ENDING, Journal
-from cxrcad.interchange.outputs import output_for
+from cxrcad.interchange.outputs import OUTPUTS, PAGE, check_ending, output_for
 from cxrcad.report.drawing.overlay import write_overlay
 from cxrcad.report.findings import Found, Pictures, write_findings_page
 from cxrcad.report.html import Made
@@ -70,12 +72,13 @@ def detect_to_file(
     same content are not read again. Raises ModelError, WriteError, UsageError.
     """
     started = time.monotonic()
-    inputs = part_of(find_inputs(paths), config.shard)
+    found = find_inputs(paths)
+    inputs = part_of(found, config.shard)
     file = out if isinstance(out, Path) else None
     _check_files(out, html, inputs.on_disk)
     if file is None and config.resume:
         raise UsageError("--resume: what went to standard output cannot be gone on with; name a file with --out")
-    overlays = _overlay_names(inputs, overlay) if overlay else {}
+    overlays = _overlay_names(found, overlay) if overlay else {}  # all parts know the names of all
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     find = _find(detector.bundle, least)
@@ -100,6 +103,7 @@ class _Job:
     out: Path | Callable[[str], object]
     html: Path | None
     pictures: Pictures = field(default_factory=Pictures)
+    told: Counter[str] = field(default_factory=Counter)
 
     def run(self, progress: Progress, config: DetectConfig) -> None:
         """Detect in what is not done yet, then write `out`. Ctrl-C and what cannot be written end it, `out` written."""
@@ -114,19 +118,32 @@ class _Job:
         try:
             found = detect_each(self.inputs, self.detector, min_score=self.least, force=config.force, done=done)
             for outcome, radiograph in found:
+                if isinstance(outcome, Result):
+                    outcome = replace(outcome, overlay=self._overlay_of(outcome.path))
                 self.kept.add(outcome)
                 if outcome.path in left:
                     count += 1
                     progress.step(count)
                 if isinstance(outcome, Result) and radiograph is not None:
                     self._draw(outcome, radiograph)
-                if isinstance(outcome, Failure):
-                    progress.note(f"failed: {outcome.error}")
+                for note in self._notes(outcome):
+                    progress.note(note)
         except (KeyboardInterrupt, WriteError) as stop:
             words = (str(stop) or "stopped", self._held(count))
             raise type(stop)("; ".join(filter(None, words))) from stop
+        for kind, number in self.told.items():
+            if number > 1:
+                progress.note(f"{number:,} images have a note as this: {kind}")
         self._write(complete=True)
         self.kept.remove()
+
+    def _notes(self, outcome: Outcome) -> list[str]:
+        """What is told of an input: its failure, and its remarks of a kind that was not told before."""
+        if isinstance(outcome, Failure):
+            return [f"failed: {outcome.error}"]
+        found = {kind_of(note): note for note in remarks(outcome.notes if isinstance(outcome, Result) else ())}
+        self.told.update(found.keys())
+        return [f"{outcome.path}: {note}" for kind, note in found.items() if self.told[kind] == 1]
 
     def _held(self, count: int) -> str:
         """Write the `count` inputs that were done before a stop, and say where they stand; "" where none was."""
@@ -140,8 +157,18 @@ class _Job:
 
     def _is_done(self, file: Path) -> bool:
         """Whether the file's result is kept, of the same content, with its overlay where one is wanted."""
-        sha256, overlay = self.kept.sha256_of(str(file)), self.overlays.get(str(file))
-        return sha256 is not None and (overlay is None or overlay.is_file()) and content_sha256(file) == sha256
+        sha256, overlay = self.kept.sha256_of(str(file)), self._overlay_of(str(file))
+        if sha256 is None or (overlay and not (overlay == self.kept.overlay_of(str(file)) and os.path.isfile(overlay))):
+            return False
+        return content_sha256(file) == sha256
+
+    def _overlay_of(self, path: str) -> str | None:
+        return str(self.overlays[path]) if path in self.overlays else None
+
+    def _results(self) -> Iterator[Result]:
+        """What is kept of the inputs, in their order; overlays are those of this run."""
+        for result in self.kept.results([str(file) for file in self.inputs.files]):
+            yield replace(result, overlay=self._overlay_of(result.path))
 
     def _draw(self, result: Result, radiograph: Radiograph) -> None:
         if self.html is not None:
@@ -151,8 +178,8 @@ class _Job:
             write_overlay(radiograph, result.findings, self.overlays[result.path], threshold=threshold)
 
     def _write(self, complete: bool) -> None:
-        kept, order, identity = self.kept, [str(file) for file in self.inputs.files], self.detector.identity
-        parts = (identity, kept.results(order), kept.failures, self.find, kept.skipped, complete)
+        kept, identity = self.kept, self.detector.identity
+        parts = (identity, self._results(), kept.failures, self.find, kept.skipped, complete)
         if isinstance(self.out, Path):
             try:
                 write_atomically(self.out, output_for(self.out).write(*parts))
@@ -162,7 +189,7 @@ class _Job:
         else:
             self.out("".join(boxes.write(*parts)))
         if self.html is not None:
-            found = Found(identity, tuple(kept.results(order)), kept.failures, kept.skipped, self.find)
+            found = Found(identity, tuple(self._results()), kept.failures, kept.skipped, self.find)
             _write_html(self.html, found, self.pictures)
 
 
@@ -182,6 +209,7 @@ def _check_files(out: Path | Callable[[str], object], html: Path | None, files: 
     """Raise before any work where boxes.json or the page cannot be written or would overwrite a radiograph."""
     if isinstance(out, Path):
         _check_file("--out", out, "boxes.json", files)
+        check_ending("--out", out, [output.ending for output in OUTPUTS])
     if html is None:
         return
     if str(html) == "-":
@@ -189,6 +217,7 @@ def _check_files(out: Path | Callable[[str], object], html: Path | None, files: 
     if isinstance(out, Path) and os.path.realpath(html) == os.path.realpath(out):
         raise UsageError(f"--html {html}: is also the file of --out; name another file")
     _check_file("--html", html, "page.html", files)
+    check_ending("--html", html, PAGE)
 
 
 def _check_file(option: str, path: Path, example: str, files: Sequence[Path]) -> None:

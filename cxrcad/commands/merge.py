@@ -9,7 +9,7 @@ from typing import Any
 from cxrcad.core import DataError, Failure, Result, Skipped, UsageError, counted
 from cxrcad.files import check_folder, write_atomically
 from cxrcad.interchange.boxes import differing, read_boxes
-from cxrcad.interchange.outputs import output_for
+from cxrcad.interchange.outputs import OUTPUTS, check_ending, output_for
 
 __all__ = ["merge"]
 
@@ -21,6 +21,7 @@ def merge(parts: Sequence[Path], out: Path) -> str:
     UsageError for parts of other models or settings, for work that ended early, and for one image with two results;
     DataError, WriteError.
     """
+    check_ending("--out", out, [output.ending for output in OUTPUTS])
     check_folder(out.parent, f"--out {out}")
     first = read_boxes(parts[0])
     results: dict[str, tuple[Result, Path]] = {}

@@ -162,6 +162,7 @@ def image_document(result: Result) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in result.findings],
         "notes": list(result.notes),
         "seconds": {name: round(float(value), SECONDS_DECIMALS) for name, value in result.seconds.items()},
+        **({} if result.overlay is None else {"overlay": result.overlay}),
     }
 
 

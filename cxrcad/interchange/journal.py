@@ -30,11 +30,12 @@ SYNC_SECONDS = 1.0  # a power cut loses no more than this
 
 
 class _Place(NamedTuple):
-    """Where a result's line begins; of what content the image was, and how much was found in it."""
+    """Where a result's line begins; of what content the image was, how much was found in it, and the picture of it."""
 
     start: int
     sha256: str
     findings: int
+    overlay: str | None
 
 
 class Journal:
@@ -95,6 +96,10 @@ class Journal:
         """SHA-256 of the file whose result stands under `path`; None where there is none."""
         return self._places[path].sha256 if path in self._places else None
 
+    def overlay_of(self, path: str) -> str | None:
+        """The picture that was drawn of the file whose result stands under `path`; None where there is none."""
+        return self._places[path].overlay if path in self._places else None
+
     def keep_only(self, paths: Iterable[str]) -> None:
         """Leave out the results of all other paths."""
         wanted = set(paths)
@@ -154,7 +159,7 @@ class Journal:
         return bool(self._places)
 
     def _place(self, start: int, result: Result) -> None:
-        self._places[result.path] = _Place(start, result.sha256, len(result.findings))
+        self._places[result.path] = _Place(start, result.sha256, len(result.findings), result.overlay)
 
     def _put_aside(self) -> None:
         assert self.path is not None

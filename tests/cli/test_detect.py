@@ -106,7 +106,12 @@ def test_a_folder_of_every_format_in_one_call_with_a_cut_file_among_them(detect,
     assert "copy the file again" in failure["error"]
     lines = answer.err.splitlines()
     assert lines[0] == "toy on CPUExecutionProvider: 9 images"
-    assert lines[1] == f"failed: {failure['error']}"
+    seen = f"{scans / 'JPCLN001.IMG'}: perhaps no frontal chest: lung fields on 100 % of it"  # by the toy
+    assert lines[1:-1] == [
+        seen,
+        f"failed: {failure['error']}",
+        "8 images have a note as this: perhaps no frontal chest: lung fields on # % of it",
+    ]
     assert lines[-1].startswith("8 images done, 8 findings, 1 failed, ")
     assert lines[-1].endswith("; boxes.json")
 
@@ -122,6 +127,36 @@ def test_good_files_end_with_0_and_the_boxes_on_stdout_alone(detect, scans, tmp_
 def test_out_names_the_file_and_makes_its_folder(detect, scans, tmp_path):
     assert detect(scans / "gray.png", "--out", "deep/er/found.json").code == 0
     assert json.loads((tmp_path / "deep" / "er" / "found.json").read_text())["model"]["name"] == "toy"
+
+
+def test_notes_that_are_not_of_every_day_are_told_once_a_kind(detect, scans, tmp_path):
+    from pydicom import dcmread
+
+    for number in range(3):
+        dataset = dcmread(scans / "mono2.dcm")
+        dataset.WindowCenter, dataset.WindowWidth = 2000 + number, 0
+        dataset.save_as(tmp_path / f"{number}.dcm")
+    answer = detect(tmp_path, scans / "gray.png")
+    assert answer.code == 0
+    assert answer.err.splitlines()[1:-1] == [
+        f"{tmp_path / '0.dcm'}: window center 2000, width 0 (LINEAR) is not allowed: not applied",
+        f"{tmp_path / '0.dcm'}: perhaps no frontal chest: lung fields on 100 % of it",
+        "3 images have a note as this: window center #, width # (LINEAR) is not allowed: not applied",
+        "4 images have a note as this: perhaps no frontal chest: lung fields on # % of it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--out", "found.xlsx"), "--out found.xlsx: its ending is .xlsx; end the name in .json or .csv"),
+        (("--html", "page.json"), "--html page.json: its ending is .json; end the name in .html or .htm"),
+    ],
+)
+def test_a_file_does_not_get_another_format_s_ending(detect, scans, tmp_path, options, sentence):
+    answer = detect(scans / "gray.png", *options)
+    assert (answer.code, answer.out, answer.err) == (2, "", f"Error: {sentence}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def scores(answer) -> list[float]:

@@ -24,7 +24,8 @@ class Told(Silent):
         self.steps.append(done_steps)
 
     def note(self, text):
-        self.notes.append(text)
+        if "perhaps no frontal chest" not in text:  # the toy sees a lung on the whole image
+            self.notes.append(text)
 
 
 @pytest.fixture
@@ -71,7 +72,9 @@ def test_what_lies_beside_radiographs_is_skipped(settings, disc_data, boxes_sche
         str(folder / "report"),
     ]
     assert document["skipped"][1]["reason"].startswith(f"{folder / 'report'}: text, not an image (13 bytes); ")
-    assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["a-2.png", "a.png"]
+    overlays = [str(tmp_path / "overlays" / name) for name in ("a.png", "a-2.png")]
+    assert [image["overlay"] for image in document["images"]] == overlays
+    assert sorted(map(str, (tmp_path / "overlays").iterdir())) == sorted(overlays)
 
 
 def test_an_archive_is_not_overwritten(settings, disc_data, tmp_path):

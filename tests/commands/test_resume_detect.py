@@ -32,7 +32,8 @@ class Told(Silent):
         self.notes: list[str] = []
 
     def note(self, text):
-        self.notes.append(text)
+        if "perhaps no frontal chest" not in text:  # the toy sees a lung on the whole image
+            self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,8 @@ def test_the_pixels_of_a_header_and_files_in_an_archive_count_as_content(toy, sc
     run(toy, [header, archive], out, told=told, resume=True)
     pixels.write_bytes(image[::-1].tobytes())
     run(toy, [header, archive], out, told=told, resume=True)
-    assert told.notes == ["2 of 2 files done before", "1 of 2 files done before"]
+    counts = ["2 of 2 files done before", "1 of 2 files done before"]
+    assert [note for note in told.notes if "done before" in note] == counts
     run(toy, [header, archive], tmp_path / "anew.json")
     assert read(out) == read(tmp_path / "anew.json")
 
@@ -143,6 +145,30 @@ def test_overlays_that_are_missing_are_drawn(toy, scans, tmp_path):
     run(toy, [scans], out, overlay=overlay, told=told, resume=True)
     assert told.notes[0] == f"{COUNT - 1} of {COUNT + 1} files done before"
     assert (overlay / "s02.png").is_file()
+
+
+def test_an_overlay_belongs_to_its_image_whatever_comes_and_in_all_parts(toy, scans, tmp_path):
+    """Three images of one name; one comes later, before the others in the order of the folder."""
+    for folder in ("b", "c"):
+        (scans / folder).mkdir()
+        (scans / folder / "same.png").write_bytes((scans / "s01.png").read_bytes())
+    out, overlay, told = tmp_path / "boxes.json", tmp_path / "drawn", Told()
+    run(toy, [scans], out, overlay=overlay)
+    (scans / "a").mkdir()
+    (scans / "a" / "same.png").write_bytes((scans / "s05.png").read_bytes())
+    run(toy, [scans], out, overlay=overlay, told=told, resume=True)
+    assert told.notes[0].startswith(f"{COUNT} of {COUNT + 4} files done before")
+    run(toy, [scans], tmp_path / "anew.json", overlay=tmp_path / "anew")
+    written = [Path(image["overlay"]) for image in read(out)["images"]]
+    again = [Path(image["overlay"]) for image in read(tmp_path / "anew.json")["images"]]
+    assert [path.name for path in written] == [path.name for path in again]
+    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
+    assert len(set(written)) == COUNT + 3
+    named = []
+    for number in (1, 2):
+        run(toy, [scans], tmp_path / "part.json", overlay=tmp_path / "parts", shard=f"{number}/2")
+        named += [Path(image["overlay"]).name for image in read(tmp_path / "part.json")["images"]]
+    assert sorted(named) == sorted(path.name for path in again)
 
 
 def test_work_that_is_stopped_says_so_in_the_document(toy, scans, tmp_path, monkeypatch, boxes_schema):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cxrcad.core import Box, Case, Failure, Finding, ModelIdentity, Result
+from cxrcad.core import Box, Case, Failure, Finding, ModelIdentity, Result, UsageError
 from cxrcad.files import write_atomically
-from cxrcad.interchange.outputs import OUTPUTS, Output, output_for
+from cxrcad.interchange.outputs import OUTPUTS, Output, check_ending, output_for
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet
 
@@ -67,4 +67,13 @@ def test_every_output_stands_once_and_is_taken_by_its_ending() -> None:
     assert len({output.ending for output in OUTPUTS}) == len(OUTPUTS)
     for output in OUTPUTS:
         assert output_for(Path(f"x{output.ending.upper()}")) is output
+        check_ending("--out", Path(f"x{output.ending.upper()}"), [output.ending])
     assert output_for(Path("found")) is output_for(Path("found.txt")) is OUTPUTS[0]
+
+
+@pytest.mark.parametrize("ending", [".html", ".jsonl", ".XLSX", ".nii.gz", ".dcm"])
+def test_no_file_gets_the_ending_of_another_format(ending: str) -> None:
+    check_ending("--out", Path("found"), [".json"])
+    check_ending("--out", Path("found.part-3"), [".json"])
+    with pytest.raises(UsageError, match=rf"^--out x{ending}: its ending is \.\w+; end the name in \.json or \.csv$"):
+        check_ending("--out", Path(f"x{ending}"), [output.ending for output in OUTPUTS])
