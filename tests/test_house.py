@@ -22,6 +22,7 @@ LAYERS: dict[str, float] = {
     "cli": 8,
     "commands": 7,
     "paper": 6,
+    "pacs": 6,
     "training": 5,
     "report": 5,
     "packaging": 4.5,  # training packages each fold that it finishes

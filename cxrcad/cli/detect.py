@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,6 +23,23 @@ def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
     if value.endswith(("/", os.sep)):
         raise UsageError(f"--out {value}: is a folder; name the file, for example {value}boxes.json")
     return Path(value)
+
+
+OBJECTS = {
+    "sr": "a measurement report (DICOM SR, TID 1500)",
+    "cad-sr": "a Chest CAD report (DICOM SR, TID 4100)",
+    "seg": "a segmentation (DICOM SEG) of boxes and lung fields",
+    "gsps": "a presentation state (DICOM GSPS) with boxes and scores",
+    "sc": "a picture with boxes (DICOM secondary capture)",
+}
+
+
+def _object_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each kind of DICOM object."""
+    for name, words in reversed(OBJECTS.items()):
+        kind, words = click.Path(path_type=Path), f"Write {words} for each DICOM radiograph."
+        command = click.option(f"--{name}", type=kind, metavar="DIR", help=words)(command)
+    return command
 
 
 @click.command("detect", cls=Command)
@@ -43,13 +62,22 @@ def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
     metavar="PAGE",
     help="Write a page of all cases with their boxes, a slider for the score and a filter, in one file.",
 )
+@_object_options
 @with_settings(DetectConfig)
-def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: Path | None, html: Path | None) -> None:
+def command(
+    config: DetectConfig,
+    paths: tuple[Path, ...],
+    out: Path,
+    overlay: Path | None,
+    html: Path | None,
+    **objects: Path | None,
+) -> None:
     """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders and zip archives of these.
 
     A model that is made for another lesion finds that one; --lesion demands such a model.
     Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done). What lies
-    beside radiographs in a folder or archive and is none is in "skipped".
+    beside radiographs in a folder or archive and is none is in "skipped". A radiograph of which a DICOM object that was
+    asked for could not be made, as of every PNG, makes the exit code 1 too; its findings stand in --out.
     """
     from cxrcad.commands.detect import detect_to_file
 
@@ -57,7 +85,8 @@ def command(config: DetectConfig, paths: tuple[Path, ...], out: Path, overlay: P
     try:
         with Bar("image") as bar:
             place = document.append if str(out) == "-" else out
-            summary = detect_to_file(config, paths, place, overlay, bar, html)
+            folders = {name.replace("_", "-"): folder for name, folder in objects.items() if folder is not None}
+            summary = detect_to_file(config, paths, place, overlay, bar, html, folders)
     except (KeyboardInterrupt, WriteError):
         with contextlib.suppress(BrokenPipeError):  # Ctrl-C also stops who reads it
             click.echo("".join(document), nl=False)

@@ -24,6 +24,8 @@ from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
 from cxrcad.interchange.journal import ENDING, Journal
 from cxrcad.interchange.outputs import OUTPUTS, PAGE, check_ending, output_for
+from cxrcad.pacs.evidence import Author
+from cxrcad.pacs.objects import Objects, object_names
 from cxrcad.report.drawing.overlay import write_overlay
 from cxrcad.report.findings import Found, Pictures, write_findings_page
 from cxrcad.report.html import Made
@@ -60,12 +62,15 @@ def detect_to_file(
     overlay: Path | None,
     progress: Progress,
     html: Path | None = None,
+    objects: Mapping[str, Path] | None = None,
 ) -> Summary:
     """Find nodules in the files, folders, zip archives and DICOMDIRs of `paths`.
 
     `out` is a file, written in the format of its ending (`cxrcad.interchange.outputs`), or takes boxes.json's text. A
     file that fails is in the document's failures and in `Summary.failed`; one that was found in a folder or archive and
-    is no radiograph is in its `skipped`. `html` is the file of a page of all cases.
+    is no radiograph is in its `skipped`. `html` is the file of a page of all cases. `objects` are the folders of DICOM
+    objects by their kind (`cxrcad.pacs.objects.KINDS`); a radiograph of which one cannot be made counts as failed in
+    `Summary.failed` alone.
 
     What is done is kept at once in a journal beside `out`, from which both are written in the end, also where the work
     is stopped. With `config.resume` the work goes on from that journal, or from the finished boxes.json: files of the
@@ -79,6 +84,7 @@ def detect_to_file(
     if file is None and config.resume:
         raise UsageError("--resume: what went to standard output cannot be gone on with; name a file with --out")
     overlays = _overlay_names(found, overlay) if overlay else {}  # all parts know the names of all
+    names = object_names(found.files, found.on_disk, objects or {})
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     find = _find(detector.bundle, least)
@@ -86,8 +92,11 @@ def detect_to_file(
     with Journal(place, detector.identity, find, resume=file if config.resume else None) as kept:
         if kept.put_aside is not None:
             progress.note(f"{kept.put_aside}: of a run that did not end; --resume would have gone on from it")
-        _Job(inputs, detector, least, find, overlays, kept, out, html).run(progress, config)
-        return Summary(_sentence(kept, time.monotonic() - started, file), len(kept.failures))
+        lungs = detector.lungs if "lung" in detector.bundle.tasks else None
+        made = Objects(names, Author(detector.identity, find), detector.bundle.lesion, lungs)
+        _Job(inputs, detector, least, find, overlays, kept, out, html, made).run(progress, config)
+        sentence = _sentence(kept, len(made.without), time.monotonic() - started, file)
+        return Summary(sentence, len(kept.failures) + len(made.without))
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,7 @@ class _Job:
     kept: Journal
     out: Path | Callable[[str], object]
     html: Path | None
+    objects: Objects
     pictures: Pictures = field(default_factory=Pictures)
     told: Counter[str] = field(default_factory=Counter)
 
@@ -110,6 +120,8 @@ class _Job:
         files = self.inputs.files
         self.kept.keep_only(map(str, files))
         done = [file for file in files if self._is_done(file)]
+        for sentence in self.objects.without.values():
+            progress.note(sentence)
         if config.resume:
             progress.note(f"{len(done):,} of {counted(len(files), 'file')} done before")
         progress.start(f"{self.detector.bundle.name} on {self.detector.provider}", len(files), len(done))
@@ -125,7 +137,7 @@ class _Job:
                     count += 1
                     progress.step(count)
                 if isinstance(outcome, Result) and radiograph is not None:
-                    self._draw(outcome, radiograph)
+                    self._draw(outcome, radiograph, progress)
                 for note in self._notes(outcome):
                     progress.note(note)
         except (KeyboardInterrupt, WriteError) as stop:
@@ -156,11 +168,11 @@ class _Job:
         return f"{self.out} {done}; --resume goes on" if isinstance(self.out, Path) else f"the document {done}"
 
     def _is_done(self, file: Path) -> bool:
-        """Whether the file's result is kept, of the same content, with its overlay where one is wanted."""
+        """Whether the file's result is kept, of the same content, with the overlay and objects that are wanted."""
         sha256, overlay = self.kept.sha256_of(str(file)), self._overlay_of(str(file))
         if sha256 is None or (overlay and not (overlay == self.kept.overlay_of(str(file)) and os.path.isfile(overlay))):
             return False
-        return content_sha256(file) == sha256
+        return content_sha256(file) == sha256 and self.objects.are_there(file)
 
     def _overlay_of(self, path: str) -> str | None:
         return str(self.overlays[path]) if path in self.overlays else None
@@ -170,12 +182,15 @@ class _Job:
         for result in self.kept.results([str(file) for file in self.inputs.files]):
             yield replace(result, overlay=self._overlay_of(result.path))
 
-    def _draw(self, result: Result, radiograph: Radiograph) -> None:
+    def _draw(self, result: Result, radiograph: Radiograph, progress: Progress) -> None:
         if self.html is not None:
             self.pictures.add(result.path, radiograph)
         if result.path in self.overlays:
             threshold = self.detector.bundle.threshold
             write_overlay(radiograph, result.findings, self.overlays[result.path], threshold=threshold)
+        sentence = self.objects.write(result, radiograph)
+        if sentence is not None:
+            progress.note(sentence)
 
     def _write(self, complete: bool) -> None:
         kept, identity = self.kept, self.detector.identity
@@ -251,8 +266,9 @@ def _overlay_names(inputs: Inputs, folder: Path) -> dict[str, Path]:
     return names
 
 
-def _sentence(kept: Journal, seconds: float, out: Path | None) -> str:
+def _sentence(kept: Journal, without: int, seconds: float, out: Path | None) -> str:
     text = f"{counted(len(kept), 'image')} done, {counted(kept.findings, 'finding')}"
     text += f", {len(kept.failures)} failed" if kept.failures else ""
     text += f", {len(kept.skipped)} skipped" if kept.skipped else ""
+    text += f", {without} without a DICOM object" if without else ""
     return f"{text}, {seconds:.1f} s" + (f"; {out}" if out is not None else "")

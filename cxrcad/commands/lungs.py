@@ -19,12 +19,10 @@ from cxrcad.datasets.made_masks import MadeMasks, read_made_masks, write_made_ma
 from cxrcad.datasets.read import layout_of
 from cxrcad.files import Progress, check_folder, write_atomically
 from cxrcad.imaging.archives import file_of
-from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.imaging.volume import image_sha256
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.inputs import find_inputs
-from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import resolve_model
 
 __all__ = ["LUNGS", "Written", "write_lungs"]
@@ -138,19 +136,13 @@ def _is_made(mask: Path, out: Path) -> bool:
 
 def _lungs(radiograph: Radiograph, detector: Detector, image: Path) -> NDArray[np.bool_]:
     """The lung fields in the radiograph's own pixels, (rows, cols). Raises ReadError where there are none."""
-    from PIL import Image
-
-    pixels, geometry = to_grid(radiograph, detector.bundle.grid, detector.bundle.multiple)
     try:
-        probabilities = detector.probabilities(pixels)["lung"]
+        mask = detector.lungs(radiograph)
     except ModelError as error:
         raise ReadError(f"{image}: {error}") from None
-    fields = lung_fields(geometry.as_stored(probabilities), detector.bundle.find.lung_threshold)
-    if not fields.any():
+    if not mask.any():
         raise ReadError(f"{image}: the model finds no lungs in it; draw them, or leave the image without a mask")
-    small = Image.fromarray(fields.astype(np.uint8) * 255)
-    whole = small.resize((radiograph.cols, radiograph.rows), Image.Resampling.BILINEAR)
-    return np.asarray(whole) >= 128
+    return mask
 
 
 def _png(mask: NDArray[np.bool_]) -> bytes:

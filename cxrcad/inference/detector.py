@@ -130,6 +130,22 @@ class Detector:
         """
         return self.examine(radiograph).result
 
+    def lungs(self, radiograph: Radiograph) -> NDArray[np.bool_]:
+        """The lung fields in the radiograph's own pixels, (rows, cols), none where none are found; the model is run.
+
+        Raises ModelError, also for a model without a lung task.
+        """
+        from PIL import Image
+
+        if "lung" not in self.bundle.tasks:
+            raise ModelError(f"{self.bundle.name}: has no lung task; name a model of --tasks multi with --model")
+        pixels, geometry = to_grid(radiograph, self.bundle.grid, self.bundle.multiple)
+        probabilities = geometry.as_stored(self.probabilities(pixels)["lung"])
+        fields = lung_fields(probabilities, self.bundle.find.lung_threshold)
+        small = Image.fromarray(fields.astype(np.uint8) * 255)
+        whole = small.resize((radiograph.cols, radiograph.rows), Image.Resampling.BILINEAR)
+        return np.asarray(whole) >= 128
+
     def examine(self, radiograph: Radiograph) -> Examined:
         """What `detect` gives, with the probability maps and the geometry that it rests on. Raises ModelError."""
         start = time.perf_counter()

@@ -1,0 +1,161 @@
+"""The DICOM objects that a detection writes beside boxes.json: a kind for each option, from the same results.
+
+A new kind is a module with a function that makes it, and its row in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrcad.core import Radiograph, ReadError, Result, UsageError
+from cxrcad.files import check_folder, write_atomically
+from cxrcad.interchange.boxes import image_document, result_from
+from cxrcad.pacs.cad_sr import cad_report
+from cxrcad.pacs.evidence import MANUFACTURER, Author, Evidence, image_header, uid_of
+from cxrcad.pacs.gsps import presentation_state
+from cxrcad.pacs.sc import capture
+from cxrcad.pacs.seg import segmentation
+from cxrcad.pacs.sr import report
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+__all__ = ["KINDS", "Kind", "Objects", "object_names"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of object: its option is --NAME, its files end in .NAME.dcm, `series` is the number of its series."""
+
+    name: str
+    series: int
+    title: str
+    make: Callable[[Evidence], Dataset]
+
+    @property
+    def ending(self) -> str:
+        """The end of its files' names."""
+        return f".{self.name}.dcm"
+
+
+KINDS = (
+    Kind("sr", 9001, "findings", report),
+    Kind("cad-sr", 9002, "chest CAD report", cad_report),
+    Kind("seg", 9003, "segmentation", segmentation),
+    Kind("gsps", 9004, "boxes", presentation_state),
+    Kind("sc", 9005, "picture with boxes", capture),
+)
+
+NOT_DICOM = "names no patient, study or image, to which a DICOM object could refer"
+
+
+def object_names(
+    files: Iterable[Path], on_disk: Iterable[Path], folders: Mapping[str, Path]
+) -> dict[str, dict[str, Path]]:
+    """The file of each kind of `folders`, by the radiograph's path; those of one name get a number.
+
+    Raises UsageError where a radiograph would be overwritten or highdicom is missing, WriteError.
+    """
+    if folders and importlib.util.find_spec("highdicom") is None:
+        options = ", ".join(f"--{kind}" for kind in folders)
+        raise UsageError(f"{options}: the package highdicom is missing; install it with pip install 'cxrcad[dicom]'")
+    names: dict[str, dict[str, Path]] = {}
+    kept, files = set(map(os.path.realpath, on_disk)), list(files)
+    for kind in (kind for kind in KINDS if kind.name in folders):
+        folder = folders[kind.name]
+        check_folder(folder, f"--{kind.name} {folder}")
+        taken: set[Path] = set()
+        for file in files:
+            path, number = folder / f"{file.stem}{kind.ending}", 2
+            while path in taken:
+                path, number = folder / f"{file.stem}-{number}{kind.ending}", number + 1
+            if os.path.realpath(path) in kept:
+                option = f"--{kind.name} {folder}"
+                raise UsageError(f"{option}: {path} is a radiograph and would be overwritten; name a new folder")
+            names.setdefault(str(file), {})[kind.name] = path
+            taken.add(path)
+    return names
+
+
+@dataclass
+class Objects:
+    """The objects of one detection. `names` are those of `object_names`, `lesion` is what the model looks for.
+
+    `lungs` finds the lung fields for a segmentation, None for a model without a lung task. `without` has the sentence
+    of each radiograph of which an object could not be made.
+    """
+
+    names: Mapping[str, Mapping[str, Path]]
+    author: Author
+    lesion: str
+    lungs: Callable[[Radiograph], NDArray[np.bool_]] | None
+    without: dict[str, str] = field(default_factory=dict)
+
+    def are_there(self, path: Path) -> bool:
+        """Whether the radiograph has all its objects, of this model and these settings, or can have none."""
+        wanted = self.names.get(str(path), {})
+        if not wanted:
+            return True
+        try:
+            image = self._image(path)
+        except ReadError as error:
+            self.without[str(path)] = f"no DICOM object: {error}"
+            return True
+        return all(_uid_in(file) == uid_of(image, self.author, kind) for kind, file in wanted.items())
+
+    def write(self, result: Result, radiograph: Radiograph) -> str | None:
+        """Write the radiograph's objects; the sentence why one could not be made, which is kept in `without` too.
+
+        They hold what boxes.json holds, with its decimals. Raises WriteError.
+        """
+        wanted = self.names.get(result.path, {})
+        kind = None
+        try:
+            image = self._image(Path(result.path)) if wanted else None
+            for kind in (kind for kind in KINDS if kind.name in wanted):
+                assert image is not None
+                write_atomically(wanted[kind.name], self._made(kind, image, result, radiograph))
+        except ReadError as error:
+            self.without[result.path] = f"no DICOM object: {error}"
+        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+            # highdicom raises these where the image's header holds what an object may not take over
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            option = "" if kind is None else f" --{kind.name}"
+            self.without[result.path] = f"no{option} object: {result.path}: its header does not allow it ({reason})"
+        return self.without.get(result.path)
+
+    @staticmethod
+    def _image(path: Path) -> Dataset:
+        image = image_header(path)
+        if image is None:
+            raise ReadError(f"{path}: a file that is no DICOM {NOT_DICOM}; give the DICOM file of the radiograph")
+        return image
+
+    def _made(self, kind: Kind, image: Dataset, result: Result, radiograph: Radiograph) -> bytes:
+        """The object as a file."""
+        rounded = result_from(image_document(result))
+        lungs = self.lungs(radiograph) if kind.name == "seg" and self.lungs is not None else None
+        title = f"{MANUFACTURER} {kind.title}, research only"
+        evidence = Evidence(image, self.author, kind.name, kind.series, title, rounded, radiograph, self.lesion, lungs)
+        buffer = io.BytesIO()
+        evidence.finished(kind.make(evidence)).save_as(buffer, enforce_file_format=True)
+        return buffer.getvalue()
+
+
+def _uid_in(file: Path) -> str | None:
+    """The SOP instance UID of an object that was written before; None where there is none."""
+    from pydicom import dcmread
+
+    try:
+        return str(dcmread(file, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID)
+    except Exception:  # pydicom raises whatever damage leads to
+        return None
