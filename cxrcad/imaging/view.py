@@ -7,6 +7,7 @@ text (SeriesDescription, ProtocolName) counts where no code says the contrary: a
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ CLASSES = re.compile(
 FRONTAL = frozenset(("PA", "AP", "POSTERO", "ANTERO", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "FRONTAL", "FRONT", "FACE"))
 NOT_FRONTAL = frozenset(
     (
-        *("LATERAL", "LAT", "LATERO", "LATEROLATERAL", "SEITLICH", "PROFIL", "PERFIL", "SAGITTAL"),
+        *("LATERAL", "LAT", "LATERO", "LATEROLATERAL", "LLAT", "LATL", "SAGITTAL"),
+        *("SEITLICH", "SEITL", "PROFIL", "PERFIL", "LATERALE", "LATERAAL", "DWARS"),
         *("OBLIQUE", "OBL", "AXIAL", "TANGENTIAL", "DECUB", "DECUBITUS", "CRANIO", "CAUDO"),
     )
 )
@@ -38,25 +40,26 @@ OTHER_PARTS = frozenset(
         *("HAND", "HANDS", "WRIST", "FINGER", "THUMB", "FOREARM", "ELBOW", "HUMERUS", "ARM", "SHOULDER", "CLAVICLE"),
         *("SCAPULA", "STERNUM", "HIP", "HIPS", "PELVIS", "FEMUR", "THIGH", "KNEE", "KNEES", "PATELLA", "LEG", "TIBIA"),
         *("FIBULA", "ANKLE", "FOOT", "FEET", "TOE", "TOES", "HEEL", "CALCANEUS", "EXTREMITY", "ULNA", "RADIUS"),
+        *("SKULL", "HEAD", "BRAIN", "NECK", "JAW", "MANDIBLE", "MAXILLA", "TEETH", "TOOTH", "SINUS", "SINUSES"),
         *(
-            "SKULL",
-            "HEAD",
-            "BRAIN",
-            "NECK",
-            "JAW",
-            "MANDIBLE",
-            "MAXILLA",
-            "TEETH",
-            "TOOTH",
-            "SINUS",
-            "SINUSES",
+            "SPINE",
+            "CSPINE",
+            "TSPINE",
+            "LSPINE",
+            "SSPINE",
+            "CTSPINE",
+            "TLSPINE",
+            "LSSPINE",
+            "SACRUM",
+            "COCCYX",
             "ORBIT",
         ),
-        *("SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "CTSPINE", "TLSPINE", "LSSPINE", "SACRUM", "COCCYX"),
+        *("HANDWRIST", "HANDGELENK", "HUFTE", "HUEFTE", "BECKEN", "KNIE", "FUSS", "SCHULTER", "ELLENBOGEN", "SCHADEL"),
+        *("BASSIN", "HANCHE", "GENOU", "EPAULE", "COUDE", "POIGNET", "CADERA", "MANO", "RODILLA", "HOMBRO", "TOBILLO"),
         *("ABDOMEN", "KUB", "KIDNEY", "BLADDER", "COLON", "STOMACH", "LIVER", "UTERUS", "BREAST", "MAMMA"),
     )
 )
-"""Of PS3.16 Annex L, what is seen on radiographs, and plurals."""
+"""Of PS3.16 Annex L, what is seen on radiographs, plurals, and words of other languages."""
 FREE_TEXTS = ("SeriesDescription", "ProtocolName")
 
 
@@ -110,7 +113,9 @@ def _part(dataset: Dataset) -> Iterator[str]:
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[A-Z]+", text.upper()))
+    """The words in capitals, without their accents."""
+    plain = "".join(each for each in unicodedata.normalize("NFKD", text.upper()) if not unicodedata.combining(each))
+    return frozenset(re.findall(r"[A-Z]+", plain))
 
 
 def _meaning(item: Dataset, kind: str) -> str:

@@ -40,6 +40,7 @@ TEXTS = (
 # What training draws, in pixels of its grid of about 0.7 mm
 MOST = 4  # objects in one image
 SNAP_PX, LEAD_PX, RING_PX, LETTER_PX = (4, 16), (2, 5), (10, 36), (12, 40)  # diameter, width, diameter, height
+PORT_PX, CAN_PX = (24, 50), (45, 85)  # width of a port and of a pacemaker
 DENSITY = (0.25, 1.0)  # fraction of the way to white
 EDGE_PX = (0.4, 1.0)  # standard deviation of an edge's blur: sharper than a nodule's
 LETTERS = "LRPATCXRPORTABLE"
@@ -104,7 +105,8 @@ def draw_port(radiograph: Radiograph, rng: np.random.Generator) -> Pixels:
 def draw_foreign_objects(image: Pixels, rng: np.random.Generator) -> tuple[Pixels, NDArray[np.float64]]:
     """`image` (rows, cols; 0-1) with one to four objects drawn on it, and a place (row, column) on each: (n, 2).
 
-    Half of them are snaps with a lead, as ECG electrodes have; the others are rings and letters.
+    Of seven, two are snaps with a lead, as ECG electrodes have, and two ports with a catheter; the others are rings,
+    letters and pacemakers.
     """
     rows, cols = image.shape
     layer = _Layer(rows, cols)
@@ -112,11 +114,19 @@ def draw_foreign_objects(image: Pixels, rng: np.random.Generator) -> tuple[Pixel
     for _ in range(int(rng.integers(1, MOST + 1))):
         place = float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.05, 0.95))
         level = round(255 * float(rng.uniform(*DENSITY)))
-        kind = rng.choice(("snap", "snap", "ring", "letter"))
+        kind = rng.choice(("snap", "snap", "port", "port", "ring", "letter", "can"))
         x, y = layer.px(place)
         if kind == "snap":
             _lead(layer, place, level, rng)
             layer.disc(place, float(rng.uniform(*SNAP_PX)), min(255, round(1.3 * level)))
+        elif kind == "port":
+            _lead(layer, place, level, rng)
+            _port(layer, (x, y), level, rng)
+        elif kind == "can":
+            _lead(layer, place, level, rng)
+            width = float(rng.uniform(*CAN_PX))
+            height, corner = width * float(rng.uniform(0.7, 1.0)), width * float(rng.uniform(0.15, 0.4))
+            layer.block(place, width, height, corner, max(level, 150))
         elif kind == "ring":
             radius = float(rng.uniform(*RING_PX)) / 2
             box = (x - radius, y - radius, x + radius, y + radius)
@@ -134,6 +144,24 @@ def _lead(layer: _Layer, place: Point, level: int, rng: np.random.Generator) -> 
     end = float(rng.uniform(-0.2, 1.2)), -0.05 if rng.random() < 0.3 else 1.05
     bend = float(rng.uniform(0, 1)), float(rng.uniform(0, 1))
     layer.line(_curve((place, bend, end), 40), int(rng.integers(*LEAD_PX)), round(0.7 * level))
+
+
+def _port(layer: _Layer, middle: Point, level: int, rng: np.random.Generator) -> None:
+    """A port's faint base, an ellipse or a triangle with round corners, and on it the rim of its chamber."""
+    (x, y), across = middle, float(rng.uniform(*PORT_PX)) / 2
+    down, turn = across * float(rng.uniform(0.7, 1.1)), float(rng.uniform(0, 2 * np.pi))
+    base = round(float(rng.uniform(0.2, 0.9)) * level)
+    if rng.random() < 0.5:
+        layer.draw.ellipse((x - across, y - down, x + across, y + down), fill=base)
+    else:
+        angles = turn + 2 * np.pi / 3 * np.arange(3)
+        corners = [(x + 0.6 * across * np.cos(angle), y + 0.6 * down * np.sin(angle)) for angle in angles]
+        layer.draw.line([*corners, *corners[:2]], fill=base, width=round(0.7 * across), joint="curve")
+        layer.draw.polygon(corners, fill=base)
+    for part in (float(rng.uniform(0.5, 0.75)), float(rng.uniform(0.25, 0.45)))[: int(rng.integers(1, 3))]:
+        box = (x - part * across, y - part * down, x + part * across, y + part * down)
+        fill = round(float(rng.uniform(0.3, 1.0)) * level) if rng.random() < 0.5 else None
+        layer.draw.ellipse(box, outline=level, fill=fill, width=int(rng.integers(1, 4)))
 
 
 class _Layer:
@@ -161,10 +189,10 @@ class _Layer:
         (x, y), radius = self.px(place), max(1.0, diameter_mm / 2 / self.mm)
         self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=level)
 
-    def block(self, place: Point, width_mm: float, height_mm: float, corner_mm: float) -> None:
+    def block(self, place: Point, width_mm: float, height_mm: float, corner_mm: float, level: int = 255) -> None:
         """A rectangle with round corners about a place."""
         (x, y), across, down = self.px(place), width_mm / 2 / self.mm, height_mm / 2 / self.mm
-        self.draw.rounded_rectangle((x - across, y - down, x + across, y + down), corner_mm / self.mm, fill=255)
+        self.draw.rounded_rectangle((x - across, y - down, x + across, y + down), corner_mm / self.mm, fill=level)
 
     def line(self, places: Sequence[Point], width_mm: float, level: int = 255) -> None:
         """A line through places."""

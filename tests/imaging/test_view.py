@@ -42,6 +42,10 @@ AGAINST = [
     ({"AnatomicRegionSequence": coded("T-D8700", "SRT", "Hand")}, "AnatomicRegionSequence Hand"),
     ({"AnatomicRegionSequence": coded("85562004")}, "AnatomicRegionSequence Hand"),
     ({"SeriesDescription": "Thorax seitlich"}, "SeriesDescription Thorax seitlich"),
+    ({"SeriesDescription": "Thorax seitl.", "BodyPartExamined": "THORAX"}, "SeriesDescription Thorax seitl."),
+    ({"ViewPosition": "LLAT"}, "ViewPosition LLAT"),
+    ({"SeriesDescription": "Hüfte rechts", "SpecificCharacterSet": "ISO_IR 100"}, "SeriesDescription Hüfte rechts"),
+    ({"BodyPartExamined": "HANDWRIST"}, "BodyPartExamined HANDWRIST"),
     ({"SeriesDescription": "CHEST LAT", "BodyPartExamined": "CHEST"}, "SeriesDescription CHEST LAT"),
     ({"ProtocolName": "Left hand PA"}, "ProtocolName Left hand PA"),
 ]
