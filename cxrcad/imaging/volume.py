@@ -44,6 +44,8 @@ PROBE = 4096
 INFLATED_AT_ONCE = 2**20
 NIFTI_MAGIC = {344: (b"n+1\x00", b"ni1\x00"), 4: (b"n+2\x00", b"ni2\x00")}
 """Where the magic stands in NIfTI-1 and NIfTI-2 headers (nifti1.h, nifti2.h)."""
+SAME_SCALE = 0.01
+"""Relative difference of two statements of one length, for rounding."""
 META_START = re.compile(rb"^\s*(ObjectType|NDims|Comment|ID)\s*=.*\bNDims\s*=", re.DOTALL)
 META_FIELD = re.compile(rb"^\s*(\w+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 META_REQUIRED = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
@@ -183,6 +185,7 @@ def _readable(path: Path) -> Iterator[str]:
 def _toolkit() -> Any:
     import SimpleITK  # without types
 
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # in its own words, on stderr
     return SimpleITK
 
 
@@ -213,7 +216,21 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
         refuse(path, f"{shape} pixels, {what}", "give one frontal chest radiograph")
     if reader.GetNumberOfComponents() != 1:
         refuse(path, f"{reader.GetNumberOfComponents()} values a pixel, a colour image", "give the radiograph in grey")
+    if nifti:
+        _check_scales(path, reader, axes)
     return reader, (int(size[axes[1]]), int(size[axes[0]])), axes
+
+
+def _check_scales(path: Path, reader: Any, axes: list[int]) -> None:
+    """Raise ReadError where a NIfTI header states two sizes of its pixels: in pixdim, and in the sform's columns."""
+    if not reader.HasMetaDataKey("sform_code") or reader.GetMetaData("sform_code") == "0":
+        return
+    matrix = np.array([reader.GetMetaData(f"srow_{name}").split()[:3] for name in "xyz"], dtype=np.float64)
+    lengths = np.linalg.norm(matrix, axis=0)[axes]
+    stated = np.array([abs(float(reader.GetMetaData(f"pixdim[{axis + 1}]"))) for axis in axes])
+    if not np.allclose(lengths, stated, rtol=SAME_SCALE):
+        one, other = (" x ".join(f"{length:g}" for length in each[::-1]) for each in (stated, lengths))
+        refuse(path, f"pixels of {one} mm by its pixdim, of {other} mm by its sform", "save the radiograph again")
 
 
 def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:

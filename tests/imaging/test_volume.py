@@ -178,3 +178,23 @@ def test_pixels_in_several_files_are_refused(tmp_path, stored, fault, files):
     told = files.partition("\n")[0]
     words = f"a.mhd: its pixel data lie in several files (ElementDataFile = {told}); save it in one file"
     assert fault(path) == words
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_nifti_whose_header_states_two_sizes_of_its_pixels_is_refused(tmp_path, stored, fault, capfd, ending):
+    import gzip
+    import struct
+
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(stored)
+    image.SetSpacing((0.5, 0.25))
+    sitk.WriteImage(image, str(tmp_path / "whole.nii"))
+    assert read_radiograph(tmp_path / "whole.nii").spacing_mm == (0.25, 0.5)
+    data = bytearray((tmp_path / "whole.nii").read_bytes())
+    struct.pack_into("<f", data, 76 + 4 * 2, 0.75)  # pixdim[2]
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
+    assert fault(path) == (
+        f"a{ending}: pixels of 0.75 x 0.5 mm by its pixdim, of 0.25 x 0.5 mm by its sform; save the radiograph again"
+    )
+    assert capfd.readouterr().err == ""
