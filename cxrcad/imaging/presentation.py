@@ -88,10 +88,8 @@ def _is_intensity(dataset: Dataset) -> bool:
 
 
 def _saturated(shown: NDArray[Any], counts: NDArray[Any]) -> float:
-    """The part of the pixels that have the lowest or the highest of the values."""
-    low, high = shown.min(), shown.max()
-    edge = SATURATED * (high - low)
-    return float(counts[(shown <= low + edge) | (shown >= high - edge)].sum() / counts.sum())
+    """The part of the pixels that are black or white; `shown` is 0-1."""
+    return float(counts[(shown <= SATURATED) | (shown >= 1 - SATURATED)].sum() / counts.sum())
 
 
 def _modality(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:

@@ -335,6 +335,7 @@ def test_a_stop_that_a_library_takes_for_a_fault_of_its_own_is_a_stop(toy, scans
     )
     done = subprocess.run(
         [sys.executable, "-m", "cxrcad", "detect", scans / "gray.png", "--model", toy, "--out", tmp_path / "o.json"],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell in the background ignores it
         env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
