@@ -28,6 +28,7 @@ __all__ = [
     "check_out",
     "check_results",
     "json_sha256",
+    "names_in",
     "read_json",
     "read_record",
     "remove_leftovers",
@@ -132,6 +133,25 @@ def check_folder(folder: Path, option: str, remedy: str = "name another place") 
     except OSError:
         raise WriteError(f"{option}: nothing can be written in {place}; {remedy}") from None
     remove_leftovers(folder)
+
+
+def names_in(folder: Path, files: Iterable[Path], ending: str, on_disk: Iterable[Path], option: str) -> dict[str, Path]:
+    """What is written into `folder` of each file, by its path: its stem and `ending`; files of one stem get a number.
+
+    Raises UsageError where one of `on_disk`, the radiographs, would be overwritten; and as `check_folder`.
+    """
+    check_folder(folder, f"{option} {folder}")
+    kept, names = set(map(os.path.realpath, on_disk)), dict[str, Path]()
+    taken: set[Path] = set()
+    for file in files:
+        path, number = folder / f"{file.stem}{ending}", 2
+        while path in taken:
+            path, number = folder / f"{file.stem}-{number}{ending}", number + 1
+        if os.path.realpath(path) in kept:
+            raise UsageError(f"{option} {folder}: {path} is a radiograph and would be overwritten; name a new folder")
+        names[str(file)] = path
+        taken.add(path)
+    return names
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
 from cxrcad.core import Failure, Outcome, Radiograph, Result, UsageError, WriteError, counted
-from cxrcad.files import Progress, check_folder, write_atomically
+from cxrcad.files import Progress, check_folder, names_in, write_atomically
 from cxrcad.imaging.notes import kind_of, remarks
 from cxrcad.imaging.read import content_sha256
 from cxrcad.inference.batch import detect_each
@@ -83,7 +83,9 @@ def detect_to_file(
     _check_files(out, html, inputs.on_disk)
     if file is None and config.resume:
         raise UsageError("--resume: what went to standard output cannot be gone on with; name a file with --out")
-    overlays = _overlay_names(found, overlay) if overlay else {}  # all parts know the names of all
+    overlays: dict[str, Path] = {}
+    if overlay:  # all parts know the names of all
+        overlays = names_in(overlay, found.files, ".png", found.on_disk, "--overlay")
     names = object_names(found.files, found.on_disk, objects or {})
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
@@ -247,23 +249,6 @@ def _write_html(html: Path, found: Found, pictures: Pictures) -> None:
     """Write the page; the command on it names no folder, which may be called after a patient."""
     command = shlex.join(["cxrcad", "detect", "--html", html.name])
     write_findings_page(html, found, Made.today(command), pictures)
-
-
-def _overlay_names(inputs: Inputs, folder: Path) -> dict[str, Path]:
-    """A PNG in `folder` for each file; files of one name get a number. Raises UsageError, WriteError."""
-    check_folder(folder, f"--overlay {folder}")
-    names: dict[str, Path] = {}
-    taken: set[Path] = set()
-    kept = set(map(os.path.realpath, inputs.on_disk))
-    for file in inputs.files:
-        path, number = folder / f"{file.stem}.png", 2
-        while path in taken:
-            path, number = folder / f"{file.stem}-{number}.png", number + 1
-        if os.path.realpath(path) in kept:
-            raise UsageError(f"--overlay {folder}: {path} is a radiograph and would be overwritten; name a new folder")
-        names[str(file)] = path
-        taken.add(path)
-    return names
 
 
 def _sentence(kept: Journal, without: int, seconds: float, out: Path | None) -> str:

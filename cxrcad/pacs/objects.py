@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Result, UsageError
-from cxrcad.files import check_folder, write_atomically
+from cxrcad.files import names_in, write_atomically
 from cxrcad.interchange.boxes import image_document, result_from
 from cxrcad.pacs.cad_sr import cad_report
 from cxrcad.pacs.evidence import MANUFACTURER, Author, Evidence, image_header, uid_of
@@ -59,7 +58,7 @@ NOT_DICOM = "names no patient, study or image, to which a DICOM object could ref
 
 
 def object_names(
-    files: Iterable[Path], on_disk: Iterable[Path], folders: Mapping[str, Path]
+    files: Sequence[Path], on_disk: Sequence[Path], folders: Mapping[str, Path]
 ) -> dict[str, dict[str, Path]]:
     """The file of each kind of `folders`, by the radiograph's path; those of one name get a number.
 
@@ -69,20 +68,10 @@ def object_names(
         options = ", ".join(f"--{kind}" for kind in folders)
         raise UsageError(f"{options}: the package highdicom is missing; install it with pip install 'cxrcad[dicom]'")
     names: dict[str, dict[str, Path]] = {}
-    kept, files = set(map(os.path.realpath, on_disk)), list(files)
     for kind in (kind for kind in KINDS if kind.name in folders):
-        folder = folders[kind.name]
-        check_folder(folder, f"--{kind.name} {folder}")
-        taken: set[Path] = set()
-        for file in files:
-            path, number = folder / f"{file.stem}{kind.ending}", 2
-            while path in taken:
-                path, number = folder / f"{file.stem}-{number}{kind.ending}", number + 1
-            if os.path.realpath(path) in kept:
-                option = f"--{kind.name} {folder}"
-                raise UsageError(f"{option}: {path} is a radiograph and would be overwritten; name a new folder")
-            names.setdefault(str(file), {})[kind.name] = path
-            taken.add(path)
+        found = names_in(folders[kind.name], files, kind.ending, on_disk, f"--{kind.name}")
+        for file, path in found.items():
+            names.setdefault(file, {})[kind.name] = path
     return names
 
 
