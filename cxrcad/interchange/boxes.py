@@ -33,6 +33,9 @@ LENGTH_DECIMALS = 1
 SCORE_DECIMALS = 4
 SECONDS_DECIMALS = 3
 
+UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+"""What of a DICOM file's UIDs stands with its result: image, series and study."""
+
 
 def to_document(
     identity: ModelIdentity,
@@ -163,6 +166,7 @@ def image_document(result: Result) -> dict[str, Any]:
         "notes": list(result.notes),
         "seconds": {name: round(float(value), SECONDS_DECIMALS) for name, value in result.seconds.items()},
         **({} if result.overlay is None else {"overlay": result.overlay}),
+        **({"uids": uids} if (uids := {name: result.uids[name] for name in UIDS if name in result.uids}) else {}),
     }
 
 

@@ -100,6 +100,8 @@ def test_a_folder_of_every_format_in_one_call_with_a_cut_file_among_them(detect,
     assert any("MONOCHROME1" in note for note in by_name["mono1.dcm"]["notes"])
     assert by_name["mono1.dcm"]["findings"] == by_name["mono2.dcm"]["findings"] == by_name["rle.dcm"]["findings"]
     assert by_name["gray.png"]["findings"][0]["box_mm"] is None
+    assert list(by_name["mono1.dcm"]["uids"]) == ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
+    assert "uids" not in by_name["gray.png"]
     (failure,) = document["failures"]
     assert failure["path"] == str(scans / "cut.dcm")
     assert failure["error"].startswith(f"{scans / 'cut.dcm'}: pixel data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +229,15 @@ def test_a_file_that_is_no_boxes_json_is_refused(tmp_path: Path, text: str, sent
     path.write_text(text)
     with pytest.raises(DataError, match=sentence):
         read_boxes(path)
+
+
+def test_a_dicom_file_s_image_series_and_study_stand_with_its_result(boxes_schema: Any, tmp_path: Path) -> None:
+    uids = {"SOPInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4", "StudyInstanceUID": "1.2.5"}
+    others = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "FrameOfReferenceUID": "1.2.6"}
+    some = replace(UNKNOWN, uids={"StudyInstanceUID": "1.2.7"})
+    results = [replace(KNOWN, uids={**others, **uids}), some, UNKNOWN]
+    written = to_document(IDENTITY, results, [FAILURE])
+    Draft202012Validator(boxes_schema).validate(written)
+    assert [image.get("uids") for image in written["images"]] == [uids, {"StudyInstanceUID": "1.2.7"}, None]
+    write_atomically(tmp_path / "boxes.json", to_text(written))
+    assert [dict(result.uids) for result in read_boxes(tmp_path / "boxes.json").results] == [uids, some.uids, {}]
