@@ -33,6 +33,7 @@ __all__ = [
     "Source",
     "TrainingError",
     "UsageError",
+    "WorkerError",
     "WriteError",
     "counted",
     "disc_box_px",
@@ -81,6 +82,10 @@ class TrainingError(CxrcadError):
 
 class EvaluationError(CxrcadError):
     """Predictions and truth that cannot be scored against each other."""
+
+
+class WorkerError(CxrcadError):
+    """A process beside this one that cannot be started."""
 
 
 class WriteError(CxrcadError):

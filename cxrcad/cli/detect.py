@@ -13,7 +13,7 @@ import click
 from cxrcad.cli.options import Command, with_settings
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
-from cxrcad.core import UsageError, WriteError
+from cxrcad.core import UsageError, WorkerError, WriteError
 
 __all__ = ["command"]
 
@@ -87,7 +87,7 @@ def command(
             place = document.append if str(out) == "-" else out
             folders = {name.replace("_", "-"): folder for name, folder in objects.items() if folder is not None}
             summary = detect_to_file(config, paths, place, overlay, bar, html, folders)
-    except (KeyboardInterrupt, WriteError):
+    except (KeyboardInterrupt, WorkerError, WriteError):
         with contextlib.suppress(BrokenPipeError):  # Ctrl-C also stops who reads it
             click.echo("".join(document), nl=False)
         raise

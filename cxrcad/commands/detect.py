@@ -7,19 +7,21 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
-from cxrcad.core import Failure, Outcome, Radiograph, Result, UsageError, WriteError, counted
+from cxrcad.core import Failure, Outcome, Radiograph, Result, UsageError, WorkerError, WriteError, counted
 from cxrcad.files import Progress, check_folder, names_in, write_atomically
 from cxrcad.imaging.notes import kind_of, remarks
 from cxrcad.imaging.read import content_sha256
-from cxrcad.inference.batch import detect_each
+from cxrcad.inference.batch import Outcomes, detect_each, reading_for
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.inputs import Inputs, find_inputs, part_of
 from cxrcad.inference.model import Bundle, resolve_model
+from cxrcad.inference.workers import Workers
 from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
 from cxrcad.interchange.journal import ENDING, Journal
@@ -130,19 +132,19 @@ class _Job:
         left = {str(file) for file in files}.difference(map(str, done))
         count = len(done)
         try:
-            found = detect_each(self.inputs, self.detector, min_score=self.least, force=config.force, done=done)
-            for outcome, radiograph in found:
-                if isinstance(outcome, Result):
-                    outcome = replace(outcome, overlay=self._overlay_of(outcome.path))
-                self.kept.add(outcome)
-                if outcome.path in left:
-                    count += 1
-                    progress.step(count)
-                if isinstance(outcome, Result) and radiograph is not None:
-                    self._draw(outcome, radiograph, progress)
-                for note in self._notes(outcome):
-                    progress.note(note)
-        except (KeyboardInterrupt, WriteError) as stop:
+            with closing(self._found(config, done)) as found:
+                for outcome, radiograph in found:
+                    if isinstance(outcome, Result):
+                        outcome = replace(outcome, overlay=self._overlay_of(outcome.path))
+                    self.kept.add(outcome)
+                    if outcome.path in left:
+                        count += 1
+                        progress.step(count)
+                    if isinstance(outcome, Result) and radiograph is not None:
+                        self._draw(outcome, radiograph, progress)
+                    for note in self._notes(outcome):
+                        progress.note(note)
+        except (KeyboardInterrupt, WorkerError, WriteError) as stop:
             words = (str(stop) or "stopped", self._held(count))
             raise type(stop)("; ".join(filter(None, words))) from stop
         for kind, number in self.told.items():
@@ -150,6 +152,13 @@ class _Job:
                 progress.note(f"{number:,} images have a note as this: {kind}")
         self._write(complete=True)
         self.kept.remove()
+
+    def _found(self, config: DetectConfig, done: Sequence[Path]) -> Outcomes:
+        """What comes of each input, with its radiograph where something is made of that."""
+        pixels = self.html is not None or bool(self.overlays or self.objects.names)
+        reading = reading_for(self.detector, force=config.force, pixels=pixels)
+        workers = Workers.fitting(len(self.inputs.files) - len(done), config.workers, config.timeout)
+        return detect_each(self.inputs, self.detector, reading, min_score=self.least, done=done, workers=workers)
 
     def _notes(self, outcome: Outcome) -> list[str]:
         """What is told of an input: its failure, and its remarks of a kind that was not told before."""

@@ -113,6 +113,14 @@ class DetectConfig:
         None, "report candidates from this score, below the threshold too; 0 for all", low=0, high=1, group=FOUND
     )
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1, group=MACHINE)
+    workers: int | None = setting(
+        None, "processes that read files (default: half the cores, at most 4; 0 for a few files)", low=0, high=64,
+        group=MACHINE,
+    )  # fmt: skip
+    timeout: float = setting(
+        300.0, "seconds after which a process that still reads the same file is ended, the file a failure", low=1,
+        group=MACHINE,
+    )  # fmt: skip
     resume: bool = setting(
         False, "go on from what --out, or a run of it that did not end, holds; what failed is tried again", group=OUTPUT
     )

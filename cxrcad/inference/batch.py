@@ -1,21 +1,24 @@
-"""Many radiographs through one detector: each file for itself, the next one read while the present one is inferred."""
+"""Many radiographs through one detector: each file for itself, others read while the present one is inferred."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cxrcad.core import CxrcadError, Failure, NotRadiographError, Outcome, Radiograph, Result, Skipped
-from cxrcad.imaging.read import read_radiograph
+from cxrcad.core import Failure, Outcome, Radiograph, Result, Skipped
 from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inputs
+from cxrcad.inference.reading import Prepared, Reading, none_of
+from cxrcad.inference.workers import Answer, Workers, read_ahead
 
-__all__ = ["Detections", "detect_each", "detect_paths", "expand_paths"]
+__all__ = ["Detections", "Outcomes", "detect_each", "detect_paths", "expand_paths", "reading_for"]
+
+Outcomes = Generator[tuple[Outcome, Radiograph | None], None, None]
+"""What becomes of one input after the other, a result with its radiograph where that is wanted."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def detect_paths(
     force: bool = False,
     on_result: Callable[[Result, Radiograph], None] | None = None,
     on_done: Callable[[Outcome], None] | None = None,
+    workers: Workers | None = None,
 ) -> Detections:
     """Findings from `min_score` (the model's threshold when None) in each file; a bad file is a failure, not an end.
 
@@ -45,15 +49,20 @@ def detect_paths(
     Files are done in order. `on_result` is called with each result and the radiograph that it is of, then `on_done`
     with each result, failure or file that is skipped. Radiographs are not kept. `seconds` of a result: read is the file
     and its resampling, which overlap with the inference of the file before.
+
+    Files are read in `workers`, processes of their own, or else in a thread; what is found is the same. Raises
+    WorkerError where such a process cannot be started.
     """
     inputs = paths if isinstance(paths, Inputs) else find_inputs(paths)
+    reading = reading_for(detector, force=force, pixels=on_result is not None)
     outcomes: list[Outcome] = []
-    for outcome, radiograph in detect_each(inputs, detector, min_score=min_score, force=force):
-        outcomes.append(outcome)
-        if isinstance(outcome, Result) and radiograph is not None and on_result is not None:
-            on_result(outcome, radiograph)
-        if on_done is not None:
-            on_done(outcome)
+    with closing(detect_each(inputs, detector, reading, min_score=min_score, workers=workers)) as found:
+        for outcome, radiograph in found:
+            outcomes.append(outcome)
+            if isinstance(outcome, Result) and radiograph is not None and on_result is not None:
+                on_result(outcome, radiograph)
+            if on_done is not None:
+                on_done(outcome)
     return Detections(
         tuple(one for one in outcomes if isinstance(one, Result)),
         tuple(one for one in outcomes if isinstance(one, Failure)),
@@ -61,17 +70,23 @@ def detect_paths(
     )
 
 
+def reading_for(detector: Detector, *, force: bool, pixels: bool) -> Reading:
+    """How files are read for a detector."""
+    return Reading(detector.bundle.grid, detector.bundle.multiple, force, pixels)
+
+
 def detect_each(
     inputs: Inputs,
     detector: Detector,
+    reading: Reading,
     *,
     min_score: float | None = None,
-    force: bool = False,
     done: Collection[Path] = (),
-) -> Iterator[tuple[Outcome, Radiograph | None]]:
-    """What `detect_paths` gathers, one by one, each result with its radiograph; none is kept.
+    workers: Workers | None = None,
+) -> Outcomes:
+    """What `detect_paths` gathers, one by one, each result with its radiograph where `reading` keeps its pixels.
 
-    The files of `done` are not read: their results are there.
+    The files of `done` are not read: their results are there. Close it to end the `workers`.
 
     Named folders, archives and DICOMDIRs that turn out to hold no radiograph come last, as failures.
     """
@@ -93,9 +108,10 @@ def detect_each(
     for path in done:
         held.update(_roots(path, inputs))
     left = set(done)
-    for path, reading in _read_ahead([file for file in inputs.files if file not in left], force):
-        outcome = _detect_one(path, reading, detector, least, found=path in inputs.origin)
-        yield counted(outcome), reading.result()[0] if isinstance(outcome, Result) else None
+    with closing(read_ahead([file for file in inputs.files if file not in left], reading, workers)) as answers:
+        for path, read in answers:
+            outcome = _detect_one(path, read, detector, least, found=path in inputs.origin)
+            yield counted(outcome), read.radiograph if isinstance(read, Prepared) else None
     for root in inputs.roots:
         if root not in held:
             yield Failure(str(root), empty_words(root, skipped[root])), None
@@ -107,46 +123,17 @@ def _roots(path: Path, inputs: Inputs) -> set[Path]:
     return {root for root in inputs.roots if root in (path, origin) or root in path.parents}
 
 
-def _read_ahead(paths: Sequence[Path], force: bool) -> Iterator[tuple[Path, Future[tuple[Radiograph, float]]]]:
-    """Each path with its reading, the next path's already begun."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as pool:
-        ahead = pool.submit(_read, paths[0], force) if paths else None
-        for index, path in enumerate(paths):
-            assert ahead is not None
-            reading = ahead
-            ahead = pool.submit(_read, paths[index + 1], force) if index + 1 < len(paths) else None
-            yield path, reading
-
-
-def _read(path: Path, force: bool) -> tuple[Radiograph, float]:
-    """A radiograph and the seconds that reading it took."""
-    start = time.perf_counter()
-    radiograph = read_radiograph(path, force)
-    return radiograph, time.perf_counter() - start
-
-
-def _detect_one(
-    path: Path, reading: Future[tuple[Radiograph, float]], detector: Detector, min_score: float, *, found: bool
-) -> Outcome:
+def _detect_one(path: Path, read: Answer, detector: Detector, min_score: float, *, found: bool) -> Outcome:
     """The result of one file, or the sentence why there is none. KeyboardInterrupt passes through.
 
     `found`: it was not named itself, so it is skipped where it is no radiograph.
     """
+    if isinstance(read, Skipped) and not found:
+        return Failure(read.path, read.reason)
+    if not isinstance(read, Prepared):
+        return read
     try:
-        radiograph, seconds = reading.result()
-        result = detector.detect(radiograph)
-    except NotRadiographError as error:
-        return Skipped(str(path), str(error)) if found else Failure(str(path), str(error))
-    except CxrcadError as error:
-        return Failure(str(path), str(error))
-    except MemoryError:
-        return Failure(str(path), f"{path}: not enough memory for this image; close other programs or shrink it")
+        result = detector.detect(read)
+        return replace(result, path=str(path), findings=select(result.findings, min_score))
     except Exception as error:
-        fault = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        return Failure(str(path), f"{path}: not detected (internal error: {fault}); please report it with the file")
-    return replace(
-        result,
-        path=str(path),
-        findings=select(result.findings, min_score),
-        seconds={**result.seconds, "read": result.seconds["read"] + seconds},
-    )
+        return none_of(path, error)

@@ -21,6 +21,7 @@ from cxrcad.inference.candidates import find
 from cxrcad.inference.card import FORMER_TASKS
 from cxrcad.inference.lungs import lung_fields, unlike_lungs
 from cxrcad.inference.model import Bundle
+from cxrcad.inference.reading import Prepared, prepare
 
 __all__ = ["CPU", "CUDA", "Detector", "Examined", "driver_library", "open_session", "preload_cuda"]
 
@@ -122,10 +123,10 @@ class Detector:
         only: NDArray[np.float32] = output[0]
         return only
 
-    def detect(self, radiograph: Radiograph) -> Result:
+    def detect(self, radiograph: Radiograph | Prepared) -> Result:
         """Every candidate in a radiograph, best first, the threshold not applied (`findings.select` does).
 
-        `seconds` has infer and find; read is the resampling to the model's grid, to which `batch` adds the file's.
+        `seconds` has infer and find; read is the resampling to the model's grid, and the file's where it is prepared.
         Raises ModelError.
         """
         return self.examine(radiograph).result
@@ -146,12 +147,14 @@ class Detector:
         whole = small.resize((radiograph.cols, radiograph.rows), Image.Resampling.BILINEAR)
         return np.asarray(whole) >= 128
 
-    def examine(self, radiograph: Radiograph) -> Examined:
+    def examine(self, radiograph: Radiograph | Prepared) -> Examined:
         """What `detect` gives, with the probability maps and the geometry that it rests on. Raises ModelError."""
-        start = time.perf_counter()
-        image, geometry = to_grid(radiograph, self.bundle.grid, self.bundle.multiple)
+        given = radiograph
+        if isinstance(given, Radiograph):
+            given = prepare(given, self.bundle.grid, self.bundle.multiple)
+        source, geometry = given.source, given.geometry
         ready = time.perf_counter()
-        maps = self.probabilities(image)
+        maps = self.probabilities(given.image)
         inferred = time.perf_counter()
         config = replace(self.bundle.find, threshold=self.bundle.map_threshold)
         findings = find(maps["lesion"], maps.get("lung"), geometry, config, label=self.bundle.lesion)
@@ -159,20 +162,20 @@ class Detector:
         if calibration is not None:
             findings = tuple(replace(one, score=calibration.applied(one.score)) for one in findings)
         found = time.perf_counter()
-        notes = (*radiograph.source.notes, *_geometry_notes(geometry))
-        notes += (SPACING_NOTE,) if radiograph.spacing_mm is None else ()
+        notes = (*source.notes, *_geometry_notes(geometry))
+        notes += (SPACING_NOTE,) if geometry.spacing_mm is None else ()
         notes += self._view_notes(maps, geometry)
         result = Result(
-            path=radiograph.source.path,
-            sha256=radiograph.source.sha256,
-            rows=radiograph.rows,
-            cols=radiograph.cols,
-            spacing_mm=radiograph.spacing_mm,
-            spacing_from=radiograph.spacing_from,
+            path=source.path,
+            sha256=source.sha256,
+            rows=geometry.rows,
+            cols=geometry.cols,
+            spacing_mm=geometry.spacing_mm,
+            spacing_from=given.spacing_from,
             findings=findings,
             notes=notes,
-            seconds={"read": ready - start, "infer": inferred - ready, "find": found - inferred},
-            uids=radiograph.source.uids,
+            seconds={"read": given.seconds, "infer": inferred - ready, "find": found - inferred},
+            uids=source.uids,
         )
         return Examined(result, maps, geometry)
 

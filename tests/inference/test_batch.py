@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from cxrcad.core import Failure, Radiograph, Result
 from cxrcad.files import sha256_of
 from cxrcad.imaging.read import read_radiograph
-from cxrcad.inference import batch as module
+from cxrcad.inference import batch, reading
 from cxrcad.inference.batch import detect_paths, expand_paths
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import Bundle
@@ -63,7 +64,7 @@ def test_each_result_comes_with_its_radiograph_which_was_read_once(
         read.append(path)
         return read_radiograph(path)
 
-    monkeypatch.setattr(module, "read_radiograph", counted)
+    monkeypatch.setattr(reading, "read_radiograph", counted)
     paths = [write_png(tmp_path / f"{name}.png", (20, 20, 240)) for name in "ab"]
     events: list[str] = []
 
@@ -105,7 +106,7 @@ def test_an_unexpected_fault_is_that_files_alone(
             raise ZeroDivisionError("division by zero")
         return read_radiograph(path)
 
-    monkeypatch.setattr(module, "read_radiograph", read)
+    monkeypatch.setattr(reading, "read_radiograph", read)
     done = detect_paths(paths, detector)
     assert len(done.results) == 2
     assert done.failures == (
@@ -123,14 +124,14 @@ def test_too_little_memory_is_that_files_alone(
     def read(path: Path, force: bool) -> Radiograph:
         raise MemoryError
 
-    monkeypatch.setattr(module, "read_radiograph", read)
+    monkeypatch.setattr(reading, "read_radiograph", read)
     done = detect_paths([write_png(tmp_path / "a.png")], detector)
     assert "not enough memory" in done.failures[0].error
 
 
-@pytest.mark.parametrize("where", ["read_radiograph", "select"])
+@pytest.mark.parametrize(("module", "where"), [(reading, "read_radiograph"), (batch, "select")])
 def test_an_interrupt_passes_through(
-    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch, where: str
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch, module: ModuleType, where: str
 ) -> None:
     def interrupted(*arguments: Any) -> Any:
         raise KeyboardInterrupt
