@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cxrcad.cli.options import Command, with_settings
+from cxrcad.cli.options import Command, given_files, with_settings, with_tables
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
 from cxrcad.core import UsageError, WorkerError, WriteError
@@ -62,6 +62,7 @@ def _object_options(command: Callable[..., Any]) -> Callable[..., Any]:
     metavar="PAGE",
     help="Write a page of all cases with their boxes, a slider for the score and a filter, in one file.",
 )
+@with_tables
 @_object_options
 @with_settings(DetectConfig)
 def command(
@@ -69,8 +70,7 @@ def command(
     paths: tuple[Path, ...],
     out: Path,
     overlay: Path | None,
-    html: Path | None,
-    **objects: Path | None,
+    **files: Path | None,
 ) -> None:
     """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders and zip archives of these.
 
@@ -85,8 +85,8 @@ def command(
     try:
         with Bar("image") as bar:
             place = document.append if str(out) == "-" else out
-            folders = {name.replace("_", "-"): folder for name, folder in objects.items() if folder is not None}
-            summary = detect_to_file(config, paths, place, overlay, bar, html, folders)
+            objects = {name: folder for name in OBJECTS if (folder := files.pop(name.replace("-", "_"))) is not None}
+            summary = detect_to_file(config, paths, place, overlay, bar, given_files(files), objects)
     except (KeyboardInterrupt, WorkerError, WriteError):
         with contextlib.suppress(BrokenPipeError):  # Ctrl-C also stops who reads it
             click.echo("".join(document), nl=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import Command
+from cxrcad.cli.options import Command, given_files, with_tables
 
 __all__ = ["command"]
 
@@ -21,11 +21,12 @@ __all__ = ["command"]
     metavar="FILE",
     help="Where all boxes go: JSON, or a CSV table where the name ends in .csv.",
 )
-def command(parts: tuple[Path, ...], out: Path) -> None:
+@with_tables
+def command(parts: tuple[Path, ...], out: Path, **tables: Path | None) -> None:
     """Join PARTS, the boxes.json files that `cxrcad detect --shard` wrote, in one.
 
     Parts of another model or other settings are refused, and those whose work ended early.
     """
     from cxrcad.commands.merge import merge
 
-    click.echo(merge(parts, out), err=True)
+    click.echo(merge(parts, out, given_files(tables)), err=True)

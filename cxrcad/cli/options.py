@@ -13,7 +13,7 @@ from cxrcad.cli.progress import note
 from cxrcad.config import Setting, settings_of
 from cxrcad.config.sources import given_names, resolve_config
 
-__all__ = ["GENERAL", "OWN", "Command", "heading", "with_settings"]
+__all__ = ["GENERAL", "OWN", "TABLES", "Command", "given_files", "heading", "with_settings", "with_tables"]
 
 Function = Callable[..., Any]
 
@@ -69,6 +69,26 @@ def _help_all(ctx: click.Context, option: click.Parameter, value: bool) -> None:
         ctx.meta["all"] = True
         click.echo(ctx.get_help(), color=ctx.color)
         ctx.exit()
+
+
+TABLES = {
+    "csv": "Write a table with a row a box too (CSV).",
+    "coco": "Write the boxes as COCO too: images, annotations with a score, categories.",
+    "node21": "Write the boxes as NODE21's nodules.json too.",
+}
+
+
+def with_tables(command: Function) -> Function:
+    """An option for each format that is written beside --out."""
+    for name, words in reversed(TABLES.items()):
+        kind = click.Path(path_type=Path)
+        command = click.option(f"--{name}", type=kind, metavar="FILE", help=words)(command)
+    return command
+
+
+def given_files(files: Mapping[str, Path | None]) -> dict[str, Path]:
+    """The files that were named, by their option."""
+    return {f"--{name}": path for name, path in files.items() if path is not None}
 
 
 def with_settings(

@@ -6,7 +6,7 @@ import os
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
 from cxrcad.core import Failure, Outcome, Radiograph, Result, UsageError, WorkerError, WriteError, counted
-from cxrcad.files import Progress, check_folder, names_in, write_atomically
+from cxrcad.files import Progress, names_in
 from cxrcad.imaging.notes import kind_of, remarks
 from cxrcad.imaging.read import content_sha256
 from cxrcad.inference.batch import Outcomes, detect_each, reading_for
@@ -25,7 +25,7 @@ from cxrcad.inference.workers import Workers
 from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
 from cxrcad.interchange.journal import ENDING, Journal
-from cxrcad.interchange.outputs import OUTPUTS, PAGE, check_ending, output_for
+from cxrcad.interchange.outputs import check_places, write_outputs
 from cxrcad.pacs.evidence import Author
 from cxrcad.pacs.objects import Objects, object_names
 from cxrcad.report.drawing.overlay import write_overlay
@@ -63,18 +63,18 @@ def detect_to_file(
     out: Path | Callable[[str], object],
     overlay: Path | None,
     progress: Progress,
-    html: Path | None = None,
+    beside: Mapping[str, Path] | None = None,
     objects: Mapping[str, Path] | None = None,
 ) -> Summary:
     """Find nodules in the files, folders, zip archives and DICOMDIRs of `paths`.
 
     `out` is a file, written in the format of its ending (`cxrcad.interchange.outputs`), or takes boxes.json's text. A
     file that fails is in the document's failures and in `Summary.failed`; one that was found in a folder or archive and
-    is no radiograph is in its `skipped`. `html` is the file of a page of all cases. `objects` are the folders of DICOM
-    objects by their kind (`cxrcad.pacs.objects.KINDS`); a radiograph of which one cannot be made counts as failed in
-    `Summary.failed` alone.
+    is no radiograph is in its `skipped`. `beside` are other files of the same results by their option: --csv, --coco,
+    --node21, and --html, a page of all cases. `objects` are the folders of DICOM objects by their kind
+    (`cxrcad.pacs.objects.KINDS`); a radiograph of which one cannot be made counts as failed in `Summary.failed` alone.
 
-    What is done is kept at once in a journal beside `out`, from which both are written in the end, also where the work
+    What is done is kept at once in a journal beside `out`, from which all are written in the end, also where the work
     is stopped. With `config.resume` the work goes on from that journal, or from the finished boxes.json: files of the
     same content are not read again. Raises ModelError, WriteError, UsageError.
     """
@@ -82,7 +82,8 @@ def detect_to_file(
     found = find_inputs(paths)
     inputs = part_of(found, config.shard)
     file = out if isinstance(out, Path) else None
-    _check_files(out, html, inputs.on_disk)
+    places = {**({} if file is None else {"--out": file}), **(beside or {})}
+    check_places(places, inputs.on_disk)
     if file is None and config.resume:
         raise UsageError("--resume: what went to standard output cannot be gone on with; name a file with --out")
     overlays: dict[str, Path] = {}
@@ -98,7 +99,7 @@ def detect_to_file(
             progress.note(f"{kept.put_aside}: of a run that did not end; --resume would have gone on from it")
         lungs = detector.lungs if "lung" in detector.bundle.tasks else None
         made = Objects(names, Author(detector.identity, find), detector.bundle.lesion, lungs)
-        _Job(inputs, detector, least, find, overlays, kept, out, html, made).run(progress, config)
+        _Job(inputs, detector, least, find, overlays, kept, out, places, made).run(progress, config)
         sentence = _sentence(kept, len(made.without), time.monotonic() - started, file)
         return Summary(sentence, len(kept.failures) + len(made.without))
 
@@ -114,7 +115,7 @@ class _Job:
     overlays: Mapping[str, Path]
     kept: Journal
     out: Path | Callable[[str], object]
-    html: Path | None
+    places: Mapping[str, Path]
     objects: Objects
     pictures: Pictures = field(default_factory=Pictures)
     told: Counter[str] = field(default_factory=Counter)
@@ -155,7 +156,7 @@ class _Job:
 
     def _found(self, config: DetectConfig, done: Sequence[Path]) -> Outcomes:
         """What comes of each input, with its radiograph where something is made of that."""
-        pixels = self.html is not None or bool(self.overlays or self.objects.names)
+        pixels = "--html" in self.places or bool(self.overlays or self.objects.names)
         reading = reading_for(self.detector, force=config.force, pixels=pixels)
         workers = Workers.fitting(len(self.inputs.files) - len(done), config.workers, config.timeout)
         return detect_each(self.inputs, self.detector, reading, min_score=self.least, done=done, workers=workers)
@@ -194,7 +195,7 @@ class _Job:
             yield replace(result, overlay=self._overlay_of(result.path))
 
     def _draw(self, result: Result, radiograph: Radiograph, progress: Progress) -> None:
-        if self.html is not None:
+        if "--html" in self.places:
             self.pictures.add(result.path, radiograph)
         if result.path in self.overlays:
             threshold = self.detector.bundle.threshold
@@ -204,19 +205,29 @@ class _Job:
             progress.note(sentence)
 
     def _write(self, complete: bool) -> None:
-        kept, identity = self.kept, self.detector.identity
-        parts = (identity, self._results(), kept.failures, self.find, kept.skipped, complete)
-        if isinstance(self.out, Path):
-            try:
-                write_atomically(self.out, output_for(self.out).write(*parts))
-            except WriteError as error:
-                held = f"{self.kept.path} holds what was found, and --resume goes on from it"
-                raise WriteError(f"{error}; {held}") from None
-        else:
+        kept, identity, results = self.kept, self.detector.identity, _Again(self._results)
+        parts = (identity, results, kept.failures, self.find, kept.skipped, complete)
+        if not isinstance(self.out, Path):
             self.out("".join(boxes.write(*parts)))
-        if self.html is not None:
-            found = Found(identity, tuple(self._results()), kept.failures, kept.skipped, self.find)
-            _write_html(self.html, found, self.pictures)
+        try:
+            write_outputs(self.places, lambda write: write(*parts))
+            if "--html" in self.places:
+                found = Found(identity, tuple(results), kept.failures, kept.skipped, self.find)
+                _write_html(self.places["--html"], found, self.pictures)
+        except WriteError as error:
+            if kept.path is None:
+                raise
+            raise WriteError(f"{error}; {kept.path} holds what was found, and --resume goes on from it") from None
+
+
+@dataclass(frozen=True)
+class _Again(Iterable[Result]):
+    """Results that are read from the journal each time that they are gone through."""
+
+    read: Callable[[], Iterator[Result]]
+
+    def __iter__(self) -> Iterator[Result]:
+        return self.read()
 
 
 def _find(bundle: Bundle, least: float) -> dict[str, Any]:
@@ -229,29 +240,6 @@ def _find(bundle: Bundle, least: float) -> dict[str, Any]:
     if bundle.calibration is not None:
         find["calibrated"] = True
     return find
-
-
-def _check_files(out: Path | Callable[[str], object], html: Path | None, files: Sequence[Path]) -> None:
-    """Raise before any work where boxes.json or the page cannot be written or would overwrite a radiograph."""
-    if isinstance(out, Path):
-        _check_file("--out", out, "boxes.json", files)
-        check_ending("--out", out, [output.ending for output in OUTPUTS])
-    if html is None:
-        return
-    if str(html) == "-":
-        raise UsageError("--html -: the page is not written to standard output; name a file")
-    if isinstance(out, Path) and os.path.realpath(html) == os.path.realpath(out):
-        raise UsageError(f"--html {html}: is also the file of --out; name another file")
-    _check_file("--html", html, "page.html", files)
-    check_ending("--html", html, PAGE)
-
-
-def _check_file(option: str, path: Path, example: str, files: Sequence[Path]) -> None:
-    if path.is_dir():
-        raise UsageError(f"{option} {path}: is a folder; name the file, for example {path / example}")
-    if os.path.realpath(path) in map(os.path.realpath, files):
-        raise UsageError(f"{option} {path}: is one of the radiographs and would be overwritten; name another file")
-    check_folder(path.parent, f"{option} {path}")
 
 
 def _write_html(html: Path, found: Found, pictures: Pictures) -> None:

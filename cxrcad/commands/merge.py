@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import DataError, Failure, Result, Skipped, UsageError, counted
-from cxrcad.files import check_folder, write_atomically
 from cxrcad.interchange.boxes import differing, read_boxes
-from cxrcad.interchange.outputs import OUTPUTS, check_ending, output_for
+from cxrcad.interchange.outputs import check_places, write_outputs
 
 __all__ = ["merge"]
 
 
-def merge(parts: Sequence[Path], out: Path) -> str:
+def merge(parts: Sequence[Path], out: Path, beside: Mapping[str, Path] | None = None) -> str:
     """Join the boxes.json of several shards in `out`, in the format of its ending; one sentence of what it holds.
 
+    `beside` are other files of the same results by their option (--csv, --coco, --node21). `out` may replace a part.
     Images come in the order of their paths. A failure of a file that another part has done is left out. Raises
     UsageError for parts of other models or settings, for work that ended early, and for one image with two results;
     DataError, WriteError.
     """
-    check_ending("--out", out, [output.ending for output in OUTPUTS])
-    check_folder(out.parent, f"--out {out}")
+    places = {"--out": out, **(beside or {})}
+    check_places(places, {path for path in parts if os.path.realpath(path) != os.path.realpath(out)}, "parts")
     first = read_boxes(parts[0])
     results: dict[str, tuple[Result, Path]] = {}
     failures: dict[str, Failure] = {}
@@ -39,7 +40,8 @@ def merge(parts: Sequence[Path], out: Path) -> str:
     images = [results[path][0] for path in sorted(results, key=lambda path: Path(path).parts)]
     left = [failure for path, failure in sorted(failures.items()) if path not in results]
     others = [one for _, one in sorted(skipped.items())]
-    write_atomically(out, output_for(out).write(first.identity, images, left, first.head.get("find"), others))
+    find = first.head.get("find")
+    write_outputs(places, lambda write: write(first.identity, images, left, find, others))
     found_in_all = sum(len(result.findings) for result in images)
     text = f"{counted(len(parts), 'part')}: {counted(len(images), 'image')}, {counted(found_in_all, 'finding')}"
     return f"{text}, {len(left)} failed; {out}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from cxrcad.core import Case, Nodule
 from cxrcad.datasets.fields import Entry, box_nodule, shown
 
-__all__ = ["KEYS", "Annotations", "parse"]
+__all__ = ["KEYS", "Annotations", "categories_of", "counting", "parse"]
 
 KEYS = ("images", "annotations")
 
@@ -32,7 +32,7 @@ class Annotations:
 
 def parse(whole: Entry) -> Annotations:
     """The content of a COCO file. Refuses what is missing, off an image, or contradicts itself."""
-    categories = _categories(whole)
+    categories = categories_of(whole)
     images: dict[str, Entry] = {}
     cases: dict[str, Case] = {}
     names: dict[int | str, str] = {}
@@ -53,13 +53,18 @@ def parse(whole: Entry) -> Annotations:
             entry.refuse(f"image_id is {shown(key)}, where the id of an image in images is needed")
         if entry.fields.get("iscrowd") not in (None, 0, False):
             entry.refuse_field("iscrowd", "0 (one nodule, not a crowd of them)")
+        if entry.has("score"):
+            entry.refuse(
+                f"it has a score ({shown(entry.fields['score'])}), so it is a model's finding, where truth is needed",
+                "give what readers drew, or score it as predictions",
+            )
         x, y, across, down = entry.numbers("bbox", "[x, y, width, height]", 4)
         nodule = box_nodule(entry, (x, y, x + across, y + down), cases[names[key]])
         boxes.append((entry, names[key], nodule, _category(entry, categories) if categories else None))
     return Annotations(images, cases, names, categories, boxes)
 
 
-def _categories(whole: Entry) -> dict[int | str, str]:
+def categories_of(whole: Entry) -> dict[int | str, str]:
     """The name of each category in small letters; none where the file has no categories."""
     names: dict[int | str, str] = {}
     for entry in whole.entries("categories") if whole.has("categories") else ():
@@ -68,6 +73,12 @@ def _categories(whole: Entry) -> dict[int | str, str]:
             entry.refuse(f"its id {shown(key)} is that of another category already, where each is needed once")
         names[key] = entry.text("name").strip().lower()
     return names
+
+
+def counting(categories: Mapping[int | str, str]) -> dict[int | str, bool]:
+    """Whether each category counts as a nodule: all do, unless exactly one is called so, which alone then does."""
+    single = list(categories.values()).count("nodule") == 1
+    return {key: name == "nodule" or not single for key, name in categories.items()}
 
 
 def _category(entry: Entry, categories: Mapping[int | str, str]) -> int | str:

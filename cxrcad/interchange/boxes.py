@@ -18,6 +18,7 @@ __all__ = [
     "Detected",
     "differing",
     "image_document",
+    "json_line",
     "model_document",
     "read_boxes",
     "result_from",
@@ -64,17 +65,22 @@ def to_document(
 
 
 def to_text(document: Mapping[str, Any]) -> str:
-    """The document as indented JSON; a file name that is no UTF-8 keeps its bytes as JSON escapes."""
+    """The document as indented JSON."""
     return _indented(document) + "\n"
 
 
-def _indented(value: Any) -> str:
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+def json_line(value: Any, indent: int | None = None) -> str:
+    """The value as JSON, on one line without `indent`; a file name that is no UTF-8 keeps its bytes as JSON escapes."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)
+        text = json.dumps(value, indent=indent, ensure_ascii=True, allow_nan=False)
     return text
+
+
+def _indented(value: Any) -> str:
+    return json_line(value, 2)
 
 
 def write(

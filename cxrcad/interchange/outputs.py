@@ -1,19 +1,21 @@
-"""What `cxrcad detect` writes: a format for each ending of --out, all from the same results.
+"""What `cxrcad detect` writes: a format for each ending of --out and for each option beside it, from the same results.
 
 A new format is a module with `write`, and its row in `OUTPUTS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from cxrcad.core import Failure, ModelIdentity, Result, Skipped, UsageError
-from cxrcad.interchange import boxes, boxes_csv
+from cxrcad.files import check_folder, write_atomically
+from cxrcad.interchange import boxes, boxes_csv, coco, node21
 
-__all__ = ["OUTPUTS", "PAGE", "Output", "check_ending", "output_for"]
+__all__ = ["OUTPUTS", "OUT_ENDINGS", "PAGE", "Output", "check_ending", "check_places", "output_for", "write_outputs"]
 
 PAGE = (".html", ".htm")
 OTHER_ENDINGS = {
@@ -24,7 +26,10 @@ OTHER_ENDINGS = {
 
 
 class Write(Protocol):
-    """Results, inputs that failed, settings, files skipped, whether that is all -> the file's text, piece by piece."""
+    """Results, inputs that failed, settings, files skipped, whether that is all -> the file's text, piece by piece.
+
+    Some formats go through the results twice.
+    """
 
     def __call__(
         self,
@@ -40,23 +45,34 @@ class Write(Protocol):
 
 @dataclass(frozen=True)
 class Output:
-    """One format, taken where --out ends in `ending`, in small letters."""
+    """One format, in files that end in `ending`, in small letters; its option beside --out is --NAME."""
 
     name: str
     ending: str
     write: Write
 
+    @property
+    def option(self) -> str:
+        """The option that names its file."""
+        return f"--{self.name.lower()}"
 
+
+BOXES = Output("boxes.json", ".json", boxes.write)
 OUTPUTS = (
-    Output("boxes.json", ".json", boxes.write),
+    BOXES,
     Output("CSV", ".csv", boxes_csv.write),
+    Output("COCO", ".json", coco.write),
+    Output("NODE21", ".json", node21.write),
 )
-"""The first is also that of any other ending."""
+"""--out takes the first with its ending; boxes.json, which has no option, is also that of any other ending."""
+OUT_ENDINGS = tuple(dict.fromkeys(output.ending for output in OUTPUTS))
+ENDINGS = {"--out": OUT_ENDINGS, "--html": PAGE, **{one.option: (one.ending,) for one in OUTPUTS if one is not BOXES}}
+"""What the file of each option may end in."""
 
 
 def output_for(path: Path) -> Output:
-    """The format that is written to `path`."""
-    return next((output for output in OUTPUTS if output.ending == path.suffix.lower()), OUTPUTS[0])
+    """The format that --out writes to `path`."""
+    return next((output for output in OUTPUTS if output.ending == path.suffix.lower()), BOXES)
 
 
 def check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
@@ -64,6 +80,41 @@ def check_ending(option: str, path: Path, endings: Sequence[str]) -> None:
 
     A name with no ending, or with one that is no format's, is anybody's.
     """
-    ending, known = path.suffix.lower(), {output.ending for output in OUTPUTS} | OTHER_ENDINGS
+    ending, known = path.suffix.lower(), {*OUT_ENDINGS, *OTHER_ENDINGS}
     if ending in known.difference(endings):
         raise UsageError(f"{option} {path}: its ending is {ending}; end the name in {' or '.join(endings)}")
+
+
+def check_places(places: Mapping[str, Path], inputs: Iterable[Path], kind: str = "radiographs") -> None:
+    """Raise before any work where the file of an option of `ENDINGS` cannot be written; UsageError, WriteError.
+
+    It may be no folder, no other option's file and none of `inputs`, the `kind`, and must end as its format.
+    """
+    kept, taken = set(map(os.path.realpath, inputs)), dict[str, str]()
+    for option, path in places.items():
+        if str(path) == "-":
+            what = "the page" if option == "--html" else "the file"
+            raise UsageError(f"{option} -: {what} is not written to standard output; name a file")
+        if path.is_dir():
+            example = path / ("boxes" if option == "--out" else "page" if option == "--html" else option[2:])
+            raise UsageError(f"{option} {path}: is a folder; name the file, for example {example}{ENDINGS[option][0]}")
+        real = os.path.realpath(path)
+        if real in taken:
+            raise UsageError(f"{option} {path}: is also the file of {taken[real]}; name another file")
+        if real in kept:
+            raise UsageError(f"{option} {path}: is one of the {kind} and would be overwritten; name another file")
+        check_folder(path.parent, f"{option} {path}")
+        check_ending(option, path, ENDINGS[option])
+        taken[real] = option
+
+
+def write_outputs(places: Mapping[str, Path], pieces: Callable[[Write], Iterable[str]]) -> None:
+    """Write the file of each option, whole or not at all; of --html, which is no output, none. Raises WriteError.
+
+    `pieces` calls a format with the results.
+    """
+    formats = {output.option: output for output in OUTPUTS}
+    for option, path in places.items():
+        output = output_for(path) if option == "--out" else formats.get(option)
+        if output is not None:
+            write_atomically(path, pieces(output.write))

@@ -1,4 +1,4 @@
-"""Anybody's boxes as findings of a truth's cases: our boxes.json, COCO results, NODE21's JSON and CSV tables.
+"""Anybody's boxes as findings of a truth's cases: our boxes.json, COCO, NODE21's JSON and CSV tables.
 
 The format is recognised by content. Boxes are in pixels of the image that the truth describes, in NODE21's JSON too
 (its algorithms write mm where their image has a spacing; NODE21's own images and tables have none).
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import Box, Case, EvaluationError, Finding, UsageError
+from cxrcad.datasets.coco_json import KEYS, categories_of, counting
 from cxrcad.datasets.fields import (
     FINITE,
     PROBABILITY,
@@ -62,6 +63,8 @@ def read_predictions(path: Path, truth: TruthSet, *, missing: str = "refuse") ->
       folder as the truth, an image of another SHA-256 than the folder's;
     - COCO results: {image_id, bbox [x, y, width, height], score}; image_id is an id of COCO truth, with truth of
       another format a name. A box of a category that does not count as a nodule is no finding;
+    - a COCO document {images, annotations, categories} whose annotations have a score: its images join by file_name,
+      and one without an annotation is one in which nothing was found;
     - NODE21: {"type": "Multiple 2D bounding boxes", "boxes": [...]}, where the z of the corners is the image's number
       in the stack that grand-challenge makes: z 0 is the first name of the truth in sorted order, `truth.cases[0]`;
     - grand-challenge's predictions.json, a list with one such object an image and its name;
@@ -227,6 +230,8 @@ def _read_json(path: Path, document: Any, collected: _Collected) -> None:
         _boxes(whole, collected)
     elif "schema" in whole.fields:
         whole.refuse(f"its schema is {shown(whole.fields['schema'])}, where {SCHEMA} is needed", WAYS)
+    elif all(key in whole.fields for key in KEYS):
+        _coco_document(whole, collected)
     elif "boxes" in whole.fields:
         _stack(whole, collected)
     else:
@@ -245,13 +250,7 @@ def _boxes(whole: Entry, collected: _Collected) -> None:
             )
     for image in whole.entries("images"):
         case = collected.case_once(image.text("path"), image)
-        rows, cols = image.side_px("rows"), image.side_px("cols")
-        if (rows, cols) != (case.rows, case.cols):
-            image.refuse(
-                f"its {rows} rows and {cols} columns are not the {case.rows} rows and {case.cols} columns that the "
-                f"truth has for {shown(case.name)}",
-                "give both the pixels of the same file",
-            )
+        _check_size(image, case, "rows", "cols")
         known = image.text_or_none("sha256")
         if collected.truth.with_images and known is not None and known != (now := image_sha256(case.image)):
             image.refuse(
@@ -272,6 +271,17 @@ def _boxes(whole: Entry, collected: _Collected) -> None:
             )
 
 
+def _check_size(image: Entry, case: Case, height: str, width: str) -> None:
+    """Refuse an image that has other sides, in the fields of these names, than its case."""
+    rows, cols = image.side_px(height), image.side_px(width)
+    if (rows, cols) != (case.rows, case.cols):
+        image.refuse(
+            f"its {rows} rows and {cols} columns are not the {case.rows} rows and {case.cols} columns that the "
+            f"truth has for {shown(case.name)}",
+            "give both the pixels of the same file",
+        )
+
+
 def _boxes_finding(entry: Entry, case: Case, spacing_mm: tuple[float, float] | None, collected: _Collected) -> None:
     part = entry.part("box_px")
     box = part.box([part.number(key, FINITE) for key in CORNERS], case.rows, case.cols)
@@ -287,18 +297,42 @@ def _boxes_finding(entry: Entry, case: Case, spacing_mm: tuple[float, float] | N
     collected.add(entry, case, entry.number("score", PROBABILITY), box, **more)
 
 
+def _coco_document(whole: Entry, collected: _Collected) -> None:
+    """COCO's images, annotations and categories, each annotation with a score; the numbers are the document's own."""
+    cases: dict[int | str, Case] = {}
+    for image in whole.entries("images"):
+        case = collected.case_once(image.text("file_name"), image)
+        _check_size(image, case, "height", "width")
+        cases[image.identifier("id")] = collected.hold(case)
+
+    def case_of(key: int | str, entry: Entry) -> Case:
+        if key not in cases:
+            entry.refuse(f"image_id is {shown(key)}, where the id of an image in images is needed")
+        return cases[key]
+
+    _coco_boxes(whole.entries("annotations"), counting(categories_of(whole)), case_of, collected)
+
+
 def _coco(entries: Sequence[Entry], collected: _Collected) -> None:
-    """COCO results, one entry a box."""
-    categories = collected.truth.categories
+    """COCO results, one entry a box, with the truth's numbers."""
+    _coco_boxes(entries, collected.truth.categories, collected.case_of_id, collected)
+
+
+def _coco_boxes(
+    entries: Sequence[Entry],
+    categories: Mapping[int | str, bool],
+    case_of: Callable[[int | str, Entry], Case],
+    collected: _Collected,
+) -> None:
     for entry in entries:
-        case = collected.case_of_id(entry.identifier("image_id"), entry)
+        case = case_of(entry.identifier("image_id"), entry)
         x, y, width, height = entry.numbers("bbox", "[x, y, width, height]", 4)
         box = entry.box((x, y, x + width, y + height), case.rows, case.cols)
         score = entry.number("score", FINITE)
         if categories and entry.has("category_id"):
             key = entry.identifier("category_id")
             if key not in categories:
-                entry.refuse(f"category_id is {shown(key)}, where the id of one of the truth's categories is needed")
+                entry.refuse(f"category_id is {shown(key)}, where the id of one of the categories is needed")
             if not categories[key]:
                 continue
         collected.add(entry, case, score, box)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrcad.core import Case, DataError, Nodule
-from cxrcad.datasets.coco_json import KEYS, parse
+from cxrcad.datasets.coco_json import KEYS, counting, parse
 from cxrcad.datasets.fields import (
     FINITE,
     SLACK_PX,
@@ -162,8 +162,7 @@ def _along(side: str, length: int) -> Range:
 
 def _coco(whole: Entry) -> TruthSet:
     found = parse(whole)
-    single = list(found.categories.values()).count("nodule") == 1
-    counts = {key: name == "nodule" or not single for key, name in found.categories.items()}
+    counts = counting(found.categories)
     nodules: dict[str, list[tuple[Entry, Nodule]]] = {name: [] for name in found.cases}
     for entry, name, nodule, category in found.boxes:
         if category is None or counts[category]:

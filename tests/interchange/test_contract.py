@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cxrcad.cli.options import TABLES
 from cxrcad.core import Box, Case, Failure, Finding, ModelIdentity, Result, UsageError
 from cxrcad.files import write_atomically
-from cxrcad.interchange.outputs import OUTPUTS, Output, check_ending, output_for
+from cxrcad.interchange.outputs import OUT_ENDINGS, OUTPUTS, Output, check_ending, output_for
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet
 
@@ -35,7 +36,7 @@ def predicted(path: Path) -> Found:
     return read_predictions(path, truth, missing="empty")
 
 
-MEMBERS: dict[str, Callable[[Path], Found]] = {"boxes.json": predicted, "CSV": predicted}
+MEMBERS: dict[str, Callable[[Path], Found]] = dict.fromkeys(("boxes.json", "CSV", "COCO", "NODE21"), predicted)
 
 
 @pytest.fixture(params=OUTPUTS, ids=lambda output: output.name)
@@ -52,6 +53,12 @@ def test_every_output_holds_each_box_and_score(output: Output, tmp_path: Path) -
         assert written == [(finding.score, finding.box_px) for finding in result.findings]
 
 
+def test_a_name_that_is_no_utf_8_can_be_written(output: Output, tmp_path: Path) -> None:
+    path = tmp_path / f"found{output.ending}"
+    write_atomically(path, output.write(IDENTITY, [replace(RESULTS[0], path="a\udcff.dcm")]))
+    assert "\\udcff.dcm" in path.read_text("utf-8")
+
+
 def test_every_output_of_nothing_is_a_file_that_can_be_read(output: Output, tmp_path: Path) -> None:
     path = tmp_path / f"found{output.ending}"
     write_atomically(path, output.write(IDENTITY, ()))
@@ -62,12 +69,13 @@ def test_the_same_results_give_the_same_bytes(output: Output) -> None:
     assert "".join(output.write(IDENTITY, RESULTS)) == "".join(output.write(IDENTITY, RESULTS))
 
 
-def test_every_output_stands_once_and_is_taken_by_its_ending() -> None:
+def test_every_output_has_its_option_and_the_first_of_an_ending_is_taken_by_out() -> None:
     assert sorted(MEMBERS) == sorted(output.name for output in OUTPUTS)
-    assert len({output.ending for output in OUTPUTS}) == len(OUTPUTS)
-    for output in OUTPUTS:
-        assert output_for(Path(f"x{output.ending.upper()}")) is output
-        check_ending("--out", Path(f"x{output.ending.upper()}"), [output.ending])
+    assert [f"--{name}" for name in TABLES] == [output.option for output in OUTPUTS[1:]]
+    for ending in OUT_ENDINGS:
+        first = next(output for output in OUTPUTS if output.ending == ending)
+        assert output_for(Path(f"x{ending.upper()}")) is first
+        check_ending("--out", Path(f"x{ending.upper()}"), [ending])
     assert output_for(Path("found")) is output_for(Path("found.txt")) is OUTPUTS[0]
 
 
@@ -76,4 +84,4 @@ def test_no_file_gets_the_ending_of_another_format(ending: str) -> None:
     check_ending("--out", Path("found"), [".json"])
     check_ending("--out", Path("found.part-3"), [".json"])
     with pytest.raises(UsageError, match=rf"^--out x{ending}: its ending is \.\w+; end the name in \.json or \.csv$"):
-        check_ending("--out", Path(f"x{ending}"), [output.ending for output in OUTPUTS])
+        check_ending("--out", Path(f"x{ending}"), OUT_ENDINGS)

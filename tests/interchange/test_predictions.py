@@ -395,7 +395,7 @@ def test_what_is_off_is_refused_in_one_sentence(written: Written, content: Any, 
     [
         ([0, "image_id"], 31, ", entry 1: image_id is 31, where one of the 3 ids of the COCO truth is needed; score"),
         ([0, "image_id"], "30", ", entry 1: image_id is '30', where one of the 3 ids of the COCO truth is needed"),
-        ([0, "category_id"], 3, ", entry 1: category_id is 3, where the id of one of the truth's categories is needed"),
+        ([0, "category_id"], 3, ", entry 1: category_id is 3, where the id of one of the categories is needed"),
     ],
 )
 def test_an_id_that_coco_truth_lacks_is_refused(written: Written, where: Any, value: Any, sentence: str) -> None:
