@@ -24,6 +24,7 @@ __all__ = [
     "is_name",
     "json_value",
     "made",
+    "printable",
     "shown",
     "toml_value",
 ]
@@ -130,6 +131,13 @@ def shown(value: Any) -> str:
     except RecursionError:
         return "nested too deeply to be shown"
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
+def printable(text: str) -> str:
+    """The text on one line: control characters and bytes that are not UTF-8, as names may hold, as Python escapes."""
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter for letter in text
+    )
 
 
 def made(kind: type[T], value: Any) -> T:

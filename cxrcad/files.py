@@ -13,6 +13,7 @@ import re
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,6 +22,7 @@ from cxrcad.core import CxrcadError, UsageError, WriteError, duration_words
 from cxrcad.documents import MALFORMED, fault_words, json_value
 
 __all__ = [
+    "UNENCODABLE",
     "Pace",
     "Progress",
     "Silent",
@@ -142,11 +144,12 @@ def names_in(folder: Path, files: Iterable[Path], ending: str, on_disk: Iterable
     """
     check_folder(folder, f"{option} {folder}")
     kept, names = set(map(os.path.realpath, on_disk)), dict[str, Path]()
-    taken: set[Path] = set()
+    taken, numbers = set[Path](), Counter[str]()
     for file in files:
-        path, number = folder / f"{file.stem}{ending}", 2
+        path = folder / f"{file.stem}{ending}"
         while path in taken:
-            path, number = folder / f"{file.stem}-{number}{ending}", number + 1
+            numbers[file.stem] += 1
+            path = folder / f"{file.stem}-{numbers[file.stem] + 1}{ending}"
         if os.path.realpath(path) in kept:
             raise UsageError(f"{option} {folder}: {path} is a radiograph and would be overwritten; name a new folder")
         names[str(file)] = path
@@ -183,14 +186,18 @@ def _is_running(process: int) -> bool:
     return True
 
 
+UNENCODABLE = "backslashreplace"
+"""How text is written that holds a file's name of bytes that are not UTF-8: E9 becomes \\udce9, as JSON writes it."""
+
+
 def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
     """Write `data` to `path` through a temporary file beside it: a reader sees the old file or the whole new one.
 
-    `data` may come in pieces. Parent folders are made; a link is followed; a pipe or device is written to as it is.
-    Raises WriteError.
+    `data` may come in pieces; what of a text is not UTF-8 is written as UNENCODABLE says. Parent folders are made; a
+    link is followed; a pipe or device is written to as it is. Raises WriteError.
     """
     pieces = (data,) if isinstance(data, bytes | str) else data
-    content = (piece.encode() if isinstance(piece, str) else piece for piece in pieces)
+    content = (piece.encode(errors=UNENCODABLE) if isinstance(piece, str) else piece for piece in pieces)
     temporary = ""
     try:
         path = path.resolve() if path.is_symlink() else path

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from cxrcad.cli.options import Command, given_files, with_settings, with_tables
+from cxrcad.cli.paths import with_paths
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
 from cxrcad.core import UsageError, WorkerError, WriteError
@@ -43,7 +44,7 @@ def _object_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("detect", cls=Command)
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@with_paths("paths", found=True)
 @click.option(
     "--out",
     type=click.Path(allow_dash=True),
@@ -74,6 +75,7 @@ def command(
 ) -> None:
     """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders and zip archives of these.
 
+    - takes PATHS from a list on standard input; a pattern in quotes ('archive/**/*.dcm') stands for what it matches.
     A model that is made for another lesion finds that one; --lesion demands such a model.
     Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done). What lies
     beside radiographs in a folder or archive and is none is in "skipped". A radiograph of which a DICOM object that was

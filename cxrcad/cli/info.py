@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from cxrcad.cli.paths import with_paths
 from cxrcad.cli.progress import note
 
 __all__ = ["command"]
 
 
 @click.command("info")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
+@with_paths("paths")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON, a document for each.")
 @click.option(
     "--sheet", type=click.Path(path_type=Path), metavar="FILE", help="Write a contact sheet of a data set as PNG."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import click
 import cxrcad
 from cxrcad.cli.progress import note
 from cxrcad.core import CxrcadError, WriteError
+from cxrcad.files import UNENCODABLE
 
 __all__ = ["COMMANDS", "GROUPS", "cli", "main"]
 
@@ -99,16 +101,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     SIGTERM (a batch system's time limit) stops the work as Ctrl-C does: what is done is kept; exit code 143. A library
     that is being loaded may turn the stop into an error of its own; it is a stop all the same.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=UNENCODABLE)
     asked: list[int] = []  # the exit codes of the stops
     with _stopping(asked):
         try:
             status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False)
         except (click.exceptions.Abort, KeyboardInterrupt) as stop:
-            click.echo(f"cxrcad: {str(stop.__cause__ or stop) or 'stopped'}", err=True)
+            note(f"cxrcad: {str(stop.__cause__ or stop) or 'stopped'}")
             status = asked[0] if asked else 130
         except Exception as error:
             if asked and not isinstance(error, WriteError):
-                click.echo("cxrcad: stopped", err=True)
+                note("cxrcad: stopped")
                 status = asked[0]
             else:
                 status = _told(error)
@@ -141,13 +145,13 @@ def _told(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         return 1
     if isinstance(error, CxrcadError):
-        click.echo(f"Error: {error}", err=True)
+        note(f"Error: {error}")
         return error.exit_code
     if isinstance(error, OSError):  # a full disk behind stdout, a folder that may not be listed
         place, reason = error.filename or "the output", error.strerror or error
-        click.echo(f"Error: {place}: {reason}; check the path, its permissions and the room on the disk", err=True)
+        note(f"Error: {place}: {reason}; check the path, its permissions and the room on the disk")
     elif isinstance(error, MemoryError):
-        click.echo("Error: not enough memory; close other programs, or lower --side, --batch or --threads", err=True)
+        note("Error: not enough memory; close other programs, or lower --side, --batch or --threads")
     else:
         raise error
     return 1

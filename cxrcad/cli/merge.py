@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from cxrcad.cli.options import Command, given_files, with_tables
+from cxrcad.cli.paths import with_paths
 
 __all__ = ["command"]
 
 
 @click.command("merge", cls=Command)
-@click.argument("parts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@with_paths("parts")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

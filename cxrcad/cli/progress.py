@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cxrcad.core import counted
+from cxrcad.documents import printable
 
 __all__ = ["Bar", "note"]
 
@@ -18,7 +19,7 @@ LINE_SECONDS = 30.0  # least time between two lines in a log
 
 def note(text: str) -> None:
     """One line on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 class Bar:
@@ -71,7 +72,7 @@ class Bar:
     def note(self, text: str) -> None:
         """One line above the bar, or in the log."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+            self._bar.console.print(printable(text), markup=False, highlight=False)
         else:
             note(text)
 

@@ -14,6 +14,7 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import FOLDS_NAME, WHOLE
 from cxrcad.datasets.read import layout_of, read_dataset
 from cxrcad.datasets.summary import summary
+from cxrcad.documents import printable
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, folds_of_run, packaged_models, resolve_model
 from cxrcad.report.drawing.contact_sheet import write_contact_sheet
@@ -136,4 +137,4 @@ def _shown(value: Any) -> str:
         return "; ".join(f"{name} {item}" for name, item in value.items()) or "none"
     if isinstance(value, list):
         return "; ".join(str(item) for item in value) or "none"
-    return str(value)
+    return printable(str(value))

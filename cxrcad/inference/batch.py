@@ -94,7 +94,7 @@ def detect_each(
     held, skipped = set[Path](), Counter[Path]()
 
     def counted(outcome: Outcome) -> Outcome:
-        places = _roots(Path(outcome.path), inputs)
+        places = inputs.roots_of(Path(outcome.path))
         if isinstance(outcome, Skipped):
             skipped.update(places)
         else:
@@ -106,7 +106,7 @@ def detect_each(
     for failure in inputs.failures:
         yield counted(failure), None
     for path in done:
-        held.update(_roots(path, inputs))
+        held.update(inputs.roots_of(path))
     left = set(done)
     with closing(read_ahead([file for file in inputs.files if file not in left], reading, workers)) as answers:
         for path, read in answers:
@@ -115,12 +115,6 @@ def detect_each(
     for root in inputs.roots:
         if root not in held:
             yield Failure(str(root), empty_words(root, skipped[root])), None
-
-
-def _roots(path: Path, inputs: Inputs) -> set[Path]:
-    """Those of the folders, archives and DICOMDIRs that were named which the file lies in."""
-    origin = inputs.origin.get(path)
-    return {root for root in inputs.roots if root in (path, origin) or root in path.parents}
 
 
 def _detect_one(path: Path, read: Answer, detector: Detector, min_score: float, *, found: bool) -> Outcome:

@@ -1,12 +1,13 @@
-"""Files, folders, zip archives and DICOMDIRs -> the files in which to look for radiographs, and those that are none."""
+"""Files, folders, patterns, zip archives, DICOMDIRs -> the files that may be radiographs, and those that are none."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from cxrcad.core import Failure, NotRadiographError, ReadError, Skipped, UsageError
@@ -14,6 +15,7 @@ from cxrcad.imaging.archives import contents_of, file_of, head_of, is_zip, local
 from cxrcad.imaging.dicomdir import References, is_dicomdir, references_of, spelled_in
 from cxrcad.imaging.faults import bytes_of, check_file
 from cxrcad.imaging.read import FORMATS, IMAGE_ENDINGS, reader_of, unknown_words
+from cxrcad.inference.folders import Pattern, files_in, matches
 
 __all__ = ["Inputs", "empty_words", "expand_paths", "find_inputs", "part_of"]
 
@@ -28,8 +30,8 @@ HEAD = 1024
 class Inputs:
     """What paths come to: `files` to read, in order, and before that `failures` and `skipped`.
 
-    `origin` has the folder, archive or DICOMDIR in which a file was found; a file that was named itself has none.
-    `roots` are those that were named.
+    `origin` has the folder, pattern, archive or DICOMDIR by which a file was found, whatever became of it; a file that
+    was named itself has none. `roots` are those that were named.
     """
 
     files: tuple[Path, ...]
@@ -41,12 +43,20 @@ class Inputs:
     @property
     def on_disk(self) -> tuple[Path, ...]:
         """The files that hold `files`: an archive for those in it."""
-        roots = (root for root in self.roots if not os.path.isdir(root))
+        roots = filter(os.path.isfile, self.roots)
         return tuple(dict.fromkeys((*map(file_of, self.files), *roots)))
+
+    def roots_of(self, path: Path) -> set[Path]:
+        """Those of `roots` that hold the file."""
+        return {path, self.origin.get(path, path), *path.parents} & self._roots
+
+    @cached_property
+    def _roots(self) -> frozenset[Path]:
+        return frozenset(self.roots)
 
 
 def find_inputs(paths: Sequence[Path]) -> Inputs:
-    """The files of `paths`, in order and each once: folders, archives and DICOMDIRs replaced by what they hold.
+    """The files of `paths`, in order and each once: folders, archives, DICOMDIRs and a `Pattern` replaced by theirs.
 
     Hidden files are left out. Links to folders are followed, each folder is read once; a link that points nowhere is
     in `failures`. A file of a folder or archive that is no image by its ending or content is in `skipped`
@@ -55,16 +65,16 @@ def find_inputs(paths: Sequence[Path]) -> Inputs:
     found = _Found()
     for path in paths:
         found.add(path)
-    files = tuple(found.files)
-    origin = {file: root for file, root in found.files.items() if root is not None}
-    return Inputs(files, origin, tuple(found.roots), tuple(found.skipped.values()), tuple(found.failures.values()))
+    failures = tuple(found.failures.values())
+    return Inputs(tuple(found.files), found.origin, tuple(found.roots), tuple(found.skipped.values()), failures)
 
 
 def part_of(inputs: Inputs, shard: str | None) -> Inputs:
     """One of several parts of the inputs ("3/16": the third of sixteen); all of them where `shard` is None.
 
-    A hash of each file's path, below the folder or archive that was named, decides its part: the order of the file
-    system does not matter, nor where the folder lies. Raises UsageError for what is no part.
+    A hash of each file's path, below the folder or archive that was named or the part of a pattern that is plain,
+    decides its part: the order of the file system does not matter, nor where the folder lies. Raises UsageError for
+    what is no part.
     """
     if shard is None:
         return inputs
@@ -74,16 +84,19 @@ def part_of(inputs: Inputs, shard: str | None) -> Inputs:
         raise UsageError(f"--shard {shard}: is no part of a whole; it takes NUMBER/COUNT, as 3/16")
 
     def mine(path: Path) -> bool:
-        root = inputs.origin.get(path) or next((one for one in inputs.roots if one in path.parents), None)
-        base = root if root is None or root in path.parents else root.parent
-        name = path.relative_to(base) if base is not None and base in path.parents else path
+        held = inputs.roots_of(path) - {path}
+        root = inputs.origin.get(path) or (next(one for one in inputs.roots if one in held) if held else None)
+        base = root and next((one for one in (root, *root.parents) if one in path.parents), None)
+        name = path.relative_to(base) if base else path
         digest = hashlib.sha256(os.fsencode(name.as_posix())).digest()
         return int.from_bytes(digest[:8], "big") % count == number - 1
 
+    told = [*inputs.files, *(Path(one.path) for one in inputs.failures)]
+    full = set[Path]().union(*map(inputs.roots_of, told))
     return replace(
         inputs,
         files=tuple(filter(mine, inputs.files)),
-        roots=(),  # another part may hold their radiographs
+        roots=tuple(one for one in inputs.roots if one not in full and mine(one)),  # others' files are in any part
         skipped=tuple(one for one in inputs.skipped if mine(Path(one.path))),
         failures=tuple(one for one in inputs.failures if mine(Path(one.path))),
     )
@@ -104,11 +117,15 @@ def expand_paths(paths: Sequence[Path]) -> tuple[Path, ...]:
 def empty_words(root: Path, skipped: int) -> str:
     """The sentence for a folder, archive or DICOMDIR in which there is no radiograph."""
     rest = f" ({skipped:,} other file{'s' * (skipped > 1)} skipped)" if skipped else ""
+    if isinstance(root, Pattern) and not skipped:
+        return f"{root}: no file has such a name, and no file matches it as a pattern; check the path"
     return f"{root}: a {_kind(root) or 'folder'} without a radiograph{rest}; name one that holds {FORMATS}"
 
 
 def _kind(path: Path) -> str:
-    """What holds other files: a folder, a zip archive, a DICOMDIR; "" for any other path."""
+    """What holds other files: a pattern, a folder, a zip archive, a DICOMDIR; "" for any other path."""
+    if isinstance(path, Pattern):
+        return "pattern"
     if os.path.isdir(path):  # not Path's, which raises in a folder that may not be entered
         return "folder"
     try:
@@ -120,7 +137,8 @@ def _kind(path: Path) -> str:
 
 @dataclass
 class _Found:
-    files: dict[Path, Path | None] = field(default_factory=dict)
+    files: dict[Path, None] = field(default_factory=dict)
+    origin: dict[Path, Path] = field(default_factory=dict)
     roots: dict[Path, None] = field(default_factory=dict)
     skipped: dict[tuple[Path, str], Skipped] = field(default_factory=dict)
     failures: dict[Path, Failure] = field(default_factory=dict)
@@ -130,49 +148,39 @@ class _Found:
         kind = _kind(path)
         if not kind:
             self.files[path] = None
+            self.origin.pop(path, None)
             self.skipped.pop((path, ""), None)
             self.failures.pop(path, None)
             return
         self.roots[path] = None
-        if kind == "folder":
-            for file in self._files_of(path):
-                self._look_at(file, path)
-            return
         try:
-            if kind == "zip archive":
+            if kind == "folder":
+                self._folder(path, path)
+            elif isinstance(path, Pattern):
+                for match in matches(path, _Told(self, path)):
+                    look = self._folder if os.path.isdir(match) else self._look_at
+                    look(match, path)
+            elif kind == "zip archive":
                 self._archive(path, path)
             else:
                 self._dicomdir(path)
         except ReadError as error:
-            self._fail(path, str(error))
+            self.fail(path, str(error), path)
 
-    def _fail(self, path: Path, error: str) -> None:
+    def fail(self, path: Path, error: str, root: Path) -> None:
+        """A file or folder found in `root` that cannot be read."""
         self.failures[path] = Failure(str(path), error)
+        if path != root:
+            self.origin[path] = root
 
-    def _skip(self, path: Path, reason: str, name: str = "") -> None:
+    def skip(self, path: Path, reason: str, root: Path, name: str = "") -> None:
+        """A file or folder found in `root` that is not to be read; `name` is that of one in an archive `path`."""
         self.skipped[path, name] = Skipped(str(path), reason)
+        self.origin[path] = root
 
-    def _files_of(self, folder: Path) -> Iterator[Path]:
-        def unreadable(error: OSError) -> None:
-            where = Path(str(error.filename))
-            self._fail(where, f"{where}: a folder that cannot be read ({error.strerror}); check its permissions")
-
-        root = os.path.realpath(folder)
-        seen = {root}
-        for place, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-            below = [Path(place) / name for name in sorted(folders) if not name.startswith(".")]
-            folders[:] = [path.name for path in below if self._is_new(path, root, seen)]
-            yield from (Path(place) / name for name in sorted(names) if not name.startswith("."))
-
-    def _is_new(self, folder: Path, root: str, seen: set[str]) -> bool:
-        """Whether a folder is none that is read anyway, by its own name or through another link; else it is skipped."""
-        real = os.path.realpath(folder)
-        inside = os.path.relpath(real, root).split(os.sep)  # hidden folders are not read, and ".." leads outside
-        if real in seen or (os.path.islink(folder) and not any(part.startswith(".") for part in inside)):
-            self._skip(folder, f"{folder}: leads to {real}, whose files are read there; each is read once")
-            return False
-        seen.add(real)
-        return True
+    def _folder(self, folder: Path, root: Path) -> None:
+        for file in files_in(folder, _Told(self, root)):
+            self._look_at(file, root)
 
     def _look_at(self, path: Path, root: Path, archive: Path | None = None) -> None:
         """A file that was found in `root`, perhaps in an archive: to be read, skipped, or opened in turn."""
@@ -181,7 +189,7 @@ class _Found:
         suffix = path.suffix.lower()
         try:
             if suffix in OTHER_ENDINGS:
-                self._skip(path, f"{path}: a {suffix} file, not tried in a folder; name it if it is a radiograph")
+                self.skip(path, f"{path}: a {suffix} file, not tried in a folder; name it if it is a radiograph", root)
                 return
             if archive is None and not os.path.isfile(path):
                 check_file(path)
@@ -190,23 +198,24 @@ class _Found:
                 self._archive(path, root)
             elif kind == "DICOMDIR" or (archive and is_dicomdir(head_of(path, HEAD)[0])):
                 if fault := _references(path, archive).fault:  # what it names is found in its folder anyway
-                    self._skip(path, fault)
+                    self.skip(path, fault, root)
             elif path.name.lower().endswith(IMAGE_ENDINGS) or reader_of(path):
-                self.files[path] = root  # with such an ending whatever it holds, so that a damaged one is reported
+                self.files[path] = None  # with such an ending whatever it holds, so that a damaged one is reported
+                self.origin[path] = root
             else:
-                self._skip(path, unknown_words(path))
+                self.skip(path, unknown_words(path), root)
         except NotRadiographError as error:
-            self._skip(path, str(error))
+            self.skip(path, str(error), root)
         except ReadError as error:
             if archive is None and os.path.exists(path) and not (os.path.isfile(path) and os.path.getsize(path)):
-                self._skip(path, str(error))  # empty, or a pipe: a dangling link may stand for a radiograph
+                self.skip(path, str(error), root)  # empty, or a pipe: a dangling link may stand for a radiograph
             else:
-                self._fail(path, str(error))
+                self.fail(path, str(error), root)
 
     def _archive(self, archive: Path, root: Path) -> None:
         contents = contents_of(archive)
         for name, fault in contents.refused:
-            self._skip(archive, f"{archive}: {fault} ({name}); unpack it with care", name)
+            self.skip(archive, f"{archive}: {fault} ({name}); unpack it with care", root, name)
         for name in contents.names:
             self._look_at(archive / name, root, archive)
 
@@ -215,7 +224,21 @@ class _Found:
         for file in references.files:
             self._look_at(file, path)
         if references.fault:
-            self._fail(path, references.fault)
+            self.fail(path, references.fault, path)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Keeps what is told of folders found in `root`."""
+
+    found: _Found
+    root: Path
+
+    def unreadable(self, folder: Path, sentence: str) -> None:
+        self.found.fail(folder, sentence, self.root)
+
+    def read_elsewhere(self, folder: Path, sentence: str) -> None:
+        self.found.skip(folder, sentence, self.root)
 
 
 def _references(path: Path, archive: Path | None = None) -> References:
