@@ -12,10 +12,9 @@ from cxrcad.core import NotRadiographError, Radiograph, ReadError, Source
 from cxrcad.imaging.bits import picture_values
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
 from cxrcad.imaging.dicom_file import UNDEFINED, DicomFile, matches, matches_bare, opened
-from cxrcad.imaging.elements import code, numbers, texts, unreadable
+from cxrcad.imaging.elements import code, texts, unreadable
 from cxrcad.imaging.elements import whole as _whole
 from cxrcad.imaging.faults import (
-    LARGEST_ASPECT,
     MOST_PADDING,
     Header,
     check_size,
@@ -29,6 +28,7 @@ from cxrcad.imaging.faults import (
 )
 from cxrcad.imaging.orientation import DIRECTION
 from cxrcad.imaging.presentation import middle_of, presented
+from cxrcad.imaging.spacing import pixel_aspect, pixel_spacing
 from cxrcad.imaging.view import against_frontal_chest, class_name
 
 if TYPE_CHECKING:
@@ -46,10 +46,6 @@ OTHER_MODALITIES = (
 PALETTE = "PALETTE COLOR"
 PALETTE_TABLES = tuple(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue"))
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
-WIDEST_FIELD_MM = 1000.0
-"""A field wider than any chest detector's means a placeholder for the spacing."""
-MAGNIFICATION = "EstimatedRadiographicMagnificationFactor"
-LARGEST_MAGNIFICATION = 10.0
 MOST_COMPRESSED = 2
 """Times the size of the pixels that compressed ones may have; noise needs about 1.1."""
 NEEDED = {"Rows": "", "Columns": "", "BitsAllocated": "16", "PhotometricInterpretation": "MONOCHROME2"}
@@ -62,7 +58,7 @@ def header(path: Path) -> Header:
         dataset = file.dataset
         _check_present(path, dataset, "Rows", "Columns")
         dataset.Rows, dataset.Columns = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
-        return Header(dataset.Rows, dataset.Columns, _spacing(dataset)[0])
+        return Header(dataset.Rows, dataset.Columns, pixel_spacing(dataset)[0])
 
 
 def read(path: Path, force: bool = False) -> Radiograph:
@@ -76,11 +72,11 @@ def read(path: Path, force: bool = False) -> Radiograph:
         against = _check_object(path, file, force)
         stored, notes = _stored(path, file)
         pixels, shown_notes = _presentation(path, dataset, stored)
-        spacing, spacing_from, spacing_notes = _spacing(dataset)
-        aspect = _pixel_aspect(dataset)
+        spacing, spacing_from, spacing_notes = pixel_spacing(dataset)
+        aspect, aspect_notes = pixel_aspect(dataset, spacing)
         orientation, lie_notes = _orientation(dataset)
         uids = {name: texts(dataset, name)[0] for name in UIDS if texts(dataset, name)}
-    all_notes = (*against, *notes, *shown_notes, *spacing_notes, *lie_notes)
+    all_notes = (*against, *notes, *shown_notes, *spacing_notes, *aspect_notes, *lie_notes)
     source = Source(str(path), "DICOM", digest_of(path), uids, all_notes)
     return Radiograph(pixels, spacing, spacing_from, orientation, source, aspect)
 
@@ -234,44 +230,6 @@ def _looked_up(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], in
 
     channels: NDArray[Any] = apply_color_lut(stored, dataset)
     return channels, 65535 if channels.max() > 255 else 255  # some writers state 16 bits and fill 8
-
-
-def _spacing(dataset: Dataset) -> tuple[tuple[float, float] | None, str | None, list[str]]:
-    """(row, column) mm, the element it comes from, and notes; None where no usable one is given (PS3.3 10.7.1.3)."""
-    notes = []
-    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        values = numbers(dataset, name)
-        if not values:
-            continue
-        row, col = values if len(values) == 2 else (None, None)
-        if row is None or col is None:
-            notes += [f"{unreadable(dataset, name)}, not two numbers: taken as unknown"]
-            continue
-        if not (row > 0 and col > 0):
-            notes += [f"{name} {row:g} x {col:g} mm is no size: taken as unknown"]
-            continue
-        if min(row * int(dataset.Rows), col * int(dataset.Columns)) > WIDEST_FIELD_MM:
-            field = f"{row * int(dataset.Rows):,.0f} x {col * int(dataset.Columns):,.0f} mm"
-            notes += [f"{name} {row:g} x {col:g} mm makes a field of {field}: taken as unknown"]
-            continue
-        if name != "ImagerPixelSpacing" or not texts(dataset, MAGNIFICATION):
-            return (row, col), name, notes
-        factor = numbers(dataset, MAGNIFICATION)[0]
-        if factor is None or not 0 < factor <= LARGEST_MAGNIFICATION:
-            return (row, col), name, [*notes, f"{unreadable(dataset, MAGNIFICATION)}, no magnification: not applied"]
-        if factor != 1:
-            notes += [f"spacing divided by magnification {factor:g}"]
-            return (row / factor, col / factor), f"{name} / {MAGNIFICATION}", notes
-        return (row, col), name, notes
-    return None, None, notes
-
-
-def _pixel_aspect(dataset: Dataset) -> float | None:
-    """The height of a pixel / its width by PixelAspectRatio, vertical before horizontal (PS3.3 C.7.6.3.1.7)."""
-    values = numbers(dataset, "PixelAspectRatio")
-    down, across = (each or 0.0 for each in values) if len(values) == 2 else (0.0, 0.0)
-    plausible = down > 0 and across > 0 and 1 / LARGEST_ASPECT <= down / across <= LARGEST_ASPECT
-    return down / across if plausible else None
 
 
 def _orientation(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:

@@ -34,6 +34,7 @@ from cxrcad.imaging.faults import (
 )
 from cxrcad.imaging.orientation import towards
 from cxrcad.imaging.raster import stretched
+from cxrcad.imaging.spacing import implausible
 
 __all__ = ["gunzipped", "header", "image_sha256", "matches", "read"]
 
@@ -104,7 +105,7 @@ def header(path: Path) -> Header:
     with _readable(path) as name:
         reader, (rows, cols), axes = _header(path, name)
     spacing = _spacing_mm(reader, axes)
-    return Header(rows, cols, spacing if _known(spacing) else None)
+    return Header(rows, cols, None if implausible(rows, cols, spacing) else spacing)
 
 
 def read(path: Path) -> Radiograph:
@@ -128,10 +129,10 @@ def read(path: Path) -> Radiograph:
     orientation, view = _orientation(reader, axes)
     notes = [note, "bright = dense assumed", *view]
     row_mm, col_mm = spacing = _spacing_mm(reader, axes)
-    known = _known(spacing)
-    notes += [] if known else [f"header spacing {row_mm:g} x {col_mm:g} taken as unknown"]
+    why = implausible(rows, cols, spacing)
+    notes += [f"header spacing {row_mm:g} x {col_mm:g} mm {why}: taken as unknown"] if why else []
     source = Source(str(path), "NIfTI" if nifti else "MetaImage", image_sha256(path), notes=tuple(notes))
-    return Radiograph(pixels, spacing if known else None, "header" if known else None, orientation, source)
+    return Radiograph(pixels, None if why else spacing, None if why else "header", orientation, source)
 
 
 def _spacing_mm(reader: Any, axes: list[int]) -> tuple[float, float]:
@@ -140,10 +141,6 @@ def _spacing_mm(reader: Any, axes: list[int]) -> tuple[float, float]:
     if reader.GetImageIO() == "NiftiImageIO":  # the header holds float32
         return float(f"{row_mm:.7g}"), float(f"{col_mm:.7g}")
     return row_mm, col_mm
-
-
-def _known(spacing: tuple[float, float]) -> bool:
-    return spacing != (1.0, 1.0) and min(spacing) > 0
 
 
 def _orientation(reader: Any, axes: list[int]) -> tuple[tuple[str, str] | None, list[str]]:

@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from cxrcad.core import NotRadiographError, ReadError
 from cxrcad.imaging import decoding
-from cxrcad.imaging.read import image_size, read_radiograph
+from cxrcad.imaging.read import image_header, image_size, read_radiograph
 
 
 def lut(first, entries, bits, as_bytes=False, count=None):
@@ -329,6 +329,33 @@ class TestGeometryAndIdentity:
         note = "PixelSpacing 1 x 1 mm makes a field of 1,100 x 1,200 mm: taken as unknown"
         assert note in radiograph.source.notes
 
+    @pytest.mark.parametrize(
+        ("spacing", "why"),
+        [
+            ([1, 1], "1 x 1 mm is a placeholder"),
+            ([0.14, 14], "0.14 x 14 mm makes a field of 13 x 1,120 mm"),
+            ([0.0143, 0.0143], "0.0143 x 0.0143 mm is less than any detector's"),
+            ([-0.2, 0.2], "-0.2 x 0.2 mm is no size"),
+        ],
+    )
+    def test_a_spacing_that_no_radiograph_has_is_unknown(self, make_dicom, stored, spacing, why):
+        path = make_dicom(stored, PixelSpacing=spacing)
+        assert f"PixelSpacing {why}: taken as unknown" in read_radiograph(path).source.notes
+        assert image_header(path).spacing_mm is None
+
+    def test_two_shapes_of_the_pixels_are_noted(self, make_dicom, stored):
+        path = make_dicom(stored, PixelSpacing=[0.2, 0.2], ImagerPixelSpacing=[0.244, 0.2], PixelAspectRatio=[122, 100])
+        radiograph = read_radiograph(path)
+        assert radiograph.spacing_mm == (0.2, 0.2)
+        assert radiograph.source.notes[-2:] == (
+            "ImagerPixelSpacing 0.244 x 0.2 mm states pixels of another shape than PixelSpacing: not applied",
+            "PixelAspectRatio 122:100 is not the shape of the spacing: not applied",
+        )
+
+    def test_a_calibrated_spacing_of_the_same_shape_is_not_noted(self, make_dicom, stored):
+        path = make_dicom(stored, PixelSpacing=[0.2, 0.15], ImagerPixelSpacing=[0.24, 0.18], PixelAspectRatio=[4, 3])
+        assert not [note for note in read_radiograph(path).source.notes if "shape" in note]
+
     def test_uids_orientation_and_view(self, make_dicom, stored):
         path = make_dicom(stored, PatientOrientation=["L", "F"], FrameOfReferenceUID="1.2.6", ViewPosition="PA")
         radiograph = read_radiograph(path)
@@ -346,6 +373,8 @@ class TestGeometryAndIdentity:
     def test_an_aspect_ratio_without_a_spacing(self, make_dicom, stored, ratio, aspect):
         radiograph = read_radiograph(make_dicom(stored, PixelAspectRatio=ratio))
         assert (radiograph.spacing_mm, radiograph.pixel_aspect) == (None, aspect)
+        noted = [note for note in radiograph.source.notes if "no height and width of a pixel: not applied" in note]
+        assert len(noted) == (aspect is None)
 
     def test_an_empty_orientation_is_none(self, make_dicom, stored):
         assert read_radiograph(make_dicom(stored, PatientOrientation="")).orientation is None

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from cxrcad.files import sha256_of
-from cxrcad.imaging.read import image_size, read_radiograph
+from cxrcad.imaging.read import image_header, image_size, read_radiograph
 from cxrcad.imaging.volume import image_sha256
 
 
@@ -36,10 +36,10 @@ def test_compressed_and_negative_values(tmp_path, stored):
 @pytest.mark.parametrize("name", ["a.mha", "a.nii"])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_one_slice_of_three_dimensions(tmp_path, stored, name, axis):
-    path = save(tmp_path / name, np.expand_dims(stored, axis), (0.1, 0.2, 0.3))  # x, y, z
+    path = save(tmp_path / name, np.expand_dims(stored, axis), (0.15, 0.2, 0.3))  # x, y, z
     radiograph = read_radiograph(path)
     np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
-    assert radiograph.spacing_mm == {0: (0.2, 0.1), 1: (0.3, 0.1), 2: (0.3, 0.2)}[axis]
+    assert radiograph.spacing_mm == {0: (0.2, 0.15), 1: (0.3, 0.15), 2: (0.3, 0.2)}[axis]
     assert image_size(path) == stored.shape
 
 
@@ -47,7 +47,15 @@ def test_one_slice_of_three_dimensions(tmp_path, stored, name, axis):
 def test_a_spacing_of_one_is_unknown(tmp_path, stored, name):
     radiograph = read_radiograph(save(tmp_path / name, stored))
     assert (radiograph.spacing_mm, radiograph.spacing_from) == (None, None)
-    assert "header spacing 1 x 1 taken as unknown" in radiograph.source.notes
+    assert "header spacing 1 x 1 mm is a placeholder: taken as unknown" in radiograph.source.notes
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nii.gz"])
+def test_a_spacing_that_no_radiograph_has_is_unknown(tmp_path, stored, name):
+    path = save(tmp_path / name, stored, (0.3, 30.0))
+    radiograph = read_radiograph(path)
+    assert (radiograph.spacing_mm, image_header(path).spacing_mm) == (None, None)
+    assert "header spacing 30 x 0.3 mm makes a field of 2,880 x 24 mm: taken as unknown" in radiograph.source.notes
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nii.gz"])
