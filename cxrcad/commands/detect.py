@@ -217,7 +217,9 @@ class _Job:
         except WriteError as error:
             if kept.path is None:
                 raise
-            raise WriteError(f"{error}; {kept.path} holds what was found, and --resume goes on from it") from None
+            held = f"{kept.path} holds what was found, and --resume goes on from it"
+            lost = f"{kept.path} was removed too, and what was found is lost"
+            raise WriteError(f"{error}; {held if kept.is_there else lost}") from None
 
 
 @dataclass(frozen=True)

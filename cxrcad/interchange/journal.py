@@ -13,9 +13,10 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from cxrcad.core import Failure, ModelIdentity, Outcome, Result, Skipped, UsageError, WriteError, counted
 from cxrcad.documents import MALFORMED, json_value
@@ -27,12 +28,14 @@ __all__ = ["ENDING", "Journal"]
 SCHEMA = "cxrcad/journal/1"
 ENDING = ".jsonl"
 SYNC_SECONDS = 1.0  # a power cut loses no more than this
+PIECE = 2**20
 
 
 class _Place(NamedTuple):
-    """Where a result's line begins; of what content the image was, how much was found in it, and the picture of it."""
+    """Where a result's line lies; of what content the image was, how much was found in it, and the picture of it."""
 
     start: int
+    length: int
     sha256: str
     findings: int
     overlay: str | None
@@ -84,7 +87,7 @@ class Journal:
     def add(self, outcome: Outcome) -> None:
         """Write the outcome, flushed: it is there after a SIGKILL. Raises WriteError."""
         if isinstance(outcome, Result):
-            self._place(self._line({"image": image_document(outcome)}), outcome)
+            self._place(*self._line({"image": image_document(outcome)}), outcome)
         elif isinstance(outcome, Failure):
             self._line({"failure": {"path": outcome.path, "error": outcome.error}})
             self.failures.append(outcome)
@@ -115,8 +118,12 @@ class Journal:
         for path in order:
             if path in self._places:
                 self._file.seek(self._places[path].start)
-                yield result_from(json.loads(self._file.readline())["image"])
-        self._file.seek(0, os.SEEK_END)
+                yield result_from(json.loads(self._file.read(self._places[path].length))["image"])
+
+    @property
+    def is_there(self) -> bool:
+        """Whether what was found stands in the file `path`, which may have been removed."""
+        return self.path is not None and bool(os.fstat(self._file.fileno()).st_nlink)
 
     def remove(self) -> None:
         """Remove the file: what it held stands elsewhere, or it held nothing."""
@@ -124,14 +131,15 @@ class Journal:
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> FileIO:
+        """The file, without a buffer: what could not be written would be tried again by whatever comes next."""
         if self.path is None:
-            return tempfile.TemporaryFile()  # type: ignore[return-value]
+            return tempfile.TemporaryFile(buffering=0)  # type: ignore[return-value]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while True:
                 with contextlib.ExitStack() as stack:
-                    file = stack.enter_context(open(self.path, "a+b"))
+                    file = stack.enter_context(FileIO(self.path, "a+"))
                     if take_lock(file.fileno(), self.path):
                         stack.pop_all()  # __exit__ closes it
                         return file
@@ -143,12 +151,11 @@ class Journal:
 
     def _taken_over(self, head: Mapping[str, Any], resume: Path | None) -> bool:
         """Whether the file holds images to go on from. Without `resume` such a file is put aside, and another begun."""
-        self._file.seek(0)
         lines = _whole_lines(self._file)
-        _, first = next(lines, (0, {}))
-        for place, line in lines:
+        _, _, first = next(lines, (0, 0, {}))
+        for start, length, line in lines:
             with contextlib.suppress(*MALFORMED):
-                self._place(place, result_from(line["image"]))
+                self._place(start, length, result_from(line["image"]))
         if not self._places:
             self._file.truncate(0)
         elif resume is None:
@@ -158,8 +165,8 @@ class Journal:
             _check_same(str(self.path), first, head)
         return bool(self._places)
 
-    def _place(self, start: int, result: Result) -> None:
-        self._places[result.path] = _Place(start, result.sha256, len(result.findings), result.overlay)
+    def _place(self, start: int, length: int, result: Result) -> None:
+        self._places[result.path] = _Place(start, length, result.sha256, len(result.findings), result.overlay)
 
     def _put_aside(self) -> None:
         assert self.path is not None
@@ -171,44 +178,67 @@ class Journal:
             raise self._unwritable(error) from None
         self._file = self._opened()
 
-    def _line(self, value: Mapping[str, Any]) -> int:
-        """Write one line; where it begins."""
+    def _put_back(self) -> None:
+        """Write the file anew, which was removed."""
+        file = self._opened()
+        with contextlib.ExitStack() as stack:
+            stack.callback(file.close)
+            if os.fstat(file.fileno()).st_size:
+                raise OSError("removed, and another one in its place")
+            self._file.seek(0)
+            while piece := self._file.read(PIECE):
+                _write_all(file, piece)
+            stack.pop_all()
+        self._file.close()
+        self._file = file
+
+    def _line(self, value: Mapping[str, Any]) -> tuple[int, int]:
+        """Write one line; where it begins, and its length."""
+        line = (json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
         try:
-            text = json.dumps(value, ensure_ascii=True, allow_nan=False) + "\n"
-            place = self._file.seek(0, os.SEEK_END)
-            self._file.write(text.encode("ascii"))
-            self._file.flush()
+            if self.path is not None and not self.is_there:
+                self._put_back()
+            start = self._file.seek(0, os.SEEK_END)
+            _write_all(self._file, line)
             if time.monotonic() - self._synced >= SYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
         except OSError as error:
             raise self._unwritable(error) from None
-        return place
+        return start, len(line)
 
     def _unwritable(self, error: OSError) -> WriteError:
-        held = f"; it holds {counted(len(self), 'image')}, and --resume goes on from there" if len(self) else ""
+        held = f"; it holds {counted(len(self), 'image')}, and --resume goes on from there"
+        held = held if len(self) and self.is_there else ""
         return WriteError(
             f"{self.path or 'temporary file'}: cannot be written ({error.strerror or error}); make room, or choose "
             f"another place{held}"
         )
 
 
-def _whole_lines(file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Where each line begins, and the object in it. What no line break ends, and lines that hold none, do not count.
+def _write_all(file: FileIO, content: bytes) -> None:
+    """Write it all, which a disk that is nearly full takes in parts. Raises OSError."""
+    while content:
+        content = content[file.write(content) :]
 
-    The end of the file is cut off there.
+
+def _whole_lines(file: FileIO) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Where each line begins, its length, and the object in it.
+
+    What no line break ends, and lines that hold no object, do not count. The end of the file is cut off there.
     """
-    while True:
-        place = file.tell()
-        text = file.readline()
-        if not text.endswith(b"\n"):
-            file.seek(place)
-            file.truncate()
-            return
-        with contextlib.suppress(*MALFORMED):
-            value = json_value(text.decode())
-            if isinstance(value, dict):
-                yield place, value
+    start = 0
+    with open(file.fileno(), "rb", closefd=False) as lines:
+        lines.seek(0)
+        for text in lines:
+            if not text.endswith(b"\n"):
+                break
+            with contextlib.suppress(*MALFORMED):
+                value = json_value(text.decode())
+                if isinstance(value, dict):
+                    yield start, len(text), value
+            start += len(text)
+    file.truncate(start)
 
 
 def _results_of(document: Path, head: Mapping[str, Any]) -> tuple[Result, ...]:
