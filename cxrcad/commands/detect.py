@@ -14,11 +14,12 @@ from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
 from cxrcad.core import Failure, Outcome, Radiograph, Result, UsageError, WorkerError, WriteError, counted
-from cxrcad.files import Progress, names_in
+from cxrcad.files import Progress, check_folder, names_in
 from cxrcad.imaging.notes import kind_of, remarks
 from cxrcad.imaging.read import content_sha256
 from cxrcad.inference.batch import Outcomes, detect_each, reading_for
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.identifiers import Names
 from cxrcad.inference.inputs import Inputs, find_inputs, part_of
 from cxrcad.inference.model import Bundle, resolve_model
 from cxrcad.inference.workers import Workers
@@ -76,7 +77,8 @@ def detect_to_file(
 
     What is done is kept at once in a journal beside `out`, from which all are written in the end, also where the work
     is stopped. With `config.resume` the work goes on from that journal, or from the finished boxes.json: files of the
-    same content are not read again. Raises ModelError, WriteError, UsageError.
+    same content are not read again. Without `config.identifiers` no path, name or UID is in what is written: only
+    `progress` is told of them. Raises ModelError, WriteError, UsageError.
     """
     started = time.monotonic()
     found = find_inputs(paths)
@@ -86,20 +88,23 @@ def detect_to_file(
     check_places(places, inputs.on_disk)
     if file is None and config.resume:
         raise UsageError("--resume: what went to standard output cannot be gone on with; name a file with --out")
-    overlays: dict[str, Path] = {}
-    if overlay:  # all parts know the names of all
-        overlays = names_in(overlay, found.files, ".png", found.on_disk, "--overlay")
-    names = object_names(found.files, found.on_disk, objects or {})
+    if objects and not config.identifiers:
+        options = ", ".join(f"--{kind}" for kind in objects)
+        raise UsageError(f"--no-identifiers: a DICOM object names patient, study and image; leave out {options}")
+    overlays = _overlays(overlay, found, config.identifiers)
+    objects_of = object_names(found.files, found.on_disk, objects or {})
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     find = _find(detector.bundle, least)
     place = file and file.with_name(file.name + ENDING)
-    with Journal(place, detector.identity, find, resume=file if config.resume else None) as kept:
+    resume, names = file if config.resume else None, Names(found, config.identifiers)
+    with Journal(place, detector.identity, find, resume=resume, identifiers=config.identifiers) as kept:
         if kept.put_aside is not None:
             progress.note(f"{kept.put_aside}: of a run that did not end; --resume would have gone on from it")
         lungs = detector.lungs if "lung" in detector.bundle.tasks else None
-        made = Objects(names, Author(detector.identity, find), detector.bundle.lesion, lungs)
-        _Job(inputs, detector, least, find, overlays, kept, out, places, made).run(progress, config)
+        made = Objects(objects_of, Author(detector.identity, find), detector.bundle.lesion, lungs)
+        pictures = Pictures(names.files)
+        _Job(inputs, names, detector, least, find, overlays, kept, out, places, made, pictures).run(progress, config)
         sentence = _sentence(kept, len(made.without), time.monotonic() - started, file)
         return Summary(sentence, len(kept.failures) + len(made.without))
 
@@ -109,22 +114,24 @@ class _Job:
     """One detection: what is read, with what, and where it goes."""
 
     inputs: Inputs
+    names: Names
     detector: Detector
     least: float
     find: Mapping[str, Any]
-    overlays: Mapping[str, Path]
+    overlays: Callable[[str], Path | None] | None
     kept: Journal
     out: Path | Callable[[str], object]
     places: Mapping[str, Path]
     objects: Objects
-    pictures: Pictures = field(default_factory=Pictures)
+    pictures: Pictures
     told: Counter[str] = field(default_factory=Counter)
 
     def run(self, progress: Progress, config: DetectConfig) -> None:
         """Detect in what is not done yet, then write `out`. Ctrl-C and what cannot be written end it, `out` written."""
         files = self.inputs.files
-        self.kept.keep_only(map(str, files))
-        done = [file for file in files if self._is_done(file)]
+        same = [file for file in files if self._is_same(file)] if len(self.kept) else []
+        self.kept.keep_only(self.names.of(str(file)) for file in same)
+        done = [file for file in same if self._is_drawn(file)]
         for sentence in self.objects.without.values():
             progress.note(sentence)
         if config.resume:
@@ -135,15 +142,16 @@ class _Job:
         try:
             with closing(self._found(config, done)) as found:
                 for outcome, radiograph in found:
-                    if isinstance(outcome, Result):
-                        outcome = replace(outcome, overlay=self._overlay_of(outcome.path))
-                    self.kept.add(outcome)
+                    written = self.names.written(outcome)
+                    if isinstance(written, Result):
+                        written = replace(written, overlay=self._shown_overlay(written.path))
+                    self.kept.add(written)
                     if outcome.path in left:
                         count += 1
                         progress.step(count)
-                    if isinstance(outcome, Result) and radiograph is not None:
-                        self._draw(outcome, radiograph, progress)
-                    for note in self._notes(outcome):
+                    if isinstance(written, Result) and radiograph is not None:
+                        self._draw(written, radiograph, progress)
+                    for note in self._notes(outcome, written.path):
                         progress.note(note)
         except (KeyboardInterrupt, WorkerError, WriteError) as stop:
             words = (str(stop) or "stopped", self._held(count))
@@ -156,15 +164,15 @@ class _Job:
 
     def _found(self, config: DetectConfig, done: Sequence[Path]) -> Outcomes:
         """What comes of each input, with its radiograph where something is made of that."""
-        pixels = "--html" in self.places or bool(self.overlays or self.objects.names)
+        pixels = "--html" in self.places or self.overlays is not None or bool(self.objects.names)
         reading = reading_for(self.detector, force=config.force, pixels=pixels)
         workers = Workers.fitting(len(self.inputs.files) - len(done), config.workers, config.timeout)
         return detect_each(self.inputs, self.detector, reading, min_score=self.least, done=done, workers=workers)
 
-    def _notes(self, outcome: Outcome) -> list[str]:
-        """What is told of an input: its failure, and its remarks of a kind that was not told before."""
+    def _notes(self, outcome: Outcome, name: str) -> list[str]:
+        """What is told of an input of this name: its failure, and its remarks of a kind that was not told before."""
         if isinstance(outcome, Failure):
-            return [f"failed: {outcome.error}"]
+            return [f"failed: {outcome.error}" + (f" (written as {name})" if name != outcome.path else "")]
         found = {kind_of(note): note for note in remarks(outcome.notes if isinstance(outcome, Result) else ())}
         self.told.update(found.keys())
         return [f"{outcome.path}: {note}" for kind, note in found.items() if self.told[kind] == 1]
@@ -179,41 +187,54 @@ class _Job:
         done = f"holds the {count} of {counted(len(self.inputs.files), 'file')} that were done"
         return f"{self.out} {done}; --resume goes on" if isinstance(self.out, Path) else f"the document {done}"
 
-    def _is_done(self, file: Path) -> bool:
-        """Whether the file's result is kept, of the same content, with the overlay and objects that are wanted."""
-        sha256, overlay = self.kept.sha256_of(str(file)), self._overlay_of(str(file))
-        if sha256 is None or (overlay and not (overlay == self.kept.overlay_of(str(file)) and os.path.isfile(overlay))):
-            return False
-        return content_sha256(file) == sha256 and self.objects.are_there(file)
+    def _is_same(self, file: Path) -> bool:
+        """Whether a result of the file's content is kept."""
+        sha256 = self.kept.sha256_of(self.names.of(str(file)))
+        return sha256 is not None and content_sha256(file) == sha256
 
-    def _overlay_of(self, path: str) -> str | None:
-        return str(self.overlays[path]) if path in self.overlays else None
+    def _is_drawn(self, file: Path) -> bool:
+        """Whether the overlay and the objects that are wanted of the file, of which a result is kept, are there."""
+        name = self.names.of(str(file))
+        overlay, shown = self._overlay_of(name), self._shown_overlay(name)
+        if overlay is not None and not (shown == self.kept.overlay_of(name) and overlay.is_file()):
+            return False
+        return self.objects.are_there(file)
+
+    def _overlay_of(self, name: str) -> Path | None:
+        """The picture to draw of the input of this name."""
+        return self.overlays(name) if self.overlays is not None else None
+
+    def _shown_overlay(self, name: str) -> str | None:
+        """What is written of the picture's path: without identifiers the last part."""
+        overlay = self._overlay_of(name)
+        return None if overlay is None else str(overlay) if self.names.identifiers else overlay.name
 
     def _results(self) -> Iterator[Result]:
         """What is kept of the inputs, in their order; overlays are those of this run."""
-        for result in self.kept.results([str(file) for file in self.inputs.files]):
-            yield replace(result, overlay=self._overlay_of(result.path))
+        for result in self.kept.results(self.names.given(map(str, self.inputs.files))):
+            yield replace(result, overlay=self._shown_overlay(result.path))
 
     def _draw(self, result: Result, radiograph: Radiograph, progress: Progress) -> None:
         if "--html" in self.places:
             self.pictures.add(result.path, radiograph)
-        if result.path in self.overlays:
-            threshold = self.detector.bundle.threshold
-            write_overlay(radiograph, result.findings, self.overlays[result.path], threshold=threshold)
+        overlay = self._overlay_of(result.path)
+        if overlay is not None:
+            write_overlay(radiograph, result.findings, overlay, threshold=self.detector.bundle.threshold)
         sentence = self.objects.write(result, radiograph)
         if sentence is not None:
             progress.note(sentence)
 
     def _write(self, complete: bool) -> None:
         kept, identity, results = self.kept, self.detector.identity, _Again(self._results)
-        parts = (identity, results, kept.failures, self.find, kept.skipped, complete)
+        failures, skipped = self.names.ordered(kept.failures), self.names.ordered(kept.skipped)
+        parts = (identity, results, failures, self.find, skipped, complete, self.names.identifiers)
         if not isinstance(self.out, Path):
             self.out("".join(boxes.write(*parts)))
         try:
             write_outputs(self.places, lambda write: write(*parts))
             if "--html" in self.places:
-                found = Found(identity, tuple(results), kept.failures, kept.skipped, self.find)
-                _write_html(self.places["--html"], found, self.pictures)
+                found = Found(identity, tuple(results), failures, skipped, self.find)
+                _write_html(self.places["--html"], found, self.pictures, self.names.identifiers)
         except WriteError as error:
             if kept.path is None:
                 raise
@@ -244,9 +265,22 @@ def _find(bundle: Bundle, least: float) -> dict[str, Any]:
     return find
 
 
-def _write_html(html: Path, found: Found, pictures: Pictures) -> None:
+def _overlays(overlay: Path | None, found: Inputs, identifiers: bool) -> Callable[[str], Path | None] | None:
+    """The picture of each input by its name, in the folder `overlay`; None where none is drawn. UsageError."""
+    if overlay is None:
+        return None
+    if identifiers:  # all parts know the names of all
+        return names_in(overlay, found.files, ".png", found.on_disk, "--overlay").get
+    check_folder(overlay, f"--overlay {overlay}")
+    inside = [file for file in found.on_disk if os.path.realpath(file.parent) == os.path.realpath(overlay)]
+    if inside:
+        raise UsageError(f"--overlay {overlay}: {inside[0]} is a radiograph in it; name a folder that holds none")
+    return lambda name: overlay / f"{name}.png"
+
+
+def _write_html(html: Path, found: Found, pictures: Pictures, identifiers: bool) -> None:
     """Write the page; the command on it names no folder, which may be called after a patient."""
-    command = shlex.join(["cxrcad", "detect", "--html", html.name])
+    command = shlex.join(["cxrcad", "detect", *(["--html", html.name] if identifiers else ["--no-identifiers"])])
     write_findings_page(html, found, Made.today(command), pictures)
 
 

@@ -26,7 +26,8 @@ def merge(parts: Sequence[Path], out: Path, beside: Mapping[str, Path] | None = 
     check_places(places, {path for path in parts if os.path.realpath(path) != os.path.realpath(out)}, "parts")
     first = read_boxes(parts[0])
     results: dict[str, tuple[Result, Path]] = {}
-    failures: dict[str, Failure] = {}
+    identifiers = first.head.get("identifiers", True)
+    failures: dict[tuple[str, Path | None], Failure] = {}
     skipped: dict[tuple[str, str], Skipped] = {}
     for part in parts:
         own = first if part == parts[0] else read_boxes(part)
@@ -35,13 +36,14 @@ def merge(parts: Sequence[Path], out: Path, beside: Mapping[str, Path] | None = 
             before, place = results.setdefault(result.path, (result, part))
             if (before.sha256, before.findings) != (result.sha256, result.findings):
                 raise DataError(f"{result.path}: has another result in {place} than in {part}; detect in it again")
-        failures |= {failure.path: failure for failure in own.failures}
+        where = None if identifiers else part  # input-7 may be another file in each
+        failures |= {(failure.path, where): failure for failure in own.failures}
         skipped |= {(one.path, one.reason): one for one in own.skipped}
     images = [results[path][0] for path in sorted(results, key=lambda path: Path(path).parts)]
-    left = [failure for path, failure in sorted(failures.items()) if path not in results]
+    left = [one for one in sorted(failures.values(), key=lambda one: one.path) if one.path not in results]
     others = [one for _, one in sorted(skipped.items())]
     find = first.head.get("find")
-    write_outputs(places, lambda write: write(first.identity, images, left, find, others))
+    write_outputs(places, lambda write: write(first.identity, images, left, find, others, True, identifiers))
     found_in_all = sum(len(result.findings) for result in images)
     text = f"{counted(len(parts), 'part')}: {counted(len(images), 'image')}, {counted(found_in_all, 'finding')}"
     return f"{text}, {len(left)} failed; {out}"

@@ -124,6 +124,9 @@ class DetectConfig:
     resume: bool = setting(
         False, "go on from what --out, or a run of it that did not end, holds; what failed is tried again", group=OUTPUT
     )
+    identifiers: bool = setting(
+        True, "write paths, names and DICOM UIDs; without, an image is called by the SHA-256 of its file", group=OUTPUT
+    )
     shard: str | None = setting(
         None, "part of the files to do, as 3/16, the same on every machine; `cxrcad merge` joins them", group=OUTPUT
     )

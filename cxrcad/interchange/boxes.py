@@ -45,19 +45,21 @@ def to_document(
     find: Mapping[str, Any] | None = None,
     skipped: Sequence[Skipped] | None = None,
     complete: bool = True,
+    identifiers: bool = True,
 ) -> dict[str, Any]:
     """The boxes.json of these results: boxes half-open in each file's own pixels, x to the right and y down.
 
     Pixels, mm and mm2 are rounded to 1 decimal, scores and the threshold to 4. What is unknown (mm without a spacing,
     the lung probability of a model without a lung task) is null. `find` tells with which settings findings were cut,
     `skipped` which files beside the radiographs hold none; where one is None, the document does not say. Of work that
-    ended early it says "complete": false.
+    ended early it says "complete": false, of results without paths, names and UIDs "identifiers": false.
     """
     return {
         "schema": SCHEMA,
         "model": model_document(identity),
         **({} if find is None else {"find": dict(find)}),
         **({} if complete else {"complete": False}),
+        **({} if identifiers else {"identifiers": False}),
         "images": [image_document(result) for result in results],
         "failures": [{"path": failure.path, "error": failure.error} for failure in failures],
         **({} if skipped is None else {"skipped": [{"path": one.path, "reason": one.reason} for one in skipped]}),
@@ -90,10 +92,13 @@ def write(
     find: Mapping[str, Any] | None = None,
     skipped: Sequence[Skipped] | None = None,
     complete: bool = True,
+    identifiers: bool = True,
 ) -> Iterator[str]:
     """The text of the boxes.json of these results, piece by piece: no more than one image of it is in memory."""
     none = '"images": []'
-    before, after = to_text(to_document(identity, (), failures, find, skipped, complete)).split(f"\n  {none}", 1)
+    before, after = to_text(to_document(identity, (), failures, find, skipped, complete, identifiers)).split(
+        f"\n  {none}", 1
+    )
     yield f"{before}\n  {none[:-1]}"
     some = False
     for result in results:
@@ -142,7 +147,10 @@ def differing(kept: Mapping[str, Any], head: Mapping[str, Any]) -> tuple[str, st
 
     Where they were computed does not matter.
     """
-    before, now = ({**(one.get("model") or {}), **(one.get("find") or {})} for one in (kept, head))
+    before, now = (
+        {**(one.get("model") or {}), **(one.get("find") or {}), "identifiers": one.get("identifiers", True)}
+        for one in (kept, head)
+    )
     for key in now | before:
         if key != "provider" and before.get(key) != now.get(key):
             return f"with {key} {shown(before.get(key, ABSENT))}", f"with {key} {shown(now.get(key, ABSENT))}"

@@ -22,6 +22,7 @@ def write(
     find: Mapping[str, Any] | None = None,
     skipped: Sequence[Skipped] | None = None,
     complete: bool = True,
+    identifiers: bool = True,
 ) -> Iterator[str]:
     """The findings, with the decimals of boxes.json. Failures, skipped files, and images without one have no row."""
     yield _rows([COLUMNS])

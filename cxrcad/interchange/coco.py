@@ -25,6 +25,7 @@ def write(
     find: Mapping[str, Any] | None = None,
     skipped: Sequence[Skipped] | None = None,
     complete: bool = True,
+    identifiers: bool = True,
 ) -> Iterator[str]:
     """The findings, with the decimals of boxes.json; images in which nothing was found are there, failures are not.
 
@@ -33,6 +34,7 @@ def write(
     """
     info: dict[str, Any] = {"description": "Findings of a model, no truth", "model": model_document(identity)}
     info |= {**({} if find is None else {"find": dict(find)}), **({} if complete else {"complete": False})}
+    info |= {} if identifiers else {"identifiers": False}
     categories = dict(CATEGORIES)
     yield f'{{"info": {json_line(info)},\n"licenses": [],\n"images": ['
     for number, result in enumerate(results, start=1):

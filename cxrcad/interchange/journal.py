@@ -49,7 +49,13 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path | None, identity: ModelIdentity, find: Mapping[str, Any], *, resume: Path | None = None
+        self,
+        path: Path | None,
+        identity: ModelIdentity,
+        find: Mapping[str, Any],
+        *,
+        resume: Path | None = None,
+        identifiers: bool = True,
     ) -> None:
         """Begin the journal, or with `resume` go on with what it, or else the finished boxes.json `resume`, holds.
 
@@ -61,7 +67,8 @@ class Journal:
         self._synced = time.monotonic()
         self._file = self._opened()
         try:
-            head = {"schema": SCHEMA, "model": model_document(identity), "find": dict(find)}
+            head: dict[str, Any] = {"schema": SCHEMA, "model": model_document(identity), "find": dict(find)}
+            head |= {} if identifiers else {"identifiers": False}
             if not self._taken_over(head, resume):
                 results = _results_of(resume, head) if resume is not None and resume.is_file() else ()
                 self._line(head)

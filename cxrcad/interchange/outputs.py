@@ -26,8 +26,9 @@ OTHER_ENDINGS = {
 
 
 class Write(Protocol):
-    """Results, inputs that failed, settings, files skipped, whether that is all -> the file's text, piece by piece.
+    """Results, inputs that failed, settings, files skipped -> the file's text, piece by piece.
 
+    `complete` is whether that is all, `identifiers` whether it holds paths, names and UIDs (they are left out before).
     Some formats go through the results twice.
     """
 
@@ -39,6 +40,7 @@ class Write(Protocol):
         find: Mapping[str, Any] | None = None,
         skipped: Sequence[Skipped] | None = None,
         complete: bool = True,
+        identifiers: bool = True,
     ) -> Iterable[str]:
         """The content of a file that holds all of it, or what the format can hold."""
 

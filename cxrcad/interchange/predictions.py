@@ -6,11 +6,12 @@ The format is recognised by content. Boxes are in pixels of the image that the t
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cxrcad.core import Box, Case, EvaluationError, Finding, UsageError
 from cxrcad.datasets.coco_json import KEYS, categories_of, counting
@@ -51,6 +52,8 @@ SCORE_COLUMNS = {"probability": PROBABILITY, "score": FINITE}
 ENDING = re.compile(r"(\.nii)?\.[A-Za-z]\w{0,4}$")
 """A file's ending begins with a letter: the last part of a UID, which is a number, is none."""
 
+DIGEST = re.compile("[0-9a-f]{64}")
+
 WAYS = f"give JSON with the schema {SCHEMA}, COCO results, or NODE21's JSON or CSV"
 
 
@@ -71,7 +74,8 @@ def read_predictions(path: Path, truth: TruthSet, *, missing: str = "refuse") ->
     - CSV: img_name, name or image_id; x, y (upper left corner), width, height or x_min, y_min, x_max, y_max;
       probability or score.
 
-    Names join by path, else by file name, else by file name without ending. A format that defines a probability allows
+    Names join by path, else by file name, else by file name without ending; a SHA-256, as results without identifiers
+    have it, by the content of the truth's images where it is a data folder. A format that defines a probability allows
     scores from 0 to 1, the others (COCO, a CSV column score) any finite number. `area_px` is the box's where the file
     has no area, `center_px` its middle where the file has no centre.
 
@@ -115,9 +119,20 @@ class _Collected:
                     known.setdefault(part(text), set()).add(case.name)
             self.names.append(known)
 
+    @functools.cached_property
+    def contents(self) -> dict[str, set[str]]:
+        """The cases by the SHA-256 of their image's content."""
+        known: dict[str, set[str]] = {}
+        for case in self.cases.values():
+            known.setdefault(image_sha256(case.image), set()).add(case.name)
+        return known
+
     def find(self, name: str, entry: Entry) -> Case | None:
         """The case that a name or path means, None where there is none; refuses a name that may mean two."""
-        for part, known in zip(JOINS, self.names, strict=True):
+        joins = list(zip(JOINS, self.names, strict=True))
+        if self.truth.with_images and DIGEST.fullmatch(name):
+            joins.append((str, self.contents))
+        for part, known in joins:
             found = sorted(known.get(part(name), ()))
             if len(found) > 1:
                 entry.refuse(
@@ -136,13 +151,8 @@ class _Collected:
                 f"{shown(name)} is no image of the truth, which has {len(self.cases)}: {named(list(self.cases))}",
                 "score it with the truth that has it, or remove it",
             )
-        before, place = self.called.setdefault(case.name, (name, entry.place))
-        if before != name:
-            entry.refuse(
-                f"{shown(name)} and {shown(before)} ({place}) both join the image {shown(case.name)} of the truth, "
-                "where one is allowed",
-                "give the predictions of one image one name",
-            )
+        if self.called.setdefault(case.name, (name, entry.place))[0] != name:
+            self._refuse_both(name, case, entry, "give the predictions of one image one name")
         return self.hold(case)
 
     def case_of_id(self, key: int | str, entry: Entry) -> Case:
@@ -165,13 +175,13 @@ class _Collected:
         """The case of this name, in a format that has one entry an image; refuses a second one."""
         case = self.find(name, entry)
         if case is not None and case.name in self.called:
-            before, place = self.called[case.name]
-            entry.refuse(
-                f"{shown(name)} and {shown(before)} ({place}) both join the image {shown(case.name)} of the truth, "
-                "where one is allowed",
-                "remove one of them",
-            )
+            self._refuse_both(name, case, entry, "remove one of them")
         return self.case_of_name(name, entry)
+
+    def _refuse_both(self, name: str, case: Case, entry: Entry, remedy: str) -> NoReturn:
+        before, place = self.called[case.name]
+        both = f"{shown(name)} and {shown(before)} ({place}) both join the image {shown(case.name)}"
+        entry.refuse(f"{both} of the truth, where one is allowed", remedy)
 
     def hold(self, case: Case) -> Case:
         """The case, which the file now holds, be it with no finding."""
@@ -275,11 +285,8 @@ def _check_size(image: Entry, case: Case, height: str, width: str) -> None:
     """Refuse an image that has other sides, in the fields of these names, than its case."""
     rows, cols = image.side_px(height), image.side_px(width)
     if (rows, cols) != (case.rows, case.cols):
-        image.refuse(
-            f"its {rows} rows and {cols} columns are not the {case.rows} rows and {case.cols} columns that the "
-            f"truth has for {shown(case.name)}",
-            "give both the pixels of the same file",
-        )
+        known = f"the {case.rows} rows and {case.cols} columns that the truth has for {shown(case.name)}"
+        image.refuse(f"its {rows} rows and {cols} columns are not {known}", "give both the pixels of the same file")
 
 
 def _boxes_finding(entry: Entry, case: Case, spacing_mm: tuple[float, float] | None, collected: _Collected) -> None:
@@ -350,7 +357,10 @@ def _stack(whole: Entry, collected: _Collected) -> None:
                 "predict on the stack of exactly these images, or give predictions with names",
             )
         case = collected.hold(cases[int(z)])
-        named_case = collected.find(entry.text("name"), entry) if isinstance(entry.fields.get("name"), str) else None
+        name = entry.fields.get("name")
+        named_case = collected.find(entry.text("name"), entry) if isinstance(name, str) else None
+        if named_case is None and DIGEST.fullmatch(str(name)):
+            entry.refuse("its name is the SHA-256 of no image of the truth", "score it with the data folder")
         if named_case is not None and named_case is not case:
             entry.refuse(
                 f"its name is {shown(named_case.name)}, but its z {z:g} means {shown(case.name)}, the image of this "

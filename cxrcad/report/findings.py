@@ -44,10 +44,14 @@ class Found:
 
 
 class Pictures:
-    """Small pictures of radiographs, taken while these are at hand; some 11 kB of memory each."""
+    """Small pictures of radiographs, taken while these are at hand; some 11 kB of memory each.
 
-    def __init__(self) -> None:
+    `files` has the paths of results that do not name them.
+    """
+
+    def __init__(self, files: Mapping[str, str] | None = None) -> None:
         self._kept: dict[str, str] = {}
+        self._files: Mapping[str, str] = {} if files is None else files
 
     def add(self, path: str, radiograph: Radiograph) -> None:
         """Keep a picture of the radiograph for the result of that path."""
@@ -57,7 +61,7 @@ class Pictures:
         """The WebP in base64; "" where none was kept and the file cannot be read any more or is another one now."""
         if result.path not in self._kept:
             try:
-                radiograph = read_radiograph(Path(result.path))
+                radiograph = read_radiograph(Path(self._files.get(result.path, result.path)))
             except CxrcadError:
                 return ""
             return _picture(radiograph) if radiograph.source.sha256 == result.sha256 else ""

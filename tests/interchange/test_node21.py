@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,13 @@ def test_a_truth_of_other_images_is_not_scored_with_the_wrong_boxes(tmp_path: Pa
     write_atomically(path, node21.write(IDENTITY, RESULTS))
     with pytest.raises(EvaluationError, match="its z 1 means"):
         read_predictions(path, truth("c0.mha", "d1.mha", "n2.mha"), missing="empty")
+
+
+def test_without_identifiers_no_number_is_taken_for_that_of_a_named_image(tmp_path: Path) -> None:
+    path = tmp_path / "nodules.json"
+    hidden = [replace(result, path=result.sha256) for result in RESULTS]
+    write_atomically(path, node21.write(IDENTITY, hidden, identifiers=False))
+    with pytest.raises(
+        EvaluationError, match="its name is the SHA-256 of no image of the truth; score it with the data"
+    ):
+        read_predictions(path, truth("c0.mha", "n2.mha"), missing="empty")
