@@ -186,6 +186,8 @@ def _is_running(process: int) -> bool:
     return True
 
 
+LONGEST_START = 120
+"""Bytes of a file's name that its temporary file's begins with: all together may have 255."""
 UNENCODABLE = "backslashreplace"
 """How text is written that holds a file's name of bytes that are not UTF-8: E9 becomes \\udce9, as JSON writes it."""
 
@@ -206,7 +208,8 @@ def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
                 stream.writelines(content)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{path.name}@{_host()}@{os.getpid()}@"
+        start = os.fsdecode(os.fsencode(path.name)[:LONGEST_START])
+        prefix = f".{start}@{_host()}@{os.getpid()}@"
         handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.writelines(content)

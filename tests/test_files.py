@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cxrcad.core import DataError, ModelError, UsageError, WriteError
-from cxrcad.files import check_out, read_json, sha256_of, write_atomically, write_json
+from cxrcad.files import check_out, names_in, read_json, sha256_of, write_atomically, write_json
 
 # Writing
 
@@ -189,3 +189,21 @@ def test_a_killed_write_is_removed_when_the_folder_is_written_to_again(tmp_path:
         path.touch()
     check_out(tmp_path)
     assert set(tmp_path.iterdir()) == {running, elsewhere, foreign}
+
+
+def test_what_no_utf_8_can_hold_is_written_as_json_does_and_a_long_name_can_be_written(tmp_path):
+    path = tmp_path / ("ä" * 127)
+    write_atomically(path, 'caf\u00e9, "caf\udce9.png"')
+    assert path.read_bytes() == b'caf\xc3\xa9, "caf\\udce9.png"'
+    assert os.fsencode(json.loads(path.read_text().split(", ")[1])) == b"caf\xe9.png"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_files_of_one_stem_get_numbers_that_no_other_file_has(tmp_path):
+    files = [Path(name) for name in ("1/a.png", "2/a.png", "a-2.png", "3/a.dcm", "a-2.dcm", "4/a.png")]
+    names = names_in(tmp_path, files, ".png", [], "--overlay")
+    assert [path.name for path in names.values()] == [
+        "a.png", "a-2.png", "a-2-2.png", "a-3.png", "a-2-3.png", "a-4.png"
+    ]  # fmt: skip
+    many = [Path(f"{number}/a.png") for number in range(20_000)]
+    assert names_in(tmp_path, many, ".png", [], "--overlay")["19999/a.png"].name == "a-20000.png"

@@ -52,6 +52,8 @@ META_FIELD = re.compile(rb"^\s*(\w+)\s*=\s*(.*?)\s*$", re.MULTILINE)
 META_REQUIRED = (b"NDims", b"DimSize", b"ElementType", b"ElementDataFile")
 META_LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL[ \t\r]*\n", re.MULTILINE | re.IGNORECASE)
 META_FILE = re.compile(rb"^[ \t]*ElementDataFile\s*=(?:\s*LIST.*\Z|[^\n]*)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
+NAMES = "surrogateescape"
+"""How the bytes of a file's name become text (os.fsdecode)."""
 META_BYTES = {
     **dict.fromkeys((b"MET_CHAR", b"MET_UCHAR"), 1),
     **dict.fromkeys((b"MET_SHORT", b"MET_USHORT"), 2),
@@ -93,7 +95,7 @@ def image_sha256(path: Path) -> str:
 def _data_file(path: Path, head: bytes) -> Path | None:
     """The file that a MetaImage's or NIfTI's header leaves the pixel data to; None of any other file."""
     if META_START.search(head):
-        file = dict(META_FIELD.findall(head)).get(b"ElementDataFile", b"LOCAL").decode(errors="replace")
+        file = dict(META_FIELD.findall(head)).get(b"ElementDataFile", b"LOCAL").decode(errors=NAMES)
         return None if file.upper() == "LOCAL" else path.parent / file
     if head[344:348] == NIFTI_MAGIC[344][1] or head[4:8] == NIFTI_MAGIC[4][1]:
         return path.with_suffix(".img")
@@ -166,17 +168,32 @@ def _orientation(reader: Any, axes: list[int]) -> tuple[tuple[str, str] | None, 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[str]:
-    """A name under which ITK reads the file: its NIfTI reader goes by the ending, so it may get a link."""
-    head = bytes_of(path, 512)
-    packed = head.startswith(GZIP)
-    endings = (".nii.gz",) if packed else (".nii", ".hdr")
-    if (packed or _is_nifti(head)) and not path.name.lower().endswith(endings):
-        with tempfile.TemporaryDirectory(prefix="cxrcad-") as folder:
-            link = Path(folder) / f"image{endings[0]}"
-            link.symlink_to(path.resolve())
-            yield str(link)
-    else:
+    """A name under which ITK reads the file: its NIfTI reader goes by the ending, and a name that is no UTF-8 ends it.
+
+    So the file may get a link, and the file that holds its pixel data one beside it.
+    """
+    head = bytes_of(path, PROBE)
+    endings = (".nii.gz",) if head.startswith(GZIP) else (".nii", ".hdr") if _is_nifti(head) else ()
+    ending = next((ending for ending in endings if path.name.lower().endswith(ending)), None)
+    if (ending or not endings) and _is_utf8(path):
         yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="cxrcad-") as folder:
+        link = Path(folder) / f"image{ending or (*endings, '.mhd')[0]}"
+        link.symlink_to(path.resolve())
+        beside = _data_file(path, head)
+        if beside is not None and beside.is_file():
+            other = link.with_suffix(beside.suffix) if endings else link.parent / beside.relative_to(path.parent)
+            other.parent.mkdir(parents=True, exist_ok=True)
+            other.symlink_to(beside.resolve())
+        yield str(link)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        return bool(str(path).encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _toolkit() -> Any:
@@ -248,7 +265,7 @@ def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
 
 def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
     header = dict(META_FIELD.findall(data[:PROBE]))
-    file = header.get(b"ElementDataFile", b"LOCAL").decode(errors="replace")
+    file = header.get(b"ElementDataFile", b"LOCAL").decode(errors=NAMES)
     packed = header.get(b"CompressedData", b"False").lower() == b"true"
     pixels = shape[0] * shape[1] * META_BYTES.get(header.get(b"ElementType", b""), 0)
     stated = header.get(b"CompressedDataSize", b"0")

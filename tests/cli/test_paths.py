@@ -165,3 +165,57 @@ def test_a_closed_standard_input_is_one_sentence(folder):
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "Error: standard input: is closed; give the list with --list FILE\n"
+
+
+ODD = os.fsdecode(b"caf\xe9 \n.png")
+
+
+@pytest.fixture
+def odd(folder):
+    """A radiograph whose name is no UTF-8 and has a line break, in bytes."""
+    os.rename(folder / "a.png", folder / ODD)
+    return os.fsencode(ODD)
+
+
+def test_a_name_that_is_no_utf_8_goes_through_all_that_is_written(cxrcad, make_toy, folder, odd, monkeypatch):
+    make_toy(folder / "toy")
+    arguments = ("detect", "-", "--model", "toy", "--resume", "--overlay", "drawn", "--html", "page.html")
+    for tables in (("--csv", "t.csv"), ("--coco", "coco.json")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(odd + b"\0none\xe9\0")))
+        answer = cxrcad(*arguments, *tables)
+        assert answer.code == 1
+        assert "failed: none\\udce9: there is no such file; check the path\n" in answer.err
+    assert "1 of 2 files done before" in answer.err
+    document = json.loads((folder / "boxes.json").read_text())
+    image = document["images"][0]
+    assert os.fsencode(image["path"]) == odd
+    assert (folder / image["overlay"]).is_file()
+    assert os.fsencode(document["failures"][0]["path"]) == b"none\xe9"
+    assert "caf\\udce9 " in (folder / "t.csv").read_text()
+    assert os.fsencode(json.loads((folder / "coco.json").read_text())["images"][0]["file_name"]) == odd
+    assert "caf\\udce9 " in (folder / "page.html").read_text()
+
+
+def test_info_prints_a_name_that_is_no_utf_8(folder, odd):
+    start = [sys.executable, "-m", "cxrcad", "info"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    told = subprocess.run([*start, odd], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert "path          caf\\udce9 \\n.png\n" in told.stdout
+    told = subprocess.run([*start, "--json", odd], cwd=folder, env=environment, capture_output=True, check=True)
+    assert os.fsencode(json.loads(told.stdout)["path"]) == odd
+
+
+def test_a_name_that_is_no_utf_8_is_read_in_every_format_of_itk(folder):
+    import SimpleITK
+
+    from cxrcad.imaging.read import read_radiograph
+
+    picture = SimpleITK.GetImageFromArray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64))
+    for name in ("a.mha", "a.mhd", "b.nii", "c.nii.gz", "d.hdr"):
+        SimpleITK.WriteImage(picture, str(folder / name))
+        odd = folder / os.fsdecode(b"caf\xe9" + name.encode())
+        (folder / name).rename(odd)
+        if name == "d.hdr":
+            (folder / "d.img").rename(odd.with_suffix(".img"))
+        found = read_radiograph(odd)
+        assert (found.rows, found.cols, found.source.path) == (64, 64, str(odd))
