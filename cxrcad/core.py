@@ -26,6 +26,7 @@ __all__ = [
     "Nodule",
     "NotRadiographError",
     "Outcome",
+    "PeerError",
     "Radiograph",
     "ReadError",
     "Result",
@@ -90,6 +91,10 @@ class WorkerError(CxrcadError):
 
 class WriteError(CxrcadError):
     """A result that cannot be written where it was asked for."""
+
+
+class PeerError(CxrcadError):
+    """A DICOM peer or DICOMweb server that cannot be reached, refuses, or breaks off."""
 
 
 def counted(number: int, noun: str) -> str:

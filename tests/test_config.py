@@ -37,7 +37,10 @@ from cxrcad.core import UsageError
 
 # A name that two commands share stands for one thing, but its help speaks of the command: what else may differ is here.
 FIND = {item.name for item in settings_of(FindConfig)}  # in detect, None: as the model's card says
-DIFFERENT_HELP = {"data", "device", "fold", "lesion", "model", "out", "resume", "run", "seed", "threads", *FIND}
+DIFFERENT_HELP = {
+    *("data", "device", "fold", "lesion", "model", "out", "resume", "run", "seed", "threads", "workers"),
+    *FIND,
+}
 DIFFERENT_DEFAULT = {"fold", "format", "lesion", "seed", *FIND}
 
 

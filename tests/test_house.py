@@ -54,7 +54,7 @@ IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
     "click": ({"cli"}, {"cli"}),
     "rich": ({"cli"}, {"cli"}),
     **dict.fromkeys(
-        ("SimpleITK", "matplotlib", "highdicom", "jinja2", "ray", "pydicom", "onnxruntime", "msgspec"),
+        ("SimpleITK", "matplotlib", "highdicom", "pynetdicom", "jinja2", "ray", "pydicom", "onnxruntime", "msgspec"),
         (set(), EVERYWHERE),
     ),
 }

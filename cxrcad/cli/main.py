@@ -24,6 +24,9 @@ __all__ = ["COMMANDS", "GROUPS", "cli", "main"]
 GROUPS: dict[str, dict[str, str]] = {
     "Use": {
         "detect": "Find nodules in radiographs: boxes.json.",
+        "listen": "Take radiographs from DICOM senders, send reports back.",
+        "watch": "Find nodules in each radiograph that comes into a folder.",
+        "queue": "Tell what became of what `listen` and `watch` took.",
         "merge": "Join what the shards of one detection wrote.",
         "models": "List the packaged models.",
         "info": "Say what a radiograph, a data set, a model or a run is.",

@@ -33,7 +33,7 @@ from cxrcad.report.drawing.overlay import write_overlay
 from cxrcad.report.findings import Found, Pictures, write_findings_page
 from cxrcad.report.html import Made
 
-__all__ = ["Summary", "detect_to_file", "open_detector"]
+__all__ = ["Summary", "detect_to_file", "find_of", "open_detector"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def detect_to_file(
     objects_of = object_names(found.files, found.on_disk, objects or {})
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
-    find = _find(detector.bundle, least)
+    find = find_of(detector.bundle, least)
     place = file and file.with_name(file.name + ENDING)
     resume, names = file if config.resume else None, Names(found, config.identifiers)
     with Journal(place, detector.identity, find, resume=resume, identifiers=config.identifiers) as kept:
@@ -253,7 +253,7 @@ class _Again(Iterable[Result]):
         return self.read()
 
 
-def _find(bundle: Bundle, least: float) -> dict[str, Any]:
+def find_of(bundle: Bundle, least: float) -> dict[str, Any]:
     """The `find` of boxes.json: how findings are cut, and from which score they are listed."""
     find = {**to_dict(bundle.find), "min_score": round(least, SCORE_DECIMALS)}
     del find["threshold"], find["lung_threshold"]  # the one stands with the model, the other cuts no finding

@@ -37,6 +37,7 @@ from cxrcad.config.parts import (
     check_one_threshold,
 )
 from cxrcad.config.schema import Setting, build, command_line, part, renamed, setting, settings_of, to_dict, to_toml
+from cxrcad.config.services import LISTENER, SERVED, ListenerConfig, QueueConfig, ServiceConfig
 from cxrcad.config.training import (
     NETWORKS,
     AugmentConfig,
@@ -68,19 +69,24 @@ __all__ = [
     "FindConfig",
     "GridConfig",
     "InsertionTestConfig",
+    "ListenConfig",
+    "ListenerConfig",
     "LossConfig",
     "LungsConfig",
     "NetworkConfig",
     "OperatingPointsConfig",
     "PatchClassifierConfig",
     "PhantomConfig",
+    "QueueConfig",
     "ReproduceConfig",
     "RobustnessConfig",
     "ScoringConfig",
+    "ServiceConfig",
     "Setting",
     "SimulateConfig",
     "SynthesisConfig",
     "TrainConfig",
+    "WatchConfig",
     "build",
     "check_lesion_settings",
     "check_one_threshold",
@@ -130,6 +136,27 @@ class DetectConfig:
     shard: str | None = setting(
         None, "part of the files to do, as 3/16, the same on every machine; `cxrcad merge` joins them", group=OUTPUT
     )
+
+
+@dataclass(frozen=True)
+class ListenConfig:
+    """`cxrcad listen`."""
+
+    listener: ListenerConfig = part(ListenerConfig, LISTENER)
+    service: ServiceConfig = part(ServiceConfig, SERVED)
+    detect: DetectConfig = part(DetectConfig)
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """`cxrcad watch`."""
+
+    poll_seconds: float = setting(2.0, "time between two looks into the folder, seconds", low=0.01, high=86400)
+    settle_seconds: float = setting(
+        5.0, "time for which a file must not have changed before it is taken, seconds", low=0, high=86400
+    )
+    service: ServiceConfig = part(ServiceConfig, SERVED)
+    detect: DetectConfig = part(DetectConfig)
 
 
 SCORED, SCORING = "What is scored", "Changes to the scoring protocol"
@@ -343,5 +370,5 @@ class DoctorConfig:
 
 ALL_CONFIGS: tuple[type, ...] = (
     *(TrainConfig, DetectConfig, EvaluateConfig, ReproduceConfig, ExportConfig, PhantomConfig, SimulateConfig),
-    *(RobustnessConfig, InsertionTestConfig, LungsConfig, DoctorConfig),
+    *(RobustnessConfig, InsertionTestConfig, LungsConfig, DoctorConfig, ListenConfig, WatchConfig, QueueConfig),
 )

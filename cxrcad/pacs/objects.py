@@ -5,7 +5,6 @@ A new kind is a module with a function that makes it, and its row in `KINDS`.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from cxrcad.interchange.boxes import image_document, result_from
 from cxrcad.pacs.cad_sr import cad_report
 from cxrcad.pacs.evidence import MANUFACTURER, Author, Evidence, image_header, uid_of
 from cxrcad.pacs.gsps import presentation_state
+from cxrcad.pacs.peers import check_installed
 from cxrcad.pacs.sc import capture
 from cxrcad.pacs.seg import segmentation
 from cxrcad.pacs.sr import report
@@ -28,7 +28,7 @@ from cxrcad.pacs.sr import report
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["KINDS", "Kind", "Objects", "object_names"]
+__all__ = ["KINDS", "Kind", "Objects", "kinds_of", "object_names"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ KINDS = (
 NOT_DICOM = "names no patient, study or image, to which a DICOM object could refer"
 
 
+def kinds_of(text: str) -> tuple[str, ...]:
+    """The names of the kinds that a text lists between commas, in their order; () for none. UsageError."""
+    known = [kind.name for kind in KINDS]
+    named = [part.strip().lower() for part in text.split(",")]
+    if named == ["none"]:
+        return ()
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise UsageError(f"--store {text}: there is no object {unknown[0]!r}; choose from {', '.join(known)}, or none")
+    return tuple(name for name in known if name in named)
+
+
 def object_names(
     files: Sequence[Path], on_disk: Sequence[Path], folders: Mapping[str, Path]
 ) -> dict[str, dict[str, Path]]:
@@ -64,9 +76,8 @@ def object_names(
 
     Raises UsageError where a radiograph would be overwritten or highdicom is missing, WriteError.
     """
-    if folders and importlib.util.find_spec("highdicom") is None:
-        options = ", ".join(f"--{kind}" for kind in folders)
-        raise UsageError(f"{options}: the package highdicom is missing; install it with pip install 'cxrcad[dicom]'")
+    if folders:
+        check_installed(["highdicom"], ", ".join(f"--{kind}" for kind in folders))
     names: dict[str, dict[str, Path]] = {}
     for kind in (kind for kind in KINDS if kind.name in folders):
         found = names_in(folders[kind.name], files, kind.ending, on_disk, f"--{kind.name}")

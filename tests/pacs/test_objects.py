@@ -339,7 +339,7 @@ def test_files_of_one_name_get_numbers_and_no_radiograph_is_overwritten(made, co
 
 
 def test_without_highdicom_a_sentence_says_what_to_install(made, command_line, monkeypatch):
-    monkeypatch.setattr("cxrcad.pacs.objects.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("cxrcad.pacs.peers.importlib.util.find_spec", lambda name: None)
     answer = detect(command_line, made, kinds=["sr", "seg"])
     assert answer.code == 2
     assert "--sr, --seg: the package highdicom is missing; install it with pip install 'cxrcad[dicom]'" in answer.err

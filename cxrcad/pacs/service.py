@@ -1,0 +1,215 @@
+"""The work on a queue: one thread detects in what was received, another brings the results where they are to go."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cxrcad.config import ServiceConfig
+from cxrcad.core import Failure, Outcome, PeerError, Radiograph, Result, Skipped, WriteError, counted
+from cxrcad.files import Progress, json_sha256, write_atomically
+from cxrcad.inference.batch import detect_each, reading_for
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.inputs import Inputs
+from cxrcad.inference.workers import Workers
+from cxrcad.interchange import boxes
+from cxrcad.pacs.evidence import Author
+from cxrcad.pacs.objects import Objects
+from cxrcad.pacs.peers import Peer, store
+from cxrcad.pacs.queue import DETECTED, RECEIVED, Entry, Queue
+
+__all__ = ["Detection", "Service"]
+
+IDLE_SECONDS = 1.0
+"""How often the queue is looked at where nothing says that it changed."""
+FULL_SECONDS = 60.0
+"""Wait where results cannot be written, as on a full disk."""
+STOP_SECONDS = 60.0
+"""How long a stop waits for the image at hand."""
+BOXES = "boxes.json"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How findings and objects of an image are made. `find` is that of boxes.json, `kinds` are names of objects."""
+
+    detector: Detector
+    find: Mapping[str, Any]
+    least: float
+    force: bool
+    kinds: tuple[str, ...]
+    workers: Workers | None
+
+    @cached_property
+    def author(self) -> Author:
+        """Who makes the objects."""
+        return Author(self.detector.identity, self.find)
+
+    @property
+    def setup(self) -> str:
+        """What differs where results must be made again."""
+        return json_sha256([self.author.key, *self.kinds])
+
+    def outcome(self, file: Path) -> tuple[Outcome, Radiograph | None]:
+        """What is found in a file; a Skipped where it is no frontal chest radiograph."""
+        inputs = Inputs((file,), {file: file.parent}, (), (), ())
+        reading = reading_for(self.detector, force=self.force, pixels=bool(self.kinds))
+        with closing(
+            detect_each(inputs, self.detector, reading, min_score=self.least, workers=self.workers)
+        ) as outcomes:
+            return next(outcomes)
+
+    def write(self, result: Result, radiograph: Radiograph | None, name: str, folder: Path) -> str | None:
+        """Write boxes.json and the objects into `folder`; the sentence why one could not be made. WriteError.
+
+        `name` stands in boxes.json as the radiograph's path.
+        """
+        files = {kind: folder / f"{kind}.dcm" for kind in self.kinds}
+        bundle, sentence = self.detector.bundle, None
+        lungs = self.detector.lungs if "lung" in bundle.tasks else None
+        if radiograph is not None:
+            sentence = Objects({result.path: files}, self.author, bundle.lesion, lungs).write(result, radiograph)
+        parts = (self.detector.identity, [replace(result, path=name)], (), self.find)
+        write_atomically(folder / BOXES, boxes.write(*parts))
+        return sentence
+
+
+class Service:
+    """Works on `queue` in two threads between `start` and `stop`. `progress` is told of each image.
+
+    Results go to the folder `config.out` and to `peer`, where there are such. `watched` is the folder whose files are
+    named by their place in it; others are named by their SOP instance UID.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        detection: Detection,
+        config: ServiceConfig,
+        peer: Peer | None,
+        progress: Progress,
+        watched: Path | None = None,
+    ) -> None:
+        self.queue, self.detection, self.config, self.peer = queue, detection, config, peer
+        self.progress, self.watched = progress, watched
+        self.stopped = threading.Event()
+        self._error: BaseException | None = None
+        work = {RECEIVED: self._detect, DETECTED: self._deliver}
+        self._threads = [
+            threading.Thread(target=self._work, args=pair, name=f"cxrcad {pair[0]}", daemon=True)
+            for pair in work.items()
+        ]
+
+    def start(self) -> None:
+        """Begin with what the queue holds."""
+        for thread in self._threads:
+            thread.start()
+
+    def run(self) -> None:
+        """Return when the work cannot go on: never, but for an error, which is raised. Ctrl-C passes through."""
+        self.stopped.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """End with the image at hand, for which it waits a while; else that is done again at the next start."""
+        self.stopped.set()
+        self.queue.wake()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
+
+    def end(self, error: BaseException) -> None:
+        """Let `run` raise an error."""
+        self._error = self._error or error
+        self.stopped.set()
+        self.queue.wake()
+
+    def _work(self, state: str, step: Callable[[Entry], None]) -> None:
+        try:
+            while not self.stopped.is_set():
+                entry = self.queue.next(state)
+                if entry is None:
+                    self.queue.wait(IDLE_SECONDS)
+                else:
+                    step(entry)
+        except BaseException as error:  # `run` raises it in the main thread
+            self.end(error)
+
+    def _detect(self, entry: Entry) -> None:
+        if not self.queue.begin(entry):
+            self.progress.note(f"failed: {entry.name}: the process ended too often while it worked on this image")
+            return
+        entry = replace(entry, tries=entry.tries + 1)
+        folder = self.queue.results_of(entry)
+        try:
+            outcome, radiograph = self.detection.outcome(entry.file)
+            if isinstance(outcome, Skipped):
+                self.queue.skipped(entry, self._named(entry, outcome.reason))
+                self.progress.note(f"skipped: {self._named(entry, outcome.reason)}")
+            elif isinstance(outcome, Failure):
+                self._fail(entry, self._named(entry, outcome.error))
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                sentence = self.detection.write(outcome, radiograph, str(self._name(entry)), folder)
+                self._keep(entry, outcome, sentence and self._named(entry, sentence))
+        except WriteError as error:
+            before = replace(entry, tries=entry.tries - 1)
+            self.queue.postpone(before, str(error), FULL_SECONDS)
+            self.progress.note(f"{error}; {entry.name} is tried again in {FULL_SECONDS:g} s")
+
+    def _keep(self, entry: Entry, result: Result, sentence: str | None) -> None:
+        """Results are written: have them delivered, or say why they cannot be."""
+        if sentence is not None and self.config.out is None:
+            self._fail(entry, sentence)
+        elif self.queue.detected(entry, len(result.findings), sentence or ""):
+            said = f"{entry.name}: {counted(len(result.findings), 'finding')}"
+            self.progress.note(f"{said}; {sentence}" if sentence else said)
+
+    def _deliver(self, entry: Entry) -> None:
+        files = sorted(self.queue.results_of(entry).glob("*.dcm"))
+        try:
+            if self.config.out is not None:
+                self._copy(entry, self.config.out)
+            if self.peer is not None and files:
+                store(self.peer, files, self.config.ae_title, self.config.network_timeout)
+        except (PeerError, WriteError) as error:
+            seconds = self.queue.later(entry, str(error), self.config.retry_seconds, self.config.tries)
+            if seconds is None:
+                self.progress.note(f"failed: {entry.name}: {error}; `cxrcad queue --retry` tries it again")
+            elif entry.tries == 0:
+                self.progress.note(f"{error}; {entry.name} is sent again in {seconds:g} s, and then more rarely")
+            return
+        self.queue.sent(entry)
+        places = [str(place) for place in (self.config.out, self.peer) if place is not None]
+        self.progress.note(f"{entry.name}: sent to {' and '.join(places)}")
+
+    def _copy(self, entry: Entry, out: Path) -> None:
+        """Bring the results into a folder, each file whole or not at all."""
+        for file in sorted(self.queue.results_of(entry).iterdir()):
+            try:
+                content = file.read_bytes()
+            except OSError as error:
+                raise WriteError(f"{file}: cannot be read ({error.strerror})") from None
+            write_atomically(out / f"{self._name(entry)}.{file.name}", content)
+
+    def _fail(self, entry: Entry, sentence: str) -> None:
+        self.queue.failed(entry, sentence)
+        self.progress.note(f"failed: {sentence}")
+
+    def _name(self, entry: Entry) -> Path:
+        """What names an image's files: its place in the watched folder, or its SOP instance UID."""
+        if self.watched is not None and entry.file.is_relative_to(self.watched):
+            return entry.file.relative_to(self.watched)
+        return Path(entry.name).relative_to(Path(entry.name).anchor)
+
+    def _named(self, entry: Entry, sentence: str) -> str:
+        """A sentence on the queue's file as one on the image; a watched folder's file has a name of its own."""
+        own = entry.file.is_relative_to(self.queue.folder)
+        return sentence.replace(str(entry.file), entry.name) if own else sentence

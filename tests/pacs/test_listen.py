@@ -1,0 +1,349 @@
+"""`cxrcad listen`: what is acknowledged comes to the peer once, whatever happens; what is wrong is refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from cxrcad.core import UsageError
+from cxrcad.pacs.peers import peer_of
+from cxrcad.pacs.queue import listing
+from tests.pacs.conftest import Archive, free_port, radiograph, send, until
+
+pytest.importorskip("pynetdicom")
+pytest.importorskip("highdicom")
+
+QUICK = ("--port", 0, "--retry-seconds", 0.05, "--network-timeout", 20)
+
+
+def states(tmp_path: Path) -> dict[str, int]:
+    return {state: number for state, number in listing(tmp_path / "cxrcad-queue")[0].items() if number}
+
+
+def test_200_sends_in_4_associations_with_kills_in_the_middle_lose_and_double_nothing(run, archive, tmp_path):
+    images = [radiograph(number) for number in range(200)]
+    light = (*QUICK, "--store", "gsps", "--send-to", archive.peer)  # a report takes five times as long to make
+    listener = run("listen", *light)
+    acknowledged: list[str] = []
+
+    def sender(part: list, port: int) -> None:
+        for image, status in zip(part, send(port, part), strict=False):
+            assert status == 0
+            acknowledged.append(image.SOPInstanceUID)
+
+    def all_of(port: int) -> list[threading.Thread]:
+        threads = [threading.Thread(target=sender, args=(images[start::4], port)) for start in range(4)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    threads = all_of(listener.port)
+    listener.wait_for(": received from MODALITY", 50)
+    listener.end(signal.SIGKILL)
+    for thread in threads:
+        thread.join()
+    assert 0 < len(acknowledged) < 200
+    held = set(acknowledged)
+
+    second = run("listen", *light)
+    second.wait_for("to go on with")
+    for thread in all_of(second.port):  # as a modality does that got no answer
+        thread.join()
+    assert set(acknowledged) == {image.SOPInstanceUID for image in images}
+    assert second.said.count("came again from MODALITY, is ") >= len(held)
+    second.wait_for(": sent to ", 20)
+    second.end(signal.SIGKILL)
+    assert states(tmp_path)["sent"] < 200
+
+    third = run("listen", *light)
+    until(lambda: states(tmp_path) == {"sent": 200}, "all sent")
+    sources = {
+        one.ReferencedSeriesSequence[0].ReferencedImageSequence[0].ReferencedSOPInstanceUID for one in archive.came
+    }
+    assert sources == {image.SOPInstanceUID for image in images}
+    assert len(set(archive.uids)) == 200  # a PACS keeps one of each
+    assert len(archive.uids) <= 202  # one may have been on its way at each kill
+    assert list((tmp_path / "cxrcad-queue").rglob("*.dcm")) == []
+    assert third.end() == 143
+    assert third.said.endswith("cxrcad: stopped; nothing is left to do\n")
+
+
+def test_boxes_json_and_chosen_objects_go_to_the_folder_and_the_peer(run, archive, tmp_path, boxes_schema):
+    import jsonschema
+
+    listener = run("listen", *QUICK, "--send-to", archive.peer, "--out", "results", "--store", "sr,seg")
+    image = radiograph(1)
+    assert send(listener.port, [image]) == [0]
+    until(lambda: len(archive.came) == 2, "two objects at the peer")
+    listener.wait_for(": sent to ")
+    assert f"{image.SOPInstanceUID}: sent to results and {archive.peer}" in listener.said
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
+        f"{image.SOPInstanceUID}.{name}" for name in ("boxes.json", "seg.dcm", "sr.dcm")
+    ]
+    document = json.loads((tmp_path / "results" / f"{image.SOPInstanceUID}.boxes.json").read_text())
+    jsonschema.validate(document, boxes_schema)
+    assert document["images"][0]["path"] == image.SOPInstanceUID
+    assert len(document["images"][0]["findings"]) == 1
+    assert {one.Modality for one in archive.came} == {"SR", "SEG"}
+    assert {one.StudyInstanceUID for one in archive.came} == {image.StudyInstanceUID}
+    assert listener.end(signal.SIGINT) == 130
+
+
+def test_a_lateral_view_is_skipped_other_content_is_said_and_a_class_that_is_no_radiograph_is_not_taken(
+    run, archive, tmp_path
+):
+    listener = run("listen", *QUICK, "--send-to", archive.peer)
+    lateral, first, other = radiograph(1), radiograph(2), radiograph(2)
+    lateral.ViewPosition = "LL"
+    del lateral.ViewCodeSequence
+    other.PatientName = "Corrected^Name"
+    assert send(listener.port, [lateral, first]) == [0, 0]
+    listener.wait_for(": sent to ")
+    until(lambda: states(tmp_path) == {"sent": 1, "skipped": 1}, "one sent, one skipped")
+    assert "skipped: " in listener.said
+    assert send(listener.port, [other]) == [0]
+    listener.wait_for("came again with other content from MODALITY; it is detected in again")
+    until(lambda: len(archive.came) == 2, "sent again")
+    assert [str(one.PatientName) for one in archive.came][1] == "Corrected^Name"
+    assert len(set(archive.uids)) == 1
+    report = archive.came[0]
+    assert send(listener.port, [report]) == []
+
+
+def test_a_peer_that_is_down_refuses_breaks_off_or_is_slow_is_tried_again_then_named(run, tmp_path):
+    port = free_port()
+    peer = f"ARCHIVE@127.0.0.1:{port}"
+    listener = run("listen", "--port", 0, "--retry-seconds", 0.05, "--network-timeout", 1, "--tries", 3,
+                   "--send-to", peer)  # fmt: skip
+    assert send(listener.port, [radiograph(1)]) == [0]
+    failed = f"tried 3 times, {peer}: "
+
+    def last() -> str:
+        until(lambda: states(tmp_path) == {"failed": 1}, "failed")
+        return listing(tmp_path / "cxrcad-queue")[1][0].said
+
+    assert last() == f"{failed}cannot be reached; check that it runs, its address and its port"
+    archive = Archive(port)
+    try:
+        for seconds, drop, status, words in (
+            (0, False, 0xA700, "did not store Comprehensive SR: status 0xA700, out of resources"),
+            (0, True, 0, "broke off, or said nothing for 1 s, while Comprehensive SR was sent"),
+            (2.5, False, 0, "broke off, or said nothing for 1 s, while Comprehensive SR was sent"),
+        ):
+            archive.seconds, archive.drop, archive.status = seconds, drop, status
+            retried(tmp_path)
+            assert last() == f"{failed}{words}"
+        archive.seconds, archive.drop, archive.status = 0, False, 0
+        archive.came.clear()
+        retried(tmp_path)
+        until(lambda: states(tmp_path) == {"sent": 1}, "sent")
+        assert len(archive.came) == 1
+    finally:
+        archive.server.shutdown()
+    assert "`cxrcad queue --retry` tries it again" in listener.said
+
+
+def retried(folder: Path) -> None:
+    from cxrcad.pacs.queue import retry
+
+    assert retry(folder / "cxrcad-queue") == 1
+
+
+def test_a_peer_of_another_title_or_without_our_objects_is_named(run, archive, tmp_path):
+    peer = archive.peer.replace("ARCHIVE", "OTHER")
+    listener = run("listen", *QUICK, "--tries", 1, "--send-to", peer)
+    assert send(listener.port, [radiograph(1)]) == [0]
+    listener.wait_for("failed: ")
+    assert f"{peer}: refuses CXRCAD as OTHER (called AE title not recognised)" in listener.said
+    assert listener.end() == 143
+    archive.server.contexts = archive.server.contexts[:1]
+    listener = run("listen", *QUICK, "--tries", 1, "--send-to", archive.peer)
+    listener.port  # noqa: B018  it listens
+    retried(tmp_path)
+    listener.wait_for(f"{archive.peer}: takes no Comprehensive SR")
+
+
+def unit(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BBL", kind, 0, len(body)) + body
+
+
+def talk(port: int, *parts: bytes) -> None:
+    """Say bytes to the port, and wait until it hangs up or says something."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as wire:
+        try:
+            for part in parts:
+                wire.sendall(part)
+            wire.shutdown(socket.SHUT_WR)
+            while wire.recv(4096):
+                pass
+        except OSError:
+            pass
+
+
+def test_wrong_titles_garbage_and_objects_too_large_are_refused_and_the_listener_lives(run, archive, tmp_path):
+    listener = run("listen", *QUICK, "--allow", "MODALITY", "--allow", "OTHER", "--largest-mb", 5,
+                   "--send-to", archive.peer)  # fmt: skip
+    port = listener.port
+    assert "takes from MODALITY, OTHER" in listener.said
+    assert send(port, [radiograph(1)], title="STRANGER") == []
+    listener.wait_for("STRANGER at 127.0.0.1: refused: calling AE title not recognised")
+    assert send(port, [radiograph(1)], called="NOBODY") == []
+    listener.wait_for("refused: called AE title not recognised")
+
+    for parts in (
+        [b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"],
+        [bytes(range(256)) * 40],
+        [unit(1, b"\0" * 10)],
+        [unit(1, b"\xff" * 3000)],
+        [unit(4, b"\xff" * 100)],
+        [b""],
+        [struct.pack(">BBL", 4, 0, 0xFFFFFFFF), b"x" * 100_000],  # a unit of 4 GB is promised
+        [struct.pack(">BBL", 1, 0, 0xFFFFFFFF), b"x" * 100_000],
+    ):
+        talk(port, *parts)
+    broken_in_an_association(port)
+
+    before = memory_mb(listener.process.pid)
+    large = radiograph(2)
+    large.Rows, large.Columns = 8000, 8000
+    large.PixelData = bytes(128_000_000)
+    assert send(port, [large]) == []
+    listener.wait_for("refused an object of more than 5,000,000 bytes; --largest-mb 5 is allowed")
+    assert memory_mb(listener.process.pid) - before < 40
+    until(lambda: list((tmp_path / "cxrcad-queue" / "incoming").iterdir()) == [], "nothing left of it")
+
+    assert send(port, [radiograph(4)]) == [0]
+    until(lambda: states(tmp_path) == {"sent": 1}, "sent")
+    assert listener.end() == 143
+
+
+def memory_mb(process: int) -> float:
+    line = next(line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def broken_in_an_association(port: int) -> None:
+    """Ask for an association as is right, then send what no message is."""
+    from pynetdicom import AE
+
+    for body in (b"", b"\0\0\0\2\1", b"\0\0\0\6\1\3abcd", b"\0\0\0\6\x63\3abcd", b"\xff" * 64):
+        entity = AE("MODALITY")
+        entity.add_requested_context(radiograph(1).SOPClassUID)
+        association = entity.associate("127.0.0.1", port, ae_title="CXRCAD")
+        assert association.is_established
+        association.dul.socket.socket.sendall(unit(4, body))
+        until(lambda one=association: not one.is_established, "the end of the association")
+
+
+def test_more_associations_than_are_allowed_are_refused(run, archive):
+    from pynetdicom import AE
+
+    listener = run("listen", *QUICK, "--associations", 1, "--send-to", archive.peer)
+    entity = AE("MODALITY")
+    entity.add_requested_context("1.2.840.10008.1.1")
+    first = entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD")
+    assert first.send_c_echo().Status == 0
+    assert entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD").is_rejected
+    first.release()
+    until(lambda: entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD").is_established, "a place")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of localhost with its key, made with openssl."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]  # fmt: skip
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    return folder
+
+
+def test_with_tls_one_that_does_not_begin_it_holds_up_no_other(run, archive, certificate):
+    from pynetdicom import AE
+
+    keys = ("--tls-cert", certificate / "cert.pem", "--tls-key", certificate / "key.pem")
+    listener = run("listen", *QUICK, *keys, "--send-to", archive.peer)
+    context = ssl.create_default_context(cafile=certificate / "cert.pem")
+    with socket.create_connection(("127.0.0.1", listener.port)):  # says nothing
+        entity = AE("MODALITY")
+        image = radiograph(1)
+        entity.add_requested_context(image.SOPClassUID)
+        tls = (context, "localhost")
+        association = entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD", tls_args=tls)
+        assert association.is_established
+        assert association.send_c_store(image).Status == 0
+        association.release()
+    until(lambda: len(archive.came) == 1, "the report")
+    assert send(listener.port, [image]) == []  # without TLS
+    assert listener.end() == 143
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "results go nowhere; name a peer with --send-to AE@host:port, a folder with --out, or both"),
+        (("--send-to", "PACS"), "--send-to PACS: names no peer; write AE@host:port, as PACS@pacs.example:104"),
+        (("--send-to", "PACS@host:0"), "--send-to PACS@host:0: names no peer"),
+        (("--send-to", f"{'P' * 17}@host:104"), "is no AE title; it takes 1 to 16 ASCII characters"),
+        (("--out", "out", "--ae-title", "C\\D"), "--ae-title C\\D: is no AE title"),
+        (("--out", "out", "--allow", "   "), "--allow    : is no AE title"),
+        (("--out", "out", "--store", "sr,pdf"), "there is no object 'pdf'; choose from sr, cad-sr, seg, gsps, sc, or"),
+        (("--send-to", "PACS@host:104", "--store", "none"), "gets nothing with --store none; name an object"),
+        (("--out", "out", "--tls-key", "key.pem"), "--tls-key key.pem: needs its certificate too"),
+        (("--out", "out", "--tls-cert", "none.pem"), "no certificate with its key in PEM (No such file or directory)"),
+    ],
+)
+def test_settings_that_cannot_be_are_sentences(cxrcad, toy, arguments, words):
+    answer = cxrcad("listen", "--model", toy, "--device", "cpu", *arguments)
+    assert answer.code == 2
+    assert words in answer.err
+
+
+def test_a_port_that_is_taken_and_a_queue_that_is_at_work_are_sentences(run, cxrcad, toy, tmp_path):
+    listener = run("listen", "--port", 0, "--out", "out")
+    own = ("--model", toy, "--device", "cpu", "--out", "out")
+    answer = cxrcad("listen", *own, "--port", listener.port, "--queue", "other")
+    assert answer.code == 2
+    assert f"--port {listener.port}: Address already in use; name another --host or --port" in answer.err
+    answer = cxrcad("listen", *own)
+    assert answer.code == 2
+    assert f"--queue cxrcad-queue: process {listener.process.pid} on " in answer.err
+    answer = cxrcad("queue")
+    assert answer.code == 0
+    assert answer.out.split() == ["received", "0", "detected", "0", "sent", "0", "skipped", "0", "failed", "0"]
+
+
+def test_queue_tells_what_failed_and_tries_it_again(cxrcad, tmp_path):
+    from cxrcad.pacs.queue import RECEIVED, Queue
+
+    with Queue(tmp_path / "cxrcad-queue") as queue:
+        (queue.incoming / "a").write_bytes(b"a")
+        queue.add("1.2.3", "a" * 64, queue.incoming / "a", "MODALITY", move=True)
+        queue.failed(queue.next(RECEIVED), "damaged")
+    answer = cxrcad("queue")
+    assert answer.out.endswith("failed          1\nfailed: 1.2.3: damaged\n")
+    assert cxrcad("queue", "--retry").out == "1 image tried again\n"
+    assert "received        1" in cxrcad("queue").out
+    assert cxrcad("queue", "--queue", "elsewhere").code == 2
+
+
+@pytest.mark.parametrize("text", ["PACS@host:104", "PACS@[::1]:104", "A B@10.0.0.1:11112"])
+def test_a_peer_is_read_and_written_alike(text):
+    assert str(peer_of(text, "--send-to")) == text
+
+
+@pytest.mark.parametrize("text", ["@host:1", "PACS@host", "PACS@host:", "PACS@:1", "PACS@ho st:1", "PACS@host:99999"])
+def test_what_names_no_peer_is_refused(text):
+    with pytest.raises(UsageError):
+        peer_of(text, "--send-to")
