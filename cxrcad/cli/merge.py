@@ -23,11 +23,17 @@ __all__ = ["command"]
     help="Where all boxes go: JSON, or a CSV table where the name ends in .csv.",
 )
 @with_tables
-def command(parts: tuple[Path, ...], out: Path, **tables: Path | None) -> None:
+@click.option(
+    "--identifiers/--no-identifiers",
+    default=True,
+    show_default=True,
+    help="Write paths, names and DICOM UIDs; without, an image is called by the SHA-256 of its file.",
+)
+def command(parts: tuple[Path, ...], out: Path, identifiers: bool, **tables: Path | None) -> None:
     """Join PARTS, the boxes.json files that `cxrcad detect --shard` wrote, in one.
 
     Parts of another model or other settings are refused, and those whose work ended early.
     """
     from cxrcad.commands.merge import merge
 
-    click.echo(merge(parts, out, given_files(tables)), err=True)
+    click.echo(merge(parts, out, given_files(tables), identifiers=identifiers), err=True)

@@ -7,26 +7,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cxrcad.core import DataError, Failure, Result, Skipped, UsageError, counted
+from cxrcad.core import DataError, Failure, Outcome, Result, Skipped, UsageError, counted
+from cxrcad.inference.identifiers import Names
+from cxrcad.inference.inputs import Inputs
 from cxrcad.interchange.boxes import differing, read_boxes
 from cxrcad.interchange.outputs import check_places, write_outputs
 
 __all__ = ["merge"]
 
 
-def merge(parts: Sequence[Path], out: Path, beside: Mapping[str, Path] | None = None) -> str:
+def merge(
+    parts: Sequence[Path], out: Path, beside: Mapping[str, Path] | None = None, *, identifiers: bool = True
+) -> str:
     """Join the boxes.json of several shards in `out`, in the format of its ending; one sentence of what it holds.
 
-    `beside` are other files of the same results by their option (--csv, --coco, --node21). `out` may replace a part.
+    `beside` are other files of the same results by their option (--csv, --coco, --node21). Without `identifiers`
+    paths, names and UIDs are left out, as `cxrcad detect --no-identifiers` does; otherwise `out` may replace a part.
     Images come in the order of their paths. A failure of a file that another part has done is left out. Raises
     UsageError for parts of other models or settings, for work that ended early, and for one image with two results;
     DataError, WriteError.
     """
     places = {"--out": out, **(beside or {})}
-    check_places(places, {path for path in parts if os.path.realpath(path) != os.path.realpath(out)}, "parts")
+    kept = [path for path in parts if not identifiers or os.path.realpath(path) != os.path.realpath(out)]
+    check_places(places, kept, "parts")
     first = read_boxes(parts[0])
     results: dict[str, tuple[Result, Path]] = {}
-    identifiers = first.head.get("identifiers", True)
+    named = first.head.get("identifiers", True)
     failures: dict[tuple[str, Path | None], Failure] = {}
     skipped: dict[tuple[str, str], Skipped] = {}
     for part in parts:
@@ -36,17 +42,35 @@ def merge(parts: Sequence[Path], out: Path, beside: Mapping[str, Path] | None = 
             before, place = results.setdefault(result.path, (result, part))
             if (before.sha256, before.findings) != (result.sha256, result.findings):
                 raise DataError(f"{result.path}: has another result in {place} than in {part}; detect in it again")
-        where = None if identifiers else part  # input-7 may be another file in each
+        where = None if named else part  # input-7 may be another file in each
         failures |= {(failure.path, where): failure for failure in own.failures}
         skipped |= {(one.path, one.reason): one for one in own.skipped}
     images = [results[path][0] for path in sorted(results, key=lambda path: Path(path).parts)]
     left = [one for one in sorted(failures.values(), key=lambda one: one.path) if one.path not in results]
     others = [one for _, one in sorted(skipped.items())]
-    find = first.head.get("find")
-    write_outputs(places, lambda write: write(first.identity, images, left, find, others, True, identifiers))
+    if named and not identifiers:
+        images, left, others = _without_identifiers(images, left, others)
+    find, named = first.head.get("find"), named and identifiers
+    write_outputs(places, lambda write: write(first.identity, images, left, find, others, True, named))
     found_in_all = sum(len(result.findings) for result in images)
     text = f"{counted(len(parts), 'part')}: {counted(len(images), 'image')}, {counted(found_in_all, 'finding')}"
     return f"{text}, {len(left)} failed; {out}"
+
+
+def _without_identifiers(
+    images: Sequence[Result], failures: Sequence[Failure], skipped: Sequence[Skipped]
+) -> tuple[list[Result], list[Failure], list[Skipped]]:
+    """Results, failures and skipped files without paths, names and UIDs, in the order of what they are called then."""
+    files = tuple(Path(image.path) for image in images)
+    names = Names(Inputs(files, {}, (), tuple(skipped), tuple(failures)), identifiers=False)
+    told: list[Outcome] = [*images, *failures, *skipped]
+    written = [names.written(one) for one in told]
+    found = {one.path: one for one in written if isinstance(one, Result)}
+    return (
+        [found[path] for path in sorted(found)],
+        names.ordered(one for one in written if isinstance(one, Failure)),
+        names.ordered(one for one in written if isinstance(one, Skipped)),
+    )
 
 
 def _check_part(part: Path, its: Mapping[str, Any], first: Path, head: Mapping[str, Any]) -> None:

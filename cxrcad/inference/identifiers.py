@@ -85,13 +85,13 @@ class Names:
         return names if self.identifiers else sorted(names)
 
     def written(self, outcome: Outcome) -> Outcome:
-        """The outcome as it is written."""
+        """The outcome as it is written; without identifiers also without its overlay, which may be called after it."""
         if isinstance(outcome, Result):
             name = self._name(outcome.path, outcome.path if self.identifiers else outcome.sha256)
             if self.identifiers:
                 return outcome
             notes = dict.fromkeys(_said(note) or UNNOTED for note in outcome.notes)
-            return replace(outcome, path=name, uids={}, notes=tuple(notes))
+            return replace(outcome, path=name, uids={}, notes=tuple(notes), overlay=None)
         if self.identifiers:
             return outcome
         name = self.of(outcome.path)

@@ -164,3 +164,27 @@ def test_the_owner_of_the_images_scores_what_holds_no_names(cxrcad, model, disc_
         found = read_predictions(tmp_path / name, truth, missing="empty")
         boxes = {case: [(one.score, one.box_px) for one in findings] for case, findings in found.items()}
         assert boxes == {case: [(one.score, one.box_px) for one in findings] for case, findings in known.items()}
+
+
+def test_results_that_are_there_are_merged_without_identifiers(cxrcad, model, scans, boxes_schema, tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    cxrcad("detect", scans, "--model", model, "--force", "--overlay", "pictures")
+    before = (tmp_path / "boxes.json").read_bytes()
+    tables = ("--csv", "out/boxes.csv", "--coco", "out/coco.json", "--node21", "out/nodules.json")
+    answer = cxrcad("merge", "boxes.json", "--no-identifiers")
+    assert answer.code == 2  # the names would be lost
+    assert "--out boxes.json: is one of the parts and would be overwritten" in answer.err
+    assert cxrcad("merge", "boxes.json", "--no-identifiers", "--out", "out/shared.json", *tables).code == 0
+    for path in (tmp_path / "out").iterdir():
+        for secret in (*SECRETS, str(tmp_path), "pictures"):
+            assert secret.encode() not in path.read_bytes(), (path, secret)
+    merged, named = json.loads((tmp_path / "out" / "shared.json").read_text()), json.loads(before)
+    jsonschema.validate(merged, boxes_schema)
+    assert sorted(image["path"] for image in named["images"]) != sorted(image["path"] for image in merged["images"])
+    assert sorted(image["sha256"] for image in named["images"]) == [image["path"] for image in merged["images"]]
+    assert [len(merged[part]) for part in ("failures", "skipped")] == [
+        len(named[part]) for part in ("failures", "skipped")
+    ]
+    assert cxrcad("merge", "out/shared.json", "--no-identifiers", "--out", "again.json").code == 0
+    assert json.loads((tmp_path / "again.json").read_text()) == merged
+    assert (tmp_path / "boxes.json").read_bytes() == before
