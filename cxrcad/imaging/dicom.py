@@ -29,7 +29,7 @@ from cxrcad.imaging.faults import (
 from cxrcad.imaging.orientation import DIRECTION
 from cxrcad.imaging.presentation import middle_of, presented
 from cxrcad.imaging.spacing import pixel_aspect, pixel_spacing
-from cxrcad.imaging.view import against_frontal_chest, class_name
+from cxrcad.imaging.view import against_frontal_chest, class_name, with_view
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -110,9 +110,7 @@ def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
         damaged = "Image Storage" in kind or not dataset.get("SOPClassUID")
         (refuse if damaged else not_radiograph)(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
     against = [f"Modality {modality}"] * other + list(against_frontal_chest(dataset))
-    if against and not force:
-        fault = f"no frontal chest radiograph by its header ({'; '.join(against)})"
-        not_radiograph(path, fault, f"{radiograph}, or add --force if it is one")
+    notes = with_view(path, against, force)
     _check_present(path, dataset, *NEEDED)
     if frames > 1:
         not_radiograph(path, f"{frames} frames in one file", f"{radiograph} of one frame")
@@ -124,7 +122,7 @@ def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
     if not looked_up and photometric not in ("MONOCHROME1", "MONOCHROME2", *COLOUR):
         refuse(path, f"PhotometricInterpretation {photometric}, but grey is MONOCHROME1 or MONOCHROME2", radiograph)
     dataset.PhotometricInterpretation = photometric
-    return [f"{one}: no frontal chest radiograph by its header, read all the same" for one in against]
+    return notes
 
 
 def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:

@@ -75,7 +75,7 @@ VOLUME_ENDINGS = (".mha", ".mhd", ".nii", ".nii.gz")
 READERS = (
     Reader("dicom", "DICOM", DICOM_ENDINGS, dicom.matches, dicom.read, dicom.header, True),
     Reader("raster", "PNG, TIFF, JPEG", RASTER_ENDINGS, raster.matches, raster.read, raster.header),
-    Reader("volume", "MHA, NIfTI", VOLUME_ENDINGS, volume.matches, volume.read, volume.header),
+    Reader("volume", "MHA, NIfTI", VOLUME_ENDINGS, volume.matches, volume.read, volume.header, True),
     Reader("gzip", "", (".dcm.gz",), _matches_gzip, _read_gzip, _header_gzip, True),
     # These two have no mark of their own, so they come last.
     Reader("jsrt", "JSRT .IMG", (".img",), jsrt_img.matches, jsrt_img.read, jsrt_img.header),

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxrcad.imaging.elements import code, items, texts
+from cxrcad.imaging.faults import not_radiograph
 from cxrcad.imaging.orientation import DIRECTION, frontal
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["against_frontal_chest", "class_name"]
+__all__ = ["against_frontal_chest", "class_name", "with_view"]
 
 CLASSES = re.compile(
     r"1\.2\.840\.10008\.5\.1\.4\.1\.1\."
@@ -68,6 +70,14 @@ def class_name(dataset: Dataset) -> str:
     from pydicom.uid import UID
 
     return UID("".join(texts(dataset, "SOPClassUID")[:1])).name
+
+
+def with_view(path: Path, against: list[str], force: bool) -> list[str]:
+    """The notes on what a header says `against` a frontal chest; without `force` NotRadiographError where it does."""
+    if against and not force:
+        fault = f"no frontal chest radiograph by its header ({'; '.join(against)})"
+        not_radiograph(path, fault, "give a frontal chest radiograph, or add --force if it is one")
+    return [f"{one}: no frontal chest radiograph by its header, read all the same" for one in against]
 
 
 def against_frontal_chest(dataset: Dataset) -> Iterator[str]:

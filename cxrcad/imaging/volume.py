@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, Source
 from cxrcad.files import sha256_of
+from cxrcad.imaging.elements import number
 from cxrcad.imaging.faults import (
     LARGEST_PIXEL,
     MOST_BESIDE,
@@ -32,9 +34,10 @@ from cxrcad.imaging.faults import (
     refuse,
     with_padding,
 )
-from cxrcad.imaging.orientation import towards
+from cxrcad.imaging.orientation import frontal, towards
 from cxrcad.imaging.raster import stretched
 from cxrcad.imaging.spacing import implausible
+from cxrcad.imaging.view import with_view
 
 __all__ = ["gunzipped", "header", "image_sha256", "matches", "read"]
 
@@ -54,12 +57,14 @@ META_LOCAL = re.compile(rb"^\s*ElementDataFile\s*=\s*LOCAL[ \t\r]*\n", re.MULTIL
 META_FILE = re.compile(rb"^[ \t]*ElementDataFile\s*=(?:\s*LIST.*\Z|[^\n]*)", re.MULTILINE | re.IGNORECASE | re.DOTALL)
 NAMES = "surrogateescape"
 """How the bytes of a file's name become text (os.fsdecode)."""
-META_BYTES = {
-    **dict.fromkeys((b"MET_CHAR", b"MET_UCHAR"), 1),
-    **dict.fromkeys((b"MET_SHORT", b"MET_USHORT"), 2),
-    **dict.fromkeys((b"MET_INT", b"MET_UINT", b"MET_LONG", b"MET_ULONG", b"MET_FLOAT"), 4),
-    **dict.fromkeys((b"MET_LONG_LONG", b"MET_ULONG_LONG", b"MET_DOUBLE"), 8),
-}
+META_TYPES = {
+    b"MET_CHAR": "i1", b"MET_UCHAR": "u1", b"MET_SHORT": "i2", b"MET_USHORT": "u2", b"MET_INT": "i4", b"MET_UINT": "u4",
+    b"MET_LONG": "i4", b"MET_ULONG": "u4", b"MET_LONG_LONG": "i8", b"MET_ULONG_LONG": "u8", b"MET_FLOAT": "f4",
+    b"MET_DOUBLE": "f8",
+}  # fmt: skip
+"""NumPy's names of MetaImage's numbers; of ElementNumberOfChannels numbers a pixel where _ARRAY follows."""
+SPACINGS = "numbers other than 0, with decimal points"
+META_NUMBERS = ((b"DimSize", "whole numbers above 0"), (b"ElementSpacing", SPACINGS), (b"ElementSize", SPACINGS))
 
 
 def matches(head: bytes, _size: int) -> bool:
@@ -110,26 +115,33 @@ def header(path: Path) -> Header:
     return Header(rows, cols, None if implausible(rows, cols, spacing) else spacing)
 
 
-def read(path: Path) -> Radiograph:
+def read(path: Path, force: bool = False) -> Radiograph:
     """The radiograph in a MetaImage or NIfTI file.
 
-    Raises ReadError for a volume, colour, and data that end early, which ITK's NIfTI reader silently fills with zeros.
+    `force`: also one that lies as no frontal radiograph does. Raises ReadError for a volume, colour, and data that end
+    early, which ITK's NIfTI reader silently fills with zeros; NotRadiographError for a lateral view.
     """
     with _readable(path) as name:
         reader, (rows, cols), axes = _header(path, name)
         check_size(path, rows, cols)
         check_bulk(path, check_file(path), rows, cols)
-        data = bytes_of(path)
+        orientation, view = _orientation(reader, axes)
+        if orientation and orientation[0] == orientation[1]:
+            fault = f"rows and columns that both run to {orientation[0]} by its matrix"
+            refuse(path, fault, "save the radiograph again")
+        against = [] if orientation is None or frontal(orientation) else view
+        notes = with_view(path, against, force)
         nifti = reader.GetImageIO() == "NiftiImageIO"
-        _check_nifti_length(path, data, rows * cols) if nifti else _check_meta_length(path, data, (rows, cols))
+        stored = None if nifti else _meta_inflated(path, bytes_of(path), (rows, cols))
+        if nifti:
+            _check_nifti_length(path, bytes_of(path), rows * cols)
         try:
-            stored = _toolkit().GetArrayFromImage(reader.Execute()).reshape(rows, cols)
+            stored = _toolkit().GetArrayFromImage(reader.Execute()).reshape(rows, cols) if stored is None else stored
         except RuntimeError as error:
-            refuse(path, f"the pixel data cannot be read ({_itk_reason(error)})", "copy the file again")
+            refuse(path, f"the pixel data cannot be read ({_itk_reason(error)})", "save the radiograph again")
     check_values(path, stored)
     pixels, note = stretched(stored)
-    orientation, view = _orientation(reader, axes)
-    notes = [note, "bright = dense assumed", *view]
+    notes += [note, "bright = dense assumed", *view]
     row_mm, col_mm = spacing = _spacing_mm(reader, axes)
     why = implausible(rows, cols, spacing)
     notes += [f"header spacing {row_mm:g} x {col_mm:g} mm {why}: taken as unknown"] if why else []
@@ -159,11 +171,15 @@ def _orientation(reader: Any, axes: list[int]) -> tuple[tuple[str, str] | None, 
     plain = stored and np.array_equal(np.abs(matrix), np.eye(count)) and set(reader.GetSpacing()) == {1.0}
     if np.array_equal(matrix, np.eye(count)) or plain or (codes and set(codes) == {"0"}):
         return None, stored
+    row, col = _letters(rows_and_cols)
+    return (row, col), [f"the header's matrix: rows run to {row}, columns to {col}"]
+
+
+def _letters(rows_and_cols: NDArray[np.float64]) -> tuple[str, str]:
     letters = [towards(direction) for direction in rows_and_cols]
     if not {"F", "H"} & set(letters) and {"L", "R"} & set(letters):
         letters = [{"P": "F", "A": "H"}.get(letter, letter) for letter in letters]
-    row, col = letters
-    return (row, col), [f"the header's matrix: rows run to {row}, columns to {col}"]
+    return letters[0], letters[1]
 
 
 @contextmanager
@@ -209,12 +225,11 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
     Raises ReadError for volumes and colour.
     """
     nifti = name.lower().endswith((".nii", ".nii.gz", ".hdr"))
+    head = bytes_of(path, PROBE)
+    if (gunzipped(head, 348) if head.startswith(GZIP) else head)[4:8] in NIFTI_MAGIC[4]:
+        refuse(path, "a NIfTI-2 file, which is not read", "save it as NIfTI-1")
     if not nifti:
-        present = {key for key, _ in META_FIELD.findall(bytes_of(path, PROBE))}
-        for key in META_REQUIRED:
-            if key not in present:
-                refuse(path, f"no {key.decode()} in its header", "copy the file again")
-        _check_inside(path, bytes_of(path, PROBE))
+        _check_meta(path, head)
     reader = _toolkit().ImageFileReader()
     reader.SetImageIO("NiftiImageIO" if nifti else "MetaImageIO")
     reader.SetFileName(name)
@@ -231,20 +246,65 @@ def _header(path: Path, name: str) -> tuple[Any, tuple[int, int], list[int]]:
     if reader.GetNumberOfComponents() != 1:
         refuse(path, f"{reader.GetNumberOfComponents()} values a pixel, a colour image", "give the radiograph in grey")
     if nifti:
-        _check_scales(path, reader, axes)
+        _check_forms(path, reader, axes)
     return reader, (int(size[axes[1]]), int(size[axes[0]])), axes
 
 
-def _check_scales(path: Path, reader: Any, axes: list[int]) -> None:
-    """Raise ReadError where a NIfTI header states two sizes of its pixels: in pixdim, and in the sform's columns."""
-    if not reader.HasMetaDataKey("sform_code") or reader.GetMetaData("sform_code") == "0":
+def _check_meta(path: Path, header: bytes) -> None:
+    """Raise ReadError for a MetaImage header that lacks a field, or has one that ITK takes for another or for 0."""
+    fields = dict(META_FIELD.findall(header))
+    for key in META_REQUIRED:
+        if key not in fields:
+            refuse(path, f"no {key.decode()} in its header", "copy the file again")
+    _check_inside(path, header)
+    kind = fields[b"ElementType"].decode(errors="replace")
+    if kind.removesuffix("_ARRAY").encode() not in META_TYPES:
+        known = ", ".join(each.decode() for each in META_TYPES)
+        refuse(path, f"ElementType is {kind!r}, not one of {known}", "save the radiograph again")
+    if fields.get(b"BinaryData", b"True").lower() == b"false":
+        refuse(path, "its pixels are text (BinaryData = False)", "save the radiograph in binary")
+    count = fields[b"NDims"].decode(errors="replace")
+    for key, needed in META_NUMBERS:
+        values = fields.get(key, b"").decode(errors="replace")
+        found = [number(each) for each in values.split()]
+        wrong = [each for each in found if not each or (key == b"DimSize" and not (each > 0 and each.is_integer()))]
+        if key in fields and (wrong or str(len(found)) != count or "," in values):
+            stated = f"{key.decode()} is {values[:40]!r}, but {count} {needed} are needed"
+            refuse(path, stated, "save the radiograph again")
+
+
+def _check_forms(path: Path, reader: Any, axes: list[int]) -> None:
+    """Raise ReadError where a NIfTI header has two statements on its pixels: two sizes, or two ways in which they lie.
+
+    The sizes are those of pixdim and the sform, the ways those of qform and sform (nifti1.h, methods 2 and 3).
+    """
+    stated = ["sform_code", "qform_code", *(f"quatern_{name}" for name in "bcd")]
+    if not all(reader.HasMetaDataKey(key) for key in stated) or reader.GetMetaData("sform_code") == "0":
         return
     matrix = np.array([reader.GetMetaData(f"srow_{name}").split()[:3] for name in "xyz"], dtype=np.float64)
     lengths = np.linalg.norm(matrix, axis=0)[axes]
-    stated = np.array([abs(float(reader.GetMetaData(f"pixdim[{axis + 1}]"))) for axis in axes])
-    if not np.allclose(lengths, stated, rtol=SAME_SCALE):
-        one, other = (" x ".join(f"{length:g}" for length in each[::-1]) for each in (stated, lengths))
+    sizes = np.array([abs(float(reader.GetMetaData(f"pixdim[{axis + 1}]"))) for axis in axes])
+    if not np.allclose(lengths, sizes, rtol=SAME_SCALE):
+        one, other = (" x ".join(f"{length:g}" for length in each[::-1]) for each in (sizes, lengths))
         refuse(path, f"pixels of {one} mm by its pixdim, of {other} mm by its sform", "save the radiograph again")
+    b, c, d = (float(reader.GetMetaData(f"quatern_{name}")) for name in "bcd")
+    if reader.GetMetaData("qform_code") == "0" or (b, c, d) == (0, 0, 0):
+        return
+    a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    turns = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    to_itk = np.array([-1, -1, 1])  # from RAS to LPS
+    sform = _letters(matrix[:, axes].T * to_itk)
+    qform = [_letters((turns * (1, 1, qfac))[:, axes].T * to_itk) for qfac in (1, -1)]  # ITK does not tell which
+    if sform not in qform:
+        named = ((qform[0], "qform"), (sform, "sform"))
+        ways = (f"to {row} and columns to {col} by its {name}" for (row, col), name in named)
+        refuse(path, f"rows run {', '.join(ways)}", "save the radiograph again")
 
 
 def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
@@ -263,11 +323,16 @@ def _check_nifti_length(path: Path, data: bytes, pixels: int) -> None:
         _check_length(path, len(data) - start, expected, exact=True)
 
 
-def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
+def _meta_inflated(path: Path, data: bytes, shape: tuple[int, int]) -> NDArray[Any] | None:
+    """The pixels (rows, cols) of a compressed MetaImage, whatever size it states for them, None of any other.
+
+    Raises ReadError where they are fewer or more than its header states.
+    """
     header = dict(META_FIELD.findall(data[:PROBE]))
     file = header.get(b"ElementDataFile", b"LOCAL").decode(errors=NAMES)
     packed = header.get(b"CompressedData", b"False").lower() == b"true"
-    pixels = shape[0] * shape[1] * META_BYTES.get(header.get(b"ElementType", b""), 0)
+    kind = np.dtype(META_TYPES[header[b"ElementType"].removesuffix(b"_ARRAY")])
+    pixels = shape[0] * shape[1] * kind.itemsize
     stated = header.get(b"CompressedDataSize", b"0")
     expected = pixels if not packed else int(stated) if stated.isdigit() else 0
     if file.upper() == "LOCAL":
@@ -283,19 +348,25 @@ def _check_meta_length(path: Path, data: bytes, shape: tuple[int, int]) -> None:
         _check_length(path, beside.stat().st_size, expected, exact=not packed and b"HeaderSize" not in header)
         check_bulk(beside, beside.stat().st_size, *shape)
         data = bytes_of(beside) if packed else b""
-    if packed:
-        length = _inflated(path, data, ZLIB_OR_GZIP, pixels)
-        if length != pixels:
-            refuse(path, f"the compressed data hold {length:,} of {pixels:,} bytes", "copy the file again")
+    if not packed:
+        return None
+    length = _inflated(path, data, ZLIB_OR_GZIP, pixels)
+    if length != pixels:
+        refuse(path, f"the compressed data hold {length:,} of {pixels:,} bytes", "copy the file again")
+    big = b"true" in (header.get(key, b"").lower() for key in (b"BinaryDataByteOrderMSB", b"ElementByteOrderMSB"))
+    values = zlib.decompressobj(ZLIB_OR_GZIP).decompress(data)
+    return np.frombuffer(values, kind.newbyteorder(">" if big else "<")).astype(kind).reshape(shape)
 
 
 def _inflated(path: Path, data: bytes, bits: int, most: int) -> int:
     """How many bytes `data` inflate to. Raises ReadError where they are cut, damaged, or more than `most`."""
     engine, length = zlib.decompressobj(bits), 0
     try:
-        while not engine.eof and data:
+        while data and not (engine.eof and not data.startswith(GZIP)):
+            if engine.eof:  # gzip may have several members (RFC 1952, 2.2)
+                engine = zlib.decompressobj(bits)
             length += len(engine.decompress(data, INFLATED_AT_ONCE))
-            data = engine.unconsumed_tail
+            data = engine.unconsumed_tail or engine.unused_data
             if length > most:
                 refuse(path, f"the compressed data hold more than {most:,} bytes", "save the radiograph alone")
     except zlib.error as error:
