@@ -53,6 +53,7 @@ IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
     **dict.fromkeys(("safetensors", "onnx", "onnxscript"), ({"training", "packaging"}, MAY_NEED_TORCH)),
     "click": ({"cli"}, {"cli"}),
     "rich": ({"cli"}, {"cli"}),
+    **dict.fromkeys(("fsspec", "aiohttp"), (set(), EVERYWHERE)),
     **dict.fromkeys(
         ("SimpleITK", "matplotlib", "highdicom", "pynetdicom", "jinja2", "ray", "pydicom", "onnxruntime", "msgspec"),
         (set(), EVERYWHERE),

@@ -60,6 +60,7 @@ def with_paths(name: str, *, found: bool = False) -> Callable[[Function], Functi
 
 def _paths_of(text: str, null: bool, found: bool) -> Iterator[Path]:
     """The paths that one argument stands for."""
+    from cxrcad.imaging.remote import RemoteFolder
     from cxrcad.inference.folders import Pattern, expanded, named
 
     if text == STDIN:
@@ -68,11 +69,13 @@ def _paths_of(text: str, null: bool, found: bool) -> Iterator[Path]:
     if not text:
         raise UsageError("PATHS: an empty name, as of a variable that is not set; name a file or folder")
     path = named(text)
-    yield from expanded(path) if isinstance(path, Pattern) and not found else (path,)
+    yield from expanded(path) if isinstance(path, Pattern | RemoteFolder) and not found else (path,)
 
 
 def _listed(text: str, null: bool) -> list[Path]:
     """The paths of a list. Raises UsageError where it cannot be read or is none, DataError for an empty one."""
+    from cxrcad.imaging.remote import path_of
+
     where = "standard input" if text == STDIN else f"--list {text}"
     try:
         if text == STDIN:
@@ -91,7 +94,7 @@ def _listed(text: str, null: bool) -> list[Path]:
         raise UsageError(f"{where}: holds no list of paths but other data; give a path a line, or NUL-separated paths")
     if not names:
         raise DataError(f"{where}: an empty list; check what wrote it")
-    return [Path(os.fsdecode(name)) for name in names]
+    return [path_of(os.fsdecode(name)) for name in names]
 
 
 def _names_in(data: bytes, null: bool) -> list[bytes]:

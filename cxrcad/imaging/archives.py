@@ -18,14 +18,13 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from cxrcad.core import ReadError
-from cxrcad.imaging.faults import bytes_of, check_file, not_radiograph, reason, refuse
+from cxrcad.imaging.faults import LARGEST_BYTES, bytes_of, check_file, not_radiograph, reason, refuse
+from cxrcad.imaging.remote import RemotePath, copy_to
 
 __all__ = [
     "Contents", "contents_of", "file_of", "head_of", "is_zip", "local_file", "spelled_in_archive", "unpacked",
 ]  # fmt: skip
 
-LARGEST_BYTES = 512 * 2**20
-"""No radiograph's file has more: 100,000,000 pixels of 16 bits are 200 MB."""
 STEP_BYTES = 2**20
 MOST_FILES = 20_000
 MOST_BYTES = 64 * 2**30
@@ -117,10 +116,15 @@ def head_of(path: Path, length: int) -> tuple[bytes, int]:
 
 @contextmanager
 def local_file(path: Path) -> Iterator[Path]:
-    """`path`, or a temporary copy of it where it is in an archive; ReadErrors raised meanwhile name `path`.
+    """`path`, or a temporary copy of it where it is remote or in an archive; ReadErrors raised meanwhile name `path`.
 
     Raises ReadError where the copy cannot be made; NotRadiographError for more than 512 MB.
     """
+    if isinstance(path, RemotePath):
+        with _folder(path) as folder:
+            copy_to(path, folder / _plain(path.name))
+            yield folder / _plain(path.name)
+        return
     place = _located(path)
     if place is None:
         yield path
@@ -220,7 +224,7 @@ def _info(path: Path, archive: Path, inner: str) -> zipfile.ZipInfo:
 
 def _located(path: Path) -> tuple[Path, str] | None:
     """The archive that holds `path` and its name in it; None where there is a file of that name, or no archive."""
-    if os.path.lexists(path):
+    if isinstance(path, RemotePath) or os.path.lexists(path):
         return None
     archive = next((parent for parent in path.parents if os.path.isfile(parent)), None)
     if archive is None or not bytes_of(archive, 4).startswith(ZIP):

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cxrcad.core import NotRadiographError, ReadError
 
 __all__ = [
-    "LARGEST_ASPECT", "Header", "bytes_of", "check_bulk", "check_file", "check_size", "check_values", "digest",
-    "digest_of", "grey_of", "not_radiograph", "reason", "refuse",
+    "LARGEST_ASPECT", "LARGEST_BYTES", "Header", "bytes_of", "check_bulk", "check_file", "check_size", "check_values",
+    "digest", "digest_of", "grey_of", "not_radiograph", "reason", "refuse",
 ]  # fmt: skip
 
 SMALLEST_SIDE = 64
@@ -32,6 +32,8 @@ PROBE = 4096
 
 LARGEST_PIXEL = 8
 """Bytes: four channels of 16 bit, or a double."""
+LARGEST_BYTES = 512 * 2**20
+"""No radiograph's file has more: 100,000,000 pixels of 16 bits are 200 MB."""
 MOST_PADDING = 65536
 """Bytes that some writers add to the pixels, where they are not a large part of the picture."""
 MOST_BESIDE = 64 * 2**20

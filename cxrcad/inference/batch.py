@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad.core import Failure, Outcome, Radiograph, Result, Skipped
+from cxrcad.imaging.remote import path_of
 from cxrcad.inference.candidates import select
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inputs
@@ -94,7 +95,7 @@ def detect_each(
     held, skipped = set[Path](), Counter[Path]()
 
     def counted(outcome: Outcome) -> Outcome:
-        places = inputs.roots_of(Path(outcome.path))
+        places = inputs.roots_of(path_of(outcome.path))
         if isinstance(outcome, Skipped):
             skipped.update(places)
         else:

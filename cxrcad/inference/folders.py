@@ -11,6 +11,7 @@ from typing import Protocol
 
 from cxrcad.core import ReadError, UsageError
 from cxrcad.imaging.archives import file_of
+from cxrcad.imaging.remote import RemoteFolder, RemotePath, path_of, remote_files
 
 __all__ = ["Pattern", "Told", "expanded", "files_in", "matches", "named"]
 
@@ -32,9 +33,12 @@ class Told(Protocol):
 
 
 def named(text: str) -> Path:
-    """The path that was given as `text`; a Pattern where it may be one, and no file of that very name is there."""
-    path = Path(text)
-    literal = not glob.has_magic(text) or os.path.lexists(path) or file_of(path) != path
+    """The path that was given as `text`; a Pattern where it may be one, and no file of that very name is there.
+
+    An address (s3://, https://) is a RemotePath.
+    """
+    path = path_of(text, patterns=True)
+    literal = isinstance(path, RemotePath) or not glob.has_magic(text) or os.path.lexists(path) or file_of(path) != path
     return path if literal else Pattern(text)
 
 
@@ -53,12 +57,16 @@ def matches(pattern: Pattern, told: Told) -> Iterator[Path]:
     yield from _matching(start, pattern.relative_to(pattern.anchor).parts, told)
 
 
-def expanded(pattern: Pattern) -> tuple[Path, ...]:
-    """What a pattern matches, each once. UsageError where that is nothing, ReadError for an unreadable folder."""
-    found = tuple(dict.fromkeys(matches(pattern, _Strict())))
+def expanded(pattern: Pattern | RemoteFolder) -> tuple[Path, ...]:
+    """What a pattern matches, or a remote folder holds, each once.
+
+    Raises UsageError where that is nothing, ReadError for a folder that cannot be read.
+    """
+    found: dict[Path, None] = {}
+    found |= dict.fromkeys(remote_files(pattern) if isinstance(pattern, RemoteFolder) else matches(pattern, _Strict()))
     if not found:
         raise UsageError(f"{pattern}: no file has such a name, and no file matches it as a pattern; check the path")
-    return found
+    return tuple(found)
 
 
 class _Strict:

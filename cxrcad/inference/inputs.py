@@ -15,6 +15,7 @@ from cxrcad.imaging.archives import contents_of, file_of, head_of, is_zip, local
 from cxrcad.imaging.dicomdir import References, is_dicomdir, references_of, spelled_in
 from cxrcad.imaging.faults import bytes_of, check_file
 from cxrcad.imaging.read import FORMATS, IMAGE_ENDINGS, reader_of, unknown_words
+from cxrcad.imaging.remote import RemoteFolder, RemotePath, path_of, remote_files
 from cxrcad.inference.folders import Pattern, files_in, matches
 
 __all__ = ["Inputs", "empty_words", "expand_paths", "find_inputs", "part_of"]
@@ -44,7 +45,8 @@ class Inputs:
     def on_disk(self) -> tuple[Path, ...]:
         """The files that hold `files`: an archive for those in it."""
         roots = filter(os.path.isfile, self.roots)
-        return tuple(dict.fromkeys((*map(file_of, self.files), *roots)))
+        files = (file_of(file) for file in self.files if not isinstance(file, RemotePath))
+        return tuple(dict.fromkeys((*files, *roots)))
 
     def roots_of(self, path: Path) -> set[Path]:
         """Those of `roots` that hold the file."""
@@ -91,14 +93,14 @@ def part_of(inputs: Inputs, shard: str | None) -> Inputs:
         digest = hashlib.sha256(os.fsencode(name.as_posix())).digest()
         return int.from_bytes(digest[:8], "big") % count == number - 1
 
-    told = [*inputs.files, *(Path(one.path) for one in inputs.failures)]
+    told = [*inputs.files, *(path_of(one.path) for one in inputs.failures)]
     full = set[Path]().union(*map(inputs.roots_of, told))
     return replace(
         inputs,
         files=tuple(filter(mine, inputs.files)),
         roots=tuple(one for one in inputs.roots if one not in full and mine(one)),  # others' files are in any part
-        skipped=tuple(one for one in inputs.skipped if mine(Path(one.path))),
-        failures=tuple(one for one in inputs.failures if mine(Path(one.path))),
+        skipped=tuple(one for one in inputs.skipped if mine(path_of(one.path))),
+        failures=tuple(one for one in inputs.failures if mine(path_of(one.path))),
     )
 
 
@@ -124,8 +126,8 @@ def empty_words(root: Path, skipped: int) -> str:
 
 def _kind(path: Path) -> str:
     """What holds other files: a pattern, a folder, a zip archive, a DICOMDIR; "" for any other path."""
-    if isinstance(path, Pattern):
-        return "pattern"
+    if isinstance(path, Pattern | RemotePath):
+        return "pattern" if isinstance(path, Pattern) else "folder" if isinstance(path, RemoteFolder) else ""
     if os.path.isdir(path):  # not Path's, which raises in a folder that may not be entered
         return "folder"
     try:
@@ -154,7 +156,10 @@ class _Found:
             return
         self.roots[path] = None
         try:
-            if kind == "folder":
+            if isinstance(path, RemoteFolder):
+                for file in remote_files(path):
+                    self._look_at(file, path)
+            elif kind == "folder":
                 self._folder(path, path)
             elif isinstance(path, Pattern):
                 for match in matches(path, _Told(self, path)):
@@ -190,6 +195,9 @@ class _Found:
         try:
             if suffix in OTHER_ENDINGS:
                 self.skip(path, f"{path}: a {suffix} file, not tried in a folder; name it if it is a radiograph", root)
+                return
+            if isinstance(path, RemotePath):  # whatever it holds, which copying it will show
+                self.files[path], self.origin[path] = None, root
                 return
             if archive is None and not os.path.isfile(path):
                 check_file(path)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, ReadError, Result, UsageError
 from cxrcad.files import names_in, write_atomically
+from cxrcad.imaging.remote import path_of
 from cxrcad.interchange.boxes import image_document, result_from
 from cxrcad.pacs.cad_sr import cad_report
 from cxrcad.pacs.evidence import MANUFACTURER, Author, Evidence, image_header, uid_of
@@ -120,7 +121,7 @@ class Objects:
         wanted = self.names.get(result.path, {})
         kind = None
         try:
-            image = self._image(Path(result.path)) if wanted else None
+            image = self._image(path_of(result.path)) if wanted else None
             for kind in (kind for kind in KINDS if kind.name in wanted):
                 assert image is not None
                 write_atomically(wanted[kind.name], self._made(kind, image, result, radiograph))

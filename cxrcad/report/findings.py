@@ -16,6 +16,7 @@ from typing import Any
 
 from cxrcad.core import Box, CxrcadError, Failure, Finding, ModelIdentity, Radiograph, Result, Skipped
 from cxrcad.imaging.read import read_radiograph
+from cxrcad.imaging.remote import path_of
 from cxrcad.interchange.boxes import LENGTH_DECIMALS, SCORE_DECIMALS
 from cxrcad.report.drawing.crops import stretched
 from cxrcad.report.html import Made, write_page
@@ -61,7 +62,7 @@ class Pictures:
         """The WebP in base64; "" where none was kept and the file cannot be read any more or is another one now."""
         if result.path not in self._kept:
             try:
-                radiograph = read_radiograph(Path(self._files.get(result.path, result.path)))
+                radiograph = read_radiograph(path_of(self._files.get(result.path, result.path)))
             except CxrcadError:
                 return ""
             return _picture(radiograph) if radiograph.source.sha256 == result.sha256 else ""
