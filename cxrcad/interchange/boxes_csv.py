@@ -40,4 +40,4 @@ def write(
 def _rows(rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode(errors="backslashreplace").decode()  # of names that are no UTF-8
+    return text.getvalue()
