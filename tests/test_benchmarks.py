@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import sys
 from dataclasses import replace
@@ -278,3 +279,29 @@ def test_streams_are_cut_and_wrapped_as_if_whole(fuzz, picture):
             short = kind.rewrap(kind.whole, 0.5, rng)
             assert 0.3 * len(kind.whole) < len(short) < len(kind.whole) + 9
             assert short[:8] == kind.whole[:8]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of memory")
+def test_a_batch_is_watched_from_its_first_image_to_its_last(make_toy, tmp_path):
+    soak = benchmark("soak")
+    (head, _, *rows), growth = soak.soak(tmp_path / "soak", 40, [0, 1], 1, make_toy(tmp_path / "toy"))
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in (head, *rows)]
+    assert [row[0] for row in cells] == ["processes that read", "0", "1"]
+    assert cells[0][2:4] == ["MB after 4", "MB after 40"]
+    for row in cells[1:]:
+        assert float(row[1]) > 0
+        own, readers = map(int, row[3].split(" + "))
+        assert own > 50
+        assert (readers > 10) == (row[0] == "1")
+    assert abs(growth) < 1
+    images = [json.loads((tmp_path / "soak" / f"boxes-{n}.json").read_text())["images"] for n in (0, 1)]
+    assert [len(one) for one in images] == [40, 40]
+    assert len({image["sha256"] for image in images[0]}) == soak.PHANTOMS
+
+
+def test_memory_that_grows_and_the_pace_are_told_as_they_are():
+    soak = benchmark("soak")
+    seen = [soak.Seen(n, n / 4, 100_000_000 + n * 10_000, 50_000_000) for n in range(1, 1001)]
+    cells, growth = soak.row(2, seen, 1000)
+    assert cells == ["2", "4.00", "101 + 50", "110 + 50", "+6.0 %"]
+    assert growth == pytest.approx((159.745 - 150.745) / 150.745)
