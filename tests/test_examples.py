@@ -45,7 +45,8 @@ def run(make_toy, tmp_path):
     path = os.pathsep.join((str(tmp_path / "bin"), own.get("PATH", os.defpath)))
 
     def call(name, *arguments, **environment):
-        start = [sys.executable] if name.endswith(".py") else ["bash"]
+        snake = ["snakemake", "--cores", "2", "--snakefile"]
+        start = [sys.executable] if name.endswith(".py") else snake if name == "Snakefile" else ["bash"]
         return subprocess.run(
             [*start, str(EXAMPLES / name), *map(str, arguments)],
             cwd=tmp_path, env={**own, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
@@ -116,3 +117,60 @@ def test_detection_from_python_prints_a_line_a_finding(run, scans):
     missing = run("detect_in_python.py", scans, "--model", "none")
     assert (missing.returncode, missing.stdout) == (1, "")
     assert missing.stderr.startswith("none: no packaged model has this name")
+
+
+needs_flock = pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
+needs_parallel = pytest.mark.skipif(shutil.which("parallel") is None, reason="GNU parallel is not installed")
+needs_snakemake = pytest.mark.skipif(shutil.which("snakemake") is None, reason="Snakemake is not installed")
+
+
+@needs_flock
+def test_a_job_of_cron_prints_only_where_something_failed(run, scans, tmp_path):
+    damaged = (scans / "b.png").read_bytes()
+    (scans / "b.png").unlink()
+    done = run("cron.sh", scans, "results", "--model", "toy")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert names(tmp_path / "results" / "boxes.json") == ["a.png", "c.png", "d d.png", "e.png"]
+    (scans / "b.png").write_bytes(damaged)
+    failed = run("cron.sh", scans, "results", "--model", "toy")
+    assert (failed.returncode, failed.stderr) == (1, "")
+    assert "4 of 5 files done before\n" in failed.stdout
+    assert f"failed: {scans / 'b.png'}: " in failed.stdout
+
+
+@needs_flock
+def test_a_job_of_cron_leaves_one_that_is_at_work_to_it(run, scans, tmp_path):
+    (tmp_path / "results").mkdir()
+    with subprocess.Popen(["flock", "results/lock", "cat"], cwd=tmp_path, stdin=subprocess.PIPE) as other:
+        while subprocess.run(["flock", "-n", "results/lock", "true"], cwd=tmp_path, check=False).returncode == 0:
+            assert other.poll() is None
+        done = run("cron.sh", scans, "results", "--model", "toy")
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+        assert not (tmp_path / "results" / "boxes.json").exists()
+        other.communicate()
+
+
+@needs_parallel
+def test_parts_in_parallel_are_joined_though_a_scan_failed(run, scans, tmp_path):
+    for code in (1, 0):
+        done = run("parallel.sh", scans, "the results", "--model", "toy", PARTS="2")
+        assert done.returncode == code, done.stderr
+        shutil.copy(scans / "a.png", scans / "b.png")
+    assert names(tmp_path / "the results" / "boxes.json") == ["a.png", "b.png", "c.png", "d d.png", "e.png"]
+    assert len(list((tmp_path / "the results").glob("part-*-of-2.json"))) == 2
+
+
+@needs_snakemake
+def test_snakemake_joins_the_parts_and_tells_what_failed(run, scans, tmp_path):
+    done = run("Snakefile", "--config", f"scans={scans}", "parts=2", "model=toy")
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "boxes.json") == ["a.png", "c.png", "d d.png", "e.png"]
+    assert names(tmp_path / "boxes.json", "failures") == ["b.png"]
+
+
+@pytest.mark.parametrize("name", ["cron.sh", "parallel.sh"])
+def test_an_example_without_arguments_says_how_it_is_used(run, name):
+    done = run(name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: ")
+    assert os.access(EXAMPLES / name, os.X_OK)
