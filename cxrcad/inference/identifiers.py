@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TypeVar
 
 from cxrcad.core import Failure, Outcome, Result, Skipped
 from cxrcad.imaging.archives import file_of
 from cxrcad.imaging.read import content_sha256
+from cxrcad.imaging.remote import RemotePath, path_of
 from cxrcad.inference.inputs import OTHER_ENDINGS, Inputs
 
 __all__ = ["Names"]
@@ -94,7 +94,8 @@ class Names:
             return replace(outcome, path=name, uids={}, notes=tuple(notes), overlay=None)
         if self.identifiers:
             return outcome
-        name = self.of(outcome.path)
+        known = outcome.path in self._names or not isinstance(path_of(outcome.path), RemotePath)
+        name = self.of(outcome.path) if known else self._name(outcome.path, f"input-{self._number(outcome.path)}")
         if isinstance(outcome, Failure):
             return Failure(name, _sentence(outcome.error, outcome.path, name))
         return Skipped(name, _sentence(outcome.reason, outcome.path, name))
@@ -110,7 +111,8 @@ class Names:
 
     @staticmethod
     def _sha256(path: str) -> str | None:
-        return content_sha256(Path(path)) if os.path.isfile(file_of(Path(path))) else None
+        file = path_of(path)
+        return content_sha256(file) if isinstance(file, RemotePath) or os.path.isfile(file_of(file)) else None
 
     def _number(self, path: str) -> int:
         if not self._numbers:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxrcad.core import Failure, Result, Skipped
+from cxrcad.imaging.remote import path_of
 from cxrcad.inference.identifiers import UNNOTED, UNSAID, Names
 from cxrcad.inference.inputs import Inputs
 
@@ -109,3 +110,15 @@ def test_a_file_is_called_by_its_content_and_what_cannot_be_read_by_its_number_i
         "input-1", "input-1: empty, 0 bytes"
     )
     assert names.given([str(tmp_path / "folder"), "none.dcm", "unasked"]) == ["input-1", "input-3"]
+
+
+def test_a_remote_file_is_called_by_its_content_and_one_that_failed_is_not_fetched_again() -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/doe/john.png", b"nothing")
+    some = Inputs((path_of("memory://doe/john.png"), path_of("memory://doe/jane.png")), {}, (), (), ())
+    digest = hashlib.sha256(b"nothing").hexdigest()
+    assert Names(some, identifiers=False).of("memory://doe/john.png") == digest
+    failed = Names(some, identifiers=False).written(
+        Failure("memory://doe/john.png", "memory://doe/john.png: empty, 0 bytes")
+    )
+    assert failed == Failure("input-1", "input-1: empty, 0 bytes")
