@@ -35,11 +35,13 @@ def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
 
     Raises ReadError where none is installed for the syntax, none reads the frame, and where the frame is cut short.
     """
-    from pydicom.encaps import get_frame
+    from pydicom.encaps import generate_fragments
 
     syntax = dataset.file_meta.TransferSyntaxUID
     plugins = _plugins(path, syntax)
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    # all of them are the one frame's, whatever the first, an offset table, says
+    table, *fragments = generate_fragments(dataset.PixelData)
+    frame = b"".join(fragments) or table
     stream = stream_of(path, frame) if "RLE" not in syntax.name else None
     if "RLE" in syntax.name:
         check_rle(path, frame, dataset.Rows * dataset.Columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import NotRadiographError, Radiograph, ReadError, Source
-from cxrcad.imaging.bits import picture_values
+from cxrcad.imaging.bits import picture_values, with_sign
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
 from cxrcad.imaging.dicom_file import UNDEFINED, DicomFile, matches, matches_bare, opened
 from cxrcad.imaging.elements import code, texts, unreadable
@@ -43,6 +44,7 @@ OTHER_MODALITIES = (
     *("DOC", "ECG", "KO", "PR", "RTPLAN", "RTSTRUCT", "SR"),  # no images
 )
 """Modalities that make no chest radiograph (DICOM PS3.3 C.7.3.1.1.1); DX, CR, RG, and captures (OT, SC) are read."""
+EXPORT_WHOLE = "export the radiograph with 8 to 16 bit"
 PALETTE = "PALETTE COLOR"
 PALETTE_TABLES = tuple(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue"))
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -105,6 +107,8 @@ def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
     if file.stated is None:
         if "Rows" in dataset and "Columns" in dataset:
             stated = f"{dataset.Rows} x {dataset.Columns} pixels stated"
+            if any(name in dataset for name in ("FloatPixelData", "DoubleFloatPixelData")):
+                refuse(path, "pixels that are no whole numbers (Float Pixel Data)", EXPORT_WHOLE)
             refuse(path, f"{stated}, but no pixel data in {size:,} bytes", "copy the file again")
         remedy = f"{radiograph}, or copy the file again if it is one"
         damaged = "Image Storage" in kind or not dataset.get("SOPClassUID")
@@ -117,10 +121,12 @@ def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
     dataset.NumberOfFrames = 1
     dataset.Rows, dataset.Columns = _whole(path, dataset, "Rows"), _whole(path, dataset, "Columns")
     check_size(path, dataset.Rows, dataset.Columns)
-    photometric = code(dataset, "PhotometricInterpretation") or "MONOCHROME2"
+    photometric = re.sub(r"MONOCHROME[ _]+(?=[12]$)", "MONOCHROME", code(dataset, "PhotometricInterpretation"))
     looked_up = photometric == PALETTE and all(name in dataset for name in PALETTE_TABLES)
     if not looked_up and photometric not in ("MONOCHROME1", "MONOCHROME2", *COLOUR):
-        refuse(path, f"PhotometricInterpretation {photometric}, but grey is MONOCHROME1 or MONOCHROME2", radiograph)
+        fault = f"PhotometricInterpretation {photometric}, but grey is MONOCHROME1 or MONOCHROME2"
+        fault = f"{PALETTE} without its palette" if photometric == PALETTE else fault
+        refuse(path, fault, "export the radiograph in grey, as MONOCHROME2")
     dataset.PhotometricInterpretation = photometric
     return notes
 
@@ -131,14 +137,21 @@ def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     allocated = _whole(path, dataset, "BitsAllocated")
     bits = _whole(path, dataset, "BitsStored", allocated)
     high = _whole(path, dataset, "HighBit", bits - 1)
-    if allocated not in (8, 16) or not 2 <= bits <= allocated or not bits - 1 <= high < allocated:
+    if allocated in (8, 16) and 2 <= bits <= allocated and not bits - 1 <= high < allocated:
+        fault = f"HighBit {high} with BitsStored {bits} of BitsAllocated {allocated}"
+        remedy = f"export the radiograph again, or correct it: dcmodify -m HighBit={bits - 1} {path.name}"
+        refuse(path, fault, remedy)
+    if allocated not in (8, 16) or not 2 <= bits <= allocated:
         fault = f"BitsAllocated {allocated}, BitsStored {bits}, HighBit {high}, but 8 to 16 bit are read"
-        refuse(path, fault, "export the radiograph with 8 to 16 bit")
+        refuse(path, fault, EXPORT_WHOLE)
     syntax = dataset.file_meta.TransferSyntaxUID
     if not syntax.is_transfer_syntax or syntax.is_private:
         refuse(path, f"an unknown transfer syntax, {syntax}", EXPORT_RAW)
     compressed = syntax.is_compressed and not syntax.is_deflated
     samples, signed = _whole(path, dataset, "SamplesPerPixel", 1), _whole(path, dataset, "PixelRepresentation", 0)
+    if samples not in (1, 3) or signed not in (0, 1):
+        fault = f"SamplesPerPixel {samples}, PixelRepresentation {signed}, but 1 or 3 samples of sign 0 or 1 are read"
+        refuse(path, fault, "export the radiograph in grey, as MONOCHROME2")
     # JPEG-LS and JPEG 2000 state their own bits and sign; of the others pydicom would leave out bits unasked
     own_bits = compressed and not any(name in syntax.name for name in ("RLE", "JPEG Lossless"))
     dataset.BitsAllocated, dataset.SamplesPerPixel = allocated, samples
@@ -159,9 +172,12 @@ def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:
         return (values & (2 ** (high + 1) - 1)) >> (high + 1 - bits), []
     if own_bits:
         beyond = f"values up to {values.max():,}, beyond BitsStored {bits}: all bits read"
-        return values >> (high + 1 - bits), [beyond] if int(values.max()).bit_length() > high + 1 - signed else []
+        is_beyond = int(values.max()).bit_length() > high + 1 - signed
+        values, note = with_sign(values >> (high + 1 - bits), bits, bool(signed))
+        return values, [beyond] * is_beyond + [note] * bool(note)
     values, note = picture_values(values, bits, high, bool(signed), _overlay_bits(dataset))
-    return values, [note] if note else []
+    values, sign_note = with_sign(values, bits, bool(signed))
+    return values, [each for each in (note, sign_note) if each]
 
 
 def _overlay_bits(dataset: Dataset) -> tuple[int, ...]:
@@ -202,7 +218,7 @@ def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[N
     if palette or stored.ndim == 3:
         top = 2 ** int(dataset.BitsStored) - 1
         if palette:
-            stored, top = _looked_up(dataset, stored)
+            stored, top = _looked_up(path, dataset, stored)
         try:
             stored = grey_of(path, stored, top)
         except ReadError as error:
@@ -222,11 +238,17 @@ def _presentation(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[N
     return table[index], notes
 
 
-def _looked_up(dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """The colours (rows, cols, 3) of a palette's indices, and the largest possible value (PS3.3 C.7.9)."""
+def _looked_up(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """The colours (rows, cols, 3) of a palette's indices, and the largest possible value (PS3.3 C.7.9).
+
+    Raises ReadError for a palette that lacks entries.
+    """
     from pydicom.pixels.processing import apply_color_lut
 
-    channels: NDArray[Any] = apply_color_lut(stored, dataset)
+    try:
+        channels: NDArray[Any] = apply_color_lut(stored, dataset)
+    except Exception as error:  # pydicom raises whatever a damaged palette leads to
+        refuse(path, f"a damaged palette ({reason(error)})", "export the radiograph in grey, as MONOCHROME2")
     return channels, 65535 if channels.max() > 255 else 255  # some writers state 16 bits and fill 8
 
 

@@ -7,6 +7,7 @@ PresentationLUTShape INVERSE mean the same (PS3.3 C.8.11.3: INVERSE where MONOCH
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,8 @@ MOST_SATURATED = 0.5
 """Part of the chest, on which a window that was made for the image leaves next to nothing (docs/DETECT.md)."""
 MIDDLE = 0.2
 SATURATED = 0.5 / 255
+FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+"""SOP class Digital X-Ray Image Storage - For Processing."""
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -61,7 +64,8 @@ def presented(
             pixels = shown
             notes.append(f"{note} applied")
             break
-    if pixels is None and not monochrome1 and shape != "INVERSE" and values.max() > 0 and _is_intensity(dataset):
+    intensity = pixels is None and values.max() > 0 and _is_intensity(dataset)
+    if intensity:
         values = -np.log(np.maximum(values, values[values > 0].min()))
         notes += ["FOR PROCESSING, LIN, sign +1: dense = dark; its logarithm taken and inverted"]
     if pixels is None:
@@ -69,7 +73,7 @@ def presented(
         notes += [note]
     if shape not in SHAPES:
         notes += [f"{unreadable(dataset, 'PresentationLUTShape')}, not IDENTITY or INVERSE: not applied"]
-    if monochrome1 or shape == "INVERSE":
+    if (monochrome1 or shape == "INVERSE") and not intensity:
         pixels = 1 - pixels
         name = " with ".join(["MONOCHROME1"] * monochrome1 + ["PresentationLUTShape INVERSE"] * (shape == "INVERSE"))
         notes += [f"{name} inverted{' once' if monochrome1 and shape == 'INVERSE' else ''}"]
@@ -79,12 +83,13 @@ def presented(
 def _is_intensity(dataset: Dataset) -> bool:
     """Whether the values are in proportion to the X-ray intensity behind the patient, so low where he is dense.
 
-    PS3.3 C.8.11.3.1.2: PixelIntensityRelationship LIN with sign +1. In a picture FOR PRESENTATION the photometric
-    interpretation has the last word.
+    PS3.3 C.8.11.3.1.2: PixelIntensityRelationship LIN with sign +1, which is taken for granted. In a picture FOR
+    PRESENTATION the photometric interpretation has the last word.
     """
     sign = numbers(dataset, "PixelIntensityRelationshipSign")
-    kinds = (code(dataset, name) for name in ("PresentationIntentType", "PixelIntensityRelationship"))
-    return sign == (1.0,) and tuple(kinds) == ("FOR PROCESSING", "LIN")
+    for_processing = texts(dataset, "SOPClassUID")[:1] == (FOR_PROCESSING,)
+    intent = code(dataset, "PresentationIntentType") or ("FOR PROCESSING" if for_processing else "")
+    return sign in ((), (1.0,)) and (intent, code(dataset, "PixelIntensityRelationship")) == ("FOR PROCESSING", "LIN")
 
 
 def _saturated(shown: NDArray[Any], counts: NDArray[Any]) -> float:
@@ -123,7 +128,7 @@ def _voi(path: Path, dataset: Dataset, values: NDArray[Any]) -> Iterator[tuple[N
         else:
             yield table.of(np.rint(values)) / table.top, f"VOI LUT{which}"
     centers, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    for center, width in zip(centers, widths, strict=False):
+    for center, width in zip_longest(centers, widths):
         if center is None or width is None:
             yield None, f"{unreadable(dataset, 'WindowCenter')}, {unreadable(dataset, 'WindowWidth')}, no window"
         else:
@@ -149,7 +154,8 @@ def _full_range(dataset: Dataset, stored: NDArray[Any], values: NDArray[Any]) ->
     """All values to 0-1, pixel padding (PS3.3 C.7.5.1.1.2) left out of the range."""
     inside, note = np.ones(stored.shape, dtype=np.bool_), ""
     both = [*numbers(dataset, "PixelPaddingValue")[:1], *numbers(dataset, "PixelPaddingRangeLimit")[:1]]
-    ends = [int(end) for end in both if end is not None]
+    signed = bool(stored.min() < 0)  # and the padding may be written without its sign
+    ends = [int(end) - 65536 * (signed and end > 32767) for end in both if end is not None]
     if texts(dataset, "PixelPaddingValue") and len(ends) == len(both):
         low, high = min(ends), max(ends)
         inside = (stored < low) | (stored > high)

@@ -206,3 +206,18 @@ def test_what_no_decoder_reads_is_refused_with_the_error_of_each(make, fault):
     assert "cannot be decoded from" in sentence
     assert "pylibjpeg: " in sentence
     assert "gdcm: " in sentence
+
+
+def item(value: bytes) -> bytes:
+    return b"\xfe\xff\x00\xe0" + len(value).to_bytes(4, "little") + value
+
+
+@pytest.mark.parametrize("table", [b"", bytes(4), b"\xe7\x03\0\0", b"\0\0\0\0\x08\x01\0\0", b"\0\0\0"])
+def test_the_fragments_are_one_frame_whatever_the_offset_table_says(make_dicom, stored, table):
+    path = make_dicom(stored, syntax=JPEG2000Lossless)
+    dataset = pydicom.dcmread(path)
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    parts = [frame[start : start + 256] for start in range(0, len(frame), 256)]
+    dataset.PixelData = item(table) + b"".join(item(part) for part in parts)
+    dataset.save_as(path)
+    np.testing.assert_allclose(read_radiograph(path).pixels, stored / 4095, atol=1e-6)

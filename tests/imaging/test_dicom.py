@@ -16,6 +16,7 @@ from pydicom.uid import (
     BasicTextSRStorage,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForProcessing,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -483,8 +484,7 @@ class TestFaults:
 
     def test_a_palette(self, make_dicom, stored, fault):
         assert fault(make_dicom(stored, PhotometricInterpretation="PALETTE COLOR")) == (
-            "a.dcm: PhotometricInterpretation PALETTE COLOR, but grey is MONOCHROME1 or MONOCHROME2; "
-            "give a frontal chest radiograph"
+            "a.dcm: PALETTE COLOR without its palette; export the radiograph in grey, as MONOCHROME2"
         )
 
     def test_one_value(self, make_dicom, stored, fault):
@@ -602,3 +602,82 @@ def test_what_is_another_object_is_told_from_what_is_damaged(make_dicom, stored,
     with pytest.raises(ReadError) as caught:
         read_radiograph(make_dicom(stored, **elements))
     assert isinstance(caught.value, NotRadiographError) == other
+
+
+class TestOtherWriters:
+    """What writers get wrong about numbers, and what is then read."""
+
+    @pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless, "gdcm:JPEGLosslessProcess14_1"])
+    @pytest.mark.parametrize("bits", [12, 16])
+    def test_a_sign_that_the_header_leaves_out_is_seen(self, make_dicom, stored, syntax, bits):
+        values = (stored.astype(np.int32) - 2048 & 2**bits - 1).astype(np.uint16)
+        radiograph = read_radiograph(make_dicom(values, bits=bits, syntax=syntax))
+        np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
+        assert "values stated as unsigned, but smooth only as signed: taken as these" in radiograph.source.notes
+
+    def test_a_sign_that_the_header_adds_is_seen(self, make_dicom, stored):
+        radiograph = read_radiograph(make_dicom(stored, PixelRepresentation=1))
+        np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
+        assert "values stated as signed, but smooth only as unsigned: taken as these" in radiograph.source.notes
+
+    @pytest.mark.parametrize("border", [0, 4095])
+    def test_a_sign_as_stated_is_left(self, make_dicom, stored, border):
+        stored[:, :9] = border
+        stored[:5] = 4095 - border
+        for values in (stored, stored.astype(np.int16) - 2048):
+            notes = read_radiograph(make_dicom(values, bits=12 if values is stored else 16)).source.notes
+            assert not [note for note in notes if "smooth" in note]
+
+    @pytest.mark.parametrize("padding", [b"\x00\x80"])
+    def test_padding_of_signed_pixels_written_without_its_sign(self, make_dicom, stored, padding):
+        values = stored.astype(np.int16) - 2048
+        values[:, -5:] = -32768
+        radiograph = read_radiograph(make_dicom(values, bits=16, PixelPaddingValue=padding))
+        assert "no VOI: full range -2048 to 2047, padding -32768 left out" in radiograph.source.notes
+
+    @pytest.mark.parametrize(
+        "elements",
+        [
+            {"PixelIntensityRelationshipSign": 1, "PhotometricInterpretation": "MONOCHROME1"},
+            {"PixelIntensityRelationshipSign": 1, "PresentationLUTShape": "INVERSE"},
+            {},
+            {"PresentationIntentType": None, "SOPClassUID": DigitalXRayImageStorageForProcessing},
+        ],
+    )
+    def test_intensities_become_densities_once_whatever_the_photometric_interpretation(
+        self, make_dicom, stored, elements
+    ):
+        values = np.rint(40000 * np.exp(-stored.astype(float) / 2000)).astype(np.uint16)
+        elements = {"PixelIntensityRelationship": "LIN", "PresentationIntentType": "FOR PROCESSING"} | elements
+        elements = {name: value for name, value in elements.items() if value is not None}
+        radiograph = read_radiograph(make_dicom(values, bits=16, **elements))
+        np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-3)
+
+    def test_a_window_of_one_number_is_noted(self, make_dicom, stored):
+        notes = read_radiograph(make_dicom(stored, WindowCenter=b"2048")).source.notes
+        assert "WindowCenter is '2048', WindowWidth is '', no window: not applied" in notes
+
+    @pytest.mark.parametrize("text", [b"MONOCHROME 1", b"monochrome_1"])
+    def test_a_space_in_the_photometric_interpretation(self, make_dicom, stored, text):
+        radiograph = read_radiograph(make_dicom(4095 - stored, PhotometricInterpretation=text))
+        np.testing.assert_allclose(radiograph.pixels, stored / 4095, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("elements", "told"),
+        [
+            (
+                {"HighBit": 7},
+                "HighBit 7 with BitsStored 12 of BitsAllocated 16; export the radiograph again, or correct it: "
+                "dcmodify -m HighBit=11 a.dcm",
+            ),
+            (
+                {"SamplesPerPixel": 4},
+                "SamplesPerPixel 4, PixelRepresentation 0, but 1 or 3 samples",
+            ),
+            ({"PixelRepresentation": 2}, "SamplesPerPixel 1, PixelRepresentation 2, but 1 or 3 samples"),
+            ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR without its palette; export"),
+            ({"PhotometricInterpretation": "ARGB"}, "PhotometricInterpretation ARGB, but grey is MONOCHROME1 or MONO"),
+        ],
+    )
+    def test_what_is_refused_tells_the_way_out(self, make_dicom, stored, fault, elements, told):
+        assert fault(make_dicom(stored, **elements)).startswith(f"a.dcm: {told}")
