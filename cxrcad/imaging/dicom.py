@@ -27,7 +27,7 @@ from cxrcad.imaging.faults import (
     refuse,
     with_padding,
 )
-from cxrcad.imaging.orientation import DIRECTION
+from cxrcad.imaging.orientation import directions
 from cxrcad.imaging.presentation import middle_of, presented
 from cxrcad.imaging.spacing import pixel_aspect, pixel_spacing
 from cxrcad.imaging.view import against_frontal_chest, class_name, with_view
@@ -254,8 +254,9 @@ def _looked_up(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDAr
 
 def _orientation(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:
     """PatientOrientation (row direction, column direction), or None and a note where it states no two directions."""
-    letters = tuple(each.upper() for each in texts(dataset, "PatientOrientation"))
-    if len(letters) == 2 and all(DIRECTION.fullmatch(each) for each in letters):
-        return (letters[0], letters[1]), []
+    letters = texts(dataset, "PatientOrientation")
+    found = directions(letters)
+    if found:
+        return found, []
     told = f"{unreadable(dataset, 'PatientOrientation')}, not two directions: taken as upright"
     return None, [told] if letters else []

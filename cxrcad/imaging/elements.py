@@ -5,6 +5,7 @@ pydicom's own conversion is not asked for texts and numbers as text: it raises a
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["code", "items", "number", "numbers", "stated", "texts", "unreadable", "whole"]
 
 TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
+SPECIFIC = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+"""Texts in the header's character set (PS3.5, 6.1.2.3)."""
 PADDING = " \t\r\n\0"
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 """A DS or IS (DICOM PS3.5, 6.2): float() also takes nan, inf, 1_000 and other digits."""
@@ -40,7 +43,7 @@ def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
     value = element.value
     known = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
     if isinstance(value, bytes) and known in TEXT:
-        value = value.decode("latin-1").split("\\")
+        value = _decoded(dataset, value, known).split("\\")
     elif isinstance(value, bytes):
         try:
             value = dataset[tag].value
@@ -49,6 +52,19 @@ def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
     values = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else list(value)
     found = tuple("" if each is None else str(each).strip(PADDING) for each in values)
     return found if any(found) else ()
+
+
+def _decoded(dataset: Dataset, value: bytes, kind: str) -> str:
+    """The text of an element by the header's character set; where it is not of that one as UTF-8, or as Latin 1."""
+    if kind not in SPECIFIC or value.isascii():
+        return value.decode("latin-1")
+    from pydicom.charset import convert_encodings
+
+    stated = texts(dataset, "SpecificCharacterSet")
+    for encoding in (*(convert_encodings(list(stated)) if len(stated) == 1 else ()), "utf-8"):
+        with contextlib.suppress(UnicodeError, LookupError):
+            return value.decode(encoding)
+    return value.decode("latin-1")
 
 
 def number(text: str) -> float | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "DIRECTION", "TURNS", "UPRIGHT", "as_stored", "frontal", "letters_of", "reverses", "towards", "transposes",
+    "TURNS", "UPRIGHT", "as_stored", "directions", "frontal", "letters_of", "reverses", "towards", "transposes",
     "turned", "upright",
 ]  # fmt: skip
 
@@ -52,6 +52,10 @@ TURNS = {
     8: "turned anticlockwise by 90 degrees",
 }
 """What is done to a file's pixels so that the chest stands upright."""
+WORDS = {
+    **{"LEFT": "L", "RIGHT": "R", "ANTERIOR": "A", "POSTERIOR": "P", "S": "H", "I": "F"},
+    **{"HEAD": "H", "SUPERIOR": "H", "CRANIAL": "H", "FOOT": "F", "FEET": "F", "INFERIOR": "F", "CAUDAL": "F"},
+}
 AXES = (("L", "R"), ("P", "A"), ("H", "F"))
 """Where the axes of DICOM's and ITK's patient coordinates run to, and their opposites."""
 
@@ -87,6 +91,18 @@ def turned(letters: tuple[str, str] | None) -> int:
 def frontal(letters: tuple[str, str]) -> bool:
     """Whether the rows and columns are those of a frontal chest: one runs to L or R, the other to F or H."""
     return (letters[0][:1], letters[1][:1]) in LETTERS
+
+
+def directions(values: Sequence[str]) -> tuple[str, str] | None:
+    """PatientOrientation's (row direction, column direction) in capitals; None where they are no two directions.
+
+    Words and S and I, which others write for H and F, are read; two directions along one axis are none.
+    """
+    letters = [WORDS.get(each.upper(), each.upper()) for each in values]
+    if len(letters) != 2 or not all(DIRECTION.fullmatch(each) for each in letters):
+        return None
+    axes = [next(axis for axis in AXES if each[0] in axis) for each in letters]
+    return None if axes[0] == axes[1] else (letters[0], letters[1])
 
 
 def letters_of(orientation: int) -> tuple[str, str]:

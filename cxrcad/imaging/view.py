@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cxrcad.imaging.elements import code, items, texts
 from cxrcad.imaging.faults import not_radiograph
-from cxrcad.imaging.orientation import DIRECTION, frontal
+from cxrcad.imaging.orientation import directions, frontal
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -26,11 +26,44 @@ CLASSES = re.compile(
     r"(1|1\.1|1\.1\.1|7(\.[1-4])?|12\.2)"  # CR, DX, secondary capture, radiofluoroscopy
 )
 """SOP classes of chest radiographs; other ones that the standard knows are of other images (PS3.4 B.5)."""
-FRONTAL = frozenset(("PA", "AP", "POSTERO", "ANTERO", "POSTEROANTERIOR", "ANTEROPOSTERIOR", "FRONTAL", "FRONT", "FACE"))
+FRONTAL = frozenset(
+    (
+        "PA",
+        "AP",
+        "POSTERO",
+        "ANTERO",
+        "POSTEROANTERIOR",
+        "ANTEROPOSTERIOR",
+        "FRONTAL",
+        "FRONT",
+        "FACE",
+        "ПРЯМАЯ",
+        "正面",
+        "正位",
+        "정면",
+    )
+)
 NOT_FRONTAL = frozenset(
     (
         *("LATERAL", "LAT", "LATERO", "LATEROLATERAL", "LLAT", "LATL", "SAGITTAL"),
-        *("SEITLICH", "SEITL", "PROFIL", "PERFIL", "LATERALE", "LATERAAL", "DWARS"),
+        *(
+            "SEITLICH",
+            "SEITL",
+            "PROFIL",
+            "PERFIL",
+            "LATERALE",
+            "LATERAAL",
+            "DWARS",
+            "ZIJDELINGS",
+            "BOCZNE",
+            "БОК",
+            "БОКОВАЯ",
+            "БОКОВОИ",
+            "側面",
+            "側位",
+            "侧位",
+            "측면",
+        ),
         *("OBLIQUE", "OBL", "AXIAL", "TANGENTIAL", "DECUB", "DECUBITUS", "CRANIO", "CAUDO"),
     )
 )
@@ -62,6 +95,7 @@ OTHER_PARTS = frozenset(
     )
 )
 """Of PS3.16 Annex L, what is seen on radiographs, plurals, and words of other languages."""
+WORD = re.compile("[A-Z]+|[А-Я]+|" + "|".join(each for each in FRONTAL | NOT_FRONTAL if each[0] > "Я"))
 FREE_TEXTS = ("SeriesDescription", "ProtocolName")
 
 
@@ -92,7 +126,7 @@ def against_frontal_chest(dataset: Dataset) -> Iterator[str]:
 def _view(dataset: Dataset) -> Iterator[str]:
     position = _words(code(dataset, "ViewPosition"))
     views = [_meaning(item, "view") for item in items(dataset, "ViewCodeSequence")]
-    orientation = code(dataset, "PatientOrientation").split("\\")
+    orientation = directions(texts(dataset, "PatientOrientation"))
     is_frontal = bool(position & FRONTAL)
     if position & (NOT_FRONTAL | POSITIONS) and not is_frontal:
         yield f"ViewPosition {code(dataset, 'ViewPosition')}"
@@ -100,10 +134,8 @@ def _view(dataset: Dataset) -> Iterator[str]:
         if _words(view) & NOT_FRONTAL:
             yield f"ViewCodeSequence {view}"
         is_frontal |= bool(_words(view) & FRONTAL)
-    if len(orientation) == 2 and all(DIRECTION.fullmatch(each) for each in orientation):
-        row, col = orientation
-        if not frontal((row, col)):
-            yield f"PatientOrientation {row}\\{col}"
+    if orientation and not frontal(orientation):
+        yield f"PatientOrientation {orientation[0]}\\{orientation[1]}"
     for name in () if is_frontal else FREE_TEXTS:
         words = _words(code(dataset, name))
         if words & NOT_FRONTAL and not words & FRONTAL:
@@ -123,9 +155,9 @@ def _part(dataset: Dataset) -> Iterator[str]:
 
 
 def _words(text: str) -> frozenset[str]:
-    """The words in capitals, without their accents."""
+    """The words in capitals, without their accents; of a script without spaces those that are known here."""
     plain = "".join(each for each in unicodedata.normalize("NFKD", text.upper()) if not unicodedata.combining(each))
-    return frozenset(re.findall(r"[A-Z]+", plain))
+    return frozenset(WORD.findall(unicodedata.normalize("NFC", plain)))
 
 
 def _meaning(item: Dataset, kind: str) -> str:

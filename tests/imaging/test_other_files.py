@@ -54,6 +54,19 @@ def test_each_of_pydicoms_files_is_read_or_refused_in_a_sentence(monkeypatch, on
     assert list(told.values()).count([]) >= (1 if only_radiographs else 20)
 
 
+def test_each_of_pylibjpeg_data_s_files_is_read_or_refused_in_a_sentence(monkeypatch):
+    """Its module is ljdata (github.com/pydicom/pylibjpeg-data)."""
+    data = pytest.importorskip("ljdata", reason="pylibjpeg-data is not installed (it is in no package registry)")
+    monkeypatch.setattr(dicom, "OTHER_MODALITIES", ())
+    monkeypatch.setattr(dicom, "against_frontal_chest", lambda _: ())
+    monkeypatch.setattr(dicom, "check_size", lambda *_: None)
+    endings = (".dcm", ".jpg", ".jls", ".j2k", ".jp2")
+    files = [path for path in sorted(Path(data.__file__).parent.rglob("*")) if path.suffix in endings]
+    assert len(files) > 50
+    told = {path.name: sentences(path) for path in files}
+    assert not [(name, each) for name, found in told.items() for each in found if INTERPRETER.search(each)]
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_no_damage_of_a_header_leads_to_the_interpreter_s_words(make_dicom, make_pattern, seed):
     rng = random.Random(seed)

@@ -43,6 +43,13 @@ AGAINST = [
     ({"AnatomicRegionSequence": coded("85562004")}, "AnatomicRegionSequence Hand"),
     ({"SeriesDescription": "Thorax seitlich"}, "SeriesDescription Thorax seitlich"),
     ({"SeriesDescription": "Thorax seitl.", "BodyPartExamined": "THORAX"}, "SeriesDescription Thorax seitl."),
+    ({"SeriesDescription": "胸部側面", "SpecificCharacterSet": "ISO_IR 192"}, "SeriesDescription 胸部側面"),
+    (
+        {"SeriesDescription": "胸部 侧位".encode("gb18030"), "SpecificCharacterSet": "GB18030"},
+        "SeriesDescription 胸部 侧位",
+    ),
+    ({"SeriesDescription": "Грудная клетка, бок".encode()}, "SeriesDescription Грудная клетка, бок"),
+    ({"PatientOrientation": b"ANTERIOR\\FEET"}, "PatientOrientation A\\F"),
     ({"ViewPosition": "LLAT"}, "ViewPosition LLAT"),
     ({"SeriesDescription": "Hüfte rechts", "SpecificCharacterSet": "ISO_IR 100"}, "SeriesDescription Hüfte rechts"),
     ({"BodyPartExamined": "HANDWRIST"}, "BodyPartExamined HANDWRIST"),
@@ -65,6 +72,9 @@ FOR = [
     {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT"},
     {"SOPClassUID": "1.3.6.1.4.1.9999.1"},
     {"Modality": None},
+    {"SeriesDescription": "胸部正面 側面", "SpecificCharacterSet": "ISO_IR 192"},
+    {"PatientOrientation": b"Left\\Inferior"},
+    {"PatientOrientation": ["L", "L"]},
 ]
 
 
