@@ -55,7 +55,19 @@ IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
     "rich": ({"cli"}, {"cli"}),
     **dict.fromkeys(("fsspec", "aiohttp"), (set(), EVERYWHERE)),
     **dict.fromkeys(
-        ("SimpleITK", "matplotlib", "highdicom", "pynetdicom", "jinja2", "ray", "pydicom", "onnxruntime", "msgspec"),
+        (
+            "SimpleITK",
+            "matplotlib",
+            "highdicom",
+            "pynetdicom",
+            "dicomweb_client",
+            "requests",
+            "jinja2",
+            "ray",
+            "pydicom",
+            "onnxruntime",
+            "msgspec",
+        ),
         (set(), EVERYWHERE),
     ),
 }

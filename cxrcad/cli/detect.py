@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,20 @@ def _object_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _study_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a study at a DICOMweb server."""
+    for name, metavar, words in (
+        ("store", "KINDS", "DICOM objects that --dicomweb gets, comma-separated, or none.  [default: sr]"),
+        ("series", "UID", "Take only this series of the study."),
+        ("study", "UID", "Study at --dicomweb to take the radiographs of."),
+        ("dicomweb", "URL", "Take a study from this server instead of PATHS, and store DICOM objects there."),
+    ):
+        command = click.option(f"--{name}", metavar=metavar, help=words)(command)
+    return command
+
+
 @click.command("detect", cls=Command)
-@with_paths("paths", found=True)
+@with_paths("paths", found=True, unless="dicomweb")
 @click.option(
     "--out",
     type=click.Path(allow_dash=True),
@@ -65,13 +77,14 @@ def _object_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @with_tables
 @_object_options
+@_study_options
 @with_settings(DetectConfig)
 def command(
     config: DetectConfig,
     paths: tuple[Path, ...],
     out: Path,
     overlay: Path | None,
-    **files: Path | None,
+    **files: Any,
 ) -> None:
     """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders and zip archives of these.
 
@@ -81,14 +94,21 @@ def command(
     beside radiographs in a folder or archive and is none is in "skipped". A radiograph of which a DICOM object that was
     asked for could not be made, as of every PNG, makes the exit code 1 too; its findings stand in --out.
     """
-    from cxrcad.commands.detect import detect_to_file
+    from cxrcad.commands.detect import Summary, detect_to_file
 
     document: list[str] = []  # for stdout, which a bar on a terminal holds until it ends
     try:
         with Bar("image") as bar:
             place = document.append if str(out) == "-" else out
             objects = {name: folder for name in OBJECTS if (folder := files.pop(name.replace("-", "_"))) is not None}
-            summary = detect_to_file(config, paths, place, overlay, bar, given_files(files), objects)
+            url, *study = (files.pop(name) for name in ("dicomweb", "study", "series", "store"))
+            if url is None and any(study):
+                raise UsageError("--study, --series and --store are of a server; name it with --dicomweb URL")
+
+            def detect(paths: Sequence[Path], objects: Mapping[str, Path]) -> Summary:
+                return detect_to_file(config, paths, place, overlay, bar, given_files(files), objects)
+
+            summary = detect(paths, objects) if url is None else _of_study(url, study, objects, detect, bar)
     except (KeyboardInterrupt, WorkerError, WriteError):
         with contextlib.suppress(BrokenPipeError):  # Ctrl-C also stops who reads it
             click.echo("".join(document), nl=False)
@@ -97,3 +117,10 @@ def command(
     note(summary.sentence)
     if summary.failed:
         raise click.exceptions.Exit(1)
+
+
+def _of_study(url: str, study: Sequence[str | None], objects: Mapping[str, Path], detect: Any, bar: Bar) -> Any:
+    from cxrcad.commands.dicomweb import Study, detect_study
+
+    uid, series, store = study
+    return detect_study(Study(url, uid, series, store or "sr"), objects, detect, bar)

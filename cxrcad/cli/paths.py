@@ -24,11 +24,12 @@ LONGEST_PATH = 4096
 """Bytes: no file system takes a longer one."""
 
 
-def with_paths(name: str, *, found: bool = False) -> Callable[[Function], Function]:
+def with_paths(name: str, *, found: bool = False, unless: str = "") -> Callable[[Function], Function]:
     """A decorator that gives a command the argument `name`, `--list` and `--null`, and calls it with all its paths.
 
     A pattern that the shell did not expand is replaced by what it matches, and is refused where that is nothing; with
-    `found` it stays a `Pattern`, which `find_inputs` takes. What stands in a list is no pattern.
+    `found` it stays a `Pattern`, which `find_inputs` takes. What stands in a list is no pattern. The option `unless`
+    takes the place of them all.
     """
 
     def decorate(function: Function) -> Function:
@@ -37,7 +38,10 @@ def with_paths(name: str, *, found: bool = False) -> Callable[[Function], Functi
             named = values.pop(name)
             if null and not lists and STDIN not in named:
                 raise UsageError("--null: is for lists; give one on standard input (-), or with --list FILE")
-            if not named and not lists:
+            if unless and values.get(unless) is not None:
+                if named or lists:
+                    raise UsageError(f"--{unless}: takes the place of {name.upper()}; leave out one of them")
+            elif not named and not lists:
                 raise click.UsageError(f"Missing argument '{name.upper()}...'.")
             paths = tuple(path for text in named for path in _paths_of(text, null, found))
             listed = tuple(path for text in lists for path in _listed(text, null))

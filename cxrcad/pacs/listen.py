@@ -23,7 +23,7 @@ from cxrcad.files import Progress
 from cxrcad.imaging.dicom_file import opened
 from cxrcad.imaging.elements import texts
 from cxrcad.imaging.view import CLASSES
-from cxrcad.pacs.peers import check_ae_title
+from cxrcad.pacs.peers import UID, check_ae_title
 from cxrcad.pacs.queue import Queue
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener", "listening"]
 
-UID = re.compile(r"[0-9.]{1,64}")
 FILM = re.compile(r"\.4\.10\d(\.\d)?$")
 """Transfer syntaxes of moving pictures (PS3.6 A): no radiograph comes in one."""
 LARGEST_UNIT = 4 * 2**20

@@ -14,10 +14,11 @@ from cxrcad.core import PeerError, UsageError
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["Peer", "check_ae_title", "check_installed", "peer_of", "store"]
+__all__ = ["UID", "Peer", "check_ae_title", "check_installed", "peer_of", "store"]
 
 AE_TITLE = re.compile(r"(?=.*\S)[ -\[\]-~]{1,16}")
 """1 to 16 printable characters without a backslash, not all blank (PS3.5 6.2)."""
+UID = re.compile(r"[0-9.]{1,64}")
 ADDRESS = re.compile(r"(?P<title>[^@]+)@(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:\[\]/\s]+):(?P<port>[0-9]{1,5})")
 WARNINGS = range(0xB000, 0xC000)
 """Statuses of an object that is stored, with a remark on it (PS3.4 B.2.3)."""

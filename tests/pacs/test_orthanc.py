@@ -113,3 +113,35 @@ def test_a_radiograph_that_comes_to_orthanc_has_its_report_there(orthanc, run, t
     studies = {str(image.StudyInstanceUID) for image in images}
     assert {str(one.StudyInstanceUID) for one in held if one.Modality == "SR"} == studies
     assert listener.end() == 143
+
+
+def test_a_study_is_fetched_and_its_objects_are_stored_by_dicomweb(orthanc, tmp_path, toy, cxrcad):
+    pytest.importorskip("dicomweb_client")
+    if not any(Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb*")):
+        pytest.skip("orthanc-dicomweb is not installed")
+    images = [radiograph(2), radiograph(4)]
+    images[1].StudyInstanceUID = images[0].StudyInstanceUID
+    other = radiograph(6)
+    for number, image in enumerate([*images, other]):
+        image.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
+    store(
+        peer_of(f"ORTHANC@127.0.0.1:{orthanc.dicom}", ""), [tmp_path / f"{number}.dcm" for number in range(3)], "C", 60
+    )
+    url = f"http://127.0.0.1:{orthanc.web}/dicom-web"
+    own = ("detect", "--dicomweb", url, "--study", images[0].StudyInstanceUID, "--model", toy, "--device", "cpu")
+    for _ in range(2):  # a second time nothing is doubled
+        answer = cxrcad(*own, "--store", ",".join(kind.name for kind in KINDS), "--sr", "kept")
+        assert answer.code == 0, answer.err
+        assert f"2 radiographs from {url}" in answer.err
+        assert f"10 objects stored at {url}" in answer.err
+    held = [one for one in orthanc.objects() if one.StudyInstanceUID == images[0].StudyInstanceUID]
+    assert sorted(one.Modality for one in held) == sorted(["DX", "OT", "PR", "SEG", "SR", "SR"] * 2)
+    assert len(orthanc.objects()) == 13
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == sorted(
+        f"{image.SOPInstanceUID}.sr.dcm" for image in images
+    )
+    found = json.loads((tmp_path / "boxes.json").read_text())["images"]
+    assert {one["uids"]["SOPInstanceUID"] for one in found} == {image.SOPInstanceUID for image in images}
+    answer = cxrcad(*own[:4], "1.2.3", *own[5:])
+    assert answer.code == 1
+    assert "/dicom-web: " in answer.err

@@ -1,0 +1,123 @@
+"""A DICOMweb server that refuses, is none, or is not there: a sentence."""
+
+from __future__ import annotations
+
+import http.server
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+from tests.pacs.conftest import free_port
+
+pytest.importorskip("dicomweb_client")
+pytest.importorskip("highdicom")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status, body = self.server.answer
+        self.server.asked.append(self.headers.get("Authorization"))
+        self.send_response(status)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server():
+    """A server on loopback that gives `answer` to everything."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answer, server.asked = (200, b"[]"), []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def detect(cxrcad, toy):
+    return lambda url, *words: cxrcad("detect", "--dicomweb", url, "--model", toy, "--device", "cpu", *words)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (401, b"", "answers 401 Unauthorized; it asks for a name and password; write https://NAME:PASSWORD@host/"),
+        (403, b"", "answers 403 Forbidden; it does not allow this"),
+        (404, b"", "answers 404 Not Found; it has no such study, or DICOMweb stands at another path"),
+        (500, b"", "answers 500 Internal Server Error; look into its log"),
+        (200, b"<html>a start page</html>", "its answer is no DICOMweb ("),
+        (200, b'[{"00080018": {"vr": "UI", "Value": ["../../x"]}}]', "its answer is no DICOMweb ("),
+        (
+            200,
+            b'[{"00080016": {"Value": ["1.2.840.10008.5.1.4.1.1.2"]}}]',
+            "has 1 objects, and no radiograph among them",
+        ),
+        (200, b"[]", "study 1.2.3 has 0 objects, and no radiograph among them"),
+    ],
+)
+def test_what_a_server_refuses_or_is_not_is_a_sentence(server, detect, status, body, words):
+    server.answer = (status, body)
+    url = f"http://127.0.0.1:{server.server_port}/dicom-web"
+    answer = detect(url, "--study", "1.2.3")
+    assert answer.code == 1
+    assert f"Error: {url}: {words}" in answer.err or words in answer.err
+
+
+def test_a_name_and_password_are_sent_and_not_told(server, detect):
+    server.answer = (401, b"")
+    answer = detect(f"http://somebody:secret@127.0.0.1:{server.server_port}/dicom-web", "--study", "1.2.3")
+    assert server.asked[0].startswith("Basic ")
+    assert "secret" not in answer.err
+    assert "somebody" not in answer.err
+
+
+def test_a_server_that_is_not_there_is_a_sentence(detect):
+    answer = detect(f"http://127.0.0.1:{free_port()}/dicom-web", "--study", "1.2.3")
+    assert answer.code == 1
+    assert "cannot be reached, or breaks off; check that it runs, host and port" in answer.err
+
+
+def test_tls_that_nobody_vouches_for_is_a_sentence(server, detect, tmp_path):
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]  # fmt: skip
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    answer = detect(f"https://127.0.0.1:{server.server_port}/dicom-web", "--study", "1.2.3")
+    assert answer.code == 1
+    assert "TLS fails (" in answer.err
+    assert "self-signed certificate" in answer.err
+    assert "REQUESTS_CA_BUNDLE names a file" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("url", "words", "said"),
+    [
+        ("ftp://host/x", ("--study", "1.2"), "--dicomweb: is no URL of a server; write https://host/dicom-web"),
+        ("http://host/x", (), "--dicomweb: needs the study; give its UID with --study"),
+        ("http://host/x", ("--study", "../x"), "--study ../x: is no UID"),
+        ("http://host/x", ("--study", "1.2", "--store", "pdf"), "--store pdf: there is no object 'pdf'"),
+        ("http://host/x", ("--study", "1.2", "scan.dcm"), "--dicomweb: takes the place of PATHS; leave out one"),
+    ],
+)
+def test_options_that_cannot_be_are_sentences(detect, url, words, said):
+    answer = detect(url, *words)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_a_study_without_a_server_is_a_sentence(cxrcad):
+    answer = cxrcad("detect", "scan.dcm", "--study", "1.2.3")
+    assert answer.code == 2
+    assert "name it with --dicomweb URL" in answer.err
