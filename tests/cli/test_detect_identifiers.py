@@ -53,7 +53,7 @@ def scans(tmp_path):
     whole = (folder / "mueller-0.dcm").read_bytes()
     (folder / "mueller-cut.dcm").write_bytes(whole[:-3000])
     (folder / "letter-to-mueller.txt").write_text("MUELLER")
-    (folder / "report").write_text("MUELLER")
+    (folder / "report").write_text("QUIRK")
     (folder / "mueller-lost.png").symlink_to("19531224 MUELLER.png")
     (folder / "again").symlink_to(folder)
     (folder / "mueller.mha").write_text(
@@ -92,9 +92,9 @@ def test_no_path_name_or_uid_is_in_anything_that_is_written(cxrcad, model, scans
         assert image["overlay"] == f"{image['sha256']}.png"
         assert "uids" not in image
     assert [image["path"] for image in document["images"]] == sorted(image["path"] for image in document["images"])
-    errors = {digests.get(one["path"], one["path"]): one["error"].partition(": ")[2] for one in document["failures"]}
-    assert errors["mueller-cut.dcm"].startswith("pixel data ends after ")
-    assert len([name for name in errors if name.startswith("input-")]) >= 1
+    failed = {digests.get(one["path"], one["path"]) for one in document["failures"]}
+    assert "mueller-cut.dcm" in failed
+    assert len([name for name in failed if name.startswith("input-")]) >= 1
     assert "MUELLER" in answer.err  # the one who runs it reads which file failed, and as what it is written
     written = next(one["path"] for one in document["failures"] if digests.get(one["path"]) == "mueller-cut.dcm")
     assert f"(written as {written})" in answer.err

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cxrcad.imaging.notes import kind_of, remarks
+from cxrcad.imaging.notes import is_plain, kind_of, remarks
+from cxrcad.imaging.read import read_radiograph
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,32 @@ def test_all_else_is_told(note: str) -> None:
 def test_notes_that_differ_in_numbers_are_of_one_kind() -> None:
     first, second = (f"window center {center}, width 0 (LINEAR) is not allowed" for center in ("1", "2.5"))
     assert kind_of(first) == kind_of(second) == "window center #, width # (LINEAR) is not allowed"
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {},
+        {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE", "PixelSpacing": [0.2, 0.2]},
+        {"RescaleSlope": -0.5, "RescaleIntercept": 1e5, "WindowCenter": 2048.5, "WindowWidth": 4096},
+        {"WindowCenter": [1, 2048], "WindowWidth": [1, 4096], "VOILUTFunction": "SIGMOID"},
+        {"PixelPaddingValue": 0, "EstimatedRadiographicMagnificationFactor": 1.1, "ImagerPixelSpacing": [0.2, 0.2]},
+    ],
+)
+def test_what_is_done_every_day_can_hold_no_name(make_dicom, stored, elements):
+    notes = read_radiograph(make_dicom(stored, **elements)).source.notes
+    assert notes
+    assert all(map(is_plain, notes)), notes
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "PixelSpacing is 'DOE', not two numbers: taken as unknown",
+        "DOE with equal channels read as grey",
+        "MONOCHROME1 of Doe inverted",
+        "no frontal chest radiograph by its header (SeriesDescription Doe): read all the same",
+    ],
+)
+def test_what_quotes_a_header_can(note):
+    assert not is_plain(note)
