@@ -34,6 +34,7 @@ from cxrcad.imaging.faults import (
 from cxrcad.imaging.orientation import TURNS, UPRIGHT, as_stored, letters_of, transposes
 from cxrcad.imaging.packed import check_strips
 from cxrcad.imaging.streams import Stream, check_png, check_whole, stream_of
+from cxrcad.imaging.tiff_numbers import in_native_order, with_stated_sign
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,6 +59,7 @@ ORIENTATION = 274
 SPECKS, SPECK_RANGE = 8, 2
 """Pixels that are left out of the range where it is more than twice that of all others."""
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError)  # what Pillow raises at it
+GREY = ("L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 EIGHT_BIT = ("L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -99,8 +101,11 @@ def read(path: Path) -> Radiograph:
         deep = deep_channels(path, data, image)
         turned, by_pillow = _loaded(image)
         values, notes = _grey(path, image, deep)
-        values = as_stored(values, by_pillow)
         mode = image.mode
+        if kind == "TIFF" and mode in GREY:
+            values, note = with_stated_sign(values, image.tag_v2)  # type: ignore[attr-defined]
+            notes += [note] * bool(note)
+        values = as_stored(values, by_pillow)
     if stream:
         check_whole(path, values, stream, lambda other: _values(path, other))
     check_values(path, values)
@@ -121,6 +126,7 @@ def _loaded(image: Image.Image) -> tuple[int, int]:
     """EXIF's orientation, and by which one Pillow has already turned the pixels (it does so for TIFF); then loaded."""
     turned = image.getexif().get(ORIENTATION, UPRIGHT)
     turned = turned if turned in TURNS else UPRIGHT
+    in_native_order(image)
     image.load()
     return turned, turned if ORIENTATION not in image.getexif() else UPRIGHT
 
