@@ -11,7 +11,7 @@ from cxrcad.core import ReadError
 from cxrcad.imaging.faults import reason, refuse
 from cxrcad.imaging.gdcm_apart import decoded as _gdcm_apart
 from cxrcad.imaging.packed import check_rle
-from cxrcad.imaging.streams import AGAIN, check_whole, stream_of
+from cxrcad.imaging.streams import AGAIN, check_order, check_whole, stream_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -42,9 +42,10 @@ def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
     # all of them are the one frame's, whatever the first, an offset table, says
     table, *fragments = generate_fragments(dataset.PixelData)
     frame = b"".join(fragments) or table
+    check_order(path, fragments)
     stream = stream_of(path, frame) if "RLE" not in syntax.name else None
     if "RLE" in syntax.name:
-        check_rle(path, frame, dataset.Rows * dataset.Columns)
+        check_rle(path, frame, dataset.Rows, dataset.Columns)
     elif stream is None:
         refuse(path, f"{len(frame):,} bytes that are no {syntax.name}", AGAIN)
     if stream and stream.rows and (stream.rows, stream.cols) != (dataset.Rows, dataset.Columns):

@@ -31,8 +31,9 @@ SPARE = 2
 """Bytes that a segment may hold too much: it is padded to an even length."""
 
 
-def check_rle(path: Path, frame: bytes, pixels: int) -> None:
-    """Raise ReadError where a segment of a DICOM RLE frame does not hold `pixels` bytes (PS3.5, annex G)."""
+def check_rle(path: Path, frame: bytes, rows: int, cols: int) -> None:
+    """Raise ReadError where a segment of a DICOM RLE frame does not hold `rows` of `cols` bytes (PS3.5, annex G)."""
+    pixels = rows * cols
     count, *starts = np.frombuffer(frame[:64], "<u4").tolist() if len(frame) >= 64 else (0,)
     ends = [*starts[1:count], len(frame)]
     if not 0 < count < 16 or starts[:count] != sorted(starts[:count]):
@@ -44,6 +45,10 @@ def check_rle(path: Path, frame: bytes, pixels: int) -> None:
         if not pixels <= length <= pixels + SPARE:
             more = "more than " if length > pixels else ""
             fault = f"RLE segment {number} of {count} holds {more}{min(length, pixels):,} of {pixels:,} bytes"
+            refuse(path, fault, "copy the file again, or export the radiograph again")
+        row = _torn_row(frame[start:end], rows, cols)
+        if row is not None:
+            fault = f"RLE segment {number} of {count} is damaged (row {row:,} of {rows:,} does not end with a run)"
             refuse(path, fault, "copy the file again, or export the radiograph again")
 
 
@@ -88,6 +93,24 @@ def packbits_length(data: bytes, most: int) -> int:
         else:
             place += 1
     return total
+
+
+def _torn_row(data: bytes, rows: int, cols: int) -> int | None:
+    """The first row, from 1 on, in the PackBits `data` of a DICOM segment that ends inside a run; None where none does.
+
+    Every row is packed by itself (PS3.5, G.3.1), and nothing but padding follows the last.
+    """
+    place = row = 0
+    while row < rows and place < len(data):
+        left = cols
+        while left > 0 and place < len(data):
+            control = data[place]
+            left -= control + 1 if control < 128 else 257 - control if control > 128 else 0
+            place += control + 2 if control < 128 else 2 if control > 128 else 1
+        row += 1
+        if left < 0:
+            return row
+    return rows if len(data) - place > 1 and data[place:].strip(b"\0\x80") else None
 
 
 def lzw_length(data: bytes, most: int) -> int:

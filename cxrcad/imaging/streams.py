@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cxrcad.imaging.faults import refuse
 from cxrcad.imaging.gdcm_apart import fault_of
 
-__all__ = ["AGAIN", "Stream", "check_png", "check_whole", "stream_of"]
+__all__ = ["AGAIN", "Stream", "check_order", "check_png", "check_whole", "stream_of"]
 
 AGAIN = "copy the file again, or export the radiograph again"
 J2K, JP2 = b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"
@@ -36,7 +36,7 @@ ZEROS = 256
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")  # its stuffing is a bit, not a byte (ITU-T T.87, A.1)
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
-EOI, SOS, DRI, SOT, EOC = 0xD9, 0xDA, 0xDD, 0x90, b"\xff\xd9"
+EOI, SOS, DRI, SOT, EOC, SOD = 0xD9, 0xDA, 0xDD, 0x90, b"\xff\xd9", b"\xff\x93"
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
 """Markers of frame headers, SOF0 to SOF15 and JPEG-LS's SOF55 (ITU-T T.81, table B.1; T.87, C.1)."""
 BETWEEN_SCANS = (0xC4, 0xCC, 0xDB, 0xDC, DRI, SOS, EOI, 0xF8, 0xFE, *range(0xE0, 0xF0))
@@ -72,6 +72,16 @@ def stream_of(path: Path, data: bytes) -> Stream | None:
     if data.startswith(b"\xff\xd8"):
         return jpeg_stream(path, data)
     return jpeg2000_stream(path, data) if data.startswith((J2K, JP2)) else None
+
+
+def check_order(path: Path, fragments: list[bytes]) -> None:
+    """Raise ReadError where the fragments of one frame start or end a picture in their midst: an order of their own."""
+    parts = [part for part in (each.rstrip(b"\0") for each in fragments) if part]
+    late = [number for number, part in enumerate(parts) if number and part.startswith((b"\xff\xd8\xff", J2K, JP2))]
+    early = [number for number, part in enumerate(parts[:-1]) if part.endswith(EOC)]
+    if late or early:
+        what = f"number {late[0] + 1} starts" if late else f"number {early[0] + 1} ends"
+        refuse(path, f"its {len(parts)} fragments of one frame are in a wrong order ({what} a picture)", AGAIN)
 
 
 def check_whole(path: Path, pixels: NDArray[Any], stream: Stream, decode: Callable[[bytes], NDArray[Any]]) -> None:
@@ -220,6 +230,9 @@ def jpeg2000_stream(path: Path, data: bytes) -> Stream:
             if place + length > len(data) or length < 14:
                 fault = f"its compressed pixels end after {len(data):,} bytes, in tile {tile + 1:,} of {tiles:,}"
                 refuse(path, fault, AGAIN)
+            inside = data.find(EOC, max(after, data.find(SOD, after)), place + length - len(EOC))
+            if inside >= 0:  # no coded data hold a marker (T.800, B.10.1, C.3)
+                refuse(path, f"its compressed pixels are damaged (an end marker at byte {inside:,})", AGAIN)
             found[tile] = found.get(tile, 0) + 1
             stated[tile] = max(stated.get(tile, 0), parts)
             after = place + length

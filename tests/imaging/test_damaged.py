@@ -176,11 +176,31 @@ class TestRle:
         path = make_dicom(values, bits=8)
         dataset = pydicom.dcmread(path)
         dataset.file_meta.TransferSyntaxUID = RLELossless
-        literal = b"".join(b"\x7f" + values.tobytes()[start : start + 128] for start in range(0, values.size, 128))
+        literal = b"".join(b"\x4f" + row.tobytes() for row in values)
         dataset.PixelData = encapsulate([np.array([1, 64, *[0] * 14], "<u4").tobytes() + literal + bytes(50)])
         dataset["PixelData"].is_undefined_length = True
         dataset.save_as(path)
         np.testing.assert_allclose(read_radiograph(path).pixels, values / 255, atol=1e-6)
+
+    def test_a_row_that_ends_inside_a_run_is_damage(self, make_dicom, stored, fault):
+        path = make_dicom(stored, syntax=RLELossless)
+        dataset = pydicom.dcmread(path)
+        rows = [b"\xb1\x05"] * 94 + [b"\xb0\x06\xb2\x07"]  # 81 bytes and 79 in the last two
+        dataset.PixelData = encapsulate([np.array([2, 64, 256, *[0] * 13], "<u4").tobytes() + b"".join(rows) * 2])
+        dataset["PixelData"].is_undefined_length = True
+        dataset.save_as(path)
+        assert "RLE segment 1 of 2 is damaged (row 95 of 96 does not end with a run)" in fault(path)
+
+    @pytest.mark.parametrize("data", [b"\x01ab\xffc", b"\x01ab\xffc\0\0\0", b"\x80\x01ab\xffc\x07", b"\0a\0b\xffc"])
+    def test_rows_that_end_with_a_run(self, data):
+        assert packed._torn_row(data, 2, 2) is None
+        assert packed._torn_row(data + b"\x01ab", 2, 2) == 2
+
+    @pytest.mark.parametrize("encoder", ["pydicom", "gdcm"])
+    def test_rows_of_known_encoders_end_with_a_run(self, make_dicom, encoder):
+        values = np.random.default_rng(5).integers(0, 9, (97, 83)).astype(np.uint16).repeat(3, axis=1)
+        path = make_dicom(values, syntax=RLELossless if encoder == "pydicom" else "gdcm:RLELossless")
+        np.testing.assert_allclose(read_radiograph(path).pixels, values / 8, atol=1e-6)
 
     @pytest.mark.parametrize(
         ("data", "length"),

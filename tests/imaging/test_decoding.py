@@ -221,3 +221,21 @@ def test_the_fragments_are_one_frame_whatever_the_offset_table_says(make_dicom, 
     dataset.PixelData = item(table) + b"".join(item(part) for part in parts)
     dataset.save_as(path)
     np.testing.assert_allclose(read_radiograph(path).pixels, stored / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", ["jpeg", "gdcm:JPEGLosslessProcess14_1", "gdcm:JPEG2000Lossless"])
+@pytest.mark.parametrize(("order", "told"), [((1, 0, 2, 3), "number 2 starts"), ((0, 1, 3, 2), "number 3 ends")])
+def test_fragments_in_another_order_are_refused(make, fault, syntax, order, told):
+    path = make(syntax)
+    dataset = pydicom.dcmread(path)
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    size = len(frame) // 8 * 2
+    parts = [frame[:size], frame[size : 2 * size], frame[2 * size : 3 * size], frame[3 * size :]]
+    dataset.PixelData = item(b"") + b"".join(item(parts[number]) for number in order)
+    dataset.save_as(path)
+    assert f"its 4 fragments of one frame are in a wrong order ({told} a picture)" in fault(path)
+
+
+def test_an_end_marker_inside_a_jpeg_2000_tile_is_damage(make, fault):
+    sentence = fault(make("gdcm:JPEG2000Lossless", lambda frame: frame[:3000] + EOI + frame[3002:]))
+    assert "its compressed pixels are damaged (an end marker at byte " in sentence
