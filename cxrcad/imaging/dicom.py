@@ -30,7 +30,8 @@ from cxrcad.imaging.faults import (
 from cxrcad.imaging.orientation import directions
 from cxrcad.imaging.presentation import middle_of, presented
 from cxrcad.imaging.spacing import pixel_aspect, pixel_spacing
-from cxrcad.imaging.view import against_frontal_chest, class_name, with_view
+from cxrcad.imaging.view import about_study, against_frontal_chest, class_name, with_view
+from cxrcad.imaging.view_words import OTHER_MODALITIES
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -38,12 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["header", "matches", "matches_bare", "read"]
 
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-OTHER_MODALITIES = (
-    *("BMD", "CT", "IVUS", "MR", "NM", "OCT", "PT", "US", "XA"),
-    *("ES", "GM", "IO", "MG", "OP", "OPT", "PX", "RTDOSE", "RTIMAGE", "SEG", "SM", "XC"),
-    *("DOC", "ECG", "KO", "PR", "RTPLAN", "RTSTRUCT", "SR"),  # no images
-)
-"""Modalities that make no chest radiograph (DICOM PS3.3 C.7.3.1.1.1); DX, CR, RG, and captures (OT, SC) are read."""
 EXPORT_WHOLE = "export the radiograph with 8 to 16 bit"
 PALETTE = "PALETTE COLOR"
 PALETTE_TABLES = tuple(f"{colour}PaletteColorLookupTableDescriptor" for colour in ("Red", "Green", "Blue"))
@@ -114,7 +109,7 @@ def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
         damaged = "Image Storage" in kind or not dataset.get("SOPClassUID")
         (refuse if damaged else not_radiograph)(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
     against = [f"Modality {modality}"] * other + list(against_frontal_chest(dataset))
-    notes = with_view(path, against, force)
+    notes = with_view(path, against, force) + about_study(dataset)
     _check_present(path, dataset, *NEEDED)
     if frames > 1:
         not_radiograph(path, f"{frames} frames in one file", f"{radiograph} of one frame")

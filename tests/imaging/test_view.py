@@ -55,6 +55,27 @@ AGAINST = [
     ({"BodyPartExamined": "HANDWRIST"}, "BodyPartExamined HANDWRIST"),
     ({"SeriesDescription": "CHEST LAT", "BodyPartExamined": "CHEST"}, "SeriesDescription CHEST LAT"),
     ({"ProtocolName": "Left hand PA"}, "ProtocolName Left hand PA"),
+    ({"ViewPosition": "LLATERAL"}, "ViewPosition LLATERAL"),
+    ({"ViewPosition": "RLATERAL"}, "ViewPosition RLATERAL"),
+    ({"ViewPosition": "CHESTLAT"}, "ViewPosition CHESTLAT"),
+    ({"SeriesDescription": "ChestLat"}, "SeriesDescription ChestLat"),
+    ({"SeriesDescription": "LL"}, "SeriesDescription LL"),
+    ({"ProtocolName": "Torace LL"}, "ProtocolName Torace LL"),
+    ({"BodyPartExamined": "LHAND"}, "BodyPartExamined LHAND"),
+    ({"BodyPartExamined": "RTKNEE"}, "BodyPartExamined RTKNEE"),
+    ({"BodyPartExamined": "HANDR"}, "BodyPartExamined HANDR"),
+    ({"BodyPartExamined": "ABD"}, "BodyPartExamined ABD"),
+    ({"BodyPartExamined": "DENTAL"}, "BodyPartExamined DENTAL"),
+    ({"BodyPartExamined": "HEADNECK"}, "BodyPartExamined HEADNECK"),
+    ({"ProtocolName": "左手 正面".encode(), "SpecificCharacterSet": "ISO_IR 192"}, "ProtocolName 左手 正面"),
+    ({"SeriesDescription": "胸椎 正位".encode()}, "SeriesDescription 胸椎 正位"),
+    ({"SeriesDescription": "무릎 정면".encode()}, "SeriesDescription 무릎 정면"),
+    ({"SeriesDescription": "Коленный сустав".encode()}, "SeriesDescription Коленный сустав"),
+    (
+        {"ViewModifierCodeSequence": coded(meaning="Lateral decubitus")},
+        "ViewModifierCodeSequence Lateral decubitus",
+    ),
+    ({"ImageOrientationPatient": b"0\\1\\0\\0\\0\\-1"}, "ImageOrientationPatient 0\\1\\0\\0\\0\\-1"),
 ]
 
 FOR = [
@@ -75,6 +96,18 @@ FOR = [
     {"SeriesDescription": "胸部正面 側面", "SpecificCharacterSet": "ISO_IR 192"},
     {"PatientOrientation": b"Left\\Inferior"},
     {"PatientOrientation": ["L", "L"]},
+    {"SeriesDescription": "Thorax PA LL"},
+    {"SeriesDescription": "LL lobe follow-up"},
+    {"SeriesDescription": "術後 手術 胸部".encode()},
+    {"SeriesDescription": "ОГК прямая и боковая".encode()},
+    {"BodyPartExamined": "CHESTABDOMEN"},
+    {"ProtocolName": "RLL pneumonia, clear AP"},
+    {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+    {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "PatientOrientation": ["L", "F"]},
+    {"StudyDescription": "Chest and left hand"},
+    {"StudyDescription": "Hand", "BodyPartExamined": "CHEST"},
+    {"Modality": "RF"},
+    {"Modality": "XR"},
 ]
 
 
@@ -108,3 +141,13 @@ def test_another_modality_is_read_with_force_where_it_has_one_image(make_dicom, 
     assert fault(path).startswith("a.dcm: Modality XA (X-Ray Angiographic Image Storage), not a radiograph's")
     radiograph = read_radiograph(path, force=True)
     assert radiograph.source.notes[0] == "Modality XA: no frontal chest radiograph by its header, read all the same"
+
+
+@pytest.mark.parametrize("modality", ["TG", "EPS", "DG", "US", "MR", "PX", "XA", "mr "])
+def test_modalities_of_the_standard_that_make_no_radiograph(make_dicom, stored, fault, modality):
+    assert fault(make_dicom(stored, Modality=modality)).startswith(f"a.dcm: Modality {modality.strip().upper()} (")
+
+
+def test_a_study_of_another_part_is_noted(make_dicom, stored):
+    notes = read_radiograph(make_dicom(stored, StudyDescription="Left knee 3 views")).source.notes
+    assert "StudyDescription Left knee 3 views: perhaps no frontal chest radiograph" in notes
