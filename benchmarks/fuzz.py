@@ -304,10 +304,10 @@ def taken_by(kind: Kind, path: Path, shape: tuple[int, int], dcmtk: Path | None)
         file = path.with_suffix(".dcm")
         file.write_bytes(dicom(np.zeros(shape, np.uint8), f"1.2.840.10008.1.2.4.{BARE[kind.name]}", data))
     if file.suffix == ".dcm":
-        ways["GDCM"] = [sys.executable, "-c", GDCM, file]
+        ways["GDCM"] = [sys.executable, "-P", "-c", GDCM, file]
         ways |= {f"DCMTK's {name}": [dcmtk / name, file, os.devnull] for name in DCMTK} if dcmtk else {}
     elif file.suffix == ".tif":
-        ways["libtiff"] = [sys.executable, "-c", LIBTIFF, file]
+        ways["libtiff"] = [sys.executable, "-P", "-c", LIBTIFF, file]
     for name, command in ways.items():
         done = subprocess.run(command, capture_output=True, check=False)
         if not done.returncode and not done.stderr.strip() and not done.stdout.strip():

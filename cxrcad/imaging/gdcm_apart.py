@@ -46,7 +46,7 @@ SURPLUS = "there are more coded data than pixels"
 def decoded(dataset: Dataset) -> NDArray[Any]:
     """The pixels of a data set with one compressed frame. Raises ValueError with GDCM's last line where it fails."""
     content = _file(dataset)
-    done = _run([sys.executable, "-c", DECODE], content)
+    done = _run(DECODE, content=content)
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {done.returncode}"]
         raise ValueError(words[-1])
@@ -77,7 +77,7 @@ def fault_of(stream: bytes, kind: int, rows: int, cols: int, samples: int, bits:
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as folder:
         path = Path(folder) / "a.dcm"
         path.write_bytes(_file(dataset))
-        done = _run([sys.executable, "-c", READ, str(path)])
+        done = _run(READ, str(path))
     if kind == JPEG_LS:
         return SURPLUS if b"not decoded" in done.stdout else ""
     found = CORRUPT.search(done.stderr.decode(errors="replace"))
@@ -94,5 +94,6 @@ def _file(dataset: Dataset) -> bytes:
     return content.getvalue()
 
 
-def _run(command: list[str], content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def _run(code: str, *arguments: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-P", "-c", code, *arguments]  # -P: no pydicom.py of the folder in which the user is
     return subprocess.run(command, input=content, capture_output=True, timeout=SECONDS, check=False)

@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
 
-from cxrcad.imaging import decoding, streams
+from cxrcad.imaging import decoding, gdcm_apart, streams
 from cxrcad.imaging.read import read_radiograph
 
 SYNTAXES = ["jpeg", "progressive", "gdcm:JPEGLosslessProcess14_1", "gdcm:JPEGLSLossless", "gdcm:JPEG2000Lossless"]
@@ -195,6 +195,18 @@ def test_the_next_decoder_is_tried_for_each_file(make, fault, monkeypatch, synta
     sentence = fault(path)
     assert "pylibjpeg: no luck; " in sentence
     assert "gdcm: it ended with -11)" in sentence
+
+
+def test_modules_of_the_folder_in_which_the_user_is_are_not_run(make, tmp_path, monkeypatch):
+    dataset = pydicom.dcmread(make("gdcm:JPEGLSLossless"))
+    damaged = make("jpeg", lambda frame: frame[: frame.rindex(EOI)] + b"\x35" * 20 + EOI, "b.dcm")
+    frame = get_frame(pydicom.dcmread(damaged).PixelData, 0, number_of_frames=1)
+    for name in ("pydicom", "numpy", "gdcm", "io"):
+        (tmp_path / f"{name}.py").write_text(f"from pathlib import Path\nPath({name!r} + '-ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    assert gdcm_apart.decoded(dataset).shape == (256, 256)
+    assert gdcm_apart.fault_of(frame, 0xC0, 256, 256, 1, 8) == "there are more coded data than pixels"
+    assert not list(tmp_path.glob("*-ran"))
 
 
 def test_what_no_decoder_reads_is_refused_with_the_error_of_each(make, fault):

@@ -202,6 +202,18 @@ def test_the_main_module_of_the_caller_does_not_run_again(tmp_path: Path) -> Non
     assert done.stdout.splitlines() == ["begins", "[(80, 64)]"]
 
 
+def test_modules_of_the_folder_in_which_the_user_is_are_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_png(tmp_path / "a.png")
+    for name in ("cxrcad", "numpy", "random"):
+        (tmp_path / f"{name}.py").write_text(f"from pathlib import Path\nPath({name!r} + '-ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    reading = Reading(GridConfig(side=64), 16, False, False)
+    assert [type(read) for _, read in read_ahead([path], reading, Workers(1, 60))] == [Prepared]
+    assert not list(tmp_path.glob("*-ran"))
+
+
 def test_how_many_there_are_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, number in ((1, None), (2, 1), (6, 3), (64, 4)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
