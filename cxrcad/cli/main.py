@@ -148,7 +148,8 @@ def _told(error: Exception) -> int:
     if isinstance(error, BrokenPipeError):
         return 1
     if isinstance(error, CxrcadError):
-        note(f"Error: {error}")
+        for line in f"Error: {error}".split("\n"):
+            note(line)
         return error.exit_code
     if isinstance(error, OSError):  # a full disk behind stdout, a folder that may not be listed
         place, reason = error.filename or "the output", error.strerror or error

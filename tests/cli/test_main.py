@@ -101,7 +101,10 @@ def test_ctrl_c_while_the_command_line_still_loads_is_a_sentence(tmp_path):
     ("arguments", "sentence"),
     [
         (["detct"], "Error: there is no command 'detct'; did you mean detect?"),
-        (["xyzzy"], "Error: there is no command 'xyzzy'; the commands are detect, merge, models, info, doctor, demo"),
+        (
+            ["xyzzy"],
+            "Error: there is no command 'xyzzy'; the commands are detect, listen, watch, queue, merge, models, ",
+        ),
         (["detect", "x", "--treshold", "1"], "Error: No such option '--treshold'"),
         (["info"], "Error: Missing argument 'PATHS...'"),
         (["export", "run"], "Error: Missing option '--out'"),

@@ -78,7 +78,7 @@ def test_two_threads_of_one_process_are_kept_apart_and_one_may_wait(tmp_path):
     assert order == ["first", "second"]
 
 
-FORK = "import os\n" + HOLD.replace("    print(", "    child = os.fork()\n    if child: print(child, ")
+FORK = "import os\n" + HOLD.replace("    print(", "    if not os.fork(): print(os.getpid(), ")
 
 
 def test_a_process_that_was_forked_off_does_not_keep_the_lock(tmp_path):
