@@ -16,7 +16,7 @@ from cxrcad.core import Radiograph
 from cxrcad.imaging.orientation import turned, upright
 from cxrcad.imaging.preprocess import resized
 
-__all__ = ["INVERTED", "RIGHT", "TURNED_BACK", "UNSURE", "UNTOLD", "polarity", "ranks_of", "with_polarity"]
+__all__ = ["INVERTED", "RIGHT", "TURNED_BACK", "UNSURE", "UNTOLD", "polarity", "ranks_of", "way_shown", "with_polarity"]
 
 RIGHT, INVERTED, UNSURE, UNTOLD = "right", "inverted", "unsure", "no chest"
 CERTAIN = 0.1
@@ -60,6 +60,7 @@ MEAN_CHEST = (
 
 benchmarks/polarity.py makes it.
 """
+WAYS = (1, 4, 5, 8)
 TURNED_BACK = "the lungs were bright and the mediastinum dark: polarity turned back"
 DOUBTFUL = "the pixels do not tell whether bright is dense: polarity left as it is"
 
@@ -89,6 +90,20 @@ def polarity(pixels: NDArray[np.float32]) -> str:
     if inverted[0] > max(right[0] + CERTAIN, *right[1:4]) and inverted[4] >= STRUCTURE:
         return INVERTED
     return UNSURE if inverted[0] > right[0] - CERTAIN else RIGHT
+
+
+def way_shown(pixels: NDArray[np.float32]) -> int | None:
+    """How the chest lies in pixels (rows, cols) of values 0-1, as a number of `orientation`; None where in doubt.
+
+    1, or 4, 5, 8 for the head at the bottom, left or right; a chest and its mirror image are too like to be told apart.
+    """
+    likeness = {way: _likeness(upright(pixels, way)) for way in WAYS}
+    best = max(WAYS, key=lambda way: likeness[way][0, 0])
+    others = [likeness[way] for way in WAYS if way != best]
+    found = likeness[best]
+    as_chest = max(*(each[0, 0] for each in others), *(-each[1, 0] for each in likeness.values())) + CERTAIN
+    as_structure = max(STRUCTURE, *(each[0, 4] + CERTAIN for each in others))
+    return best if found[0, 0] >= as_chest and found[0, 4] >= as_structure else None
 
 
 def _likeness(pixels: NDArray[np.float32]) -> NDArray[np.float32]:

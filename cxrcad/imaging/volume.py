@@ -34,13 +34,18 @@ from cxrcad.imaging.faults import (
     refuse,
     with_padding,
 )
-from cxrcad.imaging.orientation import frontal, towards
+from cxrcad.imaging.orientation import TURNS, UPRIGHT, frontal, letters_of, towards, turned
+from cxrcad.imaging.polarity import way_shown
 from cxrcad.imaging.raster import stretched
 from cxrcad.imaging.spacing import implausible
 from cxrcad.imaging.view import with_view
 
 __all__ = ["gunzipped", "header", "image_sha256", "matches", "read"]
 
+HEADS = {number: place for place, pair in
+         (("at the top", (1, 2)), ("at the bottom", (3, 4)), ("on the left", (5, 6)), ("on the right", (7, 8)))
+         for number in pair}  # fmt: skip
+"""Where in the file the head of a chest lies, by its number."""
 GZIP = b"\x1f\x8b"
 ZLIB_OR_GZIP = 47
 """zlib's window bits with which it reads either, as ITK does."""
@@ -141,6 +146,8 @@ def read(path: Path, force: bool = False) -> Radiograph:
             refuse(path, f"the pixel data cannot be read ({_itk_reason(error)})", "save the radiograph again")
     check_values(path, stored)
     pixels, note = stretched(stored)
+    if nifti and _says_little(reader, axes):
+        orientation, view = _shown(orientation, view, pixels)
     notes += [note, "bright = dense assumed", *view]
     row_mm, col_mm = spacing = _spacing_mm(reader, axes)
     why = implausible(rows, cols, spacing)
@@ -173,6 +180,32 @@ def _orientation(reader: Any, axes: list[int]) -> tuple[tuple[str, str] | None, 
         return None, stored
     row, col = _letters(rows_and_cols)
     return (row, col), [f"the header's matrix: rows run to {row}, columns to {col}"]
+
+
+def _says_little(reader: Any, axes: list[int]) -> bool:
+    """Whether a NIfTI matrix is one that tools write without knowing: none, or its axes as they are or both reversed.
+
+    The latter is RAS's diag(1, 1, 1) times any spacing, as nibabel's users give it.
+    """
+    count = reader.GetDimension()
+    matrix = np.reshape(reader.GetDirection(), (count, count))
+    signs = {float(matrix[axis, axis]) for axis in axes}
+    return np.array_equal(np.abs(matrix), np.eye(count)) and len(signs) == 1
+
+
+def _shown(
+    orientation: tuple[str, str] | None, view: list[str], pixels: NDArray[np.float32]
+) -> tuple[tuple[str, str] | None, list[str]]:
+    """The orientation and the note by the pixels, where they contradict a matrix that says little; else as given."""
+    way = way_shown(pixels)
+    stated = turned(orientation)
+    if way is None and stated != UPRIGHT:
+        return orientation, [f"{view[0]}; the pixels do not tell whether it is right"]
+    if way is None or HEADS[way] == HEADS[stated]:
+        return orientation, view
+    taken = f"{TURNS[way]}, perhaps mirrored" if way != UPRIGHT else "taken as stored"
+    contradiction = f"the header's matrix puts the head {HEADS[stated]}, the pixels show it {HEADS[way]}: {taken}"
+    return None if way == UPRIGHT else letters_of(way), [contradiction]
 
 
 def _letters(rows_and_cols: NDArray[np.float64]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from cxrcad.files import sha256_of
+from cxrcad.imaging.polarity import MEAN_CHEST
 from cxrcad.imaging.read import image_header, image_size, read_radiograph
 from cxrcad.imaging.volume import image_sha256
 
@@ -109,6 +110,44 @@ def test_a_nifti_matrix_of_ones_is_a_placeholder(tmp_path, stored, spacing):
     image.SetSpacing((*spacing, 1.0))
     sitk.WriteImage(image, str(tmp_path / "a.nii"))
     assert read_radiograph(tmp_path / "a.nii").orientation == (None if spacing == (1.0, 1.0) else ("R", "H"))
+
+
+CHEST = np.hstack([np.array(MEAN_CHEST), np.array(MEAN_CHEST)[:, ::-1]]).repeat(10, axis=0).repeat(10, axis=1) + 100
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.2, 0.2)])
+@pytest.mark.parametrize(
+    ("values", "letters", "place"),
+    [
+        (CHEST, None, "top"),
+        (CHEST[::-1], ("L", "H"), "bottom"),
+        (CHEST.T, ("F", "L"), "left"),  # nibabel, given rows and columns
+        (CHEST.T[:, ::-1], ("H", "L"), "right"),
+    ],
+    ids=["upright", "upside down", "transposed", "turned"],
+)
+def test_the_pixels_are_believed_where_a_nifti_matrix_says_little(tmp_path, spacing, values, letters, place):
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values.astype(np.int16))[None])
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetSpacing((*spacing, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "a.nii"))
+    radiograph = read_radiograph(tmp_path / "a.nii")
+    by_matrix = "bottom" if spacing == (0.2, 0.2) else "top"
+    if place == by_matrix:
+        letters = ("R", "H") if place == "bottom" else None
+    assert radiograph.orientation == letters
+    told = [note for note in radiograph.source.notes if "the pixels show it" in note]
+    assert len(told) == (place != by_matrix)
+    assert all(place in note and by_matrix in note for note in told)
+
+
+def test_a_nifti_matrix_that_the_pixels_leave_in_doubt_is_noted(tmp_path, stored):
+    image = sitk.GetImageFromArray(stored[None])
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    image.SetSpacing((0.2, 0.2, 1.0))
+    sitk.WriteImage(image, str(tmp_path / "a.nii"))
+    told = "the header's matrix: rows run to R, columns to H; the pixels do not tell whether it is right"
+    assert told in read_radiograph(tmp_path / "a.nii").source.notes
 
 
 def test_a_volume_is_refused_before_its_data_are_read(tmp_path, fault):
