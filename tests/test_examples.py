@@ -61,7 +61,7 @@ def names(part: Path, key: str = "images") -> list[str]:
 
 
 def test_the_batch_goes_on_after_a_bad_scan_and_does_again_what_failed(run, scans, tmp_path):
-    part = tmp_path / "results" / "part-1.json"
+    part = tmp_path / "results" / "part-1-of-1.json"
     done = run("batch.sh", scans, "results", "--model", "toy")
     assert done.returncode == 1, done.stderr
     assert "failed: " in done.stderr
@@ -79,9 +79,20 @@ def test_the_tasks_of_an_array_share_the_scans(run, scans, tmp_path):
     for task in ("1", "2"):
         done = run("batch.sh", scans, "results", "--model", "toy", SLURM_ARRAY_TASK_ID=task, SLURM_ARRAY_TASK_COUNT="2")
         assert done.returncode == 0, done.stderr
-    parts = [names(tmp_path / "results" / f"part-{task}.json") for task in (1, 2)]
+    parts = [names(tmp_path / "results" / f"part-{task}-of-2.json") for task in (1, 2)]
     assert sorted(parts[0] + parts[1]) == ["a.png", "c.png", "d d.png", "e.png"]
     assert all(parts)
+
+
+def test_some_tasks_of_an_array_alone_need_the_number_of_all(run, scans, tmp_path):
+    (scans / "b.png").unlink()
+    alone = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MAX": "2"}
+    refused = run("batch.sh", scans, "results", "--model", "toy", **alone)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(": the array is not 1 to 1; give the number of all tasks, as PARTS=8\n")
+    done = run("batch.sh", scans, "results", "--model", "toy", PARTS="2", **alone)
+    assert done.returncode == 0, done.stderr
+    assert 0 < len(names(tmp_path / "results" / "part-2-of-2.json")) < 4
 
 
 @pytest.mark.parametrize(
