@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import DetectConfig, check_one_threshold, to_dict
-from cxrcad.core import Failure, Outcome, Radiograph, Result, UsageError, WorkerError, WriteError, counted
+from cxrcad.core import Failure, Outcome, Result, UsageError, WorkerError, WriteError, counted
 from cxrcad.files import Progress, check_folder, names_in
 from cxrcad.imaging.notes import kind_of, remarks
 from cxrcad.imaging.read import content_sha256
 from cxrcad.inference.batch import Outcomes, detect_each, reading_for
-from cxrcad.inference.detector import Detector
+from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.identifiers import Names
 from cxrcad.inference.inputs import Inputs, find_inputs, part_of
 from cxrcad.inference.model import Bundle, resolve_model
@@ -141,7 +141,7 @@ class _Job:
         count = len(done)
         try:
             with closing(self._found(config, done)) as found:
-                for outcome, radiograph in found:
+                for outcome, examined in found:
                     written = self.names.written(outcome)
                     if isinstance(written, Result):
                         written = replace(written, overlay=self._shown_overlay(written.path))
@@ -149,8 +149,8 @@ class _Job:
                     if outcome.path in left:
                         count += 1
                         progress.step(count)
-                    if isinstance(written, Result) and radiograph is not None:
-                        self._draw(written, radiograph, progress)
+                    if isinstance(written, Result) and examined is not None:
+                        self._draw(written, examined, progress)
                     for note in self._notes(outcome, written.path):
                         progress.note(note)
         except (KeyboardInterrupt, WorkerError, WriteError) as stop:
@@ -214,13 +214,16 @@ class _Job:
         for result in self.kept.results(self.names.given(map(str, self.inputs.files))):
             yield replace(result, overlay=self._shown_overlay(result.path))
 
-    def _draw(self, result: Result, radiograph: Radiograph, progress: Progress) -> None:
+    def _draw(self, result: Result, examined: Examined, progress: Progress) -> None:
+        radiograph = examined.radiograph
+        if radiograph is None:
+            return
         if "--html" in self.places:
             self.pictures.add(result.path, radiograph)
         overlay = self._overlay_of(result.path)
         if overlay is not None:
             write_overlay(radiograph, result.findings, overlay, threshold=self.detector.bundle.threshold)
-        sentence = self.objects.write(result, radiograph)
+        sentence = self.objects.write(result, examined)
         if sentence is not None:
             progress.note(sentence)
 

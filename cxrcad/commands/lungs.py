@@ -137,7 +137,7 @@ def _is_made(mask: Path, out: Path) -> bool:
 def _lungs(radiograph: Radiograph, detector: Detector, image: Path) -> NDArray[np.bool_]:
     """The lung fields in the radiograph's own pixels, (rows, cols). Raises ReadError where there are none."""
     try:
-        mask = detector.lungs(radiograph)
+        mask = detector.lungs(detector.examine(radiograph))
     except ModelError as error:
         raise ReadError(f"{image}: {error}") from None
     if not mask.any():

@@ -11,15 +11,15 @@ from pathlib import Path
 from cxrcad.core import Failure, Outcome, Radiograph, Result, Skipped
 from cxrcad.imaging.remote import path_of
 from cxrcad.inference.candidates import select
-from cxrcad.inference.detector import Detector
+from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inputs
 from cxrcad.inference.reading import Prepared, Reading, none_of
 from cxrcad.inference.workers import Answer, Workers, read_ahead
 
 __all__ = ["Detections", "Outcomes", "detect_each", "detect_paths", "expand_paths", "reading_for"]
 
-Outcomes = Generator[tuple[Outcome, Radiograph | None], None, None]
-"""What becomes of one input after the other, a result with its radiograph where that is wanted."""
+Outcomes = Generator[tuple[Outcome, Examined | None], None, None]
+"""What becomes of one input after the other, a result with what it rests on."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def detect_paths(
     reading = reading_for(detector, force=force, pixels=on_result is not None)
     outcomes: list[Outcome] = []
     with closing(detect_each(inputs, detector, reading, min_score=min_score, workers=workers)) as found:
-        for outcome, radiograph in found:
+        for outcome, examined in found:
             outcomes.append(outcome)
-            if isinstance(outcome, Result) and radiograph is not None and on_result is not None:
-                on_result(outcome, radiograph)
+            if isinstance(outcome, Result) and examined and examined.radiograph and on_result is not None:
+                on_result(outcome, examined.radiograph)
             if on_done is not None:
                 on_done(outcome)
     return Detections(
@@ -85,7 +85,7 @@ def detect_each(
     done: Collection[Path] = (),
     workers: Workers | None = None,
 ) -> Outcomes:
-    """What `detect_paths` gathers, one by one, each result with its radiograph where `reading` keeps its pixels.
+    """What `detect_paths` gathers, one by one, each result with what it rests on.
 
     The files of `done` are not read: their results are there. Close it to end the `workers`.
 
@@ -111,24 +111,27 @@ def detect_each(
     left = set(done)
     with closing(read_ahead([file for file in inputs.files if file not in left], reading, workers)) as answers:
         for path, read in answers:
-            outcome = _detect_one(path, read, detector, least, found=path in inputs.origin)
-            yield counted(outcome), read.radiograph if isinstance(read, Prepared) else None
+            outcome, examined = _detect_one(path, read, detector, least, found=path in inputs.origin)
+            yield counted(outcome), examined
     for root in inputs.roots:
         if root not in held:
             yield Failure(str(root), empty_words(root, skipped[root])), None
 
 
-def _detect_one(path: Path, read: Answer, detector: Detector, min_score: float, *, found: bool) -> Outcome:
-    """The result of one file, or the sentence why there is none. KeyboardInterrupt passes through.
+def _detect_one(
+    path: Path, read: Answer, detector: Detector, min_score: float, *, found: bool
+) -> tuple[Outcome, Examined | None]:
+    """The result of one file with what it rests on, or why there is none. KeyboardInterrupt passes through.
 
     `found`: it was not named itself, so it is skipped where it is no radiograph.
     """
     if isinstance(read, Skipped) and not found:
-        return Failure(read.path, read.reason)
+        return Failure(read.path, read.reason), None
     if not isinstance(read, Prepared):
-        return read
+        return read, None
     try:
-        result = detector.detect(read)
-        return replace(result, path=str(path), findings=select(result.findings, min_score))
+        examined = detector.examine(read)
+        result = replace(examined.result, path=str(path), findings=select(examined.result.findings, min_score))
     except Exception as error:
-        return none_of(path, error)
+        return none_of(path, error), None
+    return result, examined

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import ModelError, ModelIdentity, Radiograph, Result
 from cxrcad.imaging.orientation import TURNS
-from cxrcad.imaging.preprocess import Geometry, to_grid
+from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference.candidates import find
 from cxrcad.inference.card import FORMER_TASKS
 from cxrcad.inference.lungs import lung_fields, unlike_lungs
@@ -36,11 +36,15 @@ SPACING_NOTE = "pixel spacing unknown: no sizes in mm"
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """A result with its (rows, columns) maps by task, 0-1 on the model's grid, padding included, and their geometry."""
+    """A result with its (rows, columns) maps by task, 0-1 on the model's grid, padding included, and their geometry.
+
+    `radiograph` is None where its own pixels are not wanted.
+    """
 
     result: Result
     maps: dict[str, NDArray[np.float32]]
     geometry: Geometry
+    radiograph: Radiograph | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,20 +135,19 @@ class Detector:
         """
         return self.examine(radiograph).result
 
-    def lungs(self, radiograph: Radiograph) -> NDArray[np.bool_]:
-        """The lung fields in the radiograph's own pixels, (rows, cols), none where none are found; the model is run.
+    def lungs(self, examined: Examined) -> NDArray[np.bool_]:
+        """The lung fields in a radiograph's own pixels, (rows, cols), none where none are found.
 
-        Raises ModelError, also for a model without a lung task.
+        Raises ModelError for a model without a lung task.
         """
         from PIL import Image
 
         if "lung" not in self.bundle.tasks:
             raise ModelError(f"{self.bundle.name}: has no lung task; name a model of --tasks multi with --model")
-        pixels, geometry = to_grid(radiograph, self.bundle.grid, self.bundle.multiple)
-        probabilities = geometry.as_stored(self.probabilities(pixels)["lung"])
+        probabilities = examined.geometry.as_stored(examined.maps["lung"])
         fields = lung_fields(probabilities, self.bundle.find.lung_threshold)
         small = Image.fromarray(fields.astype(np.uint8) * 255)
-        whole = small.resize((radiograph.cols, radiograph.rows), Image.Resampling.BILINEAR)
+        whole = small.resize((examined.geometry.cols, examined.geometry.rows), Image.Resampling.BILINEAR)
         return np.asarray(whole) >= 128
 
     def examine(self, radiograph: Radiograph | Prepared) -> Examined:
@@ -177,7 +180,7 @@ class Detector:
             seconds={"read": given.seconds, "infer": inferred - ready, "find": found - inferred},
             uids=source.uids,
         )
-        return Examined(result, maps, geometry)
+        return Examined(result, maps, geometry, given.radiograph)
 
     def _view_notes(self, maps: dict[str, NDArray[np.float32]], geometry: Geometry) -> tuple[str, ...]:
         """A warning where the lung map is no frontal chest's; none of a model without a lung task."""

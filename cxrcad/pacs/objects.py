@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import Radiograph, ReadError, Result, UsageError
+from cxrcad.core import ReadError, Result, UsageError
 from cxrcad.files import names_in, write_atomically
 from cxrcad.imaging.remote import path_of
+from cxrcad.inference.detector import Examined
 from cxrcad.interchange.boxes import image_document, result_from
 from cxrcad.pacs.cad_sr import cad_report
 from cxrcad.pacs.evidence import MANUFACTURER, Author, Evidence, image_header, uid_of
@@ -98,7 +99,7 @@ class Objects:
     names: Mapping[str, Mapping[str, Path]]
     author: Author
     lesion: str
-    lungs: Callable[[Radiograph], NDArray[np.bool_]] | None
+    lungs: Callable[[Examined], NDArray[np.bool_]] | None
     without: dict[str, str] = field(default_factory=dict)
 
     def are_there(self, path: Path) -> bool:
@@ -113,7 +114,7 @@ class Objects:
             return True
         return all(_uid_in(file) == uid_of(image, self.author, kind) for kind, file in wanted.items())
 
-    def write(self, result: Result, radiograph: Radiograph) -> str | None:
+    def write(self, result: Result, examined: Examined) -> str | None:
         """Write the radiograph's objects; the sentence why one could not be made, which is kept in `without` too.
 
         They hold what boxes.json holds, with its decimals. Raises WriteError.
@@ -124,7 +125,7 @@ class Objects:
             image = self._image(path_of(result.path)) if wanted else None
             for kind in (kind for kind in KINDS if kind.name in wanted):
                 assert image is not None
-                write_atomically(wanted[kind.name], self._made(kind, image, result, radiograph))
+                write_atomically(wanted[kind.name], self._made(kind, image, result, examined))
         except ReadError as error:
             self.without[result.path] = f"no DICOM object: {error}"
         except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
@@ -141,11 +142,12 @@ class Objects:
             raise ReadError(f"{path}: a file that is no DICOM {NOT_DICOM}; give the DICOM file of the radiograph")
         return image
 
-    def _made(self, kind: Kind, image: Dataset, result: Result, radiograph: Radiograph) -> bytes:
+    def _made(self, kind: Kind, image: Dataset, result: Result, examined: Examined) -> bytes:
         """The object as a file."""
         rounded = result_from(image_document(result))
-        lungs = self.lungs(radiograph) if kind.name == "seg" and self.lungs is not None else None
-        title = f"{MANUFACTURER} {kind.title}, research only"
+        lungs = self.lungs(examined) if kind.name == "seg" and self.lungs is not None else None
+        title, radiograph = f"{MANUFACTURER} {kind.title}, research only", examined.radiograph
+        assert radiograph is not None
         evidence = Evidence(image, self.author, kind.name, kind.series, title, rounded, radiograph, self.lesion, lungs)
         buffer = io.BytesIO()
         evidence.finished(kind.make(evidence)).save_as(buffer, enforce_file_format=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import ServiceConfig
-from cxrcad.core import Failure, Outcome, PeerError, Radiograph, Result, Skipped, WriteError, counted
-from cxrcad.files import Progress, json_sha256, write_atomically
+from cxrcad.core import Failure, Outcome, PeerError, Result, Skipped, WriteError, counted
+from cxrcad.files import Progress, json_sha256, remove_leftovers, write_atomically
 from cxrcad.inference.batch import detect_each, reading_for
-from cxrcad.inference.detector import Detector
+from cxrcad.inference.detector import Detector, Examined
 from cxrcad.inference.inputs import Inputs
 from cxrcad.inference.workers import Workers
 from cxrcad.interchange import boxes
@@ -56,7 +57,7 @@ class Detection:
         """What differs where results must be made again."""
         return json_sha256([self.author.key, *self.kinds])
 
-    def outcome(self, file: Path) -> tuple[Outcome, Radiograph | None]:
+    def outcome(self, file: Path) -> tuple[Outcome, Examined | None]:
         """What is found in a file; a Skipped where it is no frontal chest radiograph."""
         inputs = Inputs((file,), {file: file.parent}, (), (), ())
         reading = reading_for(self.detector, force=self.force, pixels=bool(self.kinds))
@@ -65,7 +66,7 @@ class Detection:
         ) as outcomes:
             return next(outcomes)
 
-    def write(self, result: Result, radiograph: Radiograph | None, name: str, folder: Path) -> str | None:
+    def write(self, result: Result, examined: Examined | None, name: str, folder: Path) -> str | None:
         """Write boxes.json and the objects into `folder`; the sentence why one could not be made. WriteError.
 
         `name` stands in boxes.json as the radiograph's path.
@@ -73,8 +74,8 @@ class Detection:
         files = {kind: folder / f"{kind}.dcm" for kind in self.kinds}
         bundle, sentence = self.detector.bundle, None
         lungs = self.detector.lungs if "lung" in bundle.tasks else None
-        if radiograph is not None:
-            sentence = Objects({result.path: files}, self.author, bundle.lesion, lungs).write(result, radiograph)
+        if examined is not None:
+            sentence = Objects({result.path: files}, self.author, bundle.lesion, lungs).write(result, examined)
         parts = (self.detector.identity, [replace(result, path=name)], (), self.find)
         write_atomically(folder / BOXES, boxes.write(*parts))
         return sentence
@@ -107,7 +108,9 @@ class Service:
         ]
 
     def start(self) -> None:
-        """Begin with what the queue holds."""
+        """Begin with what the queue holds; what a killed process left in the folder of results is removed."""
+        for place, _, _ in os.walk(self.config.out or ""):
+            remove_leftovers(Path(place))
         for thread in self._threads:
             thread.start()
 
@@ -149,7 +152,7 @@ class Service:
         entry = replace(entry, tries=entry.tries + 1)
         folder = self.queue.results_of(entry)
         try:
-            outcome, radiograph = self.detection.outcome(entry.file)
+            outcome, examined = self.detection.outcome(entry.file)
             if isinstance(outcome, Skipped):
                 self.queue.skipped(entry, self._named(entry, outcome.reason))
                 self.progress.note(f"skipped: {self._named(entry, outcome.reason)}")
@@ -157,7 +160,7 @@ class Service:
                 self._fail(entry, self._named(entry, outcome.error))
             else:
                 shutil.rmtree(folder, ignore_errors=True)
-                sentence = self.detection.write(outcome, radiograph, str(self._name(entry)), folder)
+                sentence = self.detection.write(outcome, examined, str(self._name(entry)), folder)
                 self._keep(entry, outcome, sentence and self._named(entry, sentence))
         except WriteError as error:
             before = replace(entry, tries=entry.tries - 1)

@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_a_sentence(cxrcad, model, make_toy, boxes, tmp_p
     image[:4, :4] = np.arange(16).reshape(4, 4)
     Image.fromarray(image).save(dark / "d.png")
     blind = make_toy(tmp_path / "blind")
-    monkeypatch.setattr(Detector, "probabilities", lambda self, image: {"lung": 0 * image})
+    monkeypatch.setattr(Detector, "probabilities", lambda self, image: {"lung": 0 * image, "lesion": 0 * image})
     answer = cxrcad("lungs", dark, "--model", blind)
     assert (answer.code, "the model finds no lungs in it" in answer.err) == (1, True)
     assert not (dark / "lungs" / "d.png").exists()

@@ -11,6 +11,7 @@ import signal
 
 import pytest
 
+from cxrcad.files import _host
 from cxrcad.pacs.queue import RECEIVED, Queue, listing
 from cxrcad.pacs.watch import Watch
 from tests.pacs.conftest import radiograph, until
@@ -116,6 +117,8 @@ def test_results_go_to_the_folder_beside_those_of_before_a_kill(run, folder, tmp
     first = run("watch", folder, *QUICK, "--out", "results")
     first.wait_for(": sent to results", 2)
     first.end(signal.SIGKILL)
+    killed = tmp_path / "results" / "sub" / f".scan1.dcm.boxes.json@{_host()}@{first.process.pid}@x.tmp"
+    killed.touch()
     again = run("watch", folder, *QUICK, "--out", "results")
 
     def counts():
