@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cxrcad.imaging.elements import code, items, numbers, texts
 from cxrcad.imaging.faults import not_radiograph
 from cxrcad.imaging.orientation import directions, frontal, towards
-from cxrcad.imaging.view_words import CHEST, FRONTAL, NOT_FRONTAL, OTHER_PARTS, POSITIONS, words
+from cxrcad.imaging.view_words import CHEST, FRONTAL, NEUTRAL, NOT_FRONTAL, OTHER_PARTS, POSITIONS, words
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -75,7 +75,7 @@ def _view(dataset: Dataset) -> Iterator[str]:
         yield "ImageOrientationPatient " + "\\".join(texts(dataset, "ImageOrientationPatient"))
     for name in () if is_frontal else FREE_TEXTS:
         found = _free(dataset, name)
-        alone = found & SIDEWAYS and found <= CHEST | SIDEWAYS
+        alone = found & SIDEWAYS and found <= CHEST | SIDEWAYS | NEUTRAL
         if (found & NOT_FRONTAL or alone) and not found & FRONTAL:
             yield f"{name} {texts(dataset, name)[0]}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["CHEST", "FRONTAL", "NOT_FRONTAL", "OTHER_MODALITIES", "OTHER_PARTS", "POSITIONS", "words"]
+__all__ = ["CHEST", "FRONTAL", "NEUTRAL", "NOT_FRONTAL", "OTHER_MODALITIES", "OTHER_PARTS", "POSITIONS", "words"]
 
 
 def _set(text: str) -> frozenset[str]:
@@ -23,7 +23,7 @@ NOT_FRONTAL = _set(
 POSITIONS = _set("LL RL LLD RLD LLO RLO RAO LAO RPO LPO CC ML LM MLO")
 """ViewPosition's codes of other views (PS3.3 C.8.1.1.1, C.8.11.4)."""
 CHEST = _set(
-    "CHEST THORAX LUNG LUNGS TORAX HEART RIB RIBS MEDIASTINUM POUMON THORACIQUE TORACE "
+    "CHEST THORAX LUNG LUNGS TORAX HEART RIB RIBS MEDIASTINUM POUMON THORACIQUE TORACE TORAKS CXR "
     "ГРУДЬ ГРУДНАЯ ГРУДНОИ ГРУДИ ОГК ЛЕГКИЕ ЛЕГКИХ ФЛЮОРОГРАФИЯ 胸部 胸片 胸廓 胸腔 胸 肺 흉부 가슴 폐"
 )
 OTHER_PARTS = _set(
@@ -52,8 +52,8 @@ OTHER_MODALITIES = _set(
 
 DX, CR, RG, RF, captures (OT), and codes that the standard does not know are read.
 """
-NEUTRAL = _set("VIEW 手術 手术 手法 不足 손상")
-"""Words that hold another one."""
+NEUTRAL = _set("VIEW XR RX XRAY 手術 手术 手法 不足 손상")
+"""Words that tell neither, of which some hold one that does."""
 KNOWN = FRONTAL | NOT_FRONTAL | CHEST | OTHER_PARTS | NEUTRAL
 UNSPACED = sorted((each for each in KNOWN if each[0] > "Я"), key=len, reverse=True)
 WORD = re.compile("[A-Z]+|[А-Я]+|" + "|".join(UNSPACED))

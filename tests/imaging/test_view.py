@@ -61,6 +61,8 @@ AGAINST = [
     ({"SeriesDescription": "ChestLat"}, "SeriesDescription ChestLat"),
     ({"SeriesDescription": "LL"}, "SeriesDescription LL"),
     ({"ProtocolName": "Torace LL"}, "ProtocolName Torace LL"),
+    ({"ProtocolName": "RX torace LL"}, "ProtocolName RX torace LL"),
+    ({"SeriesDescription": "CXRLat"}, "SeriesDescription CXRLat"),
     ({"BodyPartExamined": "LHAND"}, "BodyPartExamined LHAND"),
     ({"BodyPartExamined": "RTKNEE"}, "BodyPartExamined RTKNEE"),
     ({"BodyPartExamined": "HANDR"}, "BodyPartExamined HANDR"),
