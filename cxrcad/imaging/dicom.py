@@ -30,7 +30,7 @@ from cxrcad.imaging.faults import (
 from cxrcad.imaging.orientation import directions
 from cxrcad.imaging.presentation import middle_of, presented
 from cxrcad.imaging.spacing import pixel_aspect, pixel_spacing
-from cxrcad.imaging.view import about_study, against_frontal_chest, class_name, with_view
+from cxrcad.imaging.view import against_frontal_chest, class_name, perhaps_another_part, with_view
 from cxrcad.imaging.view_words import OTHER_MODALITIES
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
         damaged = "Image Storage" in kind or not dataset.get("SOPClassUID")
         (refuse if damaged else not_radiograph)(path, f"no pixel data, in a {kind} of {size:,} bytes", remedy)
     against = [f"Modality {modality}"] * other + list(against_frontal_chest(dataset))
-    notes = with_view(path, against, force) + about_study(dataset)
+    notes = with_view(path, against, force) + perhaps_another_part(dataset)
     _check_present(path, dataset, *NEEDED)
     if frames > 1:
         not_radiograph(path, f"{frames} frames in one file", f"{radiograph} of one frame")

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 from cxrcad.imaging.elements import code, items, numbers, texts
 from cxrcad.imaging.faults import not_radiograph
 from cxrcad.imaging.orientation import directions, frontal, towards
-from cxrcad.imaging.view_words import CHEST, FRONTAL, NEUTRAL, NOT_FRONTAL, OTHER_PARTS, POSITIONS, words
+from cxrcad.imaging.view_words import CHEST, FRONTAL, NOT_FRONTAL, OTHER_PARTS, POSITIONS, UNTOLD, XRAY, words
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["about_study", "against_frontal_chest", "class_name", "with_view"]
+__all__ = ["against_frontal_chest", "class_name", "perhaps_another_part", "with_view"]
 
 CLASSES = re.compile(
     r"1\.2\.840\.10008\.5\.1\.4\.1\.1\."
     r"(1|1\.1|1\.1\.1|7(\.[1-4])?|12\.2)"  # CR, DX, secondary capture, radiofluoroscopy
 )
 """SOP classes of chest radiographs; other ones that the standard knows are of other images (PS3.4 B.5)."""
-SIDEWAYS = frozenset(("LL", "RL"))
+SIDEWAYS = frozenset(("LL", "RL", "LLD", "RLD"))
 """Of POSITIONS, what may stand in a free text, where nothing but the chest does beside it."""
 FREE_TEXTS = ("SeriesDescription", "ProtocolName")
 
@@ -75,7 +75,7 @@ def _view(dataset: Dataset) -> Iterator[str]:
         yield "ImageOrientationPatient " + "\\".join(texts(dataset, "ImageOrientationPatient"))
     for name in () if is_frontal else FREE_TEXTS:
         found = _free(dataset, name)
-        alone = found & SIDEWAYS and found <= CHEST | SIDEWAYS | NEUTRAL
+        alone = found & SIDEWAYS and found <= CHEST | SIDEWAYS | XRAY
         if (found & NOT_FRONTAL or alone) and not found & FRONTAL:
             yield f"{name} {texts(dataset, name)[0]}"
 
@@ -104,13 +104,18 @@ def _part(dataset: Dataset) -> Iterator[str]:
             yield f"{name} {texts(dataset, name)[0]}"
 
 
-def about_study(dataset: Dataset) -> list[str]:
-    """A note where StudyDescription names another part of the body and nothing says chest; it is of several images."""
-    found, named = _free(dataset, "StudyDescription"), ("BodyPartExamined", *FREE_TEXTS)
-    chest = found | frozenset(word for name in named for word in _free(dataset, name))
-    if not found & OTHER_PARTS or chest & CHEST:
+def perhaps_another_part(dataset: Dataset) -> list[str]:
+    """Notes where the header may speak of another part of the body, and nothing in it says chest.
+
+    They are of a BodyPartExamined that is not known here, and of StudyDescription, which is of several images.
+    """
+    part, study = _free(dataset, "BodyPartExamined"), _free(dataset, "StudyDescription")
+    names = ("BodyPartExamined", "StudyDescription", *FREE_TEXTS)
+    if any(_free(dataset, name) & CHEST for name in names):
         return []
-    return [f"StudyDescription {texts(dataset, 'StudyDescription')[0]}: perhaps no frontal chest radiograph"]
+    doubtful = ["BodyPartExamined"] if part and not part & (OTHER_PARTS | UNTOLD) else []
+    doubtful += ["StudyDescription"] if study & OTHER_PARTS else []
+    return [f"{name} {texts(dataset, name)[0]}: perhaps no frontal chest radiograph" for name in doubtful]
 
 
 def _free(dataset: Dataset, name: str) -> frozenset[str]:

@@ -67,6 +67,9 @@ AGAINST = [
     ({"BodyPartExamined": "RTKNEE"}, "BodyPartExamined RTKNEE"),
     ({"BodyPartExamined": "HANDR"}, "BodyPartExamined HANDR"),
     ({"BodyPartExamined": "ABD"}, "BodyPartExamined ABD"),
+    ({"BodyPartExamined": "THORACICSPINE"}, "BodyPartExamined THORACICSPINE"),
+    ({"SeriesDescription": "Kniegelenk links"}, "SeriesDescription Kniegelenk links"),
+    ({"SeriesDescription": "Chest LLD"}, "SeriesDescription Chest LLD"),
     ({"BodyPartExamined": "DENTAL"}, "BodyPartExamined DENTAL"),
     ({"BodyPartExamined": "HEADNECK"}, "BodyPartExamined HEADNECK"),
     ({"ProtocolName": "左手 正面".encode(), "SpecificCharacterSet": "ISO_IR 192"}, "ProtocolName 左手 正面"),
@@ -150,6 +153,12 @@ def test_modalities_of_the_standard_that_make_no_radiograph(make_dicom, stored, 
     assert fault(make_dicom(stored, Modality=modality)).startswith(f"a.dcm: Modality {modality.strip().upper()} (")
 
 
-def test_a_study_of_another_part_is_noted(make_dicom, stored):
-    notes = read_radiograph(make_dicom(stored, StudyDescription="Left knee 3 views")).source.notes
-    assert "StudyDescription Left knee 3 views: perhaps no frontal chest radiograph" in notes
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("StudyDescription", "Left knee 3 views"), ("BodyPartExamined", "EYE"), ("BodyPartExamined", "GI")],
+)
+def test_what_may_be_another_part_is_noted(make_dicom, stored, name, value):
+    told = f"{name} {value}: perhaps no frontal chest radiograph"
+    assert told in read_radiograph(make_dicom(stored, **{name: value})).source.notes
+    notes = read_radiograph(make_dicom(stored, **{name: value}, SeriesDescription="Thorax")).source.notes
+    assert told not in notes
