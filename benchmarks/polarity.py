@@ -2,6 +2,7 @@
 
 python benchmarks/polarity.py FOLDER [FOLDER ...]      radiographs, all of right polarity but those of --inverted
 python benchmarks/polarity.py FOLDER ... --turned      also as they would be upside down and lying, without a tag
+python benchmarks/polarity.py FOLDER ... --ways        where their pixels show the head instead, which is at the top
 python benchmarks/polarity.py NIH --mean-chest         the table in cxrcad/imaging/polarity.py, from NIH and NIH/lungs
 """
 
@@ -54,6 +55,13 @@ def lines(found: Sequence[tuple[str, dict[str, str]]]) -> list[str]:
     return rows
 
 
+def ways_line(paths: Sequence[Path]) -> str:
+    """In how many radiographs, all upright, the head is found at the top, elsewhere, and not for certain."""
+    found = Counter(polarity.way_shown(read(path).pixels) for path in paths)
+    top, untold = found[1], found[None]
+    return f"{len(paths)} radiographs: at the top {top}, elsewhere {len(paths) - top - untold}, untold {untold}"
+
+
 def mean_chest(folder: Path) -> NDArray[np.float64]:
     """(SIDE, SIDE / 2): left half of the mean of a folder's radiographs, as ranks, cut to the lung masks and AROUND."""
     total = np.zeros((SIDE, SIDE))
@@ -77,11 +85,14 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--inverted", nargs="*", default=KNOWN_INVERTED)
     parser.add_argument("--turned", action="store_true")
+    parser.add_argument("--ways", action="store_true")
     parser.add_argument("--mean-chest", action="store_true")
     given = parser.parse_args()
     if given.mean_chest:
         for row in np.rint(99 * mean_chest(given.folders[0])).astype(int):
             print(f"    ({', '.join(map(str, row))}),")
+    elif given.ways:
+        print(ways_line(images(given.folders)))
     else:
         print("\n".join(lines(list(told(images(given.folders), given.inverted, given.turned)))))
 

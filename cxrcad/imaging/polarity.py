@@ -21,6 +21,8 @@ __all__ = ["INVERTED", "RIGHT", "TURNED_BACK", "UNSURE", "UNTOLD", "polarity", "
 RIGHT, INVERTED, UNSURE, UNTOLD = "right", "inverted", "unsure", "no chest"
 CERTAIN = 0.1
 """Difference of two correlations from which one is taken for the better (docs/DETECT.md has what it gives)."""
+CERTAIN_WAY = 0.05
+"""The same, of the four ways in which a chest may lie."""
 LEAST = 0.4
 """Correlation from which there may be a chest."""
 STRUCTURE = 0.4
@@ -101,8 +103,8 @@ def way_shown(pixels: NDArray[np.float32]) -> int | None:
     best = max(WAYS, key=lambda way: likeness[way][0, 0])
     others = [likeness[way] for way in WAYS if way != best]
     found = likeness[best]
-    as_chest = max(*(each[0, 0] for each in others), *(-each[1, 0] for each in likeness.values())) + CERTAIN
-    as_structure = max(STRUCTURE, *(each[0, 4] + CERTAIN for each in others))
+    as_chest = max(*(each[0, 0] for each in others), *(-each[1, 0] for each in likeness.values())) + CERTAIN_WAY
+    as_structure = max(STRUCTURE, *(each[0, 4] + CERTAIN_WAY for each in others))
     return best if found[0, 0] >= as_chest and found[0, 4] >= as_structure else None
 
 

@@ -203,7 +203,7 @@ def _shown(
         return orientation, [f"{view[0]}; the pixels do not tell whether it is right"]
     if way is None or HEADS[way] == HEADS[stated]:
         return orientation, view
-    taken = f"{TURNS[way]}, perhaps mirrored" if way != UPRIGHT else "taken as stored"
+    taken = f"{TURNS[way]} (they do not tell left from right)" if way != UPRIGHT else "taken as stored"
     contradiction = f"the header's matrix puts the head {HEADS[stated]}, the pixels show it {HEADS[way]}: {taken}"
     return None if way == UPRIGHT else letters_of(way), [contradiction]
 
