@@ -26,7 +26,7 @@ from cxrcad.inference.workers import Workers
 from cxrcad.interchange import boxes
 from cxrcad.interchange.boxes import SCORE_DECIMALS
 from cxrcad.interchange.journal import ENDING, Journal
-from cxrcad.interchange.outputs import check_places, write_outputs
+from cxrcad.interchange.outputs import check_places, put_aside, write_outputs
 from cxrcad.pacs.evidence import Author
 from cxrcad.pacs.objects import Objects, object_names
 from cxrcad.report.drawing.overlay import write_overlay
@@ -34,6 +34,8 @@ from cxrcad.report.findings import Found, Pictures, write_findings_page
 from cxrcad.report.html import Made
 
 __all__ = ["Summary", "detect_to_file", "find_of", "open_detector"]
+
+OF_BEFORE = "the result of the run before"
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,8 @@ class _Job:
         for kind, number in self.told.items():
             if number > 1:
                 progress.note(f"{number:,} images have a note as this: {kind}")
+        if not len(self.kept) and (before := self._put_aside()):  # as of a path that was mistyped
+            progress.note(f"{before}: {OF_BEFORE}")
         self._write(complete=True)
         self.kept.remove()
 
@@ -183,9 +187,16 @@ class _Job:
             if not len(self.kept):  # else results of before whose overlays are missing
                 self.kept.remove()
             return ""
+        before = self._put_aside()
         self._write(complete=False)
         done = f"holds the {count} of {counted(len(self.inputs.files), 'file')} that were done"
-        return f"{self.out} {done}; --resume goes on" if isinstance(self.out, Path) else f"the document {done}"
+        if not isinstance(self.out, Path):
+            return f"the document {done}"
+        return f"{self.out} {done}; --resume goes on" + (f"; {before}: {OF_BEFORE}" if before else "")
+
+    def _put_aside(self) -> Path | None:
+        """Where the document of a finished run stands that found more, which is not to be lost; None without one."""
+        return put_aside(self.out, len(self.kept)) if isinstance(self.out, Path) else None
 
     def _is_same(self, file: Path) -> bool:
         """Whether a result of the file's content is kept."""

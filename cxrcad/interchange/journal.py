@@ -23,10 +23,12 @@ from cxrcad.documents import MALFORMED, json_value
 from cxrcad.files import take_lock
 from cxrcad.interchange.boxes import differing, image_document, model_document, read_boxes, result_from
 
-__all__ = ["ENDING", "Journal"]
+__all__ = ["BEFORE", "ENDING", "Journal"]
 
 SCHEMA = "cxrcad/journal/1"
 ENDING = ".jsonl"
+BEFORE = ".before"
+"""Ends the name of what an earlier run wrote, where a later one needs the place."""
 SYNC_SECONDS = 1.0  # a power cut loses no more than this
 PIECE = 2**20
 
@@ -177,7 +179,7 @@ class Journal:
 
     def _put_aside(self) -> None:
         assert self.path is not None
-        self.put_aside = self.path.with_name(self.path.name + ".before")
+        self.put_aside = self.path.with_name(self.path.name + BEFORE)
         self._file.close()
         try:
             os.replace(self.path, self.put_aside)

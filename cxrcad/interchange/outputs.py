@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from cxrcad.core import Failure, ModelIdentity, Result, Skipped, UsageError
+from cxrcad.core import CxrcadError, Failure, ModelIdentity, Result, Skipped, UsageError, WriteError
 from cxrcad.files import check_folder, write_atomically
 from cxrcad.interchange import boxes, boxes_csv, coco, node21
+from cxrcad.interchange.journal import BEFORE
 
-__all__ = ["OUTPUTS", "OUT_ENDINGS", "PAGE", "Output", "check_ending", "check_places", "output_for", "write_outputs"]
+__all__ = [
+    "OUTPUTS", "OUT_ENDINGS", "PAGE", "Output", "check_ending", "check_places", "output_for", "put_aside",
+    "write_outputs",
+]  # fmt: skip
 
 PAGE = (".html", ".htm")
 OTHER_ENDINGS = {
@@ -108,6 +112,27 @@ def check_places(places: Mapping[str, Path], inputs: Iterable[Path], kind: str =
         check_folder(path.parent, f"{option} {path}")
         check_ending(option, path, ENDINGS[option])
         taken[real] = option
+
+
+def put_aside(document: Path, images: int) -> Path | None:
+    """Keep as NAME.before a finished boxes.json of more than `images`, which a file with only so many will replace.
+
+    Where it is kept; None where there is none. Raises WriteError.
+    """
+    try:
+        before = boxes.read_boxes(document) if document.is_file() else None
+    except CxrcadError:  # a table, or no file of ours
+        return None
+    if before is None or before.head.get("complete") is False or len(before.results) <= images:
+        return None
+    if document.is_symlink():  # beside the file that it leads to, which may be on another disk
+        document = document.resolve()
+    kept = document.with_name(document.name + BEFORE)
+    try:
+        os.replace(document, kept)
+    except OSError as error:
+        raise WriteError(f"{kept}: cannot be written ({error.strerror}); name another --out") from None
+    return kept
 
 
 def write_outputs(places: Mapping[str, Path], pieces: Callable[[Write], Iterable[str]]) -> None:

@@ -262,6 +262,36 @@ def test_a_stop_before_the_first_new_result_keeps_those_of_before(toy, scans, tm
     assert told.notes[0].startswith("3 of ")
 
 
+def test_a_finished_document_is_not_lost_to_a_stop_or_a_mistyped_path(toy, scans, tmp_path, monkeypatch):
+    from cxrcad.inference.detector import Detector
+
+    out, before, detect, seen = tmp_path / "boxes.json", tmp_path / "boxes.json.before", Detector.detect, []
+    run(toy, [scans], out)
+    whole = out.read_bytes()
+
+    def stop(self, radiograph):
+        seen.append(radiograph)
+        if len(seen) % 3 == 0:
+            raise KeyboardInterrupt
+        return detect(self, radiograph)
+
+    monkeypatch.setattr(Detector, "detect", stop)
+    held = f"^stopped; {out} holds the 3 of 13 files that were done; --resume goes on"
+    with pytest.raises(KeyboardInterrupt, match=f"{held}; {before}: the result of the run before$"):
+        run(toy, [scans], out)
+    with pytest.raises(KeyboardInterrupt, match=f"{held}$"):
+        run(toy, [scans], out)
+    assert before.read_bytes() == whole
+    monkeypatch.undo()
+    os.replace(before, out)
+    told = Told()
+    for resume in (False, False, True):
+        run(toy, [tmp_path / "nowhere"], out, told=told, resume=resume)
+    assert [note for note in told.notes if "run before" in note] == [f"{before}: the result of the run before"]
+    assert before.read_bytes() == whole
+    assert [one["path"] for one in read(out)["failures"]] == [str(tmp_path / "nowhere")]
+
+
 def test_shards_are_merged_to_the_whole_wherever_the_folder_lies(toy, scans, tmp_path):
     whole = tmp_path / "whole.json"
     run(toy, [scans], whole)
