@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cxrcad.cli.options import Command, given_files, with_settings, with_tables
+from cxrcad.cli.options import Command, Option, given_files, with_settings, with_tables
 from cxrcad.cli.paths import with_paths
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
@@ -26,6 +26,7 @@ def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
     return Path(value)
 
 
+DICOM = "DICOM objects and servers"
 OBJECTS = {
     "sr": "a measurement report (DICOM SR, TID 1500)",
     "cad-sr": "a Chest CAD report (DICOM SR, TID 4100)",
@@ -39,7 +40,7 @@ def _object_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """An option for each kind of DICOM object."""
     for name, words in reversed(OBJECTS.items()):
         kind, words = click.Path(path_type=Path), f"Write {words} for each DICOM radiograph."
-        command = click.option(f"--{name}", type=kind, metavar="DIR", help=words)(command)
+        command = click.option(f"--{name}", type=kind, metavar="DIR", help=words, cls=Option, group=DICOM)(command)
     return command
 
 
@@ -51,7 +52,7 @@ def _study_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ("study", "UID", "Study at --dicomweb to take the radiographs of."),
         ("dicomweb", "URL", "Take a study from this server instead of PATHS, and store DICOM objects there."),
     ):
-        command = click.option(f"--{name}", metavar=metavar, help=words)(command)
+        command = click.option(f"--{name}", metavar=metavar, help=words, cls=Option, group=DICOM)(command)
     return command
 
 
@@ -88,7 +89,7 @@ def command(
 ) -> None:
     """Find nodules in PATHS: DICOM, JSRT .IMG, PNG, TIFF, JPEG, MHA, NIfTI, or folders and zip archives of these.
 
-    - takes PATHS from a list on standard input; a pattern in quotes ('archive/**/*.dcm') stands for what it matches.
+    Give - for a list of PATHS on standard input; a pattern in quotes ('archive/**/*.dcm') stands for what it matches.
     A model that is made for another lesion finds that one; --lesion demands such a model.
     Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done). What lies
     beside radiographs in a folder or archive and is none is in "skipped". A radiograph of which a DICOM object that was

@@ -13,7 +13,10 @@ from cxrcad.cli.progress import note
 from cxrcad.config import Setting, settings_of
 from cxrcad.config.sources import given_names, resolve_config
 
-__all__ = ["GENERAL", "OWN", "TABLES", "Command", "given_files", "heading", "with_settings", "with_tables"]
+__all__ = [
+    "GENERAL", "OWN", "TABLES", "Command", "Option", "given_files", "heading", "with_settings",
+    "with_tables",
+]  # fmt: skip
 
 Function = Callable[..., Any]
 
@@ -25,10 +28,10 @@ LONGEST_METAVAR = 40  # characters
 FORMER = "former_"  # begins the parameter name of a flag's former spelling
 
 
-class _Option(click.Option):
+class Option(click.Option):
     """An option under a heading of its command's help; an advanced one is listed by --help-all only."""
 
-    def __init__(self, *arguments: Any, group: str, advanced: bool, **options: Any) -> None:
+    def __init__(self, *arguments: Any, group: str, advanced: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.group, self.advanced = group, advanced
 
@@ -150,7 +153,7 @@ def _option(item: Setting, also: str | None = None) -> Callable[[Function], Func
     told: dict[str, Any] = {
         "default": None,
         "help": help_text,
-        "cls": _Option,
+        "cls": Option,
         "group": item.group,
         "advanced": item.advanced,
     }
