@@ -91,6 +91,7 @@ def command(
 
     Give - for a list of PATHS on standard input; a pattern in quotes ('archive/**/*.dcm') stands for what it matches.
     A model that is made for another lesion finds that one; --lesion demands such a model.
+
     Exit code 0 when every file was done, 1 when some failed (they are in "failures"; the others are done). What lies
     beside radiographs in a folder or archive and is none is in "skipped". A radiograph of which a DICOM object that was
     asked for could not be made, as of every PNG, makes the exit code 1 too; its findings stand in --out.
