@@ -44,7 +44,7 @@ class Examined:
     result: Result
     maps: dict[str, NDArray[np.float32]]
     geometry: Geometry
-    radiograph: Radiograph | None
+    radiograph: Radiograph | None = None
 
 
 @dataclass(frozen=True, eq=False)
