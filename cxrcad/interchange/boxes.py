@@ -22,6 +22,9 @@ __all__ = [
     "model_document",
     "read_boxes",
     "result_from",
+    "rounded_corners",
+    "rounded_length",
+    "rounded_score",
     "to_document",
     "to_text",
     "write",
@@ -187,23 +190,34 @@ def image_document(result: Result) -> dict[str, Any]:
 def _finding(finding: Finding) -> dict[str, Any]:
     return {
         "label": finding.label,
-        "score": round(float(finding.score), SCORE_DECIMALS),
+        "score": rounded_score(finding),
         "box_px": _box(finding.box_px),
         "box_mm": None if finding.box_mm is None else _box(finding.box_mm),
-        "center_px": [_length(value) for value in finding.center_px],
-        "area_mm2": _length(finding.area_mm2),
-        "diameter_mm": _length(finding.diameter_mm),
+        "center_px": [rounded_length(value) for value in finding.center_px],
+        "area_mm2": rounded_length(finding.area_mm2),
+        "diameter_mm": rounded_length(finding.diameter_mm),
         "lung_probability": (
             None if finding.lung_probability is None else round(float(finding.lung_probability), SCORE_DECIMALS)
         ),
     }
 
 
-def _box(box: Box) -> dict[str, float | None]:
-    return {name: _length(getattr(box, name)) for name in ("x0", "y0", "x1", "y1")}
+def rounded_score(finding: Finding) -> float:
+    """The score, 0-1, with the decimals of boxes.json."""
+    return round(float(finding.score), SCORE_DECIMALS)
 
 
-def _length(value: float | None) -> float | None:
+def rounded_corners(box: Box) -> list[float]:
+    """x0, y0, x1 and y1 of a box, pixels or mm, with the decimals of boxes.json."""
+    return [round(float(value), LENGTH_DECIMALS) for value in (box.x0, box.y0, box.x1, box.y1)]
+
+
+def _box(box: Box) -> dict[str, float]:
+    return dict(zip(("x0", "y0", "x1", "y1"), rounded_corners(box), strict=True))
+
+
+def rounded_length(value: float | None) -> float | None:
+    """A length or area, pixels or mm, with the decimals of boxes.json."""
     return None if value is None else round(float(value), LENGTH_DECIMALS)
 
 

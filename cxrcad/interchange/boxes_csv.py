@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cxrcad.core import Failure, ModelIdentity, Result, Skipped
-from cxrcad.interchange.boxes import LENGTH_DECIMALS, SCORE_DECIMALS
+from cxrcad.interchange.boxes import rounded_corners, rounded_length, rounded_score
 
 __all__ = ["write"]
 
@@ -29,11 +29,8 @@ def write(
     for result in results:
         rows: list[Sequence[Any]] = []
         for finding in result.findings:
-            box = finding.box_px
-            corners = [round(float(value), LENGTH_DECIMALS) for value in (box.x0, box.y0, box.x1, box.y1)]
-            score = round(float(finding.score), SCORE_DECIMALS)
-            diameter = "" if finding.diameter_mm is None else round(float(finding.diameter_mm), LENGTH_DECIMALS)
-            rows.append([result.path, *corners, score, finding.label, diameter])
+            corners, diameter = rounded_corners(finding.box_px), rounded_length(finding.diameter_mm)
+            rows.append([result.path, *corners, rounded_score(finding), finding.label, diameter])
         yield _rows(rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cxrcad.config.parts import LESIONS
 from cxrcad.core import Failure, Finding, ModelIdentity, Result, Skipped
-from cxrcad.interchange.boxes import LENGTH_DECIMALS, SCORE_DECIMALS, json_line, model_document
+from cxrcad.interchange.boxes import LENGTH_DECIMALS, json_line, model_document, rounded_corners, rounded_score
 
 __all__ = ["write"]
 
@@ -53,8 +53,7 @@ def write(
 
 
 def _annotation(finding: Finding, categories: Mapping[str, int], number: int, image: int) -> dict[str, Any]:
-    box = finding.box_px
-    x0, y0, x1, y1 = (round(float(value), LENGTH_DECIMALS) for value in (box.x0, box.y0, box.x1, box.y1))
+    x0, y0, x1, y1 = rounded_corners(finding.box_px)
     width, height = round(x1 - x0, LENGTH_DECIMALS), round(y1 - y0, LENGTH_DECIMALS)
     return {
         "id": number,
@@ -63,5 +62,5 @@ def _annotation(finding: Finding, categories: Mapping[str, int], number: int, im
         "bbox": [x0, y0, width, height],
         "area": round(width * height, 2 * LENGTH_DECIMALS),
         "iscrowd": 0,
-        "score": round(float(finding.score), SCORE_DECIMALS),
+        "score": rounded_score(finding),
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cxrcad.core import Failure, Finding, ModelIdentity, Result, Skipped
-from cxrcad.interchange.boxes import LENGTH_DECIMALS, SCORE_DECIMALS, json_line
+from cxrcad.interchange.boxes import json_line, rounded_corners, rounded_score
 
 __all__ = ["write"]
 
@@ -40,9 +40,8 @@ def write(
 
 
 def _corners(finding: Finding, z: int) -> dict[str, Any]:
-    box = finding.box_px
-    x0, y0, x1, y1 = (round(float(value), LENGTH_DECIMALS) for value in (box.x0, box.y0, box.x1, box.y1))
+    x0, y0, x1, y1 = rounded_corners(finding.box_px)
     return {
         "corners": [[x1, y1, z], [x0, y1, z], [x0, y0, z], [x1, y0, z]],
-        "probability": round(float(finding.score), SCORE_DECIMALS),
+        "probability": rounded_score(finding),
     }

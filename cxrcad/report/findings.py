@@ -17,7 +17,7 @@ from typing import Any
 from cxrcad.core import Box, CxrcadError, Failure, Finding, ModelIdentity, Radiograph, Result, Skipped
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.imaging.remote import path_of
-from cxrcad.interchange.boxes import LENGTH_DECIMALS, SCORE_DECIMALS
+from cxrcad.interchange.boxes import SCORE_DECIMALS, rounded_length, rounded_score
 from cxrcad.report.drawing.crops import stretched
 from cxrcad.report.html import Made, write_page
 
@@ -118,9 +118,9 @@ def _finding(finding: Finding, result: Result) -> dict[str, Any]:
     corners = (box.x0 / result.cols, box.y0 / result.rows, box.x1 / result.cols, box.y1 / result.rows)
     return {
         "label": finding.label,
-        "score": round(float(finding.score), SCORE_DECIMALS),
+        "score": rounded_score(finding),
         "box": [round(min(max(float(corner), 0.0), 1.0), PLACE_DECIMALS) for corner in corners],
-        "mm": None if finding.diameter_mm is None else round(float(finding.diameter_mm), LENGTH_DECIMALS),
+        "mm": rounded_length(finding.diameter_mm),
         "center": [round(float(value)) for value in finding.center_px],
     }
 
