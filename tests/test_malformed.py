@@ -27,6 +27,7 @@ from cxrcad.evaluation.records import ScoringContext, read_matches, rematched, t
 from cxrcad.evaluation.segmentation import SegmentedFold, SegmentedImage, measured, read_segmentation
 from cxrcad.inference.model import load_bundle
 from cxrcad.interchange import boxes
+from cxrcad.interchange.boxes import Found
 from cxrcad.interchange.truth import read_truth
 from cxrcad.paper.jobs import Job, check_results, read_records
 from cxrcad.scoring.cases import Detection, evaluate_cases
@@ -207,7 +208,7 @@ def coco() -> Any:
 
 def found() -> Any:
     result = Result("a.png", "1" * 64, 64, 64, (0.5, 0.5), "DICOM", (FINDING,), ("n",), {"read": 0.5})
-    return json.loads(boxes.to_text(boxes.to_document(replace(IDENTITY, threshold=0.5), [result])))
+    return json.loads(boxes.to_text(boxes.to_document(Found(replace(IDENTITY, threshold=0.5), [result]))))
 
 
 def outlines(path: Path, _: Path) -> None:

@@ -40,7 +40,7 @@ def run_demo(out: Path, cases: int, seed: int, note: Callable[[str], None]) -> s
     scans = read_dataset(out / "scans").cases
     note(f"detecting with {detector.bundle.name} on {detector.provider}")
     found = detect_paths([case.image for case in scans], detector)
-    write_atomically(out / "boxes.json", boxes.write(detector.identity, found.results, found.failures))
+    write_atomically(out / "boxes.json", boxes.write(boxes.Found(detector.identity, found.results, found.failures)))
     results = {result.path: result for result in found.results}
     lines: list[str] = []
     pictures: list[Picture] = []

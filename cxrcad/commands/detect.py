@@ -24,13 +24,13 @@ from cxrcad.inference.inputs import Inputs, find_inputs, part_of
 from cxrcad.inference.model import Bundle, resolve_model
 from cxrcad.inference.workers import Workers
 from cxrcad.interchange import boxes
-from cxrcad.interchange.boxes import SCORE_DECIMALS
+from cxrcad.interchange.boxes import SCORE_DECIMALS, Found
 from cxrcad.interchange.journal import ENDING, Journal
 from cxrcad.interchange.outputs import check_places, put_aside, write_outputs
 from cxrcad.pacs.evidence import Author
 from cxrcad.pacs.objects import Objects, object_names
 from cxrcad.report.drawing.overlay import write_overlay
-from cxrcad.report.findings import Found, Pictures, write_findings_page
+from cxrcad.report.findings import Pictures, write_findings_page
 from cxrcad.report.html import Made
 
 __all__ = ["Summary", "detect_to_file", "find_of", "open_detector"]
@@ -239,16 +239,17 @@ class _Job:
             progress.note(sentence)
 
     def _write(self, complete: bool) -> None:
-        kept, identity, results = self.kept, self.detector.identity, _Again(self._results)
+        kept, results = self.kept, _Again(self._results)
         failures, skipped = self.names.ordered(kept.failures), self.names.ordered(kept.skipped)
-        parts = (identity, results, failures, self.find, skipped, complete, self.names.identifiers)
+        identity, identifiers = self.detector.identity, self.names.identifiers
+        found = Found(identity, results, failures, self.find, skipped, complete, identifiers)
         if not isinstance(self.out, Path):
-            self.out("".join(boxes.write(*parts)))
+            self.out("".join(boxes.write(found)))
         try:
-            write_outputs(self.places, lambda write: write(*parts))
+            write_outputs(self.places, found)
             if "--html" in self.places:
-                found = Found(identity, tuple(results), failures, skipped, self.find)
-                _write_html(self.places["--html"], found, self.pictures, self.names.identifiers)
+                found = replace(found, results=tuple(results))
+                _write_html(self.places["--html"], found, self.pictures, identifiers)
         except WriteError as error:
             if kept.path is None:
                 raise

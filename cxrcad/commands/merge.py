@@ -10,7 +10,7 @@ from typing import Any
 from cxrcad.core import DataError, Failure, Outcome, Result, Skipped, UsageError, counted
 from cxrcad.inference.identifiers import Names
 from cxrcad.inference.inputs import Inputs
-from cxrcad.interchange.boxes import differing, read_boxes
+from cxrcad.interchange.boxes import Found, differing, read_boxes
 from cxrcad.interchange.outputs import check_places, write_outputs
 
 __all__ = ["merge"]
@@ -51,7 +51,7 @@ def merge(
     if named and not identifiers:
         images, left, others = _without_identifiers(images, left, others)
     find, named = first.head.get("find"), named and identifiers
-    write_outputs(places, lambda write: write(first.identity, images, left, find, others, True, named))
+    write_outputs(places, Found(first.identity, images, left, find, others, True, named))
     found_in_all = sum(len(result.findings) for result in images)
     text = f"{counted(len(parts), 'part')}: {counted(len(images), 'image')}, {counted(found_in_all, 'finding')}"
     return f"{text}, {len(left)} failed; {out}"

@@ -16,7 +16,9 @@ from cxrcad.files import read_json
 __all__ = [
     "SCHEMA",
     "Detected",
+    "Found",
     "differing",
+    "head_document",
     "image_document",
     "json_line",
     "model_document",
@@ -41,30 +43,47 @@ UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 """What of a DICOM file's UIDs stands with its result: image, series and study."""
 
 
-def to_document(
-    identity: ModelIdentity,
-    results: Iterable[Result],
-    failures: Sequence[Failure] = (),
-    find: Mapping[str, Any] | None = None,
-    skipped: Sequence[Skipped] | None = None,
-    complete: bool = True,
-    identifiers: bool = True,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Found:
+    """What a detection gave, for the files that are written of it.
+
+    `find` tells with which settings findings were cut, `skipped` which files beside the radiographs hold none; of what
+    is None nothing is said. `complete` is whether that is all, `identifiers` whether it holds paths, names and
+    UIDs (they are left out before). Some formats go through the results twice.
+    """
+
+    identity: ModelIdentity
+    results: Iterable[Result]
+    failures: Sequence[Failure] = ()
+    find: Mapping[str, Any] | None = None
+    skipped: Sequence[Skipped] | None = None
+    complete: bool = True
+    identifiers: bool = True
+
+
+def head_document(found: Found) -> dict[str, Any]:
+    """The model, and what is said of all results together, as boxes.json has it."""
+    return {
+        "model": model_document(found.identity),
+        **({} if found.find is None else {"find": dict(found.find)}),
+        **({} if found.complete else {"complete": False}),
+        **({} if found.identifiers else {"identifiers": False}),
+    }
+
+
+def to_document(found: Found) -> dict[str, Any]:
     """The boxes.json of these results: boxes half-open in each file's own pixels, x to the right and y down.
 
     Pixels, mm and mm2 are rounded to 1 decimal, scores and the threshold to 4. What is unknown (mm without a spacing,
-    the lung probability of a model without a lung task) is null. `find` tells with which settings findings were cut,
-    `skipped` which files beside the radiographs hold none; where one is None, the document does not say. Of work that
-    ended early it says "complete": false, of results without paths, names and UIDs "identifiers": false.
+    the lung probability of a model without a lung task) is null. Of work that ended early it says "complete": false, of
+    results without paths, names and UIDs "identifiers": false.
     """
+    skipped = found.skipped
     return {
         "schema": SCHEMA,
-        "model": model_document(identity),
-        **({} if find is None else {"find": dict(find)}),
-        **({} if complete else {"complete": False}),
-        **({} if identifiers else {"identifiers": False}),
-        "images": [image_document(result) for result in results],
-        "failures": [{"path": failure.path, "error": failure.error} for failure in failures],
+        **head_document(found),
+        "images": [image_document(result) for result in found.results],
+        "failures": [{"path": failure.path, "error": failure.error} for failure in found.failures],
         **({} if skipped is None else {"skipped": [{"path": one.path, "reason": one.reason} for one in skipped]}),
     }
 
@@ -88,23 +107,13 @@ def _indented(value: Any) -> str:
     return json_line(value, 2)
 
 
-def write(
-    identity: ModelIdentity,
-    results: Iterable[Result],
-    failures: Sequence[Failure] = (),
-    find: Mapping[str, Any] | None = None,
-    skipped: Sequence[Skipped] | None = None,
-    complete: bool = True,
-    identifiers: bool = True,
-) -> Iterator[str]:
+def write(found: Found) -> Iterator[str]:
     """The text of the boxes.json of these results, piece by piece: no more than one image of it is in memory."""
     none = '"images": []'
-    before, after = to_text(to_document(identity, (), failures, find, skipped, complete, identifiers)).split(
-        f"\n  {none}", 1
-    )
+    before, after = to_text(to_document(replace(found, results=()))).split(f"\n  {none}", 1)
     yield f"{before}\n  {none[:-1]}"
     some = False
-    for result in results:
+    for result in found.results:
         text = _indented(image_document(result)).replace("\n", "\n    ")
         yield f"{',' * some}\n    {text}"
         some = True

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cxrcad.core import Failure, ModelIdentity, Result, Skipped
-from cxrcad.interchange.boxes import rounded_corners, rounded_length, rounded_score
+from cxrcad.interchange.boxes import Found, rounded_corners, rounded_length, rounded_score
 
 __all__ = ["write"]
 
 COLUMNS = ("name", "x_min", "y_min", "x_max", "y_max", "probability", "label", "diameter_mm")
 
 
-def write(
-    identity: ModelIdentity,
-    results: Iterable[Result],
-    failures: Sequence[Failure] = (),
-    find: Mapping[str, Any] | None = None,
-    skipped: Sequence[Skipped] | None = None,
-    complete: bool = True,
-    identifiers: bool = True,
-) -> Iterator[str]:
+def write(found: Found) -> Iterator[str]:
     """The findings, with the decimals of boxes.json. Failures, skipped files, and images without one have no row."""
     yield _rows([COLUMNS])
-    for result in results:
+    for result in found.results:
         rows: list[Sequence[Any]] = []
         for finding in result.findings:
             corners, diameter = rounded_corners(finding.box_px), rounded_length(finding.diameter_mm)

@@ -5,12 +5,12 @@ pycocotools opens it, and takes its annotations as results of the same images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cxrcad.config.parts import LESIONS
-from cxrcad.core import Failure, Finding, ModelIdentity, Result, Skipped
-from cxrcad.interchange.boxes import LENGTH_DECIMALS, json_line, model_document, rounded_corners, rounded_score
+from cxrcad.core import Finding
+from cxrcad.interchange.boxes import LENGTH_DECIMALS, Found, head_document, json_line, rounded_corners, rounded_score
 
 __all__ = ["write"]
 
@@ -18,33 +18,23 @@ CATEGORIES = {label: number for number, label in enumerate(LESIONS, start=1)}
 """The number of each lesion is the same in all documents, whatever was found."""
 
 
-def write(
-    identity: ModelIdentity,
-    results: Iterable[Result],
-    failures: Sequence[Failure] = (),
-    find: Mapping[str, Any] | None = None,
-    skipped: Sequence[Skipped] | None = None,
-    complete: bool = True,
-    identifiers: bool = True,
-) -> Iterator[str]:
+def write(found: Found) -> Iterator[str]:
     """The findings, with the decimals of boxes.json; images in which nothing was found are there, failures are not.
 
     Images and annotations are numbered from 1 in the order of the results. `bbox` is x, y, width and height in the
     file's own pixels, `area` the box's.
     """
-    info: dict[str, Any] = {"description": "Findings of a model, no truth", "model": model_document(identity)}
-    info |= {**({} if find is None else {"find": dict(find)}), **({} if complete else {"complete": False})}
-    info |= {} if identifiers else {"identifiers": False}
+    info = {"description": "Findings of a model, no truth", **head_document(found)}
     categories = dict(CATEGORIES)
     yield f'{{"info": {json_line(info)},\n"licenses": [],\n"images": ['
-    for number, result in enumerate(results, start=1):
+    for number, result in enumerate(found.results, start=1):
         image = {"id": number, "file_name": result.path, "width": result.cols, "height": result.rows}
         for finding in result.findings:
             categories.setdefault(finding.label, len(categories) + 1)
         yield f"{',' * (number > 1)}\n{json_line(image)}"
     yield '],\n"annotations": ['
     count = 0
-    for number, result in enumerate(results, start=1):
+    for number, result in enumerate(found.results, start=1):
         for finding in result.findings:
             count += 1
             yield f"{',' * (count > 1)}\n{json_line(_annotation(finding, categories, count, number))}"

@@ -6,32 +6,24 @@ number of its image in the stack. The challenge has mm where an image has a spac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from cxrcad.core import Failure, Finding, ModelIdentity, Result, Skipped
-from cxrcad.interchange.boxes import json_line, rounded_corners, rounded_score
+from cxrcad.core import Finding
+from cxrcad.interchange.boxes import Found, json_line, rounded_corners, rounded_score
 
 __all__ = ["write"]
 
 
-def write(
-    identity: ModelIdentity,
-    results: Iterable[Result],
-    failures: Sequence[Failure] = (),
-    find: Mapping[str, Any] | None = None,
-    skipped: Sequence[Skipped] | None = None,
-    complete: bool = True,
-    identifiers: bool = True,
-) -> Iterator[str]:
+def write(found: Found) -> Iterator[str]:
     """The findings, with the decimals of boxes.json, in the file's own pixels whatever its spacing.
 
     z counts the images in the order of their paths, from 0; each box has the path of its image as its name.
     """
-    numbers = {path: number for number, path in enumerate(sorted(result.path for result in results))}
+    numbers = {path: number for number, path in enumerate(sorted(result.path for result in found.results))}
     yield '{"type": "Multiple 2D bounding boxes",\n"boxes": ['
     some = False
-    for result in results:
+    for result in found.results:
         for finding in result.findings:
             box = {"name": result.path, **_corners(finding, numbers[result.path])}
             yield f"{',' * some}\n{json_line(box)}"

@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-from cxrcad.core import CxrcadError, Failure, ModelIdentity, Result, Skipped, UsageError, WriteError
+from cxrcad.core import CxrcadError, UsageError, WriteError
 from cxrcad.files import check_folder, write_atomically
 from cxrcad.interchange import boxes, boxes_csv, coco, node21
+from cxrcad.interchange.boxes import Found
 from cxrcad.interchange.journal import BEFORE
 
 __all__ = [
@@ -29,33 +29,16 @@ OTHER_ENDINGS = {
 """Endings of other formats than ours: no file of ours gets one."""
 
 
-class Write(Protocol):
-    """Results, inputs that failed, settings, files skipped -> the file's text, piece by piece.
-
-    `complete` is whether that is all, `identifiers` whether it holds paths, names and UIDs (they are left out before).
-    Some formats go through the results twice.
-    """
-
-    def __call__(
-        self,
-        identity: ModelIdentity,
-        results: Iterable[Result],
-        failures: Sequence[Failure] = (),
-        find: Mapping[str, Any] | None = None,
-        skipped: Sequence[Skipped] | None = None,
-        complete: bool = True,
-        identifiers: bool = True,
-    ) -> Iterable[str]:
-        """The content of a file that holds all of it, or what the format can hold."""
-
-
 @dataclass(frozen=True)
 class Output:
-    """One format, in files that end in `ending`, in small letters; its option beside --out is --NAME."""
+    """One format, in files that end in `ending`, in small letters; its option beside --out is --NAME.
+
+    `write` gives the content of a file that holds all of it, or what the format can hold, piece by piece.
+    """
 
     name: str
     ending: str
-    write: Write
+    write: Callable[[Found], Iterable[str]]
 
     @property
     def option(self) -> str:
@@ -135,13 +118,10 @@ def put_aside(document: Path, images: int) -> Path | None:
     return kept
 
 
-def write_outputs(places: Mapping[str, Path], pieces: Callable[[Write], Iterable[str]]) -> None:
-    """Write the file of each option, whole or not at all; of --html, which is no output, none. Raises WriteError.
-
-    `pieces` calls a format with the results.
-    """
+def write_outputs(places: Mapping[str, Path], found: Found) -> None:
+    """Write the file of each option, whole or not at all; of --html, which is no output, none. Raises WriteError."""
     formats = {output.option: output for output in OUTPUTS}
     for option, path in places.items():
         output = output_for(path) if option == "--out" else formats.get(option)
         if output is not None:
-            write_atomically(path, pieces(output.write))
+            write_atomically(path, output.write(found))

@@ -76,8 +76,8 @@ class Detection:
         lungs = self.detector.lungs if "lung" in bundle.tasks else None
         if examined is not None:
             sentence = Objects({result.path: files}, self.author, bundle.lesion, lungs).write(result, examined)
-        parts = (self.detector.identity, [replace(result, path=name)], (), self.find)
-        write_atomically(folder / BOXES, boxes.write(*parts))
+        found = boxes.Found(self.detector.identity, [replace(result, path=name)], (), self.find)
+        write_atomically(folder / BOXES, boxes.write(found))
         return sentence
 
 

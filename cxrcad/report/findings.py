@@ -9,19 +9,18 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrcad.core import Box, CxrcadError, Failure, Finding, ModelIdentity, Radiograph, Result, Skipped
+from cxrcad.core import Box, CxrcadError, Finding, Radiograph, Result
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.imaging.remote import path_of
-from cxrcad.interchange.boxes import SCORE_DECIMALS, rounded_length, rounded_score
+from cxrcad.interchange.boxes import SCORE_DECIMALS, Found, rounded_length, rounded_score
 from cxrcad.report.drawing.crops import stretched
 from cxrcad.report.html import Made, write_page
 
-__all__ = ["Found", "Pictures", "write_findings_page"]
+__all__ = ["Pictures", "write_findings_page"]
 
 PICTURE_SIDE = 512
 """Pixels of a picture's longer side: about as large as the page shows the case that is looked at."""
@@ -31,17 +30,6 @@ QUALITY = 70
 
 PLACE_DECIMALS = 5
 """Of a box's corners as parts of the image."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a detection gave, as boxes.json holds it: `find` tells with which settings findings were cut."""
-
-    identity: ModelIdentity
-    results: Sequence[Result]
-    failures: Sequence[Failure] = ()
-    skipped: Sequence[Skipped] = ()
-    find: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Pictures:
@@ -78,9 +66,10 @@ def write_findings_page(path: Path, found: Found, made: Made, pictures: Pictures
     cases = [
         *(_detected(result) for result in found.results),
         *(_not_detected("failed", one.path, one.error) for one in found.failures),
-        *(_not_detected("skipped", one.path, one.reason) for one in found.skipped),
+        *(_not_detected("skipped", one.path, one.reason) for one in found.skipped or ()),
     ]
-    least = min([found.identity.threshold, float(found.find.get("min_score", found.identity.threshold))])
+    find = found.find or {}
+    least = min([found.identity.threshold, float(find.get("min_score", found.identity.threshold))])
     write_page(
         path,
         "findings.html",
@@ -89,7 +78,7 @@ def write_findings_page(path: Path, found: Found, made: Made, pictures: Pictures
         model=found.identity.name,
         threshold=round(found.identity.threshold, SCORE_DECIMALS),
         least=math.floor(least * 100) / 100,
-        score="Calibrated probability" if found.find.get("calibrated") else "Score",
+        score="Calibrated probability" if find.get("calibrated") else "Score",
         cases=cases,
         pictures=(kept.of(result) for result in found.results),
     )

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from cxrcad.core import Box, DataError, Failure, Finding, ModelIdentity, Result, Skipped, WriteError
 from cxrcad.files import write_atomically
-from cxrcad.interchange.boxes import read_boxes, to_document, to_text
+from cxrcad.interchange.boxes import Found, read_boxes, to_document, to_text
 
 IDENTITY = ModelIdentity("mo-segnet-open", "a" * 64, 0.41, "CPUExecutionProvider")
 
@@ -55,7 +55,7 @@ FAILURE = Failure("cut.dcm", "cut.dcm: pixel data ends after 5,000 of 8,388,608 
 
 
 def document() -> dict[str, Any]:
-    return to_document(IDENTITY, [KNOWN, UNKNOWN], [FAILURE])
+    return to_document(Found(IDENTITY, [KNOWN, UNKNOWN], [FAILURE]))
 
 
 def test_a_document_is_what_the_format_says_fields_in_order() -> None:
@@ -93,7 +93,7 @@ def test_a_document_is_what_the_format_says_fields_in_order() -> None:
         ],
         "failures": [{"path": "cut.dcm", "error": FAILURE.error}],
     }
-    assert json.dumps(to_document(IDENTITY, [KNOWN], [FAILURE])) == json.dumps(expected)
+    assert json.dumps(to_document(Found(IDENTITY, [KNOWN], [FAILURE]))) == json.dumps(expected)
 
 
 def test_unknown_spacing_is_null_throughout() -> None:
@@ -115,7 +115,7 @@ def test_unknown_spacing_is_null_throughout() -> None:
 def test_every_document_follows_the_schema(boxes_schema: dict[str, Any]) -> None:
     Draft202012Validator.check_schema(boxes_schema)
     validator = Draft202012Validator(boxes_schema)
-    for made in (document(), to_document(IDENTITY, [], []), to_document(IDENTITY, [], [FAILURE])):
+    for made in (document(), to_document(Found(IDENTITY, [], [])), to_document(Found(IDENTITY, [], [FAILURE]))):
         validator.validate(json.loads(to_text(made)))
 
 
@@ -180,12 +180,12 @@ def test_reading_and_writing_again_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(to_text(document()))
     read = read_boxes(path)
-    assert to_text(to_document(read.identity, read.results, read.failures)) == path.read_text()
+    assert to_text(to_document(Found(read.identity, read.results, read.failures))) == path.read_text()
 
 
 def test_what_is_skipped_is_said_and_read_back(tmp_path: Path, boxes_schema: dict[str, Any]) -> None:
     skipped = (Skipped("notes.txt", "notes.txt: text; give a radiograph"),)
-    found = to_document(IDENTITY, [KNOWN], [FAILURE], skipped=skipped)
+    found = to_document(Found(IDENTITY, [KNOWN], [FAILURE], skipped=skipped))
     assert found["skipped"] == [{"path": "notes.txt", "reason": "notes.txt: text; give a radiograph"}]
     assert Draft202012Validator(boxes_schema).is_valid(found)
     (tmp_path / "boxes.json").write_text(to_text(found))
@@ -200,7 +200,7 @@ def test_what_is_skipped_is_said_and_read_back(tmp_path: Path, boxes_schema: dic
 
 def test_a_file_name_that_is_no_utf8_can_be_written(tmp_path: Path) -> None:
     failure = Failure("caf\udce9.dcm", "caf\udce9.dcm: empty")
-    write_atomically(tmp_path / "boxes.json", to_text(to_document(IDENTITY, [], [failure])))
+    write_atomically(tmp_path / "boxes.json", to_text(to_document(Found(IDENTITY, [], [failure]))))
     assert read_boxes(tmp_path / "boxes.json").failures == (failure,)
 
 
@@ -236,7 +236,7 @@ def test_a_dicom_file_s_image_series_and_study_stand_with_its_result(boxes_schem
     others = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1", "FrameOfReferenceUID": "1.2.6"}
     some = replace(UNKNOWN, uids={"StudyInstanceUID": "1.2.7"})
     results = [replace(KNOWN, uids={**others, **uids}), some, UNKNOWN]
-    written = to_document(IDENTITY, results, [FAILURE])
+    written = to_document(Found(IDENTITY, results, [FAILURE]))
     Draft202012Validator(boxes_schema).validate(written)
     assert [image.get("uids") for image in written["images"]] == [uids, {"StudyInstanceUID": "1.2.7"}, None]
     write_atomically(tmp_path / "boxes.json", to_text(written))

@@ -11,6 +11,7 @@ import pytest
 from cxrcad.core import Box, Case, DataError, EvaluationError, Finding, ModelIdentity, Result
 from cxrcad.files import write_atomically
 from cxrcad.interchange import coco
+from cxrcad.interchange.boxes import Found
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet, read_truth
 
@@ -27,7 +28,7 @@ TRUTH = TruthSet((Case("a.dcm", Path("a.dcm"), 64, 80), Case("b.dcm", Path("b.dc
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    write_atomically(tmp_path / "coco.json", coco.write(IDENTITY, RESULTS, find={"min_score": 0.25}))
+    write_atomically(tmp_path / "coco.json", coco.write(Found(IDENTITY, RESULTS, find={"min_score": 0.25})))
     return tmp_path / "coco.json"
 
 
@@ -59,7 +60,7 @@ def test_the_document_is_what_coco_says(path: Path) -> None:
 
 def test_work_that_ended_early_says_so_and_other_labels_get_numbers_of_their_own() -> None:
     mass = Result("m.png", "4" * 64, 64, 64, None, None, (Finding("mass", 0.5, Box(1, 2, 3, 4), (2, 3), 4.0),))
-    document = json.loads("".join(coco.write(IDENTITY, [mass], complete=False)))
+    document = json.loads("".join(coco.write(Found(IDENTITY, [mass], complete=False))))
     assert document["info"]["complete"] is False
     assert document["categories"][2:] == [{"id": 3, "name": "mass"}]
     assert document["annotations"][0]["category_id"] == 3

@@ -14,6 +14,7 @@ import pytest
 from cxrcad.cli.options import TABLES
 from cxrcad.core import Box, Case, Failure, Finding, ModelIdentity, Result, UsageError
 from cxrcad.files import write_atomically
+from cxrcad.interchange.boxes import Found
 from cxrcad.interchange.outputs import OUT_ENDINGS, OUTPUTS, Output, check_ending, output_for
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet
@@ -46,7 +47,9 @@ def output(request: pytest.FixtureRequest) -> Output:
 
 def test_every_output_holds_each_box_and_score(output: Output, tmp_path: Path) -> None:
     path = tmp_path / f"found{output.ending}"
-    write_atomically(path, output.write(IDENTITY, RESULTS, (Failure("d.dcm", "d.dcm: cut; copy it again"),), None))
+    write_atomically(
+        path, output.write(Found(IDENTITY, RESULTS, (Failure("d.dcm", "d.dcm: cut; copy it again"),), None))
+    )
     found = MEMBERS[output.name](path)
     for result in RESULTS:
         written = [(finding.score, finding.box_px) for finding in found[result.path]]
@@ -55,18 +58,18 @@ def test_every_output_holds_each_box_and_score(output: Output, tmp_path: Path) -
 
 def test_a_name_that_is_no_utf_8_can_be_written(output: Output, tmp_path: Path) -> None:
     path = tmp_path / f"found{output.ending}"
-    write_atomically(path, output.write(IDENTITY, [replace(RESULTS[0], path="a\udcff.dcm")]))
+    write_atomically(path, output.write(Found(IDENTITY, [replace(RESULTS[0], path="a\udcff.dcm")])))
     assert "\\udcff.dcm" in path.read_text("utf-8")
 
 
 def test_every_output_of_nothing_is_a_file_that_can_be_read(output: Output, tmp_path: Path) -> None:
     path = tmp_path / f"found{output.ending}"
-    write_atomically(path, output.write(IDENTITY, ()))
+    write_atomically(path, output.write(Found(IDENTITY, ())))
     assert MEMBERS[output.name](path) == dict.fromkeys(NAMES, ())
 
 
 def test_the_same_results_give_the_same_bytes(output: Output) -> None:
-    assert "".join(output.write(IDENTITY, RESULTS)) == "".join(output.write(IDENTITY, RESULTS))
+    assert "".join(output.write(Found(IDENTITY, RESULTS))) == "".join(output.write(Found(IDENTITY, RESULTS)))
 
 
 def test_every_output_has_its_option_and_the_first_of_an_ending_is_taken_by_out() -> None:

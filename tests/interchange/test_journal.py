@@ -11,6 +11,7 @@ import pytest
 
 from cxrcad.core import Box, Failure, Finding, ModelIdentity, Result, Skipped, UsageError, WriteError
 from cxrcad.interchange import boxes
+from cxrcad.interchange.boxes import Found
 from cxrcad.interchange.journal import Journal
 
 IDENTITY = ModelIdentity("m", "a" * 64, 0.5, "CPU")
@@ -55,9 +56,9 @@ def test_the_document_equals_that_of_results_in_memory(place: Path) -> None:
     with journal(place) as written:
         for one in (A, B, C):
             written.add(one)
-        text = "".join(boxes.write(IDENTITY, written.results([A.path, C.path]), find=FIND))
-    assert text == boxes.to_text(boxes.to_document(IDENTITY, (A, C), find=FIND))
-    assert json.loads("".join(boxes.write(IDENTITY, (), complete=False)))["complete"] is False
+        text = "".join(boxes.write(Found(IDENTITY, written.results([A.path, C.path]), find=FIND)))
+    assert text == boxes.to_text(boxes.to_document(Found(IDENTITY, (A, C), find=FIND)))
+    assert json.loads("".join(boxes.write(Found(IDENTITY, (), complete=False))))["complete"] is False
     assert "complete" not in json.loads(text)
 
 
@@ -108,7 +109,7 @@ def test_another_model_or_other_settings_are_refused(place: Path, changes: dict,
     document = place.with_name("boxes.json")
     with journal(place) as written:
         written.add(A)
-        document.write_text("".join(boxes.write(IDENTITY, written.results([A.path]), find=FIND)))
+        document.write_text("".join(boxes.write(Found(IDENTITY, written.results([A.path]), find=FIND))))
     for resume in (place, document):
         if resume == document:
             place.unlink()

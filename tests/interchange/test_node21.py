@@ -11,6 +11,7 @@ import pytest
 from cxrcad.core import Box, Case, EvaluationError, Finding, ModelIdentity, Result
 from cxrcad.files import write_atomically
 from cxrcad.interchange import node21
+from cxrcad.interchange.boxes import Found
 from cxrcad.interchange.predictions import read_predictions
 from cxrcad.interchange.truth import TruthSet
 
@@ -28,7 +29,7 @@ def truth(*names: str) -> TruthSet:
 
 def test_a_box_has_four_corners_in_pixels_and_the_number_of_its_image(tmp_path: Path) -> None:
     path = tmp_path / "nodules.json"
-    write_atomically(path, node21.write(IDENTITY, RESULTS))
+    write_atomically(path, node21.write(Found(IDENTITY, RESULTS)))
     document = json.loads(path.read_text())
     assert list(document) == ["type", "boxes", "version"]
     assert document["type"] == "Multiple 2D bounding boxes"
@@ -47,7 +48,7 @@ def test_a_box_has_four_corners_in_pixels_and_the_number_of_its_image(tmp_path: 
 
 def test_a_truth_of_other_images_is_not_scored_with_the_wrong_boxes(tmp_path: Path) -> None:
     path = tmp_path / "nodules.json"
-    write_atomically(path, node21.write(IDENTITY, RESULTS))
+    write_atomically(path, node21.write(Found(IDENTITY, RESULTS)))
     with pytest.raises(EvaluationError, match="its z 1 means"):
         read_predictions(path, truth("c0.mha", "d1.mha", "n2.mha"), missing="empty")
 
@@ -55,7 +56,7 @@ def test_a_truth_of_other_images_is_not_scored_with_the_wrong_boxes(tmp_path: Pa
 def test_without_identifiers_no_number_is_taken_for_that_of_a_named_image(tmp_path: Path) -> None:
     path = tmp_path / "nodules.json"
     hidden = [replace(result, path=result.sha256) for result in RESULTS]
-    write_atomically(path, node21.write(IDENTITY, hidden, identifiers=False))
+    write_atomically(path, node21.write(Found(IDENTITY, hidden, identifiers=False)))
     with pytest.raises(
         EvaluationError, match="its name is the SHA-256 of no image of the truth; score it with the data"
     ):

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from cxrcad.core import Box, Failure, Finding, ModelIdentity, Radiograph, Result, Source
-from cxrcad.report.findings import Found, Pictures, write_findings_page
+from cxrcad.interchange.boxes import Found
+from cxrcad.report.findings import Pictures, write_findings_page
 from cxrcad.report.html import Made
 from tests.chromium import chromium, executable
 
@@ -55,8 +56,8 @@ def found(**find):
         ModelIdentity("toy", "0" * 64, THRESHOLD, "CPUExecutionProvider"),
         [result(number) for number in range(8)],
         (Failure(path, f"{path}: pixel data ends; look into /data/DOE^JOHN/log.txt, in /data/DOE^JOHN"),),
-        (Skipped(other, f"{other}: Modality CT"),),
-        {"min_score": 0.1, **find},
+        skipped=(Skipped(other, f"{other}: Modality CT"),),
+        find={"min_score": 0.1, **find},
     )
 
 
