@@ -29,15 +29,15 @@ RESULTS = (
     Result(NAMES[2], "3" * 64, 64, 64, None, None, ()),
 )
 
-Found = dict[str, tuple[Finding, ...]]
+Boxes = dict[str, tuple[Finding, ...]]
 
 
-def predicted(path: Path) -> Found:
+def predicted(path: Path) -> Boxes:
     truth = TruthSet(tuple(Case(name, Path(name), 64, 64) for name in NAMES))
     return read_predictions(path, truth, missing="empty")
 
 
-MEMBERS: dict[str, Callable[[Path], Found]] = dict.fromkeys(("boxes.json", "CSV", "COCO", "NODE21"), predicted)
+MEMBERS: dict[str, Callable[[Path], Boxes]] = dict.fromkeys(("boxes.json", "CSV", "COCO", "NODE21"), predicted)
 
 
 @pytest.fixture(params=OUTPUTS, ids=lambda output: output.name)
