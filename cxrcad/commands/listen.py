@@ -53,7 +53,8 @@ def serving(
     kinds = kinds_of(config.store or ("none" if peer is None else "sr"))
     if peer is not None and not kinds:
         raise UsageError(f"--send-to {peer}: gets nothing with --store none; name an object, or leave out --send-to")
-    check_installed([*(["pynetdicom"] if peer else []), *(["highdicom"] if kinds else [])], "--store, --send-to")
+    needed = ["pydicom", *(["pynetdicom"] if peer else []), *(["highdicom"] if kinds else [])]
+    check_installed(needed, "--store, --send-to")
     check_out(config.out)
     detector = open_detector(detect)
     least = detect.min_score if detect.min_score is not None else detector.bundle.threshold

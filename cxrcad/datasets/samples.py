@@ -50,5 +50,6 @@ def load_samples(cases: Sequence[Case], config: TrainConfig, multiple: int) -> t
         image = np.rint(pixels * 255).astype(np.uint8)
         return Sample(case, image, lesion, lung_mask(case, geometry), geometry, radiograph.source.sha256, unknown)
 
+    first = [load(case) for case in cases[:1]]  # imports what reading needs, which threads must not do at once
     with ThreadPoolExecutor(2) as pool:
-        return tuple(pool.map(load, cases))
+        return (*first, *pool.map(load, cases[1:]))

@@ -59,11 +59,15 @@ def check_ae_title(title: str, option: str) -> str:
 
 
 def check_installed(packages: Sequence[str], option: str) -> None:
-    """Raise UsageError where a package of the extra `dicom` is missing."""
+    """Import packages of the extra `dicom`, before threads do; raise UsageError where one is missing.
+
+    Two threads that import parts of pydicom at once may each find the other's part unfinished.
+    """
     for package in packages:
         if importlib.util.find_spec(package) is None:
             remedy = "install it with pip install 'cxrcad[dicom]'"
             raise UsageError(f"{option}: the package {package.replace('_', '-')} is missing; {remedy}")
+        importlib.import_module(package)
 
 
 def store(peer: Peer, files: Sequence[Path], ae_title: str, seconds: float) -> None:
