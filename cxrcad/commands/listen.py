@@ -68,12 +68,14 @@ def serving(
         try:
             yield service
         except KeyboardInterrupt:
-            service.stop()
-            left = _left(queue)
-            then = f"{left} in {config.queue}, gone on with at the next start" if left else "nothing is left to do"
-            raise KeyboardInterrupt(f"stopped; {then}") from None
+            pass
+        else:
+            return
         finally:
             service.stop()
+        left = _left(queue)
+        then = f"{left} in {config.queue}, gone on with at the next start" if left else "nothing is left to do"
+        raise KeyboardInterrupt(f"stopped; {then}")
 
 
 def _left(queue: Queue) -> str:

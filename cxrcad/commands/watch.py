@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cxrcad.commands.listen import serving
 from cxrcad.config import WatchConfig
-from cxrcad.core import UsageError
+from cxrcad.core import UsageError, WriteError
 from cxrcad.files import Progress
+from cxrcad.pacs.service import FULL_SECONDS
 from cxrcad.pacs.watch import Watch
 
 __all__ = ["watch"]
@@ -26,8 +27,13 @@ def watch(config: WatchConfig, folder: Path, progress: Progress) -> None:
         looks = Watch(folder, service.queue, config.settle_seconds, progress)
         progress.note(f"watching {folder}")
         while not service.stopped.is_set():
-            looks.look()
-            service.stopped.wait(config.poll_seconds)
+            seconds = config.poll_seconds
+            try:
+                looks.look()
+            except WriteError as error:
+                seconds = FULL_SECONDS
+                progress.note(f"{error}; tried again in {seconds:g} s")
+            service.stopped.wait(seconds)
         service.run()
 
 

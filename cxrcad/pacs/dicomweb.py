@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from cxrcad.core import PeerError, UsageError
 from cxrcad.imaging.view import CLASSES
 from cxrcad.pacs.evidence import MANUFACTURER
-from cxrcad.pacs.peers import UID, check_installed
+from cxrcad.pacs.peers import UID, check_installed, read_objects
 
 __all__ = ["Server"]
 
@@ -74,11 +74,10 @@ class Server:
         return files
 
     def store(self, files: Sequence[Path]) -> None:
-        """Store DICOM files. Raises PeerError where one was not stored; the others may be."""
-        from pydicom import dcmread
-
+        """Store DICOM files. Raises PeerError where one was not stored; the others may be. ReadError."""
+        datasets = read_objects(files)
         with self._sentences():
-            answer = self._client.store_instances([dcmread(file) for file in files])
+            answer = self._client.store_instances(datasets)
         failed = answer.get("FailedSOPSequence") or ()
         if failed:
             reasons = ", ".join(dict.fromkeys(f"0x{int(one.get('FailureReason') or 0):04X}" for one in failed))

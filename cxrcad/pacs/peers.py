@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxrcad.core import PeerError, UsageError
+from cxrcad.core import PeerError, ReadError, UsageError
+from cxrcad.imaging.faults import reason
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["UID", "Peer", "check_ae_title", "check_installed", "peer_of", "store"]
+__all__ = ["UID", "Peer", "check_ae_title", "check_installed", "peer_of", "read_objects", "store"]
 
 AE_TITLE = re.compile(r"(?=.*\S)[ -\[\]-~]{1,16}")
 """1 to 16 printable characters without a backslash, not all blank (PS3.5 6.2)."""
@@ -70,14 +71,25 @@ def check_installed(packages: Sequence[str], option: str) -> None:
         importlib.import_module(package)
 
 
+def read_objects(files: Sequence[Path]) -> list[Dataset]:
+    """The DICOM objects in files that this program wrote. ReadError."""
+    from pydicom import dcmread
+
+    datasets: list[Dataset] = []
+    for file in files:
+        try:
+            datasets.append(dcmread(file))
+        except Exception as error:  # pydicom raises whatever damage leads to
+            raise ReadError(f"{file}: cannot be read ({reason(error)})") from None
+    return datasets
+
+
 def store(peer: Peer, files: Sequence[Path], ae_title: str, seconds: float) -> None:
     """Store DICOM files at a peer, in one association. `seconds` is how long it may be silent.
 
-    Raises PeerError where one was not stored; the others may be.
+    Raises PeerError where one was not stored; the others may be. ReadError.
     """
-    from pydicom import dcmread
-
-    datasets = [dcmread(file) for file in files]
+    datasets = read_objects(files)
     association = _associated(peer, datasets, ae_title, seconds)
     try:
         faults = [fault for dataset in datasets if (fault := _fault(association, dataset, seconds))]

@@ -14,14 +14,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cxrcad.core import DataError, UsageError, WriteError
-from cxrcad.files import remove_leftovers, stamp, take_lock
+from cxrcad.files import stamp, take_lock
 
 __all__ = ["DETECTED", "FAILED", "RECEIVED", "SENT", "SKIPPED", "STATES", "Entry", "Queue", "listing", "retry"]
 
@@ -32,9 +32,8 @@ IMAGES, RESULTS, INCOMING = "images", "results", "incoming"
 VERSION = 1
 BUSY_SECONDS = 30.0
 """How long one process waits for another's transaction; each is a few writes."""
-MOST_DETECTIONS = 5
-"""Of one image: a process that ended so often while it worked on it would end so for ever."""
 LONGEST_WAIT_SECONDS = 3600.0
+"""Between two tries of a step."""
 TABLES = """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY,
@@ -97,17 +96,15 @@ class Queue:
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
         try:
-            for part in (IMAGES, RESULTS, INCOMING):
-                (folder / part).mkdir(parents=True, exist_ok=True)
-            self._lock = _taken(folder / LOCK)
+            with ExitStack() as held:
+                for part in (IMAGES, RESULTS, INCOMING):  # of patients: for nobody else's eyes
+                    (folder / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+                held.callback(os.close, _taken(folder / LOCK))
+                self._database = held.enter_context(closing(_opened(folder / FILE)))
+                self._clean()
+                self._held = held.pop_all()
         except OSError as error:
             raise WriteError(f"--queue {folder}: {_reason(error)}; name a folder on a disk of this machine") from None
-        try:
-            self._database = _opened(folder / FILE)
-            self._clean()
-        except BaseException:
-            os.close(self._lock)
-            raise
 
     def __enter__(self) -> Queue:
         return self
@@ -120,8 +117,7 @@ class Queue:
         with self._changed:
             if not self._closed:
                 self._closed = True
-                self._database.close()
-                os.close(self._lock)
+                self._held.close()
 
     def add(self, name: str, sha256: str, file: Path, sender: str, *, move: bool = False) -> str:
         """Take an image in; on the disk when this returns. What is said of it: "" for a new one.
@@ -149,10 +145,14 @@ class Queue:
             return f"{name}: came {how} from {sender}; it is detected in again"
 
     def next(self, state: str) -> Entry | None:
-        """The first image in this state of which it is time to do the next step."""
+        """The first image in this state of which it is time to do the next step.
+
+        It is also where the clock was set back since: no step is due later than the longest wait.
+        """
+        now = time.time()
         with self._transaction():
-            question = "SELECT * FROM entries WHERE state = ? AND due <= ? ORDER BY id LIMIT 1"
-            return self._entry(question, state, time.time())
+            question = "SELECT * FROM entries WHERE state = ? AND (due <= ? OR due > ?) ORDER BY id LIMIT 1"
+            return self._entry(question, state, now, now + LONGEST_WAIT_SECONDS)
 
     def wait(self, seconds: float) -> None:
         """Return when something changes, and after so many seconds at the latest."""
@@ -169,37 +169,41 @@ class Queue:
         """The folder of an image's results."""
         return self.folder / RESULTS / f"{entry.id}-{entry.sha256[:16]}"
 
+    # Each of the following is False, and does nothing, where other content came meanwhile.
+
     def begin(self, entry: Entry) -> bool:
-        """Count one detection that is begun; False, and the image is failed, where too many ended with the process."""
-        if entry.tries >= MOST_DETECTIONS:
-            self.failed(entry, f"{entry.name}: the process ended {entry.tries} times while it worked on this image")
-            return False
+        """Count one detection that is begun."""
         return self._set(entry, tries=entry.tries + 1)
 
+    def end(self, entry: Entry) -> bool:
+        """Its detection, begun with this entry, ended by no fault of the image: it does not count."""
+        return self._set(entry, tries=entry.tries)
+
     def detected(self, entry: Entry, findings: int, said: str = "") -> bool:
-        """Its results are in `results_of`. False where other content came meanwhile: they are of no use."""
+        """Its results are in `results_of`."""
         folder = self.results_of(entry)
         try:
-            _sync_folder(folder)
+            for place in (folder, folder.parent):
+                _sync_folder(place)
         except OSError as error:
             raise WriteError(f"{folder}: {_reason(error)}; the results are made again") from None
         return self._set(entry, state=DETECTED, setup=self.setup, tries=0, due=0.0, findings=findings, said=said)
 
-    def sent(self, entry: Entry) -> None:
+    def again(self, entry: Entry) -> bool:
+        """Its results are gone, or of other settings than the present ones: it is detected in again."""
+        return self._set(entry, state=RECEIVED, tries=0, due=0.0, findings=None)
+
+    def sent(self, entry: Entry) -> bool:
         """All that it has to give is where it was to go; its files are removed from the queue."""
-        with self._changed:
-            if self._set(entry, state=SENT, due=0.0):
-                self._remove_files(entry)
+        return self._done(entry, state=SENT)
 
-    def skipped(self, entry: Entry, sentence: str) -> None:
+    def skipped(self, entry: Entry, sentence: str) -> bool:
         """It is no frontal chest radiograph; its files are removed from the queue."""
-        with self._changed:
-            if self._set(entry, state=SKIPPED, setup=self.setup, due=0.0, said=sentence):
-                self._remove_files(entry)
+        return self._done(entry, state=SKIPPED, setup=self.setup, said=sentence)
 
-    def failed(self, entry: Entry, sentence: str) -> None:
+    def failed(self, entry: Entry, sentence: str) -> bool:
         """Its present step cannot be done; its files stay, and `retry` does it again."""
-        self._set(entry, state=FAILED, due=0.0, said=sentence)
+        return self._set(entry, state=FAILED, due=0.0, said=sentence)
 
     def later(self, entry: Entry, sentence: str, first_seconds: float, most_tries: int) -> float | None:
         """Its present step did not go: how many seconds later it is tried again, twice as many each time.
@@ -214,10 +218,6 @@ class Queue:
         seconds = min(LONGEST_WAIT_SECONDS, first_seconds * 2.0 ** min(tries - 1, 30))
         self._set(entry, tries=tries, due=time.time() + seconds, said=sentence)
         return seconds
-
-    def postpone(self, entry: Entry, sentence: str, seconds: float) -> None:
-        """Its detection could not be kept, through no fault of the image; it is begun again so many seconds later."""
-        self._set(entry, tries=entry.tries, due=time.time() + seconds, said=sentence)
 
     def is_seen(self, path: Path) -> bool:
         """Whether the file was looked at as it is now. Raises OSError."""
@@ -238,9 +238,9 @@ class Queue:
             return _counts(database)
 
     def _stands(self, former: Entry) -> bool:
-        """Whether an image that came again, the same, needs nothing."""
+        """Whether an image that came again, the same, needs nothing. A file may have another name by now."""
         done = former.state in (SENT, SKIPPED) and former.setup == self.setup
-        return done or former.state in (RECEIVED, DETECTED)
+        return done or former.state == DETECTED or (former.state == RECEIVED and former.file.is_file())
 
     def _set(self, entry: Entry, **values: Any) -> bool:
         """Change an image's row, unless it is in another state by now or has other content."""
@@ -252,6 +252,13 @@ class Queue:
             )
             self._changed.notify_all()
         return done.rowcount == 1
+
+    def _done(self, entry: Entry, **values: Any) -> bool:
+        with self._changed:
+            done = self._set(entry, due=0.0, **values)
+            if done:
+                self._remove_files(entry)
+        return done
 
     def _entry(self, question: str, *values: Any) -> Entry | None:
         row = self._database.execute(question, values).fetchone()
@@ -286,7 +293,6 @@ class Queue:
             for path in (self.folder / part).iterdir():
                 if path not in kept:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
-        remove_leftovers(self.folder)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -351,8 +357,8 @@ def _opened(path: Path) -> sqlite3.Connection:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise DataError(f"{path}: was made by a later cxrcad; use that one, or name another --queue")
-            database.executescript(TABLES)
-            database.execute(f"PRAGMA user_version = {VERSION}")
+            if version < VERSION:
+                database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT")
         except BaseException:
             database.close()
             raise
@@ -367,7 +373,7 @@ def _sentences(folder: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         damaged = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         if damaged:
-            remedy = "move the file away, and send again what it held"
+            remedy = f"move the folder away, and send again what lies in its {IMAGES}"
             raise DataError(f"{folder / FILE}: is no queue or damaged ({error}); {remedy}") from None
         raise WriteError(f"{folder / FILE}: cannot be written ({error}); make room, or check permissions") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad.config import ServiceConfig
-from cxrcad.core import Failure, Outcome, PeerError, Result, Skipped, WriteError, counted
+from cxrcad.core import Failure, Outcome, PeerError, ReadError, Result, Skipped, WriteError, counted
 from cxrcad.files import Progress, json_sha256, remove_leftovers, write_atomically
 from cxrcad.inference.batch import detect_each, reading_for
 from cxrcad.inference.detector import Detector, Examined
@@ -25,14 +26,16 @@ from cxrcad.pacs.objects import Objects
 from cxrcad.pacs.peers import Peer, store
 from cxrcad.pacs.queue import DETECTED, RECEIVED, Entry, Queue
 
-__all__ = ["Detection", "Service"]
+__all__ = ["FULL_SECONDS", "Detection", "Service"]
 
 IDLE_SECONDS = 1.0
 """How often the queue is looked at where nothing says that it changed."""
 FULL_SECONDS = 60.0
-"""Wait where results cannot be written, as on a full disk."""
+"""Wait where the queue or results cannot be written, as on a full disk."""
 STOP_SECONDS = 60.0
-"""How long a stop waits for the image at hand."""
+"""How long a stop waits for the images at hand."""
+MOST_DETECTIONS = 5
+"""Of one image: a process that ended so often while it worked on it would end so for ever."""
 BOXES = "boxes.json"
 
 
@@ -55,7 +58,7 @@ class Detection:
     @property
     def setup(self) -> str:
         """What differs where results must be made again."""
-        return json_sha256([self.author.key, *self.kinds])
+        return json_sha256([self.author.key, self.force, *self.kinds])
 
     def outcome(self, file: Path) -> tuple[Outcome, Examined | None]:
         """What is found in a file; a Skipped where it is no frontal chest radiograph."""
@@ -124,9 +127,10 @@ class Service:
         """End with the image at hand, for which it waits a while; else that is done again at the next start."""
         self.stopped.set()
         self.queue.wake()
+        last = time.monotonic() + STOP_SECONDS
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(STOP_SECONDS)
+                thread.join(max(0.0, last - time.monotonic()))
 
     def end(self, error: BaseException) -> None:
         """Let `run` raise an error."""
@@ -137,35 +141,41 @@ class Service:
     def _work(self, state: str, step: Callable[[Entry], None]) -> None:
         try:
             while not self.stopped.is_set():
-                entry = self.queue.next(state)
-                if entry is None:
-                    self.queue.wait(IDLE_SECONDS)
-                else:
-                    step(entry)
+                try:
+                    entry = self.queue.next(state)
+                    if entry is None:
+                        self.queue.wait(IDLE_SECONDS)
+                    else:
+                        step(entry)
+                except WriteError as error:
+                    if not self.stopped.is_set():
+                        self.progress.note(f"{error}; tried again in {FULL_SECONDS:g} s")
+                    self.stopped.wait(FULL_SECONDS)
         except BaseException as error:  # `run` raises it in the main thread
             self.end(error)
 
     def _detect(self, entry: Entry) -> None:
-        if not self.queue.begin(entry):
-            self.progress.note(f"failed: {entry.name}: the process ended too often while it worked on this image")
+        if entry.tries >= MOST_DETECTIONS:
+            self._fail(entry, f"{entry.name}: the process ended {entry.tries} times while it worked on this image")
             return
-        entry = replace(entry, tries=entry.tries + 1)
+        if not self.queue.begin(entry):
+            return
         folder = self.queue.results_of(entry)
         try:
             outcome, examined = self.detection.outcome(entry.file)
             if isinstance(outcome, Skipped):
-                self.queue.skipped(entry, self._named(entry, outcome.reason))
-                self.progress.note(f"skipped: {self._named(entry, outcome.reason)}")
+                reason = self._named(entry, outcome.reason)
+                if self.queue.skipped(entry, reason):
+                    self.progress.note(f"skipped: {reason}")
             elif isinstance(outcome, Failure):
                 self._fail(entry, self._named(entry, outcome.error))
             else:
                 shutil.rmtree(folder, ignore_errors=True)
                 sentence = self.detection.write(outcome, examined, str(self._name(entry)), folder)
                 self._keep(entry, outcome, sentence and self._named(entry, sentence))
-        except WriteError as error:
-            before = replace(entry, tries=entry.tries - 1)
-            self.queue.postpone(before, str(error), FULL_SECONDS)
-            self.progress.note(f"{error}; {entry.name} is tried again in {FULL_SECONDS:g} s")
+        except WriteError:
+            self.queue.end(entry)
+            raise
 
     def _keep(self, entry: Entry, result: Result, sentence: str | None) -> None:
         """Results are written: have them delivered, or say why they cannot be."""
@@ -176,12 +186,19 @@ class Service:
             self.progress.note(f"{said}; {sentence}" if sentence else said)
 
     def _deliver(self, entry: Entry) -> None:
-        files = sorted(self.queue.results_of(entry).glob("*.dcm"))
+        folder = self.queue.results_of(entry)
+        if entry.setup != self.queue.setup or not folder.is_dir():
+            self._again(entry, f"{entry.name}: its results are gone, or of other settings")
+            return
+        files = sorted(folder.glob("*.dcm"))
         try:
             if self.config.out is not None:
                 self._copy(entry, self.config.out)
             if self.peer is not None and files:
                 store(self.peer, files, self.config.ae_title, self.config.network_timeout)
+        except ReadError as error:
+            self._again(entry, str(error))
+            return
         except (PeerError, WriteError) as error:
             seconds = self.queue.later(entry, str(error), self.config.retry_seconds, self.config.tries)
             if seconds is None:
@@ -189,22 +206,26 @@ class Service:
             elif entry.tries == 0:
                 self.progress.note(f"{error}; {entry.name} is sent again in {seconds:g} s, and then more rarely")
             return
-        self.queue.sent(entry)
-        places = [str(place) for place in (self.config.out, self.peer) if place is not None]
-        self.progress.note(f"{entry.name}: sent to {' and '.join(places)}")
+        if self.queue.sent(entry):
+            places = [str(place) for place in (self.config.out, self.peer if files else None) if place is not None]
+            self.progress.note(f"{entry.name}: sent to {' and '.join(places)}")
 
     def _copy(self, entry: Entry, out: Path) -> None:
-        """Bring the results into a folder, each file whole or not at all."""
-        for file in sorted(self.queue.results_of(entry).iterdir()):
-            try:
-                content = file.read_bytes()
-            except OSError as error:
-                raise WriteError(f"{file}: cannot be read ({error.strerror})") from None
-            write_atomically(out / f"{self._name(entry)}.{file.name}", content)
+        """Bring the results into a folder, each file whole or not at all. ReadError, WriteError."""
+        try:
+            results = {file.name: file.read_bytes() for file in sorted(self.queue.results_of(entry).iterdir())}
+        except OSError as error:
+            raise ReadError(f"{error.filename}: cannot be read ({error.strerror})") from None
+        for name, content in results.items():
+            write_atomically(out / f"{self._name(entry)}.{name}", content)
+
+    def _again(self, entry: Entry, why: str) -> None:
+        if self.queue.again(entry):
+            self.progress.note(f"{why}; all are made again")
 
     def _fail(self, entry: Entry, sentence: str) -> None:
-        self.queue.failed(entry, sentence)
-        self.progress.note(f"failed: {sentence}")
+        if self.queue.failed(entry, sentence):
+            self.progress.note(f"failed: {sentence}")
 
     def _name(self, entry: Entry) -> Path:
         """What names an image's files: its place in the watched folder, or its SOP instance UID."""

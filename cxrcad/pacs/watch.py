@@ -18,6 +18,7 @@ from cxrcad.imaging.archives import unpacked
 from cxrcad.imaging.dicom_file import opened
 from cxrcad.imaging.elements import texts
 from cxrcad.imaging.read import reader_of
+from cxrcad.pacs.peers import UID
 from cxrcad.pacs.queue import Queue
 
 __all__ = ["Watch"]
@@ -39,7 +40,7 @@ class Watch:
         self._unreadable: dict[Path, str] = {}
 
     def look(self) -> int:
-        """One look; how many files still may grow. Raises WriteError."""
+        """One look; how many files still may grow. Raises WriteError where the queue cannot be written."""
         before, self._growing = self._growing, {}
         now = time.monotonic()
         for path in self._files():
@@ -55,6 +56,8 @@ class Watch:
                 self.queue.see(path, state)
             except OSError as error:  # it was removed, or may not be read
                 self._tell(path, f"{path}: cannot be read ({error.strerror or error})")
+            except UnicodeEncodeError:
+                self._tell(path, f"{path}: its name is no UTF-8, which the queue needs; rename it")
         return len(self._growing)
 
     def _files(self) -> Iterator[Path]:
@@ -69,8 +72,9 @@ class Watch:
                     yield Path(place) / name
 
     def _tell(self, path: Path, sentence: str) -> None:
-        """Say it once."""
-        if os.path.lexists(path) and self._unreadable.get(path) != sentence:
+        """Say it once, unless a file is gone meanwhile."""
+        there = path == self.folder or os.path.lexists(path)
+        if there and self._unreadable.get(path) != sentence:
             self._unreadable[path] = sentence
             self.progress.note(sentence)
 
@@ -103,9 +107,10 @@ def _name_of(path: Path) -> str | None:
 
 
 def _uid_of(path: Path) -> str | None:
-    """The SOP instance UID of a DICOM file."""
+    """The SOP instance UID of a DICOM file, if it is one."""
     reader = reader_of(path)
     if reader is None or reader.name not in DICOM:
         return None
     with opened(path) as dicom:
-        return "".join(texts(dicom.dataset, "SOPInstanceUID")[:1]) or None
+        uid = "".join(texts(dicom.dataset, "SOPInstanceUID")[:1])
+    return uid if UID.fullmatch(uid) else None

@@ -10,12 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from cxrcad.core import DataError, UsageError, WriteError
-from cxrcad.pacs.queue import DETECTED, FAILED, MOST_DETECTIONS, RECEIVED, SENT, SKIPPED, STATES, Queue, listing, retry
+from cxrcad.pacs.queue import DETECTED, FAILED, RECEIVED, SENT, SKIPPED, STATES, Queue, listing, retry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -157,23 +158,57 @@ def test_what_failed_before_detection_is_detected_in_again(queue):
     assert queue.next(RECEIVED).file.is_file()
 
 
-def test_an_image_at_which_the_process_ended_too_often_is_failed(queue):
+def test_a_detection_that_ended_by_no_fault_of_the_image_does_not_count(queue):
     add(queue)
-    add(queue, "1.2.4", b"good")
-    for _ in range(MOST_DETECTIONS):
-        assert queue.begin(queue.next(RECEIVED))
-    assert not queue.begin(queue.next(RECEIVED))
-    assert queue.next(RECEIVED).name == "1.2.4"
-    assert listing(queue.folder)[1][0].said == "1.2.3: the process ended 5 times while it worked on this image"
-
-
-def test_a_postponed_image_does_not_count_as_one_at_which_the_process_ended(queue):
-    add(queue)
-    for _ in range(2 * MOST_DETECTIONS):
-        entry = queue.next(RECEIVED)
-        assert queue.begin(entry)
-        queue.postpone(entry, "the disk is full", 0)
+    entry = queue.next(RECEIVED)
+    assert queue.begin(entry)
+    assert queue.next(RECEIVED).tries == 1
+    assert queue.end(entry)
     assert queue.next(RECEIVED).tries == 0
+
+
+def test_a_clock_that_is_set_back_makes_no_image_wait(queue, monkeypatch):
+    add(queue)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 365 * 86400)
+    queue.later(queue.next(RECEIVED), "PACS: is down", 3600, 9)
+    assert queue.next(RECEIVED) is None
+    monkeypatch.setattr(time, "time", lambda: now)
+    assert queue.next(RECEIVED).tries == 1
+
+
+def test_an_image_whose_file_was_renamed_is_found_under_its_new_name(queue, tmp_path):
+    for name in ("scan.dcm", "renamed.dcm"):
+        (tmp_path / name).write_bytes(b"pixels")
+        queue.add("1.2.3", "a" * 64, tmp_path / name, "folder")
+    assert queue.next(RECEIVED).file == tmp_path / "scan.dcm"
+    (tmp_path / "scan.dcm").unlink()
+    queue.add("1.2.3", "a" * 64, tmp_path / "renamed.dcm", "folder")
+    assert queue.next(RECEIVED).file == tmp_path / "renamed.dcm"
+
+
+def test_what_is_detected_in_again_has_no_findings_until_then(queue):
+    add(queue)
+    detect(queue)
+    assert queue.again(queue.next(DETECTED))
+    entry = queue.next(RECEIVED)
+    assert (entry.findings, entry.tries) == (None, 0)
+    queue.failed(entry, "damaged")
+    retry(queue.folder)
+    assert queue.next(RECEIVED) is not None
+
+
+def test_images_and_results_are_for_no_other_user_s_eyes(queue):
+    for part in ("images", "results", "incoming"):
+        assert (queue.folder / part).stat().st_mode & 0o777 == 0o700
+
+
+def test_who_looks_into_a_queue_writes_nothing(queue):
+    add(queue)
+    queue.close()
+    before = (queue.folder / "queue.sqlite").read_bytes()
+    assert listing(queue.folder)[0][RECEIVED] == 1
+    assert (queue.folder / "queue.sqlite").read_bytes() == before
 
 
 def test_a_queue_is_gone_on_with_from_another_folder(queue, tmp_path, monkeypatch):

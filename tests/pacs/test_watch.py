@@ -108,6 +108,75 @@ def test_a_restart_reads_no_file_again(folder, queue, monkeypatch):
     assert again.look() == 0
 
 
+def test_a_name_that_is_no_utf_8_a_uid_that_is_none_and_a_folder_that_is_gone_are_told(folder, queue):
+    notes = Notes()
+    watch = Watch(folder, queue, 0.0, notes)
+    try:
+        (folder / os.fsdecode(b"scan\xff.dcm")).write_bytes(dicom(1))
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    odd = radiograph(2)
+    odd.SOPInstanceUID = odd.file_meta.MediaStorageSOPInstanceUID = "../../elsewhere"
+    odd.save_as(folder / "odd.dcm", enforce_file_format=True)
+    for _ in range(3):
+        watch.look()
+    assert taken(queue) == [str(folder / "odd.dcm")]
+    assert [note for note in notes if "its name is no UTF-8, which the queue needs; rename it" in note] == notes[:1]
+    shutil.rmtree(folder)
+    for _ in range(2):
+        assert watch.look() == 0
+    assert [note for note in notes if note.startswith(f"{folder}: cannot be read (No such file")] == notes[-1:]
+
+
+def test_a_file_that_is_renamed_before_its_detection_is_found(folder, queue):
+    (folder / "a.dcm").write_bytes(dicom(1))
+    watch = Watch(folder, queue, 0.0, Notes())
+    for _ in range(2):
+        watch.look()
+    (folder / "a.dcm").rename(folder / "b.dcm")
+    for _ in range(2):
+        watch.look()
+    assert queue.next(RECEIVED).file == folder / "b.dcm"
+
+
+def test_a_queue_that_cannot_be_written_for_a_while_does_not_end_the_watch(folder, tmp_path, monkeypatch):
+    from contextlib import contextmanager
+
+    from cxrcad.commands import watch as command
+    from cxrcad.config import WatchConfig
+    from cxrcad.core import WriteError
+
+    waits: list[float] = []
+
+    class Stopped:
+        def is_set(self):
+            return len(waits) == 2
+
+        def wait(self, seconds):
+            waits.append(seconds)
+
+    class Service:
+        queue, stopped, run = None, Stopped(), lambda self: None
+
+    @contextmanager
+    def serving(*settings):
+        yield Service()
+
+    answers = [1, WriteError("queue.sqlite: cannot be written (database or disk is full)")]
+
+    def look(self):
+        answer = answers.pop()
+        if isinstance(answer, Exception):
+            raise answer
+
+    monkeypatch.setattr(command, "serving", serving)
+    monkeypatch.setattr(command.Watch, "look", look)
+    notes = Notes()
+    command.watch(WatchConfig(), folder, notes)
+    assert notes[1:] == ["queue.sqlite: cannot be written (database or disk is full); tried again in 60 s"]
+    assert waits == [60.0, 2.0]
+
+
 def test_results_go_to_the_folder_beside_those_of_before_a_kill(run, folder, tmp_path, disc_data):
     (folder / "sub").mkdir()
     for number in range(12):
