@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import socket
 import tempfile
 import time
@@ -209,15 +210,11 @@ def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         start = os.fsdecode(os.fsencode(path.name)[:LONGEST_START])
-        prefix = f".{start}@{_host()}@{os.getpid()}@"
-        handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
+        temporary = str(path.parent / f".{start}@{_host()}@{os.getpid()}@{secrets.token_hex(4)}.tmp")
+        with open(temporary, "xb") as file:
             file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -47,6 +47,13 @@ def test_the_file_gets_the_permissions_that_any_new_file_gets(tmp_path: Path) ->
     assert modes[0] == modes[1]
 
 
+def test_writing_leaves_the_process_s_umask_alone_for_other_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("changed"))
+    write_atomically(tmp_path / "atomic", "")
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
