@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from cxrcad.core import PeerError, UsageError
 from cxrcad.imaging.view import CLASSES
@@ -43,7 +43,7 @@ class Server:
             self.url = urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
             session = requests.Session()
             if parts.username:
-                session.auth = (parts.username, parts.password or "")
+                session.auth = (unquote(parts.username), unquote(parts.password or ""))
             self._client = DICOMwebClient(self.url, session=session, timeout=SECONDS)
         except ValueError:
             raise UsageError("--dicomweb: is no URL of a server; write https://host/dicom-web") from None
@@ -57,7 +57,7 @@ class Server:
             if uid is not None and not UID.fullmatch(uid):
                 raise UsageError(f"{option} {uid}: is no UID; it has digits and points, 64 at most")
         with self._sentences():
-            found = self._client.search_for_instances(study, series)
+            found = self._instances(study, series)
             named = [(_text(one, SERIES) or series, _text(one, SOP_INSTANCE)) for one in found if _is_radiograph(one)]
             files = []
             for its_series, uid in named:
@@ -72,6 +72,16 @@ class Server:
         if not files:
             raise PeerError(f"{self.url}: study {study} has {len(found)} objects, and no radiograph among them")
         return files
+
+    def _instances(self, study: str, series: str | None) -> list[Any]:
+        """All instances, of which a server may tell a part at a time (PS3.18 8.3.4)."""
+        found: dict[str, Any] = {}
+        while True:
+            page = self._client.search_for_instances(study, series, offset=len(found) or None)
+            before = len(found)
+            found.update((_text(one, SOP_INSTANCE), one) for one in page)
+            if len(found) == before:
+                return list(found.values())
 
     def store(self, files: Sequence[Path]) -> None:
         """Store DICOM files. Raises PeerError where one was not stored; the others may be. ReadError."""
@@ -104,6 +114,8 @@ class Server:
                 f"{self.url}: cannot be reached, or breaks off; check that it runs, host and port"
             ) from None
         except Exception as error:  # what is no DICOMweb leads anywhere in its client and in pydicom
+            if isinstance(error, OSError) and not isinstance(error, exceptions.RequestException):
+                raise  # of a disk of this machine
             fault = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
             raise PeerError(f"{self.url}: its answer is no DICOMweb ({fault}); check the path in --dicomweb") from None
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
+import json
 import ssl
 import subprocess
 import threading
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from tests.pacs.conftest import free_port
+from tests.pacs.conftest import free_port, radiograph
 
 pytest.importorskip("dicomweb_client")
 pytest.importorskip("highdicom")
@@ -17,7 +20,7 @@ pytest.importorskip("highdicom")
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        status, body = self.server.answer
+        status, body = self.server.answer if isinstance(self.server.answer, tuple) else self.server.answer(self.path)
         self.server.asked.append(self.headers.get("Authorization"))
         self.send_response(status)
         self.send_header("Content-Type", "application/dicom+json")
@@ -72,10 +75,35 @@ def test_what_a_server_refuses_or_is_not_is_a_sentence(server, detect, status, b
 
 def test_a_name_and_password_are_sent_and_not_told(server, detect):
     server.answer = (401, b"")
-    answer = detect(f"http://somebody:secret@127.0.0.1:{server.server_port}/dicom-web", "--study", "1.2.3")
-    assert server.asked[0].startswith("Basic ")
-    assert "secret" not in answer.err
+    answer = detect(f"http://somebody:sec%40ret@127.0.0.1:{server.server_port}/dicom-web", "--study", "1.2.3")
+    assert base64.b64decode(server.asked[0].removeprefix("Basic ")) == b"somebody:sec@ret"
+    assert "ret@" not in answer.err
     assert "somebody" not in answer.err
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_server_that_tells_a_part_of_the_instances_at_a_time_is_asked_for_all(server, heeds):
+    from cxrcad.pacs.dicomweb import Server
+
+    told = [{"00080018": {"vr": "UI", "Value": [f"1.2.{number}"]}} for number in range(5)]
+
+    def answer(path):
+        offset = int(dict(parse_qsl(urlsplit(path).query)).get("offset", 0)) if heeds else 0
+        return 200, json.dumps(told[offset : offset + 2]).encode()
+
+    server.answer = answer
+    found = Server(f"http://127.0.0.1:{server.server_port}/dicom-web")._instances("1.2.3", None)
+    assert found == told[: 5 if heeds else 2]
+
+
+def test_a_disk_that_is_full_is_not_laid_to_the_server(server, tmp_path, monkeypatch):
+    from cxrcad.pacs.dicomweb import Server
+
+    one = Server(f"http://127.0.0.1:{server.server_port}/dicom-web")
+    monkeypatch.setattr(one, "_instances", lambda study, series: [{"00080018": {"Value": ["1.2"]}}])
+    monkeypatch.setattr(one._client, "retrieve_instance", lambda *names, **options: radiograph(1))
+    with pytest.raises(OSError, match="No such file"):
+        one.fetch("1.2.3", "1.2", tmp_path / "none")
 
 
 def test_a_server_that_is_not_there_is_a_sentence(detect):
