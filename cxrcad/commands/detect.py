@@ -57,7 +57,7 @@ def open_detector(config: DetectConfig) -> Detector:
     if config.operating_point is not None:
         bundle = bundle.at_operating_point(config.operating_point)
     bundle = replace(bundle, find=config.find.applied_to(bundle.find))
-    return Detector.open(bundle, config.device, config.threads)
+    return Detector.open(bundle, config.device, config.threads, config.batch)
 
 
 def detect_to_file(
@@ -142,7 +142,7 @@ class _Job:
         left = {str(file) for file in files}.difference(map(str, done))
         count = len(done)
         try:
-            with closing(self._found(config, done)) as found:
+            with closing(self._found(config, done, progress.note)) as found:
                 for outcome, examined in found:
                     written = self.names.written(outcome)
                     if isinstance(written, Result):
@@ -166,12 +166,16 @@ class _Job:
         self._write(complete=True)
         self.kept.remove()
 
-    def _found(self, config: DetectConfig, done: Sequence[Path]) -> Outcomes:
+    def _found(self, config: DetectConfig, done: Sequence[Path], note: Callable[[str], object]) -> Outcomes:
         """What comes of each input, with its radiograph where something is made of that."""
         pixels = "--html" in self.places or self.overlays is not None or bool(self.objects.names)
         reading = reading_for(self.detector, force=config.force, pixels=pixels)
         workers = Workers.fitting(len(self.inputs.files) - len(done), config.workers, config.timeout)
-        return detect_each(self.inputs, self.detector, reading, min_score=self.least, done=done, workers=workers)
+        if (config.batch or 1) > self.detector.batch:
+            note(f"--batch {config.batch}: {self.detector.bundle.name} takes one image at a time; export it again")
+        return detect_each(
+            self.inputs, self.detector, reading, min_score=self.least, done=done, workers=workers, note=note
+        )
 
     def _notes(self, outcome: Outcome, name: str) -> list[str]:
         """What is told of an input of this name: its failure, and its remarks of a kind that was not told before."""

@@ -1,11 +1,15 @@
-"""Many radiographs through one detector: each file for itself, others read while the present one is inferred."""
+"""Many radiographs through one detector: each file for itself, others read while the present ones are inferred."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Generator, Sequence
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from cxrcad.core import Failure, Outcome, Radiograph, Result, Skipped
@@ -17,6 +21,8 @@ from cxrcad.inference.reading import Prepared, Reading, none_of
 from cxrcad.inference.workers import Answer, Workers, read_ahead
 
 __all__ = ["Detections", "Outcomes", "detect_each", "detect_paths", "expand_paths", "reading_for"]
+
+log = logging.getLogger(__name__)
 
 Outcomes = Generator[tuple[Outcome, Examined | None], None, None]
 """What becomes of one input after the other, a result with what it rests on."""
@@ -84,10 +90,12 @@ def detect_each(
     min_score: float | None = None,
     done: Collection[Path] = (),
     workers: Workers | None = None,
+    note: Callable[[str], object] = log.info,
 ) -> Outcomes:
     """What `detect_paths` gathers, one by one, each result with what it rests on.
 
-    The files of `done` are not read: their results are there. Close it to end the `workers`.
+    The files of `done` are not read: their results are there. Close it to end the `workers`. Of as many files as
+    `detector.batch` says those of one grid are inferred together; `note` is told where that fails.
 
     Named folders, archives and DICOMDIRs that turn out to hold no radiograph come last, as failures.
     """
@@ -109,29 +117,69 @@ def detect_each(
     for path in done:
         held.update(inputs.roots_of(path))
     left = set(done)
-    with closing(read_ahead([file for file in inputs.files if file not in left], reading, workers)) as answers:
-        for path, read in answers:
-            outcome, examined = _detect_one(path, read, detector, least, found=path in inputs.origin)
-            yield counted(outcome), examined
+    files = [file for file in inputs.files if file not in left]
+    together = _Together(detector, note)
+    with closing(read_ahead(files, reading, workers, detector.batch)) as answers:
+        while at_hand := list(islice(answers, together.most)):
+            examine = together.examine([read for _, read in at_hand if isinstance(read, Prepared)])
+            for path, read in at_hand:
+                outcome, examined = _detect_one(path, read, examine, least, found=path in inputs.origin)
+                yield counted(outcome), examined
     for root in inputs.roots:
         if root not in held:
             yield Failure(str(root), empty_words(root, skipped[root])), None
 
 
 def _detect_one(
-    path: Path, read: Answer, detector: Detector, min_score: float, *, found: bool
+    path: Path, read: Answer, examine: Iterator[Callable[[], Examined]], min_score: float, *, found: bool
 ) -> tuple[Outcome, Examined | None]:
     """The result of one file with what it rests on, or why there is none. KeyboardInterrupt passes through.
 
-    `found`: it was not named itself, so it is skipped where it is no radiograph.
+    `examine` has what examines the next image. `found`: the file was not named itself, so it is skipped where it is no
+    radiograph.
     """
     if isinstance(read, Skipped) and not found:
         return Failure(read.path, read.reason), None
     if not isinstance(read, Prepared):
         return read, None
     try:
-        examined = detector.examine(read)
+        examined = next(examine)()
         result = replace(examined.result, path=str(path), findings=select(examined.result.findings, min_score))
     except Exception as error:
         return none_of(path, error), None
     return result, examined
+
+
+class _Together:
+    """Images through the network together, at most `most`: fewer once that many have failed where a part did not."""
+
+    def __init__(self, detector: Detector, note: Callable[[str], object]) -> None:
+        self.detector, self.most, self._note = detector, detector.batch, note
+
+    def examine(self, images: Sequence[Prepared]) -> Iterator[Callable[[], Examined]]:
+        """For each image, in order, what examines it; the first of a grid has inferred all of that grid."""
+        of_grid = defaultdict[tuple[int, ...], list[Prepared]](list)
+        for image in images:
+            of_grid[image.image.shape].append(image)
+        coming = {shape: self._of_one_grid(same) for shape, same in of_grid.items()}
+        for image in images:
+            yield next(coming[image.image.shape])
+
+    def _of_one_grid(self, images: Sequence[Prepared]) -> Iterator[Callable[[], Examined]]:
+        if len(images) == 1:
+            yield partial(self.detector.examine, images[0])
+            return
+        start = time.perf_counter()
+        try:
+            maps = self.detector.run([image.image for image in images])
+        except Exception as error:
+            half = len(images) // 2
+            if half < self.most:
+                self.most = half
+                self._note(f"{error}; {half} at a time from here on")
+            yield from self._of_one_grid(images[:half])
+            yield from self._of_one_grid(images[half:])
+            return
+        seconds = (time.perf_counter() - start) / len(images)
+        for image, own in zip(images, maps, strict=True):
+            yield partial(self.detector.examine_maps, image, own, seconds)

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,17 @@ from cxrcad.inference.lungs import lung_fields, unlike_lungs
 from cxrcad.inference.model import Bundle
 from cxrcad.inference.reading import Prepared, prepare
 
-__all__ = ["CPU", "CUDA", "Detector", "Examined", "driver_library", "open_session", "preload_cuda"]
+__all__ = ["BATCH_ON_CUDA", "CPU", "CUDA", "Detector", "Examined", "driver_library", "open_session", "preload_cuda"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+BATCH_ON_CUDA = 8
+"""Images at once that a GPU is given; a CPU gains nothing by more than one."""
 
 SILENT = 4
 """ONNX Runtime's severity "fatal": what goes wrong comes back as an exception, in our words."""
+
+SMALLER = "give a smaller --batch"
 
 SPACING_NOTE = "pixel spacing unknown: no sizes in mm"
 
@@ -51,22 +55,27 @@ class Examined:
 class Detector:
     """A model loaded and ready. `provider` is what ONNX Runtime says it runs on, not what was asked for.
 
-    `outputs` are the graph's outputs, one for each of the bundle's tasks.
+    `outputs` are the graph's outputs, one for each of the bundle's tasks. `batch` is how many images at once it is
+    worth giving it.
     """
 
     bundle: Bundle
     provider: str
     session: Any
     outputs: tuple[str, ...]
+    batch: int
 
     @classmethod
-    def open(cls, bundle: Bundle, device: str = "auto", threads: int | None = None) -> Detector:
+    def open(
+        cls, bundle: Bundle, device: str = "auto", threads: int | None = None, batch: int | None = None
+    ) -> Detector:
         """The model of `bundle` on `device`.
 
         Args:
             bundle: the packaged model.
             device: `cpu`; `cuda`, which fails where CUDA is not usable; `auto`, CUDA where it is and else the CPU.
             threads: CPU threads; None leaves them to ONNX Runtime.
+            batch: images at once; None for 8 with CUDA and 1 on a CPU. A model that takes one at a time stays at 1.
 
         Raises:
             ModelError: ONNX Runtime or CUDA is missing, or the ONNX file is not one of ours.
@@ -76,13 +85,15 @@ class Detector:
             session = open_session(bundle.onnx_path, providers, threads)
         except Exception as error:
             if device == "auto" and CUDA in providers:
-                return cls.open(bundle, "cpu", threads)
+                return cls.open(bundle, "cpu", threads, batch)
             reason = f"ONNX Runtime cannot load it ({_first_line(error)})"
             raise ModelError(f"{bundle.onnx_path}: {reason}; {_remedy(device)}") from error
         provider = str(session.get_providers()[0])
         if device == "cuda" and provider != CUDA:
             raise ModelError(f"{bundle.name}: asked for CUDA, but ONNX Runtime runs on {provider}; {_remedy(device)}")
-        return cls(bundle, provider, session, _outputs(session, bundle))
+        one_at_a_time = isinstance(session.get_inputs()[0].shape[0], int)  # else it has a name
+        batch = 1 if one_at_a_time else batch or (BATCH_ON_CUDA if provider == CUDA else 1)
+        return cls(bundle, provider, session, _outputs(session, bundle), batch)
 
     @property
     def identity(self) -> ModelIdentity:
@@ -94,38 +105,44 @@ class Detector:
 
         Raises ModelError for a size that is no multiple of the model's, and where ONNX Runtime fails.
         """
-        multiple = self.bundle.multiple
-        if image.ndim != 2 or any(length % multiple for length in image.shape) or 0 in image.shape:
-            found = " x ".join(map(str, image.shape))
+        (maps,) = self.run([image])
+        self._check_numbers(maps)
+        return maps
+
+    def run(self, images: Sequence[NDArray[np.float32]]) -> list[dict[str, NDArray[np.float32]]]:
+        """`probabilities` of several grid images of one shape, from one run; that they are numbers is not checked."""
+        multiple, shape = self.bundle.multiple, images[0].shape
+        if len(shape) != 2 or any(length % multiple for length in shape) or 0 in shape:
+            found = " x ".join(map(str, shape))
             raise ModelError(f"{self.bundle.name}: takes a grid in multiples of {multiple}, not {found}; use to_grid")
-        tensor = np.ascontiguousarray(image, dtype=np.float32)[None, None]
+        tensor = np.stack(images, dtype=np.float32)[:, None]
         try:
             outputs = self.session.run(self.outputs, {"image": tensor})
         except Exception as error:
-            rows, cols = image.shape
+            rows, cols = shape
+            one = len(images) == 1
+            of, remedy = ("an image", "use --device cpu or free memory") if one else (f"{len(images)} images", SMALLER)
             raise ModelError(
-                f"{self.bundle.name}: ONNX Runtime failed on an image of {rows} x {cols} ({_first_line(error)});"
-                " use --device cpu or free memory"
+                f"{self.bundle.name}: ONNX Runtime failed on {of} of {rows} x {cols} ({_first_line(error)}); {remedy}"
             ) from error
-        named = zip(self.bundle.tasks, outputs, strict=True)
-        return {task: self._map(task, output, image.shape) for task, output in named}
+        wanted = (len(images), *shape)
+        for task, output in zip(self.bundle.tasks, outputs, strict=True):
+            if not isinstance(output, np.ndarray) or output.shape != wanted or output.dtype.kind != "f":
+                found = f"{output.shape} of {output.dtype}" if isinstance(output, np.ndarray) else type(output).__name__
+                raise ModelError(
+                    f"{self.bundle.name}: its {task} map of an image {shape} is {found}, where {wanted} of numbers"
+                    " is needed; export the model again"
+                )
+        return [dict(zip(self.bundle.tasks, maps, strict=True)) for maps in zip(*outputs, strict=True)]
 
-    def _map(self, task: str, output: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """The one map of an output, (1, rows, columns) of numbers. Raises ModelError for any other output."""
-        if not isinstance(output, np.ndarray) or output.shape != (1, *shape) or output.dtype.kind != "f":
-            found = f"{output.shape} of {output.dtype}" if isinstance(output, np.ndarray) else type(output).__name__
-            raise ModelError(
-                f"{self.bundle.name}: its {task} map of an image {shape} is {found}, where {(1, *shape)} of numbers"
-                " is needed; export the model again"
-            )
-        bad = int(np.count_nonzero(~np.isfinite(output)))
-        if bad:
-            raise ModelError(
-                f"{self.bundle.name}: its {task} map of an image {shape} has {bad} values that are no numbers;"
-                " export the model again"
-            )
-        only: NDArray[np.float32] = output[0]
-        return only
+    def _check_numbers(self, maps: dict[str, NDArray[np.float32]]) -> None:
+        for task, values in maps.items():
+            bad = int(np.count_nonzero(~np.isfinite(values)))
+            if bad:
+                raise ModelError(
+                    f"{self.bundle.name}: its {task} map of an image {values.shape} has {bad} values that are no "
+                    "numbers; export the model again"
+                )
 
     def detect(self, radiograph: Radiograph | Prepared) -> Result:
         """Every candidate in a radiograph, best first, the threshold not applied (`findings.select` does).
@@ -155,10 +172,15 @@ class Detector:
         given = radiograph
         if isinstance(given, Radiograph):
             given = prepare(given, self.bundle.grid, self.bundle.multiple)
+        start = time.perf_counter()
+        (maps,) = self.run([given.image])
+        return self.examine_maps(given, maps, time.perf_counter() - start)
+
+    def examine_maps(self, given: Prepared, maps: dict[str, NDArray[np.float32]], seconds: float) -> Examined:
+        """`examine` of what `run` gave of an image, in `seconds`. Raises ModelError."""
+        start = time.perf_counter()
+        self._check_numbers(maps)
         source, geometry = given.source, given.geometry
-        ready = time.perf_counter()
-        maps = self.probabilities(given.image)
-        inferred = time.perf_counter()
         config = replace(self.bundle.find, threshold=self.bundle.map_threshold)
         findings = find(maps["lesion"], maps.get("lung"), geometry, config, label=self.bundle.lesion)
         calibration = self.bundle.calibration
@@ -177,7 +199,7 @@ class Detector:
             spacing_from=given.spacing_from,
             findings=findings,
             notes=notes,
-            seconds={"read": given.seconds, "infer": inferred - ready, "find": found - inferred},
+            seconds={"read": given.seconds, "infer": seconds, "find": found - start},
             uids=source.uids,
         )
         return Examined(result, maps, geometry, given.radiograph)

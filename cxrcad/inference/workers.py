@@ -71,17 +71,17 @@ class Workers:
         return cls(number, timeout) if number else None
 
 
-def read_ahead(paths: Sequence[Path], reading: Reading, workers: Workers | None) -> Answers:
+def read_ahead(paths: Sequence[Path], reading: Reading, workers: Workers | None, at_once: int = 1) -> Answers:
     """Each path, in order, with what is read of it; a few files behind it are being read or wait.
 
-    Without `workers` a thread reads the next file. Close it to end the processes. Raises WorkerError where they cannot
-    be started.
+    Without `workers` a thread reads the next file, or as many as are taken `at_once`. Close it to end the processes.
+    Raises WorkerError where they cannot be started.
     """
     if workers is None:
-        yield from _in_order(paths, reading.read, 1, 1)
+        yield from _in_order(paths, reading.read, 1, at_once)
         return
     with _Pool(reading, workers) as pool:
-        yield from _in_order(paths, pool.read, workers.number, 2 * workers.number)
+        yield from _in_order(paths, pool.read, workers.number, max(2 * workers.number, at_once))
 
 
 def _in_order(paths: Sequence[Path], read: Callable[[Path], Answer], threads: int, ahead: int) -> Answers:

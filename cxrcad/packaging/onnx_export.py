@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file: probabilities by task, sides left open, weights in the file."""
+"""A trained network as an ONNX file: probabilities by task, batch and sides left open, weights in the file."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class _Probabilities(nn.Module):
 
 
 def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
-    """Write `network` as ONNX, float32, inference mode: image (1, 1, height, width) -> a map a task (1, height, width).
+    """Write `network` as ONNX, float32, inference mode: image (B, 1, H, W) -> a map a task (B, H, W).
 
-    Height and width are dynamic. Weights lie in the file; with `weights` fp16 as 16-bit floats, which are made 32-bit
+    B, H and W are dynamic. Weights lie in the file; with `weights` fp16 as 16-bit floats, which are made 32-bit
     ones when the file is opened. Raises ModelError where the export fails.
     """
     module = _Probabilities(network.cpu().float().eval(), tasks)
     side = 8 * multiple
     units = torch.export.Dim("rows", min=4, max=512), torch.export.Dim("cols", min=4, max=512)
-    shapes = {"image": {2: multiple * units[0], 3: multiple * units[1]}}
+    shapes = {"image": {0: torch.export.Dim("batch", min=1, max=1024), 2: multiple * units[0], 3: multiple * units[1]}}
     chatter = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter), warnings.catch_warnings():
@@ -53,7 +53,7 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
         try:
             program = torch.onnx.export(
                 module,
-                (torch.rand(1, 1, side, side + multiple),),
+                (torch.rand(2, 1, side, side + multiple),),  # torch takes a length of 1 for a fixed one
                 dynamo=True,
                 dynamic_shapes=shapes,
                 input_names=["image"],

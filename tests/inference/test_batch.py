@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +16,9 @@ from cxrcad.core import Failure, Radiograph, Result
 from cxrcad.files import sha256_of
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference import batch, reading
-from cxrcad.inference.batch import detect_paths, expand_paths
+from cxrcad.inference.batch import detect_each, detect_paths, expand_paths, reading_for
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.inputs import find_inputs
 from cxrcad.inference.model import Bundle
 
 
@@ -203,6 +206,114 @@ class TestSkipped:
         )
         assert (whole.path, whole.sha256, whole.findings) == (str(path), plain.sha256, plain.findings)
         assert named.findings == plain.findings
+
+
+class Session:
+    """A session that fails on more than `most` images at once and gives no numbers for those that are 1 at `odd`.
+
+    `sizes` has how many it was given each time.
+    """
+
+    def __init__(self, real: Any, most: int = 99, odd: tuple[int, int] = (0, 0)) -> None:
+        self.real, self.most, self.odd = real, most, odd
+        self.sizes: list[int] = []
+
+    def run(self, names: list[str], given: dict[str, Any]) -> list[Any]:
+        images = given["image"]
+        self.sizes.append(len(images))
+        if len(images) > self.most:
+            raise RuntimeError("no memory")
+        outputs = self.real.run(names, given)
+        outputs[0][images[:, 0, *self.odd] == 1] = np.nan
+        return outputs
+
+
+class TestTogether:
+    """Images of one grid through the network at once: what is found is what is found one by one."""
+
+    @pytest.fixture
+    def paths(self, tmp_path: Path) -> list[Path]:
+        """Twelve images of two sizes, a damaged file among them, and one that is not there."""
+        from PIL import Image
+
+        paths = [write_png(tmp_path / f"{number:02}.png", (20 + 3 * number, 40, 240)) for number in range(12)]
+        for path in paths[2::3]:
+            Image.open(path).crop((0, 12, 128, 128)).save(path)
+        paths[5].write_bytes(paths[0].read_bytes()[:60])
+        return [*paths[:9], tmp_path / "none.dcm", *paths[9:]]
+
+    def outcomes(self, paths: list[Path], detector: Detector, notes: list[str] | None = None) -> list[Any]:
+        inputs, reading = find_inputs(paths), reading_for(detector, force=False, pixels=False)
+        told = [] if notes is None else notes
+        with closing(detect_each(inputs, detector, reading, min_score=0.0, note=told.append)) as found:
+            return [outcome for outcome, _ in found]
+
+    def check_same(self, found: list[Any], wanted: list[Any]) -> None:
+        assert [one.path for one in found] == [one.path for one in wanted]
+        assert [type(one) for one in found] == [type(one) for one in wanted]
+        for one, other in zip(found, wanted, strict=True):
+            if isinstance(one, Failure):
+                assert one == other
+                continue
+            assert len(one.findings) == len(other.findings) > 0
+            for mine, theirs in zip(one.findings, other.findings, strict=True):
+                assert mine.score == pytest.approx(theirs.score, abs=1e-5)
+                assert (mine.box_px, mine.center_px) == (theirs.box_px, theirs.center_px)
+
+    @pytest.mark.parametrize("batch", [2, 5, 8, 64])
+    def test_it_is_the_same_in_the_same_order(self, paths: list[Path], detector: Detector, batch: int) -> None:
+        session = Session(detector.session)
+        found = self.outcomes(paths, replace(detector, session=session, batch=batch))
+        self.check_same(found, self.outcomes(paths, detector))
+        assert [one.path for one in found] == list(map(str, paths))
+        assert sum(session.sizes) == 11
+        sizes = {2: [2, 1, 1, 1, 2, 1, 2, 1], 5: [4, 1, 2, 1, 2, 1], 8: [6, 1, 2, 2], 64: [8, 3]}
+        assert session.sizes == sizes[batch]
+
+    def test_what_it_took_is_shared(self, paths: list[Path], detector: Detector) -> None:
+        found = self.outcomes(paths[:2], replace(detector, batch=2))
+        assert found[0].seconds["infer"] == found[1].seconds["infer"] > 0
+
+    def test_too_many_for_the_device_are_halved(self, paths: list[Path], detector: Detector) -> None:
+        notes: list[str] = []
+        session = Session(detector.session, most=3)
+        found = self.outcomes(paths, replace(detector, session=session, batch=8), notes)
+        self.check_same(found, self.outcomes(paths, detector))
+        assert notes == [
+            "tiny: ONNX Runtime failed on 6 images of 128 x 128 (no memory); give a smaller --batch; 3 at a time "
+            "from here on"
+        ]
+        assert session.sizes == [6, 3, 1, 3, 1, 1, 1, 1]
+
+    def test_a_device_without_room_for_one_fails_each(self, paths: list[Path], detector: Detector) -> None:
+        notes: list[str] = []
+        session = Session(detector.session, most=0)
+        found = self.outcomes(paths[:4], replace(detector, session=session, batch=4), notes)
+        assert [one.error.split("; ")[-1] for one in found] == ["use --device cpu or free memory"] * 4
+        assert [note.split("; ")[-1] for note in notes] == ["1 at a time from here on"]
+
+    def test_a_bad_image_spoils_no_other(self, paths: list[Path], detector: Detector) -> None:
+        session = Session(detector.session, odd=(24, 45))  # only the second one's block has this row and not row 21
+        first, second, third = self.outcomes(paths[1::3][:3], replace(detector, session=session, batch=3))
+        assert session.sizes == [3]
+        assert "its lesion map of an image (128, 128) has 16384 values that are no numbers" in first.error
+        self.check_same([second, third], self.outcomes(paths[4:8:3], detector))
+
+    def test_as_many_are_read_ahead_as_are_taken_at_once(
+        self, paths: list[Path], detector: Detector, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read: list[Path] = []
+
+        def counted(path: Path, force: bool) -> Radiograph:
+            read.append(path)
+            return read_radiograph(path)
+
+        monkeypatch.setattr(reading, "read_radiograph", counted)
+        detector = replace(detector, batch=3)
+        inputs, how = find_inputs(paths), reading_for(detector, force=False, pixels=False)
+        with closing(detect_each(inputs, detector, how)) as found:
+            next(found)
+        assert len(read) <= 6
 
 
 class TestExpandPaths:

@@ -193,6 +193,48 @@ def test_auto_takes_the_cpu_where_cuda_does_not_load(
     assert captured.err == ""
 
 
+def test_how_many_images_at_once(tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One on a CPU and eight with CUDA, what was asked for, and one where the graph takes no more."""
+    onnx = pytest.importorskip("onnx")
+    real = module.open_session
+
+    class OnCuda:
+        def __init__(self, path: Path) -> None:
+            self.real = real(path, [CPU], 1)
+
+        def get_providers(self) -> list[str]:
+            return [CUDA, CPU]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.real, name)
+
+    def batches() -> list[int]:
+        bundle = load_bundle(tiny.folder)
+        with monkeypatch.context() as patched:
+            on_cpu = [Detector.open(bundle, "cpu", 1, batch).batch for batch in (None, 3)]
+            patched.setattr(module, "_providers", lambda device, name: [CUDA, CPU])
+            patched.setattr(module, "open_session", lambda path, providers, threads: OnCuda(path))
+            return [*on_cpu, *(Detector.open(bundle, "cuda", 1, batch).batch for batch in (None, 3))]
+
+    assert batches() == [1, 3, 8, 3]
+    model = onnx.load(tiny.onnx_path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    tiny.onnx_path.write_bytes(model.SerializeToString())
+    write_card(tiny.folder, {name: value for name, value in tiny.card.items() if name != "sha256"})
+    assert batches() == [1, 1, 1, 1]
+
+
+def test_several_images_of_one_shape_at_once(tiny: Bundle) -> None:
+    detector = Detector.open(tiny, "cpu", threads=1)
+    images = list(np.random.default_rng(0).random((3, 32, 48), np.float32))
+    for image, together in zip(images, detector.run(images), strict=True):
+        alone = detector.probabilities(image)
+        for task, values in alone.items():
+            np.testing.assert_allclose(together[task], values, atol=1e-6)
+    with pytest.raises(ModelError, match=r"takes a grid in multiples of 16, not 20 x 32"):
+        detector.run([np.zeros((20, 32), np.float32)] * 2)
+
+
 def test_importing_inference_loads_nothing_heavy() -> None:
     code = (
         "import sys, cxrcad.inference.batch, cxrcad.inference.detector, cxrcad.inference.candidates;"

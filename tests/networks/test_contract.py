@@ -75,7 +75,7 @@ def test_a_wrong_size_names_the_size_to_pad_to(name):
 
 
 @pytest.mark.parametrize("values", [VARIANTS[place] for place in (0, 1, 5, 7, 8, 10)], ids=str)
-def test_onnx_gives_the_same_probabilities_at_another_size(values, tmp_path):
+def test_onnx_gives_the_same_probabilities_at_another_size_and_batch(values, tmp_path):
     import onnxruntime
 
     config, net = made(values)
@@ -86,8 +86,8 @@ def test_onnx_gives_the_same_probabilities_at_another_size(values, tmp_path):
     write_onnx(net, tasks_of(config), net.multiple, tmp_path / "model.onnx")
     assert b'File "' not in (tmp_path / "model.onnx").read_bytes()  # no traces of the machine that wrote it
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    for shape in ((128, 160), (96, 64)):
-        image = torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(2))
+    for shape in ((1, 1, 128, 160), (3, 1, 96, 64)):
+        image = torch.rand(*shape, generator=torch.Generator().manual_seed(2))
         served = session.run(list(tasks_of(config)), {"image": image.numpy()})
         with torch.inference_mode():
             outputs = net(image)
