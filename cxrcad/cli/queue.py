@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 @click.command("queue", cls=Command)
-@click.option("--retry", is_flag=True, help="Have what failed done again.")
+@click.option("--retry", is_flag=True, help="Have what failed, or waits for its next try, done at once.")
 @with_settings(QueueConfig)
 def command(config: QueueConfig, retry: bool) -> None:
     """Tell what became of the images that `listen` or `watch` took, and why some failed; it may work meanwhile."""

@@ -53,6 +53,7 @@ CREATE INDEX IF NOT EXISTS by_state ON entries (state, id);
 CREATE TABLE IF NOT EXISTS seen (path TEXT PRIMARY KEY, stamp TEXT NOT NULL);
 """
 INSERT = "INSERT INTO entries (sha256, file, sender, received, name, state) VALUES (?, ?, ?, ?, ?, 'received')"
+HAS_FAILED, WAITS = "state = 'failed'", "state IN ('received', 'detected') AND due > 0"
 REPLACE = """
 UPDATE entries SET sha256 = ?, file = ?, sender = ?, received = ?, state = 'received', tries = 0, due = 0, said = '',
 findings = NULL WHERE name = ?
@@ -313,25 +314,27 @@ def _counts(database: sqlite3.Connection) -> dict[str, int]:
     return {state: found.get(state, 0) for state in STATES}
 
 
-def listing(folder: Path) -> tuple[dict[str, int], tuple[Entry, ...]]:
-    """The number of images in each state, and those that failed; another process may work on the queue meanwhile.
+def listing(folder: Path) -> tuple[dict[str, int], tuple[Entry, ...], tuple[Entry, ...]]:
+    """The number of images in each state, those that failed, and those that wait since a step did not go.
 
-    Raises UsageError where there is none, DataError for a damaged one, WriteError.
+    Another process may work on the queue meanwhile. Raises UsageError where there is none, DataError for a damaged one,
+    WriteError.
     """
     with _looked_into(folder) as database:
-        failed = database.execute("SELECT * FROM entries WHERE state = 'failed' ORDER BY id")
-        return _counts(database), tuple(_entry_of(folder, row) for row in failed)
+        rows = [database.execute(f"SELECT * FROM entries WHERE {which} ORDER BY id") for which in (HAS_FAILED, WAITS)]
+        failed, waiting = (tuple(_entry_of(folder, row) for row in found) for found in rows)
+        return _counts(database), failed, waiting
 
 
 def retry(folder: Path) -> int:
-    """Have what failed done again: it is sent where its results are there, else detected in. The number of images.
+    """Have what failed or waits done at once: it is sent where its results are there, else detected in.
 
-    Raises as `listing`.
+    The number of images. Raises as `listing`.
     """
     with _looked_into(folder) as database, database:
-        change = "UPDATE entries SET state = ?, tries = 0, due = 0 WHERE state = 'failed' AND findings IS "
-        done = database.execute(f"{change} NULL", (RECEIVED,)).rowcount
-        return done + database.execute(f"{change} NOT NULL", (DETECTED,)).rowcount
+        state = f"CASE WHEN findings IS NULL THEN '{RECEIVED}' ELSE '{DETECTED}' END"
+        change = f"UPDATE entries SET state = {state}, tries = 0, due = 0 WHERE {HAS_FAILED} OR {WAITS}"
+        return database.execute(change).rowcount
 
 
 @contextmanager
@@ -357,7 +360,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version > VERSION:
                 raise DataError(f"{path}: was made by a later cxrcad; use that one, or name another --queue")
-            if version < VERSION:
+            if version < VERSION:  # what is only looked at is not written, as on a full disk
                 database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT")
         except BaseException:
             database.close()

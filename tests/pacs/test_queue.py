@@ -143,12 +143,27 @@ def test_a_step_that_does_not_go_waits_twice_as_long_each_time_then_is_failed_wi
     assert waits == [10, 20, 40]
     assert queue.next(DETECTED) is None  # not yet
     assert queue.later(queue._entry("SELECT * FROM entries"), "PACS: is down", 10, 4) is None
-    counts, (failed,) = listing(queue.folder)
+    counts, (failed,), waiting = listing(queue.folder)
+    assert waiting == ()
     assert counts[FAILED] == 1
     assert failed.said == "tried 4 times, PACS: is down"
     assert retry(queue.folder) == 1
     assert queue.next(DETECTED).tries == 0
     assert (queue.results_of(failed) / "sr.dcm").is_file()
+
+
+def test_what_waits_for_its_next_try_is_told_and_tried_at_once_when_that_is_asked_for(queue):
+    add(queue)
+    assert listing(queue.folder)[2] == ()
+    detect(queue)
+    queue.later(queue.next(DETECTED), "PACS: is down", 10, 4)
+    add(queue, "1.2.4", b"good")
+    queue.postpone(queue.next(RECEIVED), "the disk is full", 60)
+    assert [one.said for one in listing(queue.folder)[2]] == ["PACS: is down", "the disk is full"]
+    assert (queue.next(DETECTED), queue.next(RECEIVED)) == (None, None)
+    assert retry(queue.folder) == 2
+    assert listing(queue.folder)[2] == ()
+    assert (queue.next(DETECTED).name, queue.next(RECEIVED).name) == ("1.2.3", "1.2.4")
 
 
 def test_what_failed_before_detection_is_detected_in_again(queue):
@@ -295,6 +310,14 @@ def test_files_that_no_row_knows_are_removed_at_the_start(queue):
             again.results_of(again.next(DETECTED)).name
         ]
         assert list(again.incoming.iterdir()) == []
+
+
+def test_a_look_into_a_queue_writes_nothing(queue):
+    add(queue)
+    queue.close()
+    before = (queue.folder / "queue.sqlite").read_bytes()
+    assert listing(queue.folder)[0][RECEIVED] == 1
+    assert (queue.folder / "queue.sqlite").read_bytes() == before
 
 
 def test_a_damaged_queue_a_later_one_and_none_are_sentences(tmp_path):
