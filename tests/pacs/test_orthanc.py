@@ -97,17 +97,28 @@ def test_all_objects_are_taken_and_given_back_unchanged(orthanc, tmp_path, toy, 
 
 
 def test_a_radiograph_that_comes_to_orthanc_has_its_report_there(orthanc, run, tmp_path):
-    if shutil.which("storescu") is None:
-        pytest.skip("storescu is not installed (Debian: dcmtk)")
+    for program in ("storescu", "curl"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (Debian: dcmtk, curl)")
+    images = [radiograph(number) for number in (2, 4)]
+
+    def stored(image: pydicom.Dataset) -> None:
+        image.save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+        command = ["storescu", "-aec", "ORTHANC", "127.0.0.1", str(orthanc.dicom), str(tmp_path / "scan.dcm")]
+        subprocess.run(command, check=True, timeout=120)
+
+    stored(images[0])  # before the listener runs: Orthanc tries once
+    until(lambda: b"Unable to send instance" in Path(orthanc.log.name).read_bytes(), "Orthanc's try")
     peer = f"ORTHANC@127.0.0.1:{orthanc.dicom}"
     listener = run("listen", "--port", orthanc.listener_port, "--allow", "ORTHANC", "--send-to", peer)
     assert listener.port == orthanc.listener_port
-    images = [radiograph(number) for number in (2, 4)]
-    for number, image in enumerate(images):
-        image.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
-        command = ["storescu", "-aec", "ORTHANC", "127.0.0.1", str(orthanc.dicom), str(tmp_path / f"{number}.dcm")]
-        subprocess.run(command, check=True, timeout=120)
+    stored(images[1])
+    listener.wait_for(": sent to ")
+    again = next(text for text in (EXAMPLE / "README.md").read_text().split("```") if text.startswith("sh\ncurl"))
+    again = again.removeprefix("sh\n").replace(":8042", f":{orthanc.web}")
+    subprocess.run(["sh", "-c", again], check=True, timeout=120, stdout=subprocess.DEVNULL)
     listener.wait_for(": sent to ", 2)
+    assert listener.said.count(": came again from ORTHANC, is sent") == 1
     held = orthanc.objects()
     assert sorted(one.Modality for one in held) == ["DX", "DX", "SR", "SR"]
     studies = {str(image.StudyInstanceUID) for image in images}
@@ -141,6 +152,7 @@ def test_a_study_is_fetched_and_its_objects_are_stored_by_dicomweb(orthanc, tmp_
         f"{image.SOPInstanceUID}.sr.dcm" for image in images
     )
     found = json.loads((tmp_path / "boxes.json").read_text())["images"]
+    assert {one["path"] for one in found} == {image.SOPInstanceUID for image in images}
     assert {one["uids"]["SOPInstanceUID"] for one in found} == {image.SOPInstanceUID for image in images}
     answer = cxrcad(*own[:4], "1.2.3", *own[5:])
     assert answer.code == 1
