@@ -107,8 +107,10 @@ def command(
             if url is None and any(study):
                 raise UsageError("--study, --series and --store are of a server; name it with --dicomweb URL")
 
-            def detect(paths: Sequence[Path], objects: Mapping[str, Path]) -> Summary:
-                return detect_to_file(config, paths, place, overlay, bar, given_files(files), objects)
+            def detect(
+                paths: Sequence[Path], objects: Mapping[str, Path], lasting: Mapping[str, str] | None = None
+            ) -> Summary:
+                return detect_to_file(config, paths, place, overlay, bar, given_files(files), objects, lasting)
 
             summary = detect(paths, objects) if url is None else _of_study(url, study, objects, detect, bar)
     except (KeyboardInterrupt, WorkerError, WriteError):

@@ -28,7 +28,7 @@ from cxrcad.interchange.boxes import SCORE_DECIMALS, Found
 from cxrcad.interchange.journal import ENDING, Journal
 from cxrcad.interchange.outputs import check_places, put_aside, write_outputs
 from cxrcad.pacs.evidence import Author
-from cxrcad.pacs.objects import Objects, object_names
+from cxrcad.pacs.objects import NOT_DICOM, Objects, object_names
 from cxrcad.report.drawing.overlay import write_overlay
 from cxrcad.report.findings import Pictures, write_findings_page
 from cxrcad.report.html import Made
@@ -68,6 +68,7 @@ def detect_to_file(
     progress: Progress,
     beside: Mapping[str, Path] | None = None,
     objects: Mapping[str, Path] | None = None,
+    lasting: Mapping[str, str] | None = None,
 ) -> Summary:
     """Find nodules in the files, folders, zip archives and DICOMDIRs of `paths`.
 
@@ -76,6 +77,7 @@ def detect_to_file(
     is no radiograph is in its `skipped`. `beside` are other files of the same results by their option: --csv, --coco,
     --node21, and --html, a page of all cases. `objects` are the folders of DICOM objects by their kind
     (`cxrcad.pacs.objects.KINDS`); a radiograph of which one cannot be made counts as failed in `Summary.failed` alone.
+    `lasting` are the names of files whose paths are temporary; they are called by these.
 
     What is done is kept at once in a journal beside `out`, from which all are written in the end, also where the work
     is stopped. With `config.resume` the work goes on from that journal, or from the finished boxes.json: files of the
@@ -93,13 +95,14 @@ def detect_to_file(
     if objects and not config.identifiers:
         options = ", ".join(f"--{kind}" for kind in objects)
         raise UsageError(f"--no-identifiers: a DICOM object names patient, study and image; leave out {options}")
-    overlays = _overlays(overlay, found, config.identifiers)
+    names = Names(found, config.identifiers, lasting or {})
+    overlays = _overlays(overlay, found, names)
     objects_of = object_names(found.files, found.on_disk, objects or {})
     detector = open_detector(config)
     least = config.min_score if config.min_score is not None else detector.bundle.threshold
     find = find_of(detector.bundle, least)
     place = file and file.with_name(file.name + ENDING)
-    resume, names = file if config.resume else None, Names(found, config.identifiers)
+    resume = file if config.resume else None
     with Journal(place, detector.identity, find, resume=resume, identifiers=config.identifiers) as kept:
         if kept.put_aside is not None:
             progress.note(f"{kept.put_aside}: of a run that did not end; --resume would have gone on from it")
@@ -134,8 +137,8 @@ class _Job:
         same = [file for file in files if self._is_same(file)] if len(self.kept) else []
         self.kept.keep_only(self.names.of(str(file)) for file in same)
         done = [file for file in same if self._is_drawn(file)]
-        for sentence in self.objects.without.values():
-            progress.note(sentence)
+        for path in self.objects.without:
+            self._tell_of_none(path, progress)
         if config.resume:
             progress.note(f"{len(done):,} of {counted(len(files), 'file')} done before")
         progress.start(f"{self.detector.bundle.name} on {self.detector.provider}", len(files), len(done))
@@ -152,8 +155,8 @@ class _Job:
                         count += 1
                         progress.step(count)
                     if isinstance(written, Result) and examined is not None:
-                        self._draw(written, examined, progress)
-                    for note in self._notes(outcome, written.path):
+                        self._draw(written, outcome.path, examined, progress)
+                    for note in self._notes(written if config.identifiers else outcome, written.path):
                         progress.note(note)
         except (KeyboardInterrupt, WorkerError, WriteError) as stop:
             words = (str(stop) or "stopped", self._held(count))
@@ -229,7 +232,7 @@ class _Job:
         for result in self.kept.results(self.names.given(map(str, self.inputs.files))):
             yield replace(result, overlay=self._shown_overlay(result.path))
 
-    def _draw(self, result: Result, examined: Examined, progress: Progress) -> None:
+    def _draw(self, result: Result, path: str, examined: Examined, progress: Progress) -> None:
         radiograph = examined.radiograph
         if radiograph is None:
             return
@@ -238,9 +241,16 @@ class _Job:
         overlay = self._overlay_of(result.path)
         if overlay is not None:
             write_overlay(radiograph, result.findings, overlay, threshold=self.detector.bundle.threshold)
-        sentence = self.objects.write(result, examined)
-        if sentence is not None:
-            progress.note(sentence)
+        if self.objects.write(replace(result, path=path), examined) is not None:
+            self._tell_of_none(path, progress)
+
+    def _tell_of_none(self, path: str, progress: Progress) -> None:
+        """Say why a radiograph has no DICOM object; of files that are no DICOM, for the first alone."""
+        sentence = self.objects.without[path]
+        if NOT_DICOM in sentence:
+            self.told[NOT_DICOM] += 1
+        if NOT_DICOM not in sentence or self.told[NOT_DICOM] == 1:
+            progress.note(self.names.told(path, sentence))
 
     def _write(self, complete: bool) -> None:
         kept, results = self.kept, _Again(self._results)
@@ -284,12 +294,13 @@ def find_of(bundle: Bundle, least: float) -> dict[str, Any]:
     return find
 
 
-def _overlays(overlay: Path | None, found: Inputs, identifiers: bool) -> Callable[[str], Path | None] | None:
+def _overlays(overlay: Path | None, found: Inputs, names: Names) -> Callable[[str], Path | None] | None:
     """The picture of each input by its name, in the folder `overlay`; None where none is drawn. UsageError."""
     if overlay is None:
         return None
-    if identifiers:  # all parts know the names of all
-        return names_in(overlay, found.files, ".png", found.on_disk, "--overlay").get
+    if names.identifiers:  # all parts know the names of all
+        places = names_in(overlay, found.files, ".png", found.on_disk, "--overlay")
+        return {names.lasting.get(file, file): place for file, place in places.items()}.get
     check_folder(overlay, f"--overlay {overlay}")
     inside = [file for file in found.on_disk if os.path.realpath(file.parent) == os.path.realpath(overlay)]
     if inside:

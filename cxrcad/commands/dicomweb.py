@@ -29,13 +29,14 @@ class Study:
 def detect_study(
     wanted: Study,
     folders: Mapping[str, Path],
-    detect: Callable[[Sequence[Path], Mapping[str, Path]], Summary],
+    detect: Callable[[Sequence[Path], Mapping[str, Path], Mapping[str, str]], Summary],
     progress: Progress,
 ) -> Summary:
     """Fetch the radiographs, `detect` in them, and store the objects of each in which it went well.
 
-    `folders` are those of objects that are kept here too, by their kind; `detect` takes files and such folders. A
-    second time the same objects are stored. Raises UsageError, PeerError, and what `detect` raises.
+    `folders` are those of objects that are kept here too, by their kind; `detect` takes files, such folders, and the
+    name of each file, which is its SOP instance UID. A second time the same objects are stored. Raises UsageError,
+    PeerError, and what `detect` raises.
     """
     if wanted.study is None:
         raise UsageError("--dicomweb: needs the study; give its UID with --study")
@@ -48,7 +49,7 @@ def detect_study(
         for kind in kinds:
             for file in files:  # of another run, in a folder that is kept
                 _object(to[kind], file, kind).unlink(missing_ok=True)
-        summary = detect(files, to)
+        summary = detect(files, to, {str(file): file.stem for file in files})
         made = [path for file in files for kind in kinds if (path := _object(to[kind], file, kind)).is_file()]
         if made:
             server.store(made)

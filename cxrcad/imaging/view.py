@@ -19,13 +19,15 @@ from cxrcad.imaging.view_words import CHEST, FRONTAL, NOT_FRONTAL, OTHER_PARTS, 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["against_frontal_chest", "class_name", "perhaps_another_part", "with_view"]
+__all__ = ["MANUFACTURER", "against_frontal_chest", "class_name", "perhaps_another_part", "with_view"]
 
 CLASSES = re.compile(
     r"1\.2\.840\.10008\.5\.1\.4\.1\.1\."
     r"(1|1\.1|1\.1\.1|7(\.[1-4])?|12\.2)"  # CR, DX, secondary capture, radiofluoroscopy
 )
 """SOP classes of chest radiographs; other ones that the standard knows are of other images (PS3.4 B.5)."""
+MANUFACTURER = "cxrcad"
+"""Of the DICOM objects that this program makes of its results."""
 SIDEWAYS = frozenset(("LL", "RL", "LLD", "RLD"))
 """Of POSITIONS, what may stand in a free text, where nothing but the chest does beside it."""
 FREE_TEXTS = ("SeriesDescription", "ProtocolName")
@@ -51,6 +53,8 @@ def against_frontal_chest(dataset: Dataset) -> Iterator[str]:
     uid = "".join(texts(dataset, "SOPClassUID")[:1])
     if class_name(dataset) != uid and not CLASSES.fullmatch(uid):
         yield f"SOP class {class_name(dataset)}"
+    if texts(dataset, "Manufacturer") == (MANUFACTURER,):
+        yield f"Manufacturer {MANUFACTURER}, so a picture of our own results"
     yield from _view(dataset)
     yield from _part(dataset)
 

@@ -8,7 +8,7 @@ quote a path, a header or a link. So may a note, of which only those are kept th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -31,11 +31,13 @@ Told = TypeVar("Told", Failure, Skipped)
 class Names:
     """What the inputs of a detection are called; `files` has the path of each name that was given so far.
 
-    `inputs` are all, also where a part is done: the numbers in all parts are one row.
+    `inputs` are all, also where a part is done: the numbers in all parts are one row. `lasting` are the names of those
+    whose paths are gone after the detection.
     """
 
     inputs: Inputs
     identifiers: bool = True
+    lasting: Mapping[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -43,7 +45,8 @@ class Names:
     def of(self, path: str) -> str:
         """The name of an input; without identifiers its content is read once."""
         if path not in self._names:
-            self._name(path, path if self.identifiers else self._sha256(path) or f"input-{self._number(path)}")
+            lasting = self.lasting.get(path, path)
+            self._name(path, lasting if self.identifiers else self._sha256(path) or f"input-{self._number(path)}")
         return self._names[path]
 
     def given(self, paths: Iterable[str]) -> list[str]:
@@ -53,14 +56,12 @@ class Names:
 
     def written(self, outcome: Outcome) -> Outcome:
         """The outcome as it is written; without identifiers also without its overlay, which may be called after it."""
+        if self.identifiers:
+            return self._lastingly(outcome)
         if isinstance(outcome, Result):
-            name = self._name(outcome.path, outcome.path if self.identifiers else outcome.sha256)
-            if self.identifiers:
-                return outcome
+            name = self._name(outcome.path, outcome.sha256)
             notes = dict.fromkeys(note if is_plain(note) else UNNOTED for note in outcome.notes)
             return replace(outcome, path=name, uids={}, notes=tuple(notes), overlay=None)
-        if self.identifiers:
-            return outcome
         known = outcome.path in self._names or not isinstance(path_of(outcome.path), RemotePath)
         name = self.of(outcome.path) if known else self._name(outcome.path, f"input-{self._number(outcome.path)}")
         if isinstance(outcome, Failure):
@@ -70,6 +71,23 @@ class Names:
     def ordered(self, told: Iterable[Told]) -> list[Told]:
         """Failures or skipped files as they are written: in order, without identifiers one of each content."""
         return list(told) if self.identifiers else sorted(dict.fromkeys(told), key=_path)
+
+    def told(self, path: str, sentence: str) -> str:
+        """A sentence on an input, which calls it by its lasting name."""
+        return sentence.replace(path, self.lasting.get(path, path))
+
+    def _lastingly(self, outcome: Outcome) -> Outcome:
+        path = outcome.path
+        name = self.lasting.get(path, path)
+        if isinstance(outcome, Result):
+            self._name(path, name)
+        if name == path:
+            return outcome
+        if isinstance(outcome, Result):
+            return replace(outcome, path=name)
+        if isinstance(outcome, Failure):
+            return Failure(name, self.told(path, outcome.error))
+        return Skipped(name, self.told(path, outcome.reason))
 
     def _name(self, path: str, name: str) -> str:
         self._names[path] = name

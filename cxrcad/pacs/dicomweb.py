@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from cxrcad.core import PeerError, UsageError
-from cxrcad.imaging.view import CLASSES
-from cxrcad.pacs.evidence import MANUFACTURER
+from cxrcad.core import PeerError, UsageError, counted
+from cxrcad.imaging.view import CLASSES, MANUFACTURER
 from cxrcad.pacs.peers import UID, check_installed, read_objects
 
 __all__ = ["Server"]
@@ -69,8 +68,12 @@ class Server:
                     continue  # a capture of our own
                 files.append(folder / f"{uid}.dcm")
                 dataset.save_as(files[-1], enforce_file_format=True)
+        if not found:
+            what = f"series {series} in study {study}" if series else f"study {study}"
+            raise PeerError(f"{self.url}: has no {what}; check --study" + " and --series" * bool(series))
         if not files:
-            raise PeerError(f"{self.url}: study {study} has {len(found)} objects, and no radiograph among them")
+            held = counted(len(found), "object")
+            raise PeerError(f"{self.url}: study {study} has {held}, and no frontal chest radiograph can be among them")
         return files
 
     def _instances(self, study: str, series: str | None) -> list[Any]:

@@ -25,14 +25,14 @@ from cxrcad.imaging.dicom_file import opened
 from cxrcad.imaging.elements import texts
 from cxrcad.imaging.faults import refuse
 from cxrcad.imaging.read import reader_of
+from cxrcad.imaging.view import MANUFACTURER
 from cxrcad.interchange.boxes import SCORE_DECIMALS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["MANUFACTURER", "Author", "Evidence", "image_header", "uid_of"]
+__all__ = ["Author", "Evidence", "image_header", "uid_of"]
 
-MANUFACTURER = "cxrcad"
 DICOM_READERS = ("dicom", "bare dicom")
 IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 NEVER_ABSENT = (
@@ -189,6 +189,12 @@ class Evidence:
         """Give an object these elements of the image, empty where it lacks them."""
         for name in names:
             setattr(made, name, self.image.get(name))
+
+    def of_chest(self, made: Dataset) -> None:
+        """State the body part in place of its side, which an unpaired one has not (PS3.3 C.7.3.1)."""
+        made.BodyPartExamined = "CHEST"
+        if texts(self.image, "Laterality"):
+            self.take_over(made, "Laterality")
 
     def finished(self, made: Dataset) -> Dataset:
         """The object with the image's character set, and with its dates and times in place of the present ones."""

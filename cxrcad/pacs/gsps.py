@@ -45,7 +45,7 @@ def presentation_state(evidence: Evidence) -> Dataset:
         presentation_lut_transformation=PresentationLUTTransformation("INVERSE" if inverse else "IDENTITY"),
         **evidence.described,
     )
-    evidence.take_over(made, "Laterality")
+    evidence.of_chest(made)
     return made
 
 

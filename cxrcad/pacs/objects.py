@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from cxrcad.core import ReadError, Result, UsageError
 from cxrcad.files import names_in, write_atomically
 from cxrcad.imaging.remote import path_of
+from cxrcad.imaging.view import MANUFACTURER
 from cxrcad.inference.detector import Examined
 from cxrcad.interchange.boxes import image_document, result_from
 from cxrcad.pacs.cad_sr import cad_report
-from cxrcad.pacs.evidence import MANUFACTURER, Author, Evidence, image_header, uid_of
+from cxrcad.pacs.evidence import Author, Evidence, image_header, uid_of
 from cxrcad.pacs.gsps import presentation_state
 from cxrcad.pacs.peers import check_installed
 from cxrcad.pacs.sc import capture
@@ -30,7 +31,7 @@ from cxrcad.pacs.sr import report
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["KINDS", "Kind", "Objects", "kinds_of", "object_names"]
+__all__ = ["KINDS", "NOT_DICOM", "Kind", "Objects", "kinds_of", "object_names"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ KINDS = (
     Kind("sc", 9005, "picture with boxes", capture),
 )
 
-NOT_DICOM = "names no patient, study or image, to which a DICOM object could refer"
+NOT_DICOM = "a file that is no DICOM names no patient, study or image, to which a DICOM object could refer"
 
 
 def kinds_of(text: str) -> tuple[str, ...]:
@@ -139,7 +140,7 @@ class Objects:
     def _image(path: Path) -> Dataset:
         image = image_header(path)
         if image is None:
-            raise ReadError(f"{path}: a file that is no DICOM {NOT_DICOM}; give the DICOM file of the radiograph")
+            raise ReadError(f"{path}: {NOT_DICOM}; give the DICOM file of the radiograph")
         return image
 
     def _made(self, kind: Kind, image: Dataset, result: Result, examined: Examined) -> bytes:

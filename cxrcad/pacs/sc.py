@@ -36,6 +36,7 @@ def capture(evidence: Evidence) -> Dataset:
         transfer_syntax_uid="1.2.840.10008.1.2.1",
         **evidence.described,
     )
-    evidence.take_over(made, "PatientOrientation", "Laterality")
+    evidence.take_over(made, "PatientOrientation")
+    evidence.of_chest(made)
     made.BurnedInAnnotation = "NO"  # of the patient's identity (PS3.3 C.7.6.1.1.7)
     return made

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from cxrcad import __version__
 from cxrcad.core import Box
+from cxrcad.imaging.view import MANUFACTURER
 from cxrcad.pacs.codes import ABNORMAL, ANATOMY, LESIONS, LUNG, SITES, Term, sct
-from cxrcad.pacs.evidence import MANUFACTURER, Evidence
+from cxrcad.pacs.evidence import Evidence
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

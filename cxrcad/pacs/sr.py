@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from cxrcad import __version__
 from cxrcad.core import Box, Finding
+from cxrcad.imaging.view import MANUFACTURER
 from cxrcad.pacs.codes import BOUNDED, CHEST_RADIOGRAPH, LESIONS, SITES, sct
-from cxrcad.pacs.evidence import MANUFACTURER, Evidence
+from cxrcad.pacs.evidence import Evidence
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_a_result_is_called_by_its_content_without_uids_and_notes_that_quote(tmp
     assert names.of("doe.dcm") == "a" * 64
     assert names.files == {"a" * 64: "doe.dcm"}
     assert Names(inputs("doe.dcm")).written(found) is found
+
+
+def test_a_file_whose_path_is_temporary_is_called_by_its_lasting_name_in_all_that_is_told() -> None:
+    names = Names(inputs("/tmp/x/1.dcm", "b.dcm"), lasting={"/tmp/x/1.dcm": UID})
+    found = Result("/tmp/x/1.dcm", "a" * 64, 64, 64, None, None, ())
+    assert names.written(found) == replace(found, path=UID)
+    assert names.files == {UID: "/tmp/x/1.dcm"}
+    assert names.written(Failure("/tmp/x/1.dcm", "/tmp/x/1.dcm: cut short")) == Failure(UID, f"{UID}: cut short")
+    assert names.written(Skipped("/tmp/x/1.dcm", "/tmp/x/1.dcm: a hand")) == Skipped(UID, f"{UID}: a hand")
+    assert names.of("/tmp/x/1.dcm") == UID
+    assert names.told("/tmp/x/1.dcm", "no object: /tmp/x/1.dcm: no UID") == f"no object: {UID}: no UID"
+    assert names.of("b.dcm") == names.told("b.dcm", "b.dcm") == "b.dcm"
 
 
 def test_a_file_is_called_by_its_content_and_what_cannot_be_read_by_its_number_in_all_parts(tmp_path: Path) -> None:
