@@ -16,6 +16,7 @@ from cxrcad.pacs.objects import kinds_of
 from cxrcad.pacs.peers import check_ae_title, check_installed, peer_of
 from cxrcad.pacs.queue import DETECTED, RECEIVED, Queue
 from cxrcad.pacs.service import Detection, Service
+from cxrcad.pacs.tls import client_context
 
 __all__ = ["listen", "serving"]
 
@@ -48,7 +49,10 @@ def serving(
         raise UsageError("results go nowhere; name a peer with --send-to AE@host:port, a folder with --out, or both")
     if not detect.identifiers:
         raise UsageError("identifiers = false: results that are sent name patient, study and image; leave it out")
-    peer = None if config.send_to is None else peer_of(config.send_to, "--send-to")
+    tls = client_context(config.send_tls_ca, config.send_tls_cert, config.send_tls_key)
+    if tls is not None and config.send_to is None:
+        raise UsageError("--send-tls-ca: needs the peer too; name it with --send-to AE@host:port")
+    peer = None if config.send_to is None else peer_of(config.send_to, "--send-to", tls)
     check_ae_title(config.ae_title, "--ae-title")
     kinds = kinds_of(config.store or ("none" if peer is None else "sr"))
     if peer is not None and not kinds:

@@ -25,6 +25,9 @@ class ServiceConfig(QueueConfig):
 
     out: Path | None = setting(None, "folder that gets boxes.json and the DICOM objects of each radiograph")
     send_to: str | None = setting(None, "peer that gets the DICOM objects by C-STORE, as AE@host:port")
+    send_tls_ca: Path | None = setting(None, "authority that vouches for the peer's certificate (PEM), for TLS to it")
+    send_tls_cert: Path | None = setting(None, "certificate that is shown to the peer (PEM), where it demands one")
+    send_tls_key: Path | None = setting(None, "key of that certificate (PEM)")
     store: str | None = setting(
         None,
         "DICOM objects, comma-separated: sr, cad-sr, seg, gsps, sc, or none (default: sr where there is a peer)",
@@ -48,3 +51,4 @@ class ListenerConfig:
     largest_mb: int = setting(512, "largest object that is taken, MB", low=1, high=100_000)
     tls_cert: Path | None = setting(None, "certificate of this program (PEM), for TLS")
     tls_key: Path | None = setting(None, "key of the certificate (PEM)")
+    tls_ca: Path | None = setting(None, "authority (PEM): only senders whose certificate it signed are taken")

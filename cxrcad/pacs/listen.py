@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import ssl
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from cxrcad.imaging.elements import texts
 from cxrcad.imaging.view import CLASSES
 from cxrcad.pacs.peers import UID, check_ae_title
 from cxrcad.pacs.queue import Queue
+from cxrcad.pacs.tls import reason_of, server_context
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -51,7 +53,7 @@ class Listener:
         self.config, self.queue, self.progress, self.seconds = config, queue, progress, seconds
         allowed = config.allow if isinstance(config.allow, tuple) else (config.allow,) if config.allow else ()
         titles = [check_ae_title(title, "--allow") for title in allowed]
-        self._context = _tls(config.tls_cert, config.tls_key)
+        self._context = server_context(config.tls_ca, config.tls_cert, config.tls_key)
         self._entity = self._made(check_ae_title(ae_title, "--ae-title"), titles)
         self._server: Any = None
 
@@ -127,7 +129,13 @@ class Listener:
             try:
                 do_action(action)
             except Exception as error:  # what is no DICOM leads anywhere
-                self._say(event, f"broke off: what was sent is no DICOM ({type(error).__name__})")
+                fault = f"what was sent is no DICOM ({type(error).__name__})"
+                if isinstance(error, OSError):  # of the file that is written as it comes
+                    fault = (
+                        f"{self.queue.incoming}: cannot be written ({error.strerror or error}); make room on the disk"
+                    )
+                self._say(event, f"broke off: {fault}")
+                self._ended(event)
                 _cut(wire)
                 association.dul.state_machine.current_state = "Sta1"
                 association.is_aborted, association.is_established, association._kill = True, False, True
@@ -138,7 +146,8 @@ class Listener:
         """Remove the file of an object that did not come to its end."""
         message = event.assoc.dimse.message
         if message is not None and getattr(message, "_data_set_file", None):
-            message._data_set_file.close()
+            with suppress(OSError):  # as on a full disk
+                message._data_set_file.close()
             with suppress(OSError):
                 os.unlink(message._data_set_file.name)
 
@@ -222,23 +231,6 @@ def _cut(wire: Any) -> None:
         wire.socket.shutdown(2)
 
 
-def _tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
-    """TLS with this certificate. UsageError."""
-    if certificate is None:
-        if key is not None:
-            raise UsageError(f"--tls-key {key}: needs its certificate too; name it with --tls-cert")
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ValueError) as error:
-        named = f"--tls-cert {certificate}" + (f" --tls-key {key}" if key else "")
-        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-        raise UsageError(f"{named}: no certificate with its key in PEM ({reason}); check both files") from None
-    return context
-
-
 def _server_class(progress: Progress) -> Callable[..., Any]:
     """The server of pynetdicom, whose other senders do not wait while one begins TLS."""
     from pynetdicom.transport import AssociationServer, ThreadedAssociationServer
@@ -262,6 +254,8 @@ def _server_class(progress: Progress) -> Callable[..., Any]:
             super().finish_request(request, client_address)
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            progress.note(f"{client_address[0]}: broke off before it asked for an association")
+            error = sys.exc_info()[1]
+            fault = f"TLS fails ({reason_of(error)})" if isinstance(error, ssl.SSLError) else "broke off"
+            progress.note(f"{client_address[0]}: {fault} before it asked for an association")
 
     return Server

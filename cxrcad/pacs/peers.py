@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxrcad.core import PeerError, ReadError, UsageError
 from cxrcad.imaging.faults import reason
+from cxrcad.pacs.tls import remember_faults
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -34,22 +36,23 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Peer:
-    """An application entity of the network."""
+    """An application entity of the network; with `tls` it is spoken to by that."""
 
     title: str
     host: str
     port: int
+    tls: ssl.SSLContext | None = None
 
     def __str__(self) -> str:
         return f"{self.title}@{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-def peer_of(text: str, option: str) -> Peer:
+def peer_of(text: str, option: str, tls: ssl.SSLContext | None = None) -> Peer:
     """The peer that AE@host:port names. UsageError."""
     found = ADDRESS.fullmatch(text)
     if found is None or not 0 < int(found["port"]) < 65536:
         raise UsageError(f"{option} {text}: names no peer; write AE@host:port, as PACS@pacs.example:104")
-    return Peer(check_ae_title(found["title"], option), found["host"].strip("[]"), int(found["port"]))
+    return Peer(check_ae_title(found["title"], option), found["host"].strip("[]"), int(found["port"]), tls)
 
 
 def check_ae_title(title: str, option: str) -> str:
@@ -110,8 +113,12 @@ def _associated(peer: Peer, datasets: Sequence[Dataset], ae_title: str, seconds:
         entity.add_requested_context(kind, syntax)
     reached: list[object] = []
     handlers: list[Any] = [(evt.EVT_CONN_OPEN, reached.append)]
+    faults: list[str] = []
+    if peer.tls is not None:
+        remember_faults(peer.tls, faults)
+    tls = None if peer.tls is None else (peer.tls, peer.host)
     try:
-        association = entity.associate(peer.host, peer.port, ae_title=peer.title, evt_handlers=handlers)
+        association = entity.associate(peer.host, peer.port, ae_title=peer.title, evt_handlers=handlers, tls_args=tls)
     except OSError as error:  # a name that no machine has
         raise PeerError(f"{peer}: cannot be reached ({error.strerror or error})") from None
     if association.is_established:
@@ -120,6 +127,10 @@ def _associated(peer: Peer, datasets: Sequence[Dataset], ae_title: str, seconds:
         answer: Any = association.acceptor.primitive
         raise PeerError(
             f"{peer}: refuses {ae_title} as {peer.title} ({answer.reason_str[:1].lower()}{answer.reason_str[1:]})"
+        )
+    if faults:
+        raise PeerError(
+            f"{peer}: TLS fails ({faults[0]}); check the peer's certificate, its host's name and --send-tls-ca"
         )
     if not reached:
         raise PeerError(f"{peer}: cannot be reached; check that it runs, its address and its port")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -55,6 +56,7 @@ class Running:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "cxrcad", *map(str, arguments)], cwd=folder, stderr=subprocess.PIPE, text=True,
             env={**own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # of a shell's background it is ignored
         )  # fmt: skip
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -112,7 +114,7 @@ def run(tmp_path: Path, toy: Path) -> Iterator[Callable[..., Running]]:
 class Archive:
     """A peer that stores: what came, in order. `status` is what it answers, `seconds` how long it thinks first."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         from pynetdicom import AE, AllStoragePresentationContexts, evt
 
         self.came: list[pydicom.Dataset] = []
@@ -121,7 +123,7 @@ class Archive:
         entity.require_called_aet = True
         entity.supported_contexts = AllStoragePresentationContexts
         handlers = [(evt.EVT_C_STORE, self._store)]
-        self.server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+        self.server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers, ssl_context=tls)
         self.peer = f"ARCHIVE@127.0.0.1:{self.server.server_address[1]}"
 
     def _store(self, event: object) -> int:
@@ -141,12 +143,38 @@ class Archive:
 
 
 @pytest.fixture
-def archive() -> Iterator[Archive]:
+def archives() -> Iterator[Callable[..., Archive]]:
+    """`archives(tls)` -> an archive that is ended after the test."""
     pytest.importorskip("pynetdicom")
     pytest.importorskip("highdicom")
-    archive = Archive()
-    yield archive
-    archive.server.shutdown()
+    started: list[Archive] = []
+
+    def start(tls: ssl.SSLContext | None = None) -> Archive:
+        started.append(Archive(tls=tls))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.server.shutdown()
+
+
+@pytest.fixture
+def archive(archives: Callable[..., Archive]) -> Archive:
+    return archives()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate of this machine, cert.pem, and its key, key.pem, made with openssl."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+               "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]  # fmt: skip
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("openssl is not installed")
+    return folder
 
 
 def send(port: int, datasets: list[pydicom.Dataset], title: str = "MODALITY", called: str = "CXRCAD") -> list[int]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import signal
 import socket
 import ssl
 import struct
-import subprocess
+import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from cxrcad.core import UsageError
-from cxrcad.pacs.peers import peer_of
-from cxrcad.pacs.queue import listing
+from cxrcad.config import ListenerConfig
+from cxrcad.core import PeerError, UsageError
+from cxrcad.pacs.listen import Listener, listening
+from cxrcad.pacs.peers import peer_of, store
+from cxrcad.pacs.queue import Queue, listing
+from cxrcad.pacs.tls import client_context
 from tests.pacs.conftest import Archive, free_port, radiograph, send, until
 
 pytest.importorskip("pynetdicom")
@@ -97,10 +103,10 @@ def test_boxes_json_and_chosen_objects_go_to_the_folder_and_the_peer(run, archiv
     assert listener.end(signal.SIGINT) == 130
 
 
-def test_a_lateral_view_is_skipped_other_content_is_said_and_a_class_that_is_no_radiograph_is_not_taken(
+def test_a_lateral_view_and_a_capture_of_our_own_are_skipped_other_content_is_said_and_no_report_is_taken(
     run, archive, tmp_path
 ):
-    listener = run("listen", *QUICK, "--send-to", archive.peer)
+    listener = run("listen", *QUICK, "--send-to", archive.peer, "--store", "sr,sc")
     lateral, first, other = radiograph(1), radiograph(2), radiograph(2)
     lateral.ViewPosition = "LL"
     del lateral.ViewCodeSequence
@@ -111,11 +117,15 @@ def test_a_lateral_view_is_skipped_other_content_is_said_and_a_class_that_is_no_
     assert "skipped: " in listener.said
     assert send(listener.port, [other]) == [0]
     listener.wait_for("came again with other content from MODALITY; it is detected in again")
-    until(lambda: len(archive.came) == 2, "sent again")
-    assert [str(one.PatientName) for one in archive.came][1] == "Corrected^Name"
-    assert len(set(archive.uids)) == 1
-    report = archive.came[0]
-    assert send(listener.port, [report]) == []
+    until(lambda: len(archive.came) == 4, "sent again")
+    assert {str(one.PatientName) for one in archive.came[2:]} == {"Corrected^Name"}
+    assert len(set(archive.uids)) == 2
+    of = {one.Modality: one for one in archive.came}
+    assert send(listener.port, [of["SR"]]) == []
+    assert send(listener.port, [of["OT"]]) == [0]
+    until(lambda: states(tmp_path) == {"sent": 1, "skipped": 2}, "the capture skipped")
+    assert f"skipped: {of['OT'].SOPInstanceUID}: no frontal chest radiograph by its header " in listener.said
+    assert "(Manufacturer cxrcad, so a picture of our own results)" in listener.said
 
 
 def test_a_peer_that_is_down_refuses_breaks_off_or_is_slow_is_tried_again_then_named(run, tmp_path):
@@ -145,7 +155,7 @@ def test_a_peer_that_is_down_refuses_breaks_off_or_is_slow_is_tried_again_then_n
         archive.came.clear()
         retried(tmp_path)
         until(lambda: states(tmp_path) == {"sent": 1}, "sent")
-        assert len(archive.came) == 1
+        assert len(set(archive.uids)) == 1  # one that was answered late may have come after the clearing
     finally:
         archive.server.shutdown()
     assert "`cxrcad queue --retry` tries it again" in listener.said
@@ -225,6 +235,36 @@ def test_wrong_titles_garbage_and_objects_too_large_are_refused_and_the_listener
     assert listener.end() == 143
 
 
+def test_an_object_that_cannot_be_written_as_it_comes_is_told_and_leaves_nothing(monkeypatch, tmp_path):
+    import pynetdicom.dimse_messages
+
+    real, notes = tempfile.NamedTemporaryFile, []
+
+    def full(**named):
+        file = real(**named)
+        write = file.write
+
+        def until_pixels(data):
+            if len(data) > 1000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return write(data)
+
+        file.write = until_pixels
+        return file
+
+    monkeypatch.setattr(pynetdicom.dimse_messages, "NamedTemporaryFile", full)
+    with Queue(tmp_path / "queue") as queue:
+        progress = SimpleNamespace(note=notes.append)
+        listener = Listener(ListenerConfig(port=0), "CXRCAD", 30, queue, progress)
+        with listening(listener):
+            assert send(listener.port, [radiograph(1)]) == []
+            monkeypatch.undo()
+            assert send(listener.port, [radiograph(1)]) == [0]
+        sentence = f"{queue.incoming}: cannot be written (No space left on device); make room on the disk"
+        assert notes[0] == f"MODALITY at 127.0.0.1: broke off: {sentence}"
+        assert list(queue.incoming.iterdir()) == []
+
+
 def memory_mb(process: int) -> float:
     line = next(line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
@@ -256,24 +296,15 @@ def test_more_associations_than_are_allowed_are_refused(run, archive):
     until(lambda: entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD").is_established, "a place")
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate of localhost with its key, made with openssl."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-               "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]  # fmt: skip
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("openssl is not installed")
-    return folder
-
-
-def test_with_tls_one_that_does_not_begin_it_holds_up_no_other(run, archive, certificate):
+def test_with_tls_one_that_does_not_begin_it_holds_up_no_other_and_the_report_goes_out_by_tls(
+    run, archives, certificate
+):
     from pynetdicom import AE
 
+    archive = archives(served(certificate))
     keys = ("--tls-cert", certificate / "cert.pem", "--tls-key", certificate / "key.pem")
-    listener = run("listen", *QUICK, *keys, "--send-to", archive.peer)
+    sent = ("--send-to", archive.peer, "--send-tls-ca", certificate / "cert.pem")
+    listener = run("listen", *QUICK, *keys, *sent)
     context = ssl.create_default_context(cafile=certificate / "cert.pem")
     with socket.create_connection(("127.0.0.1", listener.port)):  # says nothing
         entity = AE("MODALITY")
@@ -286,7 +317,62 @@ def test_with_tls_one_that_does_not_begin_it_holds_up_no_other(run, archive, cer
         association.release()
     until(lambda: len(archive.came) == 1, "the report")
     assert send(listener.port, [image]) == []  # without TLS
+    listener.wait_for("127.0.0.1: TLS fails (")
     assert listener.end() == 143
+
+
+def served(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    return context
+
+
+def test_a_peer_whose_tls_fails_is_named_with_the_reason(archives, certificate, tmp_path):
+    cert, key = certificate / "cert.pem", certificate / "key.pem"
+    demands = served(certificate)
+    demands.verify_mode = ssl.CERT_REQUIRED
+    demands.load_verify_locations(cert)
+    radiograph(1).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
+
+    def sent(archive: Archive, *, tls: ssl.SSLContext | None) -> str:
+        try:
+            store(peer_of(archive.peer, "--send-to", tls), [tmp_path / "scan.dcm"], "CXRCAD", 30)
+        except PeerError as error:
+            return str(error).removeprefix(f"{archive.peer}: ")
+        return f"{len(archive.came)} came"
+
+    trusted, stranger = client_context(cert, None, None), ssl.create_default_context()
+    plain, hidden, strict = archives(), archives(served(certificate)), archives(demands)
+    assert sent(hidden, tls=trusted) == "1 came"
+    assert sent(strict, tls=client_context(cert, cert, key)) == "1 came"
+    assert sent(hidden, tls=stranger).startswith("TLS fails (self-signed certificate); check the peer's certificate, ")
+    assert sent(plain, tls=trusted).startswith("TLS fails (")
+    for archive, tls in ((strict, trusted), (hidden, None)):
+        assert sent(archive, tls=tls).startswith("breaks off, or says nothing for 30 s, when an association is asked")
+
+
+def test_a_listener_with_an_authority_takes_only_from_senders_that_it_vouches_for(certificate, tmp_path):
+    from pynetdicom import AE
+
+    cert, key = certificate / "cert.pem", certificate / "key.pem"
+    notes: list[str] = []
+    progress = SimpleNamespace(note=notes.append)
+    config = ListenerConfig(port=0, tls_cert=cert, tls_key=key, tls_ca=cert)
+    image = radiograph(1)
+    with Queue(tmp_path / "queue") as queue:
+        listener = Listener(config, "CXRCAD", 30, queue, progress)
+        with listening(listener):
+            for own, taken in ((key, True), (None, False)):
+                entity = AE("MODALITY")
+                entity.add_requested_context(image.SOPClassUID)
+                tls = (client_context(cert, cert if own else None, own), "127.0.0.1")
+                association = entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD", tls_args=tls)
+                assert association.is_established == taken
+                if taken:
+                    assert association.send_c_store(image).Status == 0
+                    association.release()
+        assert queue.counts()["received"] == 1
+    assert "127.0.0.1: TLS fails (peer did not return a certificate) before it asked for an association" in notes
 
 
 @pytest.mark.parametrize(
@@ -300,8 +386,12 @@ def test_with_tls_one_that_does_not_begin_it_holds_up_no_other(run, archive, cer
         (("--out", "out", "--allow", "   "), "--allow    : is no AE title"),
         (("--out", "out", "--store", "sr,pdf"), "there is no object 'pdf'; choose from sr, cad-sr, seg, gsps, sc, or"),
         (("--send-to", "PACS@host:104", "--store", "none"), "gets nothing with --store none; name an object"),
-        (("--out", "out", "--tls-key", "key.pem"), "--tls-key key.pem: needs its certificate too"),
+        (("--out", "out", "--tls-key", "key.pem"), "--tls-key key.pem: needs the listener's certificate too"),
+        (("--out", "out", "--tls-ca", "ca.pem"), "--tls-ca ca.pem: needs the listener's certificate too"),
         (("--out", "out", "--tls-cert", "none.pem"), "no certificate with its key in PEM (No such file or directory)"),
+        (("--send-to", "P@h:104", "--send-tls-ca", "none.pem"), "no certificate of an authority in PEM (No such file"),
+        (("--send-to", "P@h:104", "--send-tls-cert", "c.pem"), "needs the authority of the peer too; name it with"),
+        (("--send-to", "P@h:104", "--send-tls-key", "k.pem"), "needs its certificate too; name it with --send-tls-ce"),
     ],
 )
 def test_settings_that_cannot_be_are_sentences(cxrcad, toy, arguments, words):
@@ -328,13 +418,18 @@ def test_queue_tells_what_failed_and_tries_it_again(cxrcad, tmp_path):
     from cxrcad.pacs.queue import RECEIVED, Queue
 
     with Queue(tmp_path / "cxrcad-queue") as queue:
-        (queue.incoming / "a").write_bytes(b"a")
-        queue.add("1.2.3", "a" * 64, queue.incoming / "a", "MODALITY", move=True)
+        for name in ("1.2.3", "1.2.4", "1.2.5"):
+            (queue.incoming / "a").write_bytes(name.encode())
+            queue.add(name, name * 12, queue.incoming / "a", "MODALITY", move=True)
         queue.failed(queue.next(RECEIVED), "damaged")
+        for _ in range(2):
+            queue.postpone(queue.next(RECEIVED), "the disk is full", 60)
     answer = cxrcad("queue")
-    assert answer.out.endswith("failed          1\nfailed: 1.2.3: damaged\n")
-    assert cxrcad("queue", "--retry").out == "1 image tried again\n"
-    assert "received        1" in cxrcad("queue").out
+    waiting, failed = answer.out.splitlines()[5:]
+    assert re.fullmatch(r"2 images, not tried again before \d{4}-.* without --retry: the disk is full", waiting)
+    assert failed == "failed: 1.2.3: damaged"
+    assert cxrcad("queue", "--retry").out == "3 images tried again\n"
+    assert cxrcad("queue").out.splitlines() == ["received        3", *answer.out.splitlines()[1:4], "failed          0"]
     assert cxrcad("queue", "--queue", "elsewhere").code == 2
 
 
