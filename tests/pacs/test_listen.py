@@ -423,7 +423,7 @@ def test_queue_tells_what_failed_and_tries_it_again(cxrcad, tmp_path):
             queue.add(name, name * 12, queue.incoming / "a", "MODALITY", move=True)
         queue.failed(queue.next(RECEIVED), "damaged")
         for _ in range(2):
-            queue.postpone(queue.next(RECEIVED), "the disk is full", 60)
+            queue.later(queue.next(RECEIVED), "the disk is full", 60, 9)
     answer = cxrcad("queue")
     waiting, failed = answer.out.splitlines()[5:]
     assert re.fullmatch(r"2 images, not tried again before \d{4}-.* without --retry: the disk is full", waiting)

@@ -158,7 +158,7 @@ def test_what_waits_for_its_next_try_is_told_and_tried_at_once_when_that_is_aske
     detect(queue)
     queue.later(queue.next(DETECTED), "PACS: is down", 10, 4)
     add(queue, "1.2.4", b"good")
-    queue.postpone(queue.next(RECEIVED), "the disk is full", 60)
+    queue.later(queue.next(RECEIVED), "the disk is full", 60, 9)
     assert [one.said for one in listing(queue.folder)[2]] == ["PACS: is down", "the disk is full"]
     assert (queue.next(DETECTED), queue.next(RECEIVED)) == (None, None)
     assert retry(queue.folder) == 2
