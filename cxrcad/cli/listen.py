@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command("listen", cls=Command)
-@with_settings(ListenConfig, leave_out=("batch", "identifiers", "resume", "shard"))
+@with_settings(ListenConfig, leave_out=("inference_batch", "identifiers", "resume", "shard"))
 def command(config: ListenConfig) -> None:
     """Take radiographs from DICOM senders (C-STORE), find nodules, send reports to a peer.
 

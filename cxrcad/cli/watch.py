@@ -15,7 +15,7 @@ __all__ = ["command"]
 
 @click.command("watch", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
-@with_settings(WatchConfig, leave_out=("batch", "identifiers", "resume", "shard"))
+@with_settings(WatchConfig, leave_out=("inference_batch", "identifiers", "resume", "shard"))
 def command(config: WatchConfig, folder: Path) -> None:
     """Find nodules in each radiograph that comes into FOLDER or a folder in it, until it is stopped.
 

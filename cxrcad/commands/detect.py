@@ -57,7 +57,7 @@ def open_detector(config: DetectConfig) -> Detector:
     if config.operating_point is not None:
         bundle = bundle.at_operating_point(config.operating_point)
     bundle = replace(bundle, find=config.find.applied_to(bundle.find))
-    return Detector.open(bundle, config.device, config.threads, config.batch)
+    return Detector.open(bundle, config.device, config.threads, config.inference_batch)
 
 
 def detect_to_file(
@@ -174,8 +174,9 @@ class _Job:
         pixels = "--html" in self.places or self.overlays is not None or bool(self.objects.names)
         reading = reading_for(self.detector, force=config.force, pixels=pixels)
         workers = Workers.fitting(len(self.inputs.files) - len(done), config.workers, config.timeout)
-        if (config.batch or 1) > self.detector.batch:
-            note(f"--batch {config.batch}: {self.detector.bundle.name} takes one image at a time; export it again")
+        wanted = config.inference_batch or 1
+        if wanted > self.detector.batch:
+            note(f"--batch {wanted}: {self.detector.bundle.name} takes one image at a time; export it again")
         return detect_each(
             self.inputs, self.detector, reading, min_score=self.least, done=done, workers=workers, note=note
         )

@@ -119,9 +119,9 @@ class DetectConfig:
         None, "report candidates from this score, below the threshold too; 0 for all", low=0, high=1, group=FOUND
     )
     threads: int | None = setting(None, "CPU threads (default: ONNX Runtime's)", low=1, group=MACHINE)
-    batch: int | None = setting(
+    inference_batch: int | None = setting(
         None, "images of one size that the network sees at once (default: 8 with CUDA, else 1)", low=1, high=256,
-        group=MACHINE, advanced=True,
+        flag="--batch", group=MACHINE, advanced=True,
     )  # fmt: skip
     workers: int | None = setting(
         None, "processes that read files (default: half the cores, at most 4; 0 for a few files)", low=0, high=64,
