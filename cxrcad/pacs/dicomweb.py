@@ -44,6 +44,7 @@ class Server:
             if parts.username:
                 session.auth = (unquote(parts.username), unquote(parts.password or ""))
             self._client = DICOMwebClient(self.url, session=session, timeout=SECONDS)
+            self._client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=500)  # else 30 s for a typo
         except ValueError:
             raise UsageError("--dicomweb: is no URL of a server; write https://host/dicom-web") from None
 
