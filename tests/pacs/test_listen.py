@@ -11,6 +11,8 @@ import ssl
 import struct
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,10 +133,10 @@ def test_a_lateral_view_and_a_capture_of_our_own_are_skipped_other_content_is_sa
 def test_a_peer_that_is_down_refuses_breaks_off_or_is_slow_is_tried_again_then_named(run, tmp_path):
     port = free_port()
     peer = f"ARCHIVE@127.0.0.1:{port}"
-    listener = run("listen", "--port", 0, "--retry-seconds", 0.05, "--network-timeout", 1, "--tries", 3,
+    listener = run("listen", "--port", 0, "--retry-seconds", 0.05, "--network-timeout", 1, "--tries", 2,
                    "--send-to", peer)  # fmt: skip
     assert send(listener.port, [radiograph(1)]) == [0]
-    failed = f"tried 3 times, {peer}: "
+    failed = f"tried 2 times, {peer}: "
 
     def last() -> str:
         until(lambda: states(tmp_path) == {"failed": 1}, "failed")
@@ -167,18 +169,14 @@ def retried(folder: Path) -> None:
     assert retry(folder / "cxrcad-queue") == 1
 
 
-def test_a_peer_of_another_title_or_without_our_objects_is_named(run, archive, tmp_path):
+def test_a_peer_of_another_title_or_without_our_objects_is_named(archive, tmp_path):
+    radiograph(1).save_as(tmp_path / "scan.dcm", enforce_file_format=True)
     peer = archive.peer.replace("ARCHIVE", "OTHER")
-    listener = run("listen", *QUICK, "--tries", 1, "--send-to", peer)
-    assert send(listener.port, [radiograph(1)]) == [0]
-    listener.wait_for("failed: ")
-    assert f"{peer}: refuses CXRCAD as OTHER (called AE title not recognised)" in listener.said
-    assert listener.end() == 143
+    with pytest.raises(PeerError, match=rf"{peer}: refuses CXRCAD as OTHER \(called AE title not recognised\)"):
+        store(peer_of(peer, "--send-to"), [tmp_path / "scan.dcm"], "CXRCAD", 30)
     archive.server.contexts = archive.server.contexts[:1]
-    listener = run("listen", *QUICK, "--tries", 1, "--send-to", archive.peer)
-    listener.port  # noqa: B018  it listens
-    retried(tmp_path)
-    listener.wait_for(f"{archive.peer}: takes no Comprehensive SR")
+    with pytest.raises(PeerError, match=f"{archive.peer}: takes no Digital X-Ray Image"):
+        store(peer_of(archive.peer, "--send-to"), [tmp_path / "scan.dcm"], "CXRCAD", 30)
 
 
 def unit(kind: int, body: bytes) -> bytes:
@@ -238,7 +236,7 @@ def test_wrong_titles_garbage_and_objects_too_large_are_refused_and_the_listener
 def test_an_object_that_cannot_be_written_as_it_comes_is_told_and_leaves_nothing(monkeypatch, tmp_path):
     import pynetdicom.dimse_messages
 
-    real, notes = tempfile.NamedTemporaryFile, []
+    real = tempfile.NamedTemporaryFile
 
     def full(**named):
         file = real(**named)
@@ -253,16 +251,14 @@ def test_an_object_that_cannot_be_written_as_it_comes_is_told_and_leaves_nothing
         return file
 
     monkeypatch.setattr(pynetdicom.dimse_messages, "NamedTemporaryFile", full)
-    with Queue(tmp_path / "queue") as queue:
-        progress = SimpleNamespace(note=notes.append)
-        listener = Listener(ListenerConfig(port=0), "CXRCAD", 30, queue, progress)
-        with listening(listener):
-            assert send(listener.port, [radiograph(1)]) == []
-            monkeypatch.undo()
-            assert send(listener.port, [radiograph(1)]) == [0]
-        sentence = f"{queue.incoming}: cannot be written (No space left on device); make room on the disk"
+    with listener_in(tmp_path) as (listener, notes):
+        assert send(listener.port, [radiograph(1)]) == []
+        monkeypatch.undo()
+        assert send(listener.port, [radiograph(1)]) == [0]
+        incoming = listener.queue.incoming
+        sentence = f"{incoming}: cannot be written (No space left on device); make room on the disk"
         assert notes[0] == f"MODALITY at 127.0.0.1: broke off: {sentence}"
-        assert list(queue.incoming.iterdir()) == []
+        assert list(incoming.iterdir()) == []
 
 
 def memory_mb(process: int) -> float:
@@ -283,17 +279,28 @@ def broken_in_an_association(port: int) -> None:
         until(lambda one=association: not one.is_established, "the end of the association")
 
 
-def test_more_associations_than_are_allowed_are_refused(run, archive):
+@contextmanager
+def listener_in(folder: Path, **settings) -> Iterator[tuple[Listener, list[str]]]:
+    """A listener in this process, without the work on its queue, and what it says."""
+    notes: list[str] = []
+    with Queue(folder / "queue") as queue:
+        listener = Listener(ListenerConfig(port=0, **settings), "CXRCAD", 30, queue, SimpleNamespace(note=notes.append))
+        with listening(listener):
+            yield listener, notes
+
+
+def test_more_associations_than_are_allowed_are_refused(tmp_path):
     from pynetdicom import AE
 
-    listener = run("listen", *QUICK, "--associations", 1, "--send-to", archive.peer)
     entity = AE("MODALITY")
     entity.add_requested_context("1.2.840.10008.1.1")
-    first = entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD")
-    assert first.send_c_echo().Status == 0
-    assert entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD").is_rejected
-    first.release()
-    until(lambda: entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD").is_established, "a place")
+    with listener_in(tmp_path, associations=1) as (listener, notes):
+        first = entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD")
+        assert first.send_c_echo().Status == 0
+        assert entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD").is_rejected
+        assert notes == ["MODALITY at 127.0.0.1: refused: local limit exceeded"]
+        first.release()
+        until(lambda: entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD").is_established, "a place")
 
 
 def test_with_tls_one_that_does_not_begin_it_holds_up_no_other_and_the_report_goes_out_by_tls(
@@ -355,24 +362,20 @@ def test_a_listener_with_an_authority_takes_only_from_senders_that_it_vouches_fo
     from pynetdicom import AE
 
     cert, key = certificate / "cert.pem", certificate / "key.pem"
-    notes: list[str] = []
-    progress = SimpleNamespace(note=notes.append)
-    config = ListenerConfig(port=0, tls_cert=cert, tls_key=key, tls_ca=cert)
     image = radiograph(1)
-    with Queue(tmp_path / "queue") as queue:
-        listener = Listener(config, "CXRCAD", 30, queue, progress)
-        with listening(listener):
-            for own, taken in ((key, True), (None, False)):
-                entity = AE("MODALITY")
-                entity.add_requested_context(image.SOPClassUID)
-                tls = (client_context(cert, cert if own else None, own), "127.0.0.1")
-                association = entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD", tls_args=tls)
-                assert association.is_established == taken
-                if taken:
-                    assert association.send_c_store(image).Status == 0
-                    association.release()
-        assert queue.counts()["received"] == 1
-    assert "127.0.0.1: TLS fails (peer did not return a certificate) before it asked for an association" in notes
+    with listener_in(tmp_path, tls_cert=cert, tls_key=key, tls_ca=cert) as (listener, notes):
+        for own, taken in ((key, True), (None, False)):
+            entity = AE("MODALITY")
+            entity.add_requested_context(image.SOPClassUID)
+            tls = (client_context(cert, cert if own else None, own), "127.0.0.1")
+            association = entity.associate("127.0.0.1", listener.port, ae_title="CXRCAD", tls_args=tls)
+            assert association.is_established == taken
+            if taken:
+                assert association.send_c_store(image).Status == 0
+                association.release()
+        assert listener.queue.counts()["received"] == 1
+        fault = "127.0.0.1: TLS fails (peer did not return a certificate) before it asked for an association"
+        until(lambda: fault in notes, fault)
 
 
 @pytest.mark.parametrize(
