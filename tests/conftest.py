@@ -199,6 +199,12 @@ def make_toy() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[..., Path]) -> Path:
+    """A packaged model that finds what is bright."""
+    return make_toy(tmp_path_factory.mktemp("model") / "toy")
+
+
+@pytest.fixture(scope="session")
 def make_run(disc_data: Path, make_toy: Callable[..., Path]) -> Callable[..., Path]:
     """`make_run(folder, folds=(3,), finished=seconds, **make_toy's)` -> a run on `disc_data` with toy models."""
     from cxrcad.config import TrainConfig, build, to_toml

@@ -100,7 +100,7 @@ def command(
 
     document: list[str] = []  # for stdout, which a bar on a terminal holds until it ends
     try:
-        with Bar("image") as bar:
+        with Bar("image", click.get_current_context().obj) as bar:
             place = document.append if str(out) == "-" else out
             objects = {name: folder for name in OBJECTS if (folder := files.pop(name.replace("-", "_"))) is not None}
             url, *study = (files.pop(name) for name in ("dicomweb", "study", "series", "store"))

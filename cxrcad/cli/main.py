@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked: list[int] = []  # the exit codes of the stops
     with _stopping(asked):
         try:
-            status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False)
+            status: Any = cli.main(args=arguments, prog_name="cxrcad", standalone_mode=False, obj=asked)
         except (click.exceptions.Abort, KeyboardInterrupt) as stop:
             note(f"cxrcad: {str(stop.__cause__ or stop) or 'stopped'}")
             status = asked[0] if asked else 130

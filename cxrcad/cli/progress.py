@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -23,10 +24,13 @@ def note(text: str) -> None:
 
 
 class Bar:
-    """A bar (terminal) or lines (log) for work of so many of a `unit` (image); keeps the Progress protocol."""
+    """A bar (terminal) or lines (log) for work of so many of a `unit` (image); keeps the Progress protocol.
 
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
+    `stops` are those that were asked for (`main`). One that the work took for a fault is raised again at its next step.
+    """
+
+    def __init__(self, unit: str, stops: Sequence[int] | None = None) -> None:
+        self.unit, self.stops = unit, stops
         self.title, self.total = "", 0
         self._bar: Any = None
         self._task: Any = None
@@ -60,6 +64,8 @@ class Bar:
 
     def step(self, done_steps: int, loss: float | None = None) -> None:
         """Say that `done_steps` are done; `loss` is shown where there is one."""
+        if self.stops:
+            raise KeyboardInterrupt
         last = "" if loss is None else f"loss {loss:.4f}"
         if self._bar is not None:
             self._bar.update(self._task, completed=done_steps, last=last)

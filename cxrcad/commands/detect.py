@@ -165,7 +165,7 @@ class _Job:
             if number > 1:
                 progress.note(f"{number:,} images have a note as this: {kind}")
         if not len(self.kept) and (before := self._put_aside()):  # as of a path that was mistyped
-            progress.note(f"{before}: {OF_BEFORE}")
+            progress.note(before)
         self._write(complete=True)
         self.kept.remove()
 
@@ -200,11 +200,12 @@ class _Job:
         done = f"holds the {count} of {counted(len(self.inputs.files), 'file')} that were done"
         if not isinstance(self.out, Path):
             return f"the document {done}"
-        return f"{self.out} {done}; --resume goes on" + (f"; {before}: {OF_BEFORE}" if before else "")
+        return f"{self.out} {done}; --resume goes on" + (f"; {before}" if before else "")
 
-    def _put_aside(self) -> Path | None:
-        """Where the document of a finished run stands that found more, which is not to be lost; None without one."""
-        return put_aside(self.out, len(self.kept)) if isinstance(self.out, Path) else None
+    def _put_aside(self) -> str:
+        """Keep the files of a finished run that found more; the words where they stand, "" without one."""
+        kept = put_aside(self.places, len(self.kept))
+        return f"{', '.join(map(str, kept))}: {OF_BEFORE}" if kept else ""
 
     def _is_same(self, file: Path) -> bool:
         """Whether a result of the file's content is kept."""

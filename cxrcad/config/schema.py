@@ -113,7 +113,8 @@ class Setting:
         else:
             bad = False
         if bad:
-            raise UsageError(f"{origin}: {self.name} is {value!r}; {self._allowed()}")
+            what = f" {value}:" if origin == self.flag else f": {self.name} is {value!r};"
+            raise UsageError(f"{origin}{what} {self._allowed()}")
         return result
 
     def _allowed(self) -> str:

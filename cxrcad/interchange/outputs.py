@@ -97,24 +97,29 @@ def check_places(places: Mapping[str, Path], inputs: Iterable[Path], kind: str =
         taken[real] = option
 
 
-def put_aside(document: Path, images: int) -> Path | None:
-    """Keep as NAME.before a finished boxes.json of more than `images`, which a file with only so many will replace.
+def put_aside(places: Mapping[str, Path], images: int) -> list[Path]:
+    """Keep as NAME.before a finished boxes.json of more than `images`, which one with only so many will replace.
 
-    Where it is kept; None where there is none. Raises WriteError.
+    With it the files of the other options. Where they are kept; none without such a boxes.json. Raises WriteError.
     """
+    document = places.get("--out")
     try:
-        before = boxes.read_boxes(document) if document.is_file() else None
+        before = boxes.read_boxes(document) if document is not None and document.is_file() else None
     except CxrcadError:  # a table, or no file of ours
-        return None
+        return []
     if before is None or before.head.get("complete") is False or len(before.results) <= images:
-        return None
-    if document.is_symlink():  # beside the file that it leads to, which may be on another disk
-        document = document.resolve()
-    kept = document.with_name(document.name + BEFORE)
+        return []
+    return [_put_aside(option, path) for option, path in places.items() if path.is_file()]
+
+
+def _put_aside(option: str, path: Path) -> Path:
+    if path.is_symlink():  # beside the file that it leads to, which may be on another disk
+        path = path.resolve()
+    kept = path.with_name(path.name + BEFORE)
     try:
-        os.replace(document, kept)
+        os.replace(path, kept)
     except OSError as error:
-        raise WriteError(f"{kept}: cannot be written ({error.strerror}); name another --out") from None
+        raise WriteError(f"{kept}: cannot be written ({error.strerror}); name another {option}") from None
     return kept
 
 

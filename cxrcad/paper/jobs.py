@@ -153,7 +153,7 @@ def _folds(text: str) -> tuple[int, ...]:
         return tuple(range(1, FOLDS + 1))
     names = [name.strip() for name in text.split(",")]
     if not all(name in {str(fold) for fold in range(1, FOLDS + 1)} for name in names):
-        raise UsageError(f"--folds: folds is {text!r}; it takes numbers of 1-{FOLDS}, comma-separated, or all")
+        raise UsageError(f"--folds {text}: it takes numbers of 1-{FOLDS}, comma-separated, or all")
     return tuple(dict.fromkeys(int(name) for name in names))
 
 

@@ -79,6 +79,7 @@ def write_findings_page(path: Path, found: Found, made: Made, pictures: Pictures
         threshold=round(found.identity.threshold, SCORE_DECIMALS),
         least=math.floor(least * 100) / 100,
         score="Calibrated probability" if find.get("calibrated") else "Score",
+        complete=found.complete,
         cases=cases,
         pictures=(kept.of(result) for result in found.results),
     )

@@ -152,7 +152,7 @@ def _completed(config: SimulateConfig, preset: Preset) -> SimulateConfig:
     if nodules is None:
         raise UsageError(f"no nodules are named; give --nodules FILE.npz, or --nodules {ANALYTIC}")
     if config.limit is not None and config.limit % 2:
-        raise UsageError(f"--limit: limit is {config.limit}; it takes an even number, half of them get a nodule")
+        raise UsageError(f"--limit {config.limit}: it takes an even number, half of them get a nodule")
     seed = preset.seed if config.seed is None else config.seed
     return replace(config, backgrounds=backgrounds, nodules=nodules, seed=seed)
 

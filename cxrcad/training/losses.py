@@ -106,5 +106,5 @@ def make_balance(config: LossConfig) -> FixedBalance | LearnedBalance:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise UsageError(f"--balance: balance is {config.balance!r}; it takes a number of 0-1, or learned")
+        raise UsageError(f"--balance {config.balance}: it takes a number of 0-1, or learned")
     return FixedBalance(value)

@@ -140,8 +140,8 @@ def test_phantoms_are_written_in_jsrt_s_layout_from_a_seed(cxrcad, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "code", "sentence"),
     [
-        (["--cases", "0"], 2, "--cases: cases is '0'; it takes a whole number at least 1"),
-        (["--format", "bmp"], 2, "--format: format is 'bmp'; choose from img, dcm, png"),
+        (["--cases", "0"], 2, "--cases 0: it takes a whole number at least 1"),
+        (["--format", "bmp"], 2, "--format bmp: choose from img, dcm, png"),
         (["--image-side", "512"], 2, "image_side is 512; a JSRT .IMG is always 2048 x 2048"),
     ],
 )

@@ -227,10 +227,10 @@ def test_overlays_are_pictures_one_a_file_whatever_their_names(detect, scans, tm
         (["in.png", "--overlay", "."], 2, "--overlay .: in.png is a radiograph and would be overwritten"),
         (["in.png", "--overlay", "-"], 2, "--overlay -: standard output takes no files; name a folder"),
         (["in.png", "--overlay", "in.png"], 2, "is a file, not a folder; name another place"),
-        (["in.png", "--threshold", "nan"], 2, "--threshold: threshold is 'nan'; it takes a number at least 0"),
-        (["in.png", "--min-score", "2"], 2, "--min-score: min_score is '2'; it takes a number at least 0, at most 1"),
-        (["in.png", "--threads", "0"], 2, "--threads: threads is '0'; it takes a whole number at least 1"),
-        (["in.png", "--device", "gpu"], 2, "--device: device is 'gpu'; choose from auto, cpu, cuda"),
+        (["in.png", "--threshold", "nan"], 2, "--threshold nan: it takes a number at least 0"),
+        (["in.png", "--min-score", "2"], 2, "--min-score 2: it takes a number at least 0, at most 1"),
+        (["in.png", "--threads", "0"], 2, "--threads 0: it takes a whole number at least 1"),
+        (["in.png", "--device", "gpu"], 2, "--device gpu: choose from auto, cpu, cuda"),
         (["in.png", "--model", "none"], 1, "none: no packaged model has this name and there is no such folder"),
         (["in.png", "--model", "in.png"], 1, "in.png: a file; a model is a folder"),
         (["in.png", "--config", "none.toml"], 2, "none.toml: there is no such settings file; check --config"),
@@ -343,6 +343,29 @@ def test_a_stop_that_a_library_takes_for_a_fault_of_its_own_is_a_stop(toy, scans
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (code, "cxrcad: stopped\n")
     assert not (tmp_path / "o.json").exists()
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_that_a_library_takes_for_a_fault_of_an_image_is_a_stop(
+    detect, scans, tmp_path, monkeypatch, number, code
+):
+    from cxrcad.inference.detector import Detector
+
+    def swallowed(self, radiograph):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        except KeyboardInterrupt as stop:
+            raise RuntimeError("the library failed") from stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Detector, "examine", swallowed)
+        answer = detect(scans / "gray.png", scans / "rle.dcm", "--out", "o.json")
+    assert answer.code == code
+    assert answer.err.endswith("cxrcad: stopped; o.json holds the 1 of 2 files that were done; --resume goes on\n")
+    assert json.loads((tmp_path / "o.json").read_text())["complete"] is False
+    assert detect(scans / "gray.png", scans / "rle.dcm", "--out", "o.json", "--resume").code == 0
 
 
 def test_a_closed_pipe_and_a_full_disk_end_without_a_traceback(toy, scans):

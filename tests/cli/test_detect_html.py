@@ -32,6 +32,7 @@ def test_the_page_has_the_cases_of_boxes_json(cxrcad, model, disc_data, tmp_path
         assert [one["mm"] for one in case["findings"]] == [one["diameter_mm"] for one in image["findings"]]
     assert sum(len(case["findings"]) for case in shown[:3]) >= 2
     text = (tmp_path / "sub" / "page.html").read_text()
+    assert "The run ended early" not in text
     assert str(disc_data) not in text
     assert len(re.findall(r'id="picture-\d+">[\w+/=]{200,}<', text)) == 3
 
@@ -52,6 +53,7 @@ def test_a_run_that_is_stopped_leaves_the_page_of_what_is_done(cxrcad, model, di
     answer = cxrcad("detect", *images, "--model", model, "--html", "page.html")
     assert answer.code == 130
     assert len(cases(tmp_path / "page.html")) == 2
+    assert "The run ended early" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(

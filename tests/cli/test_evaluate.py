@@ -154,9 +154,9 @@ def test_without_data_or_run_three_lines_say_how_to_get_it(cxrcad):
 @pytest.mark.parametrize(
     ("flags", "code", "sentence"),
     [
-        (["--fold", "9"], 2, "--fold: fold is '9'; choose from 1, 2, 3, 4, 5, all"),
-        (["--min-iou", "nan"], 2, "--min-iou: min_iou is 'nan'; it takes a number at least 0, at most 1"),
-        (["--hit-rule", "near"], 2, "--hit-rule: hit_rule is 'near'; choose from center, iou, box, distance"),
+        (["--fold", "9"], 2, "--fold 9: choose from 1, 2, 3, 4, 5, all"),
+        (["--min-iou", "nan"], 2, "--min-iou nan: it takes a number at least 0, at most 1"),
+        (["--hit-rule", "near"], 2, "--hit-rule near: choose from center, iou, box, distance"),
         (["--run", "none"], 1, "none: there is no such run; name a folder that `cxrcad train` wrote"),
         (["--fold", "1"], 1, "no run holds fold 1 finished; `cxrcad train --fold 1` makes one"),
         (["--run", "runs/toy", "--fold", "1"], 1, "holds no finished fold 1 (finished: 3)"),

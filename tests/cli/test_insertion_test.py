@@ -76,7 +76,7 @@ def test_help_shows_every_setting_but_protocol_and_what_is_looked_for(cxrcad):
             2,
             "--fold 3: needs the data that the model was trained on; add --data DATA",
         ),
-        (["--bound", "2"], 2, "--bound: bound is '2'; it takes a number at least 0, at most 1"),
+        (["--bound", "2"], 2, "--bound 2: it takes a number at least 0, at most 1"),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(cxrcad, toy, nih_folder, tmp_path, flags, code, sentence):

@@ -75,8 +75,8 @@ def test_the_page_that_help_names_has_every_perturbation():
             2,
             "--perturbations: there is no 'noise'; did you mean noise-low? choose from window",
         ),
-        (["--limit", "0"], 2, "--limit: limit is '0'; it takes a whole number at least 1"),
-        (["--fold", "7"], 2, "--fold: fold is '7'; choose from 1, 2, 3, 4, 5, all"),
+        (["--limit", "0"], 2, "--limit 0: it takes a whole number at least 1"),
+        (["--fold", "7"], 2, "--fold 7: choose from 1, 2, 3, 4, 5, all"),
         (
             ["--out", "file", "--perturbations", "text"],
             2,

@@ -52,9 +52,9 @@ def test_the_presets_table_is_packaged(cxrcad, nih_folder, ball_nodules):
             1,
             "nowhere/nih: there is no such folder; --backgrounds takes one in the NIH layout or in JSRT's",
         ),
-        (("--preset", "closed-jsrt"), 2, "--preset: preset is 'closed-jsrt'; choose from open-jsrt"),
-        (("--format", "gif"), 2, "--format: format is 'gif'; choose from img, dcm, png"),
-        (("--cases", "0"), 2, "--positives: positives is '0'; it takes a whole number at least 1"),
+        (("--preset", "closed-jsrt"), 2, "--preset closed-jsrt: choose from open-jsrt"),
+        (("--format", "gif"), 2, "--format gif: choose from img, dcm, png"),
+        (("--cases", "0"), 2, "--positives 0: it takes a whole number at least 1"),
     ],
 )
 def test_errors_are_one_sentence_and_leave_nothing(cxrcad, nih_folder, tmp_path, flags, code, sentence):

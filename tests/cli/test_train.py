@@ -179,13 +179,13 @@ def test_without_data_three_lines_say_how_to_get_it_and_how_to_try_without(cxrca
 @pytest.mark.parametrize(
     ("flags", "code", "sentence"),
     [
-        (["--balance", "2"], 2, "--balance: balance is '2'; it takes a number of 0-1, or learned"),
+        (["--balance", "2"], 2, "--balance 2: it takes a number of 0-1, or learned"),
         (["--channels", "red"], 2, "input channels ['red'] are not known; choose from raw, local, blob"),
         (["--simulate", "."], 1, ".: is a folder; --simulate takes CT nodules (.npz), or analytic"),
         (["--simulate", "no.npz"], 1, "no.npz: there is no such file; --simulate takes CT nodules (.npz), or analytic"),
-        (["--fold", "6"], 2, "--fold: fold is '6'; choose from 1, 2, 3, 4, 5, all, none"),
-        (["--epochs", "0"], 2, "--epochs: epochs is '0'; it takes a whole number at least 1"),
-        (["--learning-rate", "nan"], 2, "--learning-rate: learning_rate is 'nan'; it takes a number at least 0"),
+        (["--fold", "6"], 2, "--fold 6: choose from 1, 2, 3, 4, 5, all, none"),
+        (["--epochs", "0"], 2, "--epochs 0: it takes a whole number at least 1"),
+        (["--learning-rate", "nan"], 2, "--learning-rate nan: it takes a number at least 0"),
         (["--resume", "--runs", "none"], 1, "none: there is no run to resume; leave out --resume, or name --run"),
     ],
 )

@@ -10,22 +10,7 @@ import pytest
 from cxrcad.commands.detect import detect_to_file, open_detector
 from cxrcad.config import DetectConfig, build
 from cxrcad.core import UsageError
-from cxrcad.files import Silent
-
-
-class Told(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.steps: list[int] = []
-
-    def step(self, done_steps, loss=None):
-        self.steps.append(done_steps)
-
-    def note(self, text):
-        if "perhaps no frontal chest" not in text:  # the toy sees a lung on the whole image
-            self.notes.append(text)
+from tests.commands.told import Told
 
 
 @pytest.fixture

@@ -69,13 +69,6 @@ class Forks:
 
 
 @pytest.fixture(scope="module")
-def toy(make_toy, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    make_toy(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def forks(toy):
     forks = Forks(toy)
     yield forks

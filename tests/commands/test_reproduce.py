@@ -240,8 +240,8 @@ def test_cells_with_the_same_settings_are_one_job():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"folds": "7"}, "--folds: folds is '7'; it takes numbers of 1-5, comma-separated, or all"),
-        ({"folds": "1,,2"}, "--folds: folds is '1,,2'"),
+        ({"folds": "7"}, "--folds 7: it takes numbers of 1-5, comma-separated, or all"),
+        ({"folds": "1,,2"}, "--folds 1,,2: it takes"),
         ({"cells": " "}, "--cells: table2 has no cell ' '; its cells"),
         (
             {"cells": "u-net,pspnet"},

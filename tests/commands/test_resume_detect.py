@@ -20,27 +20,9 @@ from cxrcad.commands.detect import detect_to_file
 from cxrcad.commands.merge import merge
 from cxrcad.config import DetectConfig, build
 from cxrcad.core import DataError, UsageError, WriteError
-from cxrcad.files import Silent
+from tests.commands.told import Told
 
 COUNT = 12
-
-
-class Told(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text):
-        if "perhaps no frontal chest" not in text:  # the toy sees a lung on the whole image
-            self.notes.append(text)
-
-
-@pytest.fixture(scope="module")
-def toy(make_toy, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    make_toy(folder)
-    return folder
 
 
 @pytest.fixture
@@ -58,9 +40,9 @@ def scans(tmp_path):
     return folder
 
 
-def run(toy, paths, out, *, told=None, overlay=None, **values):
+def run(toy, paths, out, *, told=None, overlay=None, beside=None, **values):
     config = build(DetectConfig, {"model": str(toy), "device": "cpu", "min_score": 0.0, **values})
-    return detect_to_file(config, paths, out, overlay, told or Told())
+    return detect_to_file(config, paths, out, overlay, told or Told(), beside)
 
 
 def read(out: Path) -> dict:
@@ -266,8 +248,10 @@ def test_a_finished_document_is_not_lost_to_a_stop_or_a_mistyped_path(toy, scans
     from cxrcad.inference.detector import Detector
 
     out, before, examine, seen = tmp_path / "boxes.json", tmp_path / "boxes.json.before", Detector.examine, []
-    run(toy, [scans], out)
-    whole = out.read_bytes()
+    beside = {"--csv": tmp_path / "boxes.csv", "--html": tmp_path / "page.html"}
+    run(toy, [scans], out, beside=beside)
+    whole, table = out.read_bytes(), beside["--csv"].read_bytes()
+    page = beside["--html"].read_bytes()
 
     def stop(self, radiograph):
         seen.append(radiograph)
@@ -277,11 +261,14 @@ def test_a_finished_document_is_not_lost_to_a_stop_or_a_mistyped_path(toy, scans
 
     monkeypatch.setattr(Detector, "examine", stop)
     held = f"^stopped; {out} holds the 3 of 13 files that were done; --resume goes on"
-    with pytest.raises(KeyboardInterrupt, match=f"{held}; {before}: the result of the run before$"):
-        run(toy, [scans], out)
+    all_before = [before, *(path.with_name(path.name + ".before") for path in beside.values())]
+    words = ", ".join(map(str, all_before))
+    with pytest.raises(KeyboardInterrupt, match=f"{held}; {words}: the result of the run before$"):
+        run(toy, [scans], out, beside=beside)
     with pytest.raises(KeyboardInterrupt, match=f"{held}$"):
-        run(toy, [scans], out)
-    assert before.read_bytes() == whole
+        run(toy, [scans], out, beside=beside)
+    assert [path.read_bytes() for path in all_before] == [whole, table, page]
+    assert len(beside["--csv"].read_bytes()) < len(table)
     monkeypatch.undo()
     os.replace(before, out)
     told = Told()

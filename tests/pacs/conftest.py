@@ -90,12 +90,6 @@ class Running:
         return code
 
 
-@pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory, make_toy: Callable[..., Path]) -> Path:
-    """A packaged model that finds what is bright."""
-    return make_toy(tmp_path_factory.mktemp("model") / "toy")
-
-
 @pytest.fixture
 def run(tmp_path: Path, toy: Path) -> Iterator[Callable[..., Running]]:
     """`run("listen", ...)` -> the running command, with the toy model; ended after the test."""

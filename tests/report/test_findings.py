@@ -262,3 +262,7 @@ def test_it_fits_the_window_and_follows_its_colours(browser, page, width, dark):
     assert browser.script("getComputedStyle(document.body).backgroundColor") == (
         "rgb(22, 24, 27)" if dark else "rgb(255, 255, 255)"
     )
+    browser.script("slider.focus()")
+    browser.key("End")
+    browser.click("#reset")
+    assert browser.script("at('cut-shown').textContent") == "0.50"

@@ -170,7 +170,7 @@ def test_normals_of_a_folder_in_jsrts_layout_are_backgrounds(disc_data, tmp_path
     [
         ({"nodules": None}, UsageError, r"no nodules are named; give --nodules FILE\.npz, or --nodules analytic"),
         ({"backgrounds": None}, UsageError, r"no backgrounds are named; give --backgrounds DIR, or --data-root DIR"),
-        ({"limit": 3}, UsageError, r"--limit: limit is 3; it takes an even number"),
+        ({"limit": 3}, UsageError, r"--limit 3: it takes an even number"),
         ({"positives": 3, "negatives": 0}, DataError, r"nodules\.npz: 2 nodules of 6 mm or more, and 3 are needed, "),
         ({"positives": 5, "negatives": 0}, DataError, r"nih: 4 backgrounds with a lung mask, and 5 \+ 0 are asked for"),
         ({"nodules": "none.npz"}, DataError, r"none\.npz: not a file of CT nodules"),
