@@ -116,12 +116,12 @@ class Listener:
             association.cxrcad_bytes += length
             sent = association.cxrcad_bytes
             if length > LARGEST_UNIT or sent > most + LARGEST_UNIT:
-                what = (
-                    f"a unit of {length:,} bytes" if length > LARGEST_UNIT else f"an object of more than {most:,} bytes"
-                )
-                self._say(event, f"refused {what}; --largest-mb {self.config.largest_mb} is allowed")
+                unit = f"a unit of {length:,} bytes; {LARGEST_UNIT:,} are allowed"
+                whole = f"an object of more than {most:,} bytes; --largest-mb {self.config.largest_mb} is allowed"
+                self._say(event, f"refused {unit if length > LARGEST_UNIT else whole}")
                 _cut(wire)
-                raise OSError(what)
+                wire.recv = lambda length: bytearray()  # it goes on to read: nothing came
+                raise OSError("refused")
             data: bytearray = receive(length)
             return data
 

@@ -218,6 +218,8 @@ def test_wrong_titles_garbage_and_objects_too_large_are_refused_and_the_listener
     ):
         talk(port, *parts)
     broken_in_an_association(port)
+    listener.wait_for("127.0.0.1: refused a unit of 4,294,967,295 bytes; 4,194,304 are allowed", 2)
+    assert "refused an object" not in listener.said  # said once of each
 
     before = memory_mb(listener.process.pid)
     large = radiograph(2)
