@@ -181,7 +181,7 @@ def _seeds(content: NDArray[np.float32], distance_mm: float, spacing: tuple[floa
     )
     steps_mm = [step * pixels for step, pixels in zip(spacing, cell, strict=True)]
     reach = [max(1, math.floor(distance_mm / math.sqrt(2) / step)) for step in steps_mm]
-    highest = ndimage.maximum_filter(smooth, size=[2 * steps + 1 for steps in reach], mode="nearest")
+    highest = _highest(_highest(smooth, reach[0]).T, reach[1]).T
     tops, count = ndimage.label((smooth == highest) & (smooth > LEAST_PEAK), EIGHT_CONNECTED)
     if not count:
         return iter(())
@@ -193,6 +193,17 @@ def _seeds(content: NDArray[np.float32], distance_mm: float, spacing: tuple[floa
     rows, cols = _climb(content, rows, cols, [math.ceil(value) for value in sigma])
     order = np.argsort(-content[rows, cols], kind="stable")
     return iter(zip(rows[order].tolist(), cols[order].tolist(), strict=True))
+
+
+def _highest(values: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """The highest value in each column within `reach` rows of each place."""
+    values = np.pad(values, [(reach, reach), (0, 0)], mode="edge")
+    rows = 1  # over which each is the highest
+    while rows < 2 * reach + 1:
+        step = min(rows, 2 * reach + 1 - rows)
+        values = np.maximum(values[:-step], values[step:])
+        rows += step
+    return values
 
 
 def _cells(content: NDArray[np.float32], cell: Sequence[int]) -> NDArray[np.float32]:

@@ -22,13 +22,21 @@ def lung_fields(probabilities: NDArray[np.float32], threshold: float | None) -> 
     """
     from scipy import ndimage
 
-    lung = ndimage.binary_fill_holes(probabilities >= np.float32(LUNG_FROM if threshold is None else threshold))
+    above = probabilities >= np.float32(LUNG_FROM if threshold is None else threshold)
+    around, count = ndimage.label(~above)
+    kept = np.ones(count + 1, dtype=np.bool_)
+    for edge in (around[0], around[-1], around[:, 0], around[:, -1]):
+        kept[edge] = False  # what reaches the border is no hole
+    kept[0] = True
+    lung = kept[around]
     labels, count = ndimage.label(lung)
     if count > 2:
         sizes = np.bincount(labels.ravel())
         sizes[0] = 0
-        lung = np.isin(labels, np.argsort(-sizes, kind="stable")[:2])
-    return np.asarray(lung, dtype=np.bool_)
+        largest = np.zeros(count + 1, dtype=np.bool_)
+        largest[np.argsort(-sizes, kind="stable")[:2]] = True
+        lung = largest[labels]
+    return lung
 
 
 def unlike_lungs(fields: NDArray[np.bool_]) -> str:
@@ -38,17 +46,25 @@ def unlike_lungs(fields: NDArray[np.bool_]) -> str:
     rows, cols = fields.shape
     labels, count = ndimage.label(fields)
     if count == 1:  # joined: parted where their middle is
-        labels[:, round(ndimage.center_of_mass(fields)[1]) :] *= 2
+        labels[:, round(_middle(fields)[1]) :] *= 2
         count = 2
     area = float(fields.mean())
     if count != 2:
         return f"{count or 'no'} lung fields"
     if not AREA[0] <= area <= AREA[1]:
         return f"lung fields on {100 * area:.0f} % of it"
-    smaller = min(np.count_nonzero(labels == one) for one in (1, 2)) / fields.size
+    one, other = labels == 1, labels == 2
+    smaller = min(np.count_nonzero(one), np.count_nonzero(other)) / fields.size
     if smaller < LEAST_FIELD:
         return f"one lung field on {100 * smaller:.1f} % of it"
-    (y0, x0), (y1, x1) = ndimage.center_of_mass(fields, labels, (1, 2))
+    (y0, x0), (y1, x1) = _middle(one), _middle(other)
     if not APART[0] <= abs(x1 - x0) / cols <= APART[1] or abs(y1 - y0) / rows > HIGHER:
         return "lung fields that do not lie side by side"
     return ""
+
+
+def _middle(area: NDArray[np.bool_]) -> tuple[float, float]:
+    """The mean (row, column) of an area's pixels."""
+    across, down = np.count_nonzero(area, axis=1), np.count_nonzero(area, axis=0)
+    size = across.sum()
+    return float(across @ np.arange(len(across)) / size), float(down @ np.arange(len(down)) / size)

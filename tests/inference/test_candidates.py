@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cxrcad.config import FindConfig
 from cxrcad.core import Box, Finding, ModelError
 from cxrcad.imaging.preprocess import Geometry
-from cxrcad.inference.candidates import ASSUMED_CHEST_MM, find, select
+from cxrcad.inference.candidates import ASSUMED_CHEST_MM, _highest, find, select
 
 MILLIMETRE = Geometry.fit(128, 128, 128, 16, (1.0, 1.0))
 """A file of 128 x 128 mm whose pixels are the grid's."""
@@ -344,3 +345,10 @@ def test_a_mass_of_400_of_1024_pixels_is_one_finding_with_its_box(side: int) -> 
     box = finding.box_px
     assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((420, 350, 820, 650), abs=1024 / side + 1)
     assert finding.center_px == pytest.approx((620, 500), abs=5)
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5, 8, 30])
+def test_the_highest_value_near_each_place_is_that_of_a_maximum_filter(reach):
+    values = np.random.default_rng(reach).random((24, 7)).astype(np.float32)
+    expected = ndimage.maximum_filter1d(values, 2 * reach + 1, axis=0, mode="nearest")
+    np.testing.assert_array_equal(_highest(values, reach), expected)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cxrcad.inference.lungs import LUNG_FROM, lung_fields, unlike_lungs
 
@@ -31,6 +32,17 @@ def test_the_threshold_decides_and_one_area_or_none_is_what_it_is(threshold, are
 def test_without_a_threshold_half_is_enough():
     assert lung_fields(np.full((4, 4), LUNG_FROM, np.float32), None).all()
     assert not lung_fields(np.full((4, 4), LUNG_FROM - 0.01, np.float32), None).any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_fields_of_any_map_have_their_holes_filled_and_no_bay(seed):
+    rng = np.random.default_rng(seed)
+    lung = ndimage.gaussian_filter(rng.random(rng.integers(1, 60, 2)), rng.uniform(0.3, 4)).astype(np.float32)
+    level = np.quantile(lung, rng.uniform(0.2, 0.8))
+    expected, _ = ndimage.label(ndimage.binary_fill_holes(lung >= level))
+    sizes = np.bincount(expected.ravel(), minlength=2)[1:]
+    two = np.argsort(-sizes, kind="stable")[:2] + 1
+    np.testing.assert_array_equal(lung_fields(lung, level), np.isin(expected, two))
 
 
 def two_lungs(rows: int = 100, cols: int = 100) -> np.ndarray:
