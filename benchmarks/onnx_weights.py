@@ -1,8 +1,7 @@
-"""What an ONNX file with smaller weights loses and gains: fp32, fp16 (as `cxrcad export` writes it), and int8.
+"""What an ONNX file with smaller weights loses and gains: fp32, fp16 and int8, as `cxrcad export` writes them.
 
-int8 is ONNX Runtime's static quantization of the convolutions, calibrated on 16 validation cases; the maps' last layers
-and the input channels stay float32. Each file's size, seconds an image, largest difference in probability from fp32,
-sensitivity at 1/4 to 4 false positives an image and F1 at the model's threshold on the fold's test cases.
+int8 is calibrated on 16 validation cases. Each file's size, seconds an image, largest difference in probability from
+fp32, sensitivity at 1/4 to 4 false positives an image and F1 at the model's threshold on the fold's test cases.
 
 python benchmarks/onnx_weights.py MODEL --data DATA [--fold 3] [--threads 1]
 """
@@ -10,18 +9,15 @@ python benchmarks/onnx_weights.py MODEL --data DATA [--fold 3] [--threads 1]
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from cxrcad.cli.progress import Bar
 from cxrcad.config import DataConfig
@@ -34,6 +30,7 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.imaging.preprocess import Geometry, to_grid
 from cxrcad.inference.candidates import find
 from cxrcad.inference.model import Bundle, load_bundle
+from cxrcad.packaging.int8 import quantize
 from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.parity import load_network
 from cxrcad.report.tables import Table
@@ -44,48 +41,13 @@ CALIBRATED_ON = 16
 Map = NDArray[np.float32]
 
 
-class Images(CalibrationDataReader):
-    """Grid images for a calibration, one at a time."""
-
-    def __init__(self, images: Iterator[Map]) -> None:
-        self.images = images
-
-    def get_next(self) -> dict[str, Map] | None:
-        """The next image as the graph takes it; None after the last."""
-        image = next(self.images, None)
-        return None if image is None else {"image": image[None, None]}
-
-
-def write_int8(source: Path, target: Path, images: Iterator[Map]) -> None:
-    """`source` with its convolutions in int8, but for those that make input channels or maps."""
-    graph = onnx.load(source).graph
-    shapes = {weight.name: list(weight.dims) for weight in graph.initializer}
-    apart = []
-    for node in graph.node:
-        if node.op_type == "Conv":
-            outputs, inputs = shapes.get(node.input[1], [1, 1])[:2]  # of a weight that is computed nothing is known
-            apart += [node.name] if inputs == 1 or outputs <= 2 else []
-    logging.disable(logging.WARNING)  # it advises a step that this graph does without
-    quantize_static(
-        source,
-        target,
-        Images(images),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv"],
-        nodes_to_exclude=apart,
-    )
-    logging.disable(logging.NOTSET)
-
-
-def write_files(bundle: Bundle, folder: Path, images: Iterator[Map]) -> dict[str, Path]:
+def write_files(bundle: Bundle, folder: Path, images: Sequence[Map]) -> dict[str, Path]:
     """The model's ONNX files by the kind of their weights."""
     files = {name: folder / f"{name}.onnx" for name in ("fp32", "fp16", "int8")}
     for name in ("fp32", "fp16"):
         write_onnx(load_network(bundle.folder), bundle.tasks, bundle.multiple, files[name], weights=name)
-    write_int8(files["fp32"], files["int8"], images)
+    files["int8"].write_bytes(files["fp32"].read_bytes())
+    quantize(files["int8"], images)
     return files
 
 
@@ -127,7 +89,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as place, Bar("image") as bar:
         calibration = dataset.select(split.validation[:CALIBRATED_ON])
-        files = write_files(bundle, Path(place), (on_grid(case)[0] for case in calibration))
+        files = write_files(bundle, Path(place), [on_grid(case)[0] for case in calibration])
         sessions = {name: opened(file, given.threads) for name, file in files.items()}
         seconds, worst = dict.fromkeys(files, 0.0), dict.fromkeys(files, 0.0)
         matches: dict[str, list[ImageMatch]] = {name: [] for name in files}

@@ -6,9 +6,10 @@ import importlib.util
 import json
 import math
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -183,11 +184,13 @@ def test_a_rate_that_is_not_reached_counts_as_nothing():
 def test_smaller_weights_make_a_smaller_file_that_says_about_the_same(tmp_path):
     weights = benchmark("onnx_weights")
     torch.manual_seed(0)
-    network = build_network(NetworkConfig(network="deeplabv3plus", norm="group", width=16), SIDE).eval()
+    settings = NetworkConfig(network="deeplabv3plus", norm="group", width=16, patch_classifier=True)
+    network = build_network(settings, SIDE).eval()
     tasks, image = ("lesion", "lung"), np.random.default_rng(0).random((SIDE, SIDE), dtype=np.float32)
     full, small = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
     weights.write_onnx(network, tasks, network.multiple, full)
-    weights.write_int8(full, small, iter([image]))
+    small.write_bytes(full.read_bytes())
+    weights.quantize(small, [image])
     assert small.stat().st_size < 0.5 * full.stat().st_size
     maps = [
         [one[0] for one in weights.opened(file, 1).run(list(tasks), {"image": image[None, None]})]
@@ -305,3 +308,33 @@ def test_memory_that_grows_and_the_pace_are_told_as_they_are():
     cells, growth = soak.row(2, seen, 1000)
     assert cells == ["2", "4.00", "101 + 50", "110 + 50", "+6.0 %"]
     assert growth == pytest.approx((159.745 - 150.745) / 150.745)
+
+
+def test_two_onnx_files_are_timed_in_turn_and_their_maps_compared():
+    detect = benchmark("detect")
+    calls, now = [], iter(range(100))
+
+    class Session:
+        def __init__(self, name: str, value: float) -> None:
+            self.name, self.value = name, value
+
+        def get_outputs(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name=f"{self.name} map")]
+
+        def run(self, names: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+            calls.append((names, float(feed["image"][0, 0, 0, 0])))
+            return [feed["image"][0] + self.value]
+
+    images = [np.full((2, 2), value, np.float32) for value in (1, 2)]
+    found = list(detect.pairs([Session("old", 0.0), Session("new", 0.25)], images, 3, lambda: next(now)))
+    assert found == [([1, 1], 0.25)] * 3
+    assert calls == [([f"{name} map"], value) for value in (2, 1, 2, 1) for name in ("old", "new")]
+
+
+def test_a_median_leaves_out_the_first_time_and_a_slow_one():
+    detect = benchmark("detect")
+    done, times = [], iter([0, 1, 10, 99, 100, 103])
+    assert detect.seconds_of(lambda: done.append(1), 3, lambda: next(times)) == 3
+    assert len(done) == 4
+    assert detect.clock_of(1) is time.process_time
+    assert detect.clock_of(2) is time.perf_counter

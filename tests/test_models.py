@@ -13,7 +13,7 @@ from cxrcad.synthesis.phantom.image import phantom_image
 
 BUNDLES = packaged_models()
 OBVIOUS = 5
-LOST = {"fp32": 1e-3, "fp16": 5e-3}  # in probability, at the most, by the ONNX file's weights
+LOST = {"fp32": 1e-3, "fp16": 5e-3, "int8": 5e-2}  # in probability, at the most, by the ONNX file's weights
 
 
 def test_the_default_model_ships():

@@ -258,7 +258,10 @@ class ExportConfig:
     )
     compare: int = setting(3, "radiographs to compare on", low=1)
     weights: str = setting(
-        "fp32", "how model.onnx stores its weights; fp16 halves the file, computed in fp32", choices=("fp32", "fp16")
+        "fp32",
+        "how model.onnx stores its weights; fp16 halves the file, computed in fp32; int8 has the patch classifier "
+        "compute in 8 bits, with ranges from --compare radiographs of --data",
+        choices=("fp32", "fp16", "int8"),
     )
     sources: Path | None = setting(None, "text file of the data's sources and terms of use, for the card")
     without_nodules: str | None = setting(

@@ -28,7 +28,7 @@ def lung_fields(probabilities: NDArray[np.float32], threshold: float | None) -> 
     for edge in (around[0], around[-1], around[:, 0], around[:, -1]):
         kept[edge] = False  # what reaches the border is no hole
     kept[0] = True
-    lung = kept[around]
+    lung: NDArray[np.bool_] = kept[around]
     labels, count = ndimage.label(lung)
     if count > 2:
         sizes = np.bincount(labels.ravel())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cxrcad.core import ModelError
 from cxrcad.files import write_atomically
 
-__all__ = ["write_onnx"]
+__all__ = ["halve_weights", "write_onnx"]
 
 SMALLEST_HALVED = 1024  # weights; what is smaller (gains, offsets) takes no room
 
@@ -70,11 +70,11 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
         del part.metadata_props[:]  # torch keeps each operation's stack trace there, with this machine's paths
         part.doc_string = ""
     if weights == "fp16":
-        _halve_weights(model.graph)
+        halve_weights(model.graph)
     write_atomically(path, model.SerializeToString())
 
 
-def _halve_weights(graph: Any) -> None:
+def halve_weights(graph: Any) -> None:
     """Keep the graph's larger float32 weights as float16, each with a cast back under its name."""
     from onnx import TensorProto, helper, numpy_helper
 

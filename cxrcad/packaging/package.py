@@ -25,6 +25,7 @@ from cxrcad.inference.model import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, l
 from cxrcad.packaging.calibration import calibrated_fields, score_lines
 from cxrcad.packaging.checked import CheckedMatches, kept_matches, kept_segmentation
 from cxrcad.packaging.failures import failures
+from cxrcad.packaging.int8 import quantize
 from cxrcad.packaging.onnx_export import write_onnx
 from cxrcad.packaging.out_of_fold import kept_of_folds, out_of_fold
 from cxrcad.packaging.parity import differences, load_network
@@ -33,8 +34,13 @@ from cxrcad.synthesis.phantom.dataset import write_phantoms
 
 __all__ = ["card_text", "export_run"]
 
-LARGEST_DIFFERENCE = {"fp32": 1e-3, "fp16": 5e-3}
+LARGEST_DIFFERENCE = {"fp32": 1e-3, "fp16": 5e-3, "int8": 5e-2}
 """In probability, by the ONNX file's weights; float32 sums in another order differ by some 1e-5."""
+
+WEIGHTS_WORDS = {
+    "fp16": " ONNX weights: fp16.",
+    "int8": " ONNX weights: int8 in the patch classifier, else fp16. Figures taken over from before are of fp32.",
+}
 
 
 def export_run(run: Path, out: Path, config: ExportConfig, progress: Progress | None = None) -> str:
@@ -48,6 +54,8 @@ def export_run(run: Path, out: Path, config: ExportConfig, progress: Progress | 
     name = config.name or out.resolve().name
     if not is_name(name):
         raise UsageError(f"--name {name}: the name of a model is no path; it takes {NAME}")
+    if config.weights == "int8" and config.data is None:
+        raise UsageError("--weights int8: its ranges are taken from radiographs; name some with --data")
     source = _source(run, config.fold)
     _check_out(out, config.overwrite)
     _check_card(source)
@@ -59,7 +67,10 @@ def export_run(run: Path, out: Path, config: ExportConfig, progress: Progress | 
     card = _card(source, name, _called(name, out), config)
     with tempfile.TemporaryDirectory(prefix="cxrcad-") as place:
         trial = Path(place)  # `out` sees a model only once it is known to be right
-        write_onnx(network, source.tasks, source.multiple, trial / ONNX_NAME, weights=config.weights)
+        stored = "fp32" if config.weights == "int8" else config.weights
+        write_onnx(network, source.tasks, source.multiple, trial / ONNX_NAME, weights=stored)
+        if config.weights == "int8":
+            quantize(trial / ONNX_NAME, images)
         write_atomically(trial / WEIGHTS_NAME, (source.folder / WEIGHTS_NAME).read_bytes())
         write_card(trial, card)
         progress.step(2)
@@ -165,7 +176,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         lines += ["", "## Torch against ONNX Runtime", ""]
         lines += [
             f"Largest difference in probability on {counted(parity['images'], 'image')}: "
-            f"{parity['largest_difference']:.1e}." + (" ONNX weights: fp16." if parity.get("weights") == "fp16" else "")
+            f"{parity['largest_difference']:.1e}.{WEIGHTS_WORDS.get(parity.get('weights'), '')}"
         ]
     if card.get("sources"):
         lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]
