@@ -20,7 +20,7 @@ from cxrcad.imaging.faults import refuse
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["middle_of", "presented"]
+__all__ = ["FUNCTIONS", "Table", "lut", "middle_of", "presented"]
 
 SHAPES = ("", "IDENTITY", "INVERSE")
 MOST_SATURATED = 0.5
@@ -104,7 +104,7 @@ def _modality(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArr
         if not texts(item, "LUTDescriptor") and "LUTData" not in item:
             notes = ["an empty modality LUT: not applied"]
             continue
-        table = _lut(path, dataset, item, "modality LUT", bool(stored.min() < 0))
+        table = lut(path, dataset, item, "modality LUT", bool(stored.min() < 0))
         if table is None:
             refuse(path, "a modality LUT without its entries or their number", "export the radiograph again")
         return table.of(stored), ["modality LUT applied"]
@@ -121,7 +121,7 @@ def _voi(path: Path, dataset: Dataset, values: NDArray[Any]) -> Iterator[tuple[N
     """Values 0-1 after each VOI LUT, then after each window (PS3.3 C.11.2), and its note; None where it cannot be."""
     luts = items(dataset, "VOILUTSequence")
     for index, item in enumerate(luts):
-        table = _lut(path, dataset, item, "VOI LUT", bool(values.min() < 0))
+        table = lut(path, dataset, item, "VOI LUT", bool(values.min() < 0))
         which = f" ({'first' if index == 0 else f'number {index + 1}'} of {len(luts)})" if len(luts) > 1 else ""
         if table is None:
             yield None, f"VOI LUT{which} without its entries or their number"
@@ -180,7 +180,7 @@ class Table(NamedTuple):
         return found
 
 
-def _lut(path: Path, dataset: Dataset, item: Dataset, name: str, signed: bool) -> Table | None:
+def lut(path: Path, dataset: Dataset, item: Dataset, name: str, signed: bool) -> Table | None:
     """The table of an item, also where two entries of 8 bits share a word; None where a part of it is missing.
 
     Raises ReadError where entries are missing.

@@ -18,7 +18,7 @@ LUNG: Term = ("39607008", "Lung")
 LESIONS: dict[str, Term] = {NODULE: ("27925004", "Nodule"), "effusion": ("60046008", "Pleural effusion")}
 SITES: dict[str, Term] = {NODULE: LUNG, "effusion": ("3120008", "Pleura")}
 ABNORMAL: Term = ("49755003", "Morphologically Abnormal Structure")
-ANATOMY: Term = ("123037004", "Anatomical Structure")
+ANATOMY: Term = ("91723000", "Anatomical Structure")
 BOUNDED: Term = ("75958009", "Bounded by")
 CHEST_RADIOGRAPH: Term = ("399208008", "Plain chest X-ray")
 

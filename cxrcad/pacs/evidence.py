@@ -40,11 +40,16 @@ NEVER_ABSENT = (
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 """Elements of patient and study that an object must have, if empty (type 2 in PS3.3 C.7.1.1 and C.7.2.1)."""
-DATE, TIME = re.compile(r"(18|19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"), re.compile(r"\d{2,6}|\d{6}\.\d{1,6}")
+DATE = re.compile(r"(18|19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d(([0-5]\d|60)(\.\d{1,6})?)?)?")
+ALLOWED = {
+    **{"PatientBirthDate": DATE, "StudyDate": DATE, "StudyTime": TIME, "PatientSex": re.compile("[MFO]")},
+    **{"Laterality": re.compile("[LR]"), "PatientOrientation": re.compile(r"[LRAPHF]{1,3}\\[LRAPHF]{1,3}")},
+}
+"""What elements may hold that objects take over (PS3.3 C.7, PS3.5 6.2); another value is left empty."""
 DATES = ("ContentDate", "AcquisitionDate", "SeriesDate", "StudyDate")
 UNKNOWN_DATE, UNKNOWN_TIME = "19000101", "000000"
 """What stands where a date is demanded and the image has none."""
-SEXES = ("M", "F", "O")
 MOMENTS = ("InstanceCreation{}", "Content{}", "PresentationCreation{}", "{}OfSecondaryCapture")
 LONGEST = 64
 """Characters of a value that is a long string (LO, PS3.5 6.2)."""
@@ -59,8 +64,8 @@ def plain(text: str) -> str:
 def image_header(path: Path) -> Dataset | None:
     """The header of a DICOM image, packed ones too, without pixels and private elements; None for another format.
 
-    Elements that cannot be read are left out, and patient's and study's elements that are no date, time or sex are
-    empty. Raises ReadError, also where a UID lacks by which objects belong to the image.
+    Elements that cannot be read are left out, and those of ALLOWED that hold another value are empty. Raises ReadError,
+    also where a UID lacks by which objects belong to the image.
     """
     with local_file(path) as file:
         reader = reader_of(file)
@@ -94,11 +99,9 @@ def _readable(dataset: Dataset) -> Dataset:
     for name in NEVER_ABSENT:
         if name not in kept:
             setattr(kept, name, None)
-    for name, allowed in (("PatientBirthDate", DATE), ("StudyDate", DATE), ("StudyTime", TIME)):
-        if not allowed.fullmatch("".join(texts(kept, name))):
+    for name, allowed in ALLOWED.items():
+        if name in kept and not allowed.fullmatch("\\".join(texts(kept, name))):
             setattr(kept, name, None)
-    if "".join(texts(kept, "PatientSex")) not in SEXES:
-        kept.PatientSex = None
     return kept
 
 
@@ -115,6 +118,11 @@ class Author:
         identity = self.identity
         threshold = round(identity.threshold, SCORE_DECIMALS)
         return json_sha256([identity.name, identity.sha256, threshold, dict(self.find), __version__])
+
+    @property
+    def device_uid(self) -> str:
+        """The UID of the model as a device: one for all images and settings."""
+        return _uid("device", self.identity.sha256, __version__)
 
     @property
     def parameters(self) -> list[str]:
@@ -158,6 +166,15 @@ class Evidence:
     def tracking(self, number: int) -> tuple[str, str]:
         """(unique identifier, identifier) by which the finding of this number is tracked in all objects."""
         return self.uid("finding", number), f"{self.lesion} {number}"
+
+    @property
+    def reference(self) -> Dataset:
+        """An item that refers to the image."""
+        from pydicom.dataset import Dataset
+
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = self.image.SOPClassUID, self.image.SOPInstanceUID
+        return item
 
     @property
     def moment(self) -> tuple[str, str]:
@@ -214,6 +231,12 @@ class Evidence:
 
 
 def uid_of(image: Dataset, author: Author, *parts: object) -> str:
-    """A UID under 2.25 (PS3.5 B.2) that follows from the image's, the author and `parts` alone."""
-    text = "/".join(map(str, (image.SOPInstanceUID, author.key, *parts)))
-    return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], 'big')}"
+    """A UID that follows from the image's, the author and `parts` alone."""
+    return _uid(image.SOPInstanceUID, author.key, *parts)
+
+
+def _uid(*parts: object) -> str:
+    """A UID that follows from `parts`: a UUID by a name's hash (PS3.5 B.2, RFC 9562 version 8) with SHA-256."""
+    number = int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:16], "big")
+    number = number & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62  # version and variant
+    return f"2.25.{number}"

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrcad.core import ReadError, Result, UsageError
+from cxrcad.core import CxrcadError, ReadError, Result, UsageError
 from cxrcad.files import names_in, write_atomically
+from cxrcad.imaging.faults import reason
 from cxrcad.imaging.remote import path_of
 from cxrcad.imaging.view import MANUFACTURER
 from cxrcad.inference.detector import Examined
@@ -129,11 +130,12 @@ class Objects:
                 write_atomically(wanted[kind.name], self._made(kind, image, result, examined))
         except ReadError as error:
             self.without[result.path] = f"no DICOM object: {error}"
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
-            # highdicom raises these where the image's header holds what an object may not take over
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except CxrcadError:
+            raise
+        except Exception as error:  # highdicom and pydicom raise whatever a header leads to
             option = "" if kind is None else f" --{kind.name}"
-            self.without[result.path] = f"no{option} object: {result.path}: its header does not allow it ({reason})"
+            words = f"its header does not allow it ({reason(error)})"
+            self.without[result.path] = f"no{option} object: {result.path}: {words}"
         return self.without.get(result.path)
 
     @staticmethod

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxrcad.imaging.elements import texts
 from cxrcad.pacs.evidence import Evidence
 from cxrcad.report.drawing.marks import REPORTED, text
 from cxrcad.report.drawing.overlay import TEXT_PART, render_overlay
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["BANNER", "capture"]
 
 BANNER = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
+LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 def capture(evidence: Evidence) -> Dataset:
@@ -38,5 +40,9 @@ def capture(evidence: Evidence) -> Dataset:
     )
     evidence.take_over(made, "PatientOrientation")
     evidence.of_chest(made)
-    made.BurnedInAnnotation = "NO"  # of the patient's identity (PS3.3 C.7.6.1.1.7)
+    # The picture shows what the image shows: who burnt the patient's name into that, or lost detail, did it here too.
+    for name in ("BurnedInAnnotation", "RecognizableVisualFeatures", *LOSSY):
+        if texts(evidence.image, name):
+            evidence.take_over(made, name)
+    made.SourceImageSequence = [evidence.reference]
     return made

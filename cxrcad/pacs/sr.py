@@ -37,7 +37,7 @@ def report(evidence: Evidence) -> Dataset:
     observer = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=evidence.uid("device"),
+            uid=evidence.author.device_uid,
             name=evidence.author.name,
             manufacturer_name=MANUFACTURER,
             model_name=evidence.author.name,

@@ -57,8 +57,10 @@ def of_tool(name: str, *arguments: object) -> str:
     """What a program of Debian's dicom3tools or dcmtk says, or a skip."""
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed (Debian: dicom3tools, dcmtk)")
-    done = subprocess.run([name, *map(str, arguments)], capture_output=True, check=True)
-    return (done.stdout + done.stderr).decode("utf-8", "replace")
+    done = subprocess.run([name, *map(str, arguments)], capture_output=True)
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    assert done.returncode == 0, said
+    return said
 
 
 @pytest.fixture(scope="module")
