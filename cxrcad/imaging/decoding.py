@@ -11,7 +11,7 @@ from cxrcad.core import ReadError
 from cxrcad.imaging.faults import reason, refuse
 from cxrcad.imaging.gdcm_apart import decoded as _gdcm_apart
 from cxrcad.imaging.packed import check_rle
-from cxrcad.imaging.streams import AGAIN, check_order, check_whole, stream_of
+from cxrcad.imaging.streams import AGAIN, LS, Stream, check_order, check_whole, stream_of
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -24,6 +24,12 @@ STRICT = ("pyjpegls", "gdcm")
 """They raise at JPEG-LS that is cut (both are CharLS), and at whole data with more bits behind."""
 EXPORT_RAW = "export the radiograph uncompressed (Explicit VR Little Endian)"
 INSTALL = "pip install python-gdcm pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+FAMILIES = {
+    "JPEG 2000": "1.2.840.10008.1.2.4.91",
+    "JPEG-LS": "1.2.840.10008.1.2.4.81",
+    "JPEG": "1.2.840.10008.1.2.4.51",
+}
+"""By what stands in their names, and a transfer syntax of each with which any stream of it is decoded."""
 NEEDED = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -52,13 +58,16 @@ def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
         stated = f"{dataset.Rows} x {dataset.Columns}"
         held = f"{stream.rows} x {stream.cols}"
         refuse(path, f"the header states {stated} pixels, the data hold {held}", "export the radiograph again")
+    if stream:
+        syntax = _syntax_of(stream, syntax)
+        plugins = _plugins(path, syntax)
     faults: list[str] = []
     for plugin in plugins:
         apart = plugin == "gdcm" and bool(faults)
         try:
-            values = _with(dataset, stream.data if stream else frame, plugin, apart)
+            values = _with(dataset, syntax, stream.data if stream else frame, plugin, apart)
             if stream and not ("JPEG-LS" in syntax.name and plugin in STRICT):
-                check_whole(path, values, stream, lambda data: _with(dataset, data, plugin, apart))  # noqa: B023
+                check_whole(path, values, stream, lambda data: _with(dataset, syntax, data, plugin, apart))  # noqa: B023
             return values
         except ReadError:
             raise
@@ -80,14 +89,25 @@ def _plugins(path: Path, syntax: Any) -> list[str]:
     return sorted(decoder.available_plugins, key=lambda name: PLUGINS.index(name) if name in PLUGINS else len(PLUGINS))
 
 
-def _with(dataset: Dataset, frame: bytes, plugin: str, apart: bool) -> NDArray[Any]:
+def _syntax_of(stream: Stream, stated: Any) -> Any:
+    """The transfer syntax of a stream: the stated one, or where that is of another family one of its own.
+
+    A decoder of another family may take the stream, and give other values.
+    """
+    from pydicom.uid import UID
+
+    family = "JPEG 2000" if stream.kind < 0 else "JPEG-LS" if stream.kind == LS else "JPEG"
+    return stated if family == next(name for name in FAMILIES if name in stated.name) else UID(FAMILIES[family])
+
+
+def _with(dataset: Dataset, syntax: Any, frame: bytes, plugin: str, apart: bool) -> NDArray[Any]:
     """The values of a frame with the pixel description of `dataset`. `apart`: in a process of its own, with GDCM."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.encaps import encapsulate
 
     one = Dataset()
     one.file_meta = FileMetaDataset()
-    one.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    one.file_meta.TransferSyntaxUID = syntax
     for name in NEEDED:
         if name in dataset:
             setattr(one, name, dataset[name].value)

@@ -13,11 +13,12 @@ from cxrcad.core import NotRadiographError, Radiograph, ReadError, Source
 from cxrcad.imaging.bits import picture_values, with_sign
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
 from cxrcad.imaging.dicom_file import UNDEFINED, DicomFile, matches, matches_bare, opened
-from cxrcad.imaging.elements import code, texts, unreadable
+from cxrcad.imaging.elements import code, numbers, texts, unreadable
 from cxrcad.imaging.elements import whole as _whole
 from cxrcad.imaging.faults import (
     MOST_PADDING,
     Header,
+    check_byte_order,
     check_size,
     check_values,
     digest_of,
@@ -27,7 +28,7 @@ from cxrcad.imaging.faults import (
     refuse,
     with_padding,
 )
-from cxrcad.imaging.orientation import directions
+from cxrcad.imaging.orientation import directions, frontal, of_cosines
 from cxrcad.imaging.presentation import middle_of, presented
 from cxrcad.imaging.spacing import pixel_aspect, pixel_spacing
 from cxrcad.imaging.view import against_frontal_chest, class_name, perhaps_another_part, with_view
@@ -151,6 +152,8 @@ def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     own_bits = compressed and not any(name in syntax.name for name in ("RLE", "JPEG Lossless"))
     dataset.BitsAllocated, dataset.SamplesPerPixel = allocated, samples
     dataset.BitsStored, dataset.PixelRepresentation = (high + 1, signed) if own_bits else (allocated, 0)
+    if samples > 1:
+        dataset.PlanarConfiguration = _whole(path, dataset, "PlanarConfiguration", 0)
     file.load(_check_length(path, file, samples * allocated, compressed))
     try:
         values: NDArray[Any] = decode(path, dataset) if compressed else dataset.pixel_array
@@ -162,6 +165,7 @@ def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     if values.shape[:2] != (dataset.Rows, dataset.Columns):
         stated, held = f"{dataset.Rows} x {dataset.Columns}", " x ".join(map(str, values.shape))
         refuse(path, f"the header states {stated} pixels, the data hold {held}", "export the radiograph again")
+    check_byte_order(path, values)
     dataset.BitsStored, dataset.PixelRepresentation = high + 1, signed
     if values.ndim == 3:
         return (values & (2 ** (high + 1) - 1)) >> (high + 1 - bits), []
@@ -248,10 +252,16 @@ def _looked_up(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDAr
 
 
 def _orientation(dataset: Dataset) -> tuple[tuple[str, str] | None, list[str]]:
-    """PatientOrientation (row direction, column direction), or None and a note where it states no two directions."""
+    """(row direction, column direction) by PatientOrientation, else by a frontal ImageOrientationPatient; and a note.
+
+    None, with a note where PatientOrientation states no two directions.
+    """
     letters = texts(dataset, "PatientOrientation")
     found = directions(letters)
     if found:
         return found, []
-    told = f"{unreadable(dataset, 'PatientOrientation')}, not two directions: taken as upright"
-    return None, [told] if letters else []
+    told = f"{unreadable(dataset, 'PatientOrientation')}, not two directions: "
+    by_cosines = of_cosines(numbers(dataset, "ImageOrientationPatient"))
+    if by_cosines and frontal(by_cosines):
+        return by_cosines, [f"{told}ImageOrientationPatient taken"] if letters else []
+    return None, [f"{told}taken as upright"] if letters else []

@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 from cxrcad.core import NotRadiographError, ReadError
 
 __all__ = [
-    "LARGEST_ASPECT", "LARGEST_BYTES", "Header", "bytes_of", "check_bulk", "check_file", "check_size", "check_values",
-    "digest", "digest_of", "grey_of", "not_radiograph", "reason", "refuse",
+    "LARGEST_ASPECT", "LARGEST_BYTES", "Header", "bytes_of", "check_bulk", "check_byte_order", "check_file",
+    "check_size", "check_values", "digest", "digest_of", "grey_of", "not_radiograph", "reason", "refuse",
 ]  # fmt: skip
 
 SMALLEST_SIDE = 64
 """Below this a radiograph's nodules (5 mm and more, of some 350 mm) are less than a pixel wide."""
 LARGEST_ASPECT = 3.0
-MOST_PIXELS = 100_000_000
+MOST_PIXELS = 32_000_000
+"""Twice those of a film of 35 x 43 cm at 0.1 mm, which take less than 500 MB of memory."""
 GREY_TOLERANCE = 2
 """Levels of 255 by which channels of a grey image may differ through a JPEG's colour transform."""
+MUCH_ROUGHER = 3.0
 MASK_VALUES = 4
 """A mask of both lungs and of nodules has no more values than this; a radiograph has some hundred."""
 PROBE = 4096
@@ -33,7 +35,7 @@ PROBE = 4096
 LARGEST_PIXEL = 8
 """Bytes: four channels of 16 bit, or a double."""
 LARGEST_BYTES = 512 * 2**20
-"""No radiograph's file has more: 100,000,000 pixels of 16 bits are 200 MB."""
+"""No radiograph's file has more, whatever lies beside its pixels."""
 MOST_PADDING = 65536
 """Bytes that some writers add to the pixels, where they are not a large part of the picture."""
 MOST_BESIDE = 64 * 2**20
@@ -117,6 +119,7 @@ def check_size(path: Path, rows: int, cols: int) -> None:
     if max(rows, cols) > LARGEST_ASPECT * min(rows, cols):
         refuse(path, f"{rows} rows x {cols} columns, one side more than {LARGEST_ASPECT:g} times the other", remedy)
     if rows * cols > MOST_PIXELS:
+        remedy = "save it smaller: pixels of 0.1 mm show all that is looked for"
         refuse(path, f"{rows} rows x {cols} columns, more than {MOST_PIXELS:,} pixels", remedy)
 
 
@@ -146,6 +149,22 @@ def check_values(path: Path, values: NDArray[Any]) -> None:
         count = np.unique(values).size
         if count <= MASK_VALUES:
             refuse(path, f"only {count} values in {values.size:,} pixels", "give the radiograph, not a mask of it")
+
+
+def check_byte_order(path: Path, values: NDArray[Any]) -> None:
+    """Raise ReadError where pixels (rows, cols) of 16 bit are a picture only with their bytes in the other order."""
+    if values.dtype.kind not in "iu" or values.dtype.itemsize != 2:
+        return
+    some = values[::8]
+    if _roughness(some) > MUCH_ROUGHER * _roughness(some.byteswap()) > 0:
+        fault = "its pixels are a picture only with the two bytes of each in the other order"
+        refuse(path, fault, "export the radiograph again, in the byte order that its header states")
+
+
+def _roughness(values: NDArray[Any]) -> float:
+    """How much neighbours in a row differ, as a part of the spread: some 1.1 for noise, far less for a picture."""
+    steps = np.abs(np.diff(values.astype(np.float32), axis=1))
+    return float(steps.mean()) / max(float(values.std()), 1e-6)
 
 
 def grey_of(path: Path, channels: NDArray[Any], top: int) -> NDArray[Any]:

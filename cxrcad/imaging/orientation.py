@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "TURNS", "UPRIGHT", "as_stored", "directions", "frontal", "letters_of", "reverses", "towards", "transposes",
-    "turned", "upright",
+    "TURNS", "UPRIGHT", "as_stored", "directions", "frontal", "letters_of", "of_cosines", "reverses", "towards",
+    "transposes", "turned", "upright",
 ]  # fmt: skip
 
 UPRIGHT = 1
@@ -103,6 +103,14 @@ def directions(values: Sequence[str]) -> tuple[str, str] | None:
         return None
     axes = [next(axis for axis in AXES if each[0] in axis) for each in letters]
     return None if axes[0] == axes[1] else (letters[0], letters[1])
+
+
+def of_cosines(values: Sequence[float | None]) -> tuple[str, str] | None:
+    """The (row direction, column direction) of ImageOrientationPatient's six cosines; None where they are none."""
+    cosines = [each for each in values if each is not None]
+    if len(cosines) != 6 or not (any(cosines[:3]) and any(cosines[3:])):
+        return None
+    return towards(cosines[:3]), towards(cosines[3:])
 
 
 def letters_of(orientation: int) -> tuple[str, str]:

@@ -1,10 +1,12 @@
 """How many bytes packed data hold: PackBits (TIFF's and DICOM's RLE), LZW, and the strips of a TIFF file.
 
 libtiff stops when it has the bytes of a strip, whatever is left; damage almost always changes how many there are.
+Strips of JPEG are streams, of which libtiff fills what they lack.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import zlib
 from collections.abc import Callable, Mapping
@@ -12,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrcad.imaging.faults import refuse
+from cxrcad.imaging.streams import check_whole, jpeg_stream
 
 __all__ = ["check_rle", "check_strips", "lzw_length", "packbits_length"]
 
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, SAMPLES, ROWS, COUNTS, PLANAR = 273, 277, 278, 279, 284
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
-"""TIFF's tags (TIFF 6.0, sections 8 and 15)."""
-YCBCR, SEPARATE = 6, 2
+JPEG_TABLES = 347
+"""TIFF's tags (TIFF 6.0, sections 8 and 15; Technical Note 2)."""
+YCBCR, SEPARATE, JPEG = 6, 2, 7
 CLEAR, END, FIRST = 256, 257, 258
 """LZW's codes (TIFF 6.0, section 13): a new table, the end, and the first entry of the table."""
 LZW_BITS = np.repeat((9, 10, 11, 12), (254, 512, 1024, 2310))
@@ -54,12 +59,15 @@ def check_rle(path: Path, frame: bytes, rows: int, cols: int) -> None:
 
 def check_strips(path: Path, data: bytes, tags: Mapping[int, Any]) -> None:
     """Raise ReadError where a strip or tile of a TIFF file, by its `tags`, does not hold the bytes of its rows."""
-    length_of = LENGTHS.get(tags.get(COMPRESSION, 1))
-    if length_of is None or tags.get(PHOTOMETRIC) == YCBCR:
-        return
     tiled = TILE_OFFSETS in tags
     places = (TILE_OFFSETS, TILE_COUNTS) if tiled else (OFFSETS, COUNTS)
     offsets, counts = (np.atleast_1d(tags.get(tag, ())).tolist() for tag in places)
+    if tags.get(COMPRESSION) == JPEG:
+        for start, count in zip(offsets, counts, strict=False):
+            _check_jpeg(path, tags.get(JPEG_TABLES, b""), data[start : start + count])
+    length_of = LENGTHS.get(tags.get(COMPRESSION, 1))
+    if length_of is None or tags.get(PHOTOMETRIC) == YCBCR:
+        return
     width, rows = tags[TILE_WIDTH if tiled else WIDTH], tags[LENGTH]
     height = max(1, tags[TILE_LENGTH] if tiled else min(tags.get(ROWS, rows), rows))
     bits = tags.get(BITS, (1,))
@@ -77,6 +85,19 @@ def check_strips(path: Path, data: bytes, tags: Mapping[int, Any]) -> None:
             fault = f"holds {more}{max(0, min(length, expected)):,} of {expected:,} bytes"
             text = f"TIFF data end early or are damaged, in a file of {len(data):,} bytes ({what} {fault})"
             refuse(path, text, "copy the file again")
+
+
+def _check_jpeg(path: Path, tables: bytes, strip: bytes) -> None:
+    """Raise ReadError where the JPEG stream of a strip, which may lean on common tables, is cut or damaged."""
+    stream = jpeg_stream(path, tables.removesuffix(b"\xff\xd9") + strip[2:] if tables else strip)
+    check_whole(path, _jpeg_values(stream.data), stream, _jpeg_values)
+
+
+def _jpeg_values(data: bytes) -> NDArray[Any]:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        return np.asarray(image)
 
 
 def packbits_length(data: bytes, most: int) -> int:

@@ -23,6 +23,7 @@ from cxrcad.imaging.faults import (
     Header,
     bytes_of,
     check_bulk,
+    check_byte_order,
     check_file,
     check_size,
     check_values,
@@ -101,6 +102,7 @@ def read(path: Path) -> Radiograph:
         deep = deep_channels(path, data, image)
         turned, by_pillow = _loaded(image)
         values, notes = _grey(path, image, deep)
+        check_byte_order(path, values)
         mode = image.mode
         if kind == "TIFF" and mode in GREY:
             values, note = with_stated_sign(values, image.tag_v2)  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cxrcad.imaging.faults import refuse
 from cxrcad.imaging.gdcm_apart import fault_of
 
-__all__ = ["AGAIN", "Stream", "check_order", "check_png", "check_whole", "stream_of"]
+__all__ = ["AGAIN", "LS", "Stream", "check_order", "check_png", "check_whole", "jpeg_stream", "stream_of"]
 
 AGAIN = "copy the file again, or export the radiograph again"
 J2K, JP2 = b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"

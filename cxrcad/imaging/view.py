@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cxrcad.imaging.elements import code, items, numbers, texts
 from cxrcad.imaging.faults import not_radiograph
-from cxrcad.imaging.orientation import directions, frontal, towards
+from cxrcad.imaging.orientation import directions, frontal, of_cosines
 from cxrcad.imaging.view_words import CHEST, FRONTAL, NOT_FRONTAL, OTHER_PARTS, POSITIONS, UNTOLD, XRAY, words
 
 if TYPE_CHECKING:
@@ -30,7 +30,18 @@ MANUFACTURER = "cxrcad"
 """Of the DICOM objects that this program makes of its results."""
 SIDEWAYS = frozenset(("LL", "RL", "LLD", "RLD"))
 """Of POSITIONS, what may stand in a free text, where nothing but the chest does beside it."""
-FREE_TEXTS = ("SeriesDescription", "ProtocolName")
+FREE_TEXTS = (
+    *("SeriesDescription", "ProtocolName", "PerformedProtocolCodeSequence"),
+    "AcquisitionDeviceProcessingDescription",
+)
+"""Of the image or its series."""
+ORDERS = (
+    *("StudyDescription", "ProcedureCodeSequence", "RequestedProcedureDescription"),
+    "PerformedProcedureStepDescription",
+)
+"""Of several images, perhaps."""
+PARTS = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
+HUMAN = frozenset(("HUMAN", "HOMO", "SAPIENS"))
 
 
 def class_name(dataset: Dataset) -> str:
@@ -57,6 +68,9 @@ def against_frontal_chest(dataset: Dataset) -> Iterator[str]:
         yield f"Manufacturer {MANUFACTURER}, so a picture of our own results"
     yield from _view(dataset)
     yield from _part(dataset)
+    species = _free(dataset, "PatientSpeciesDescription")
+    if species and not species & HUMAN:
+        yield f"PatientSpeciesDescription {_text(dataset, 'PatientSpeciesDescription')}"
 
 
 def _view(dataset: Dataset) -> Iterator[str]:
@@ -81,7 +95,7 @@ def _view(dataset: Dataset) -> Iterator[str]:
         found = _free(dataset, name)
         alone = found & SIDEWAYS and found <= CHEST | SIDEWAYS | XRAY
         if (found & NOT_FRONTAL or alone) and not found & FRONTAL:
-            yield f"{name} {texts(dataset, name)[0]}"
+            yield f"{name} {_text(dataset, name)}"
 
 
 def _modifiers(dataset: Dataset) -> list[str]:
@@ -91,39 +105,44 @@ def _modifiers(dataset: Dataset) -> list[str]:
 
 def _is_sagittal(dataset: Dataset) -> bool:
     """Whether rows and columns run along the patient, by ImageOrientationPatient: neither to the left nor right."""
-    cosines = [each for each in numbers(dataset, "ImageOrientationPatient") if each is not None]
-    ways = {towards(cosines[:3]), towards(cosines[3:])} if len(cosines) == 6 and any(cosines) else {"L"}
-    return not ways & {"L", "R"} and bool(ways & {"H", "F"}) and bool(ways & {"A", "P"})
+    ways = set(of_cosines(numbers(dataset, "ImageOrientationPatient")) or ())
+    return bool(ways & {"H", "F"}) and bool(ways & {"A", "P"})
 
 
 def _part(dataset: Dataset) -> Iterator[str]:
     stated = [("BodyPartExamined", code(dataset, "BodyPartExamined"))]
-    stated += [("AnatomicRegionSequence", _meaning(item, "part")) for item in items(dataset, "AnatomicRegionSequence")]
+    stated += [(name, _meaning(item, "part")) for name in PARTS for item in items(dataset, name)]
     for name, value in stated:
         if words(value) & OTHER_PARTS and not words(value) & CHEST:
             yield f"{name} {value}"
     for name in () if any(words(value) & CHEST for _, value in stated) else FREE_TEXTS:
         found = _free(dataset, name)
         if found & OTHER_PARTS and not found & CHEST:
-            yield f"{name} {texts(dataset, name)[0]}"
+            yield f"{name} {_text(dataset, name)}"
 
 
 def perhaps_another_part(dataset: Dataset) -> list[str]:
     """Notes where the header may speak of another part of the body, and nothing in it says chest.
 
-    They are of a BodyPartExamined that is not known here, and of StudyDescription, which is of several images.
+    They are of a BodyPartExamined that is not known here, and of what was ordered, which may be several images.
     """
-    part, study = _free(dataset, "BodyPartExamined"), _free(dataset, "StudyDescription")
-    names = ("BodyPartExamined", "StudyDescription", *FREE_TEXTS)
-    if any(_free(dataset, name) & CHEST for name in names):
+    if any(_free(dataset, name) & CHEST for name in ("BodyPartExamined", *ORDERS, *FREE_TEXTS)):
         return []
+    part = _free(dataset, "BodyPartExamined")
     doubtful = ["BodyPartExamined"] if part and not part & (OTHER_PARTS | UNTOLD) else []
-    doubtful += ["StudyDescription"] if study & OTHER_PARTS else []
-    return [f"{name} {texts(dataset, name)[0]}: perhaps no frontal chest radiograph" for name in doubtful]
+    doubtful += [name for name in ORDERS if _free(dataset, name) & OTHER_PARTS]
+    return [f"{name} {_text(dataset, name)}: perhaps no frontal chest radiograph" for name in doubtful]
+
+
+def _text(dataset: Dataset, name: str) -> str:
+    """The text of an element, or what the codes in it mean."""
+    if name.endswith("Sequence"):
+        return ", ".join("".join(texts(item, "CodeMeaning")[:1]) for item in items(dataset, name))
+    return " ".join(texts(dataset, name))
 
 
 def _free(dataset: Dataset, name: str) -> frozenset[str]:
-    return words(" ".join(texts(dataset, name)))
+    return words(_text(dataset, name))
 
 
 def _meaning(item: Dataset, kind: str) -> str:

@@ -67,7 +67,9 @@ OTHER_MODALITIES = _set(
 DX, CR, RG, RF, captures (OT), and codes that the standard does not know are read.
 """
 XRAY = _set("XR RX XRAY VIEW")
-NEUTRAL = XRAY | _set("THORACIC UPPER LOWER LEFT RIGHT BOTH JOINT GELENK AUFNAHME 手術 手术 手法 不足 손상")
+NEUTRAL = XRAY | _set(
+    "THORACIC UPPER LOWER LEFT RIGHT BOTH JOINT GELENK AUFNAHME UBERSICHT UEBERSICHT 手術 手术 手法 不足 손상"
+)
 """Words that tell neither, of which some hold one that does."""
 KNOWN = FRONTAL | NOT_FRONTAL | CHEST | OTHER_PARTS | NEUTRAL
 UNSPACED = sorted((each for each in KNOWN if each[0] > "Я"), key=len, reverse=True)

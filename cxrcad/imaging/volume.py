@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cxrcad.core import Radiograph, Source
 from cxrcad.files import sha256_of
+from cxrcad.imaging.bits import with_sign
 from cxrcad.imaging.elements import number
 from cxrcad.imaging.faults import (
     LARGEST_PIXEL,
@@ -26,6 +27,7 @@ from cxrcad.imaging.faults import (
     Header,
     bytes_of,
     check_bulk,
+    check_byte_order,
     check_file,
     check_size,
     check_values,
@@ -144,7 +146,11 @@ def read(path: Path, force: bool = False) -> Radiograph:
             stored = _toolkit().GetArrayFromImage(reader.Execute()).reshape(rows, cols) if stored is None else stored
         except RuntimeError as error:
             refuse(path, f"the pixel data cannot be read ({_itk_reason(error)})", "save the radiograph again")
+    check_byte_order(path, stored)
     check_values(path, stored)
+    if stored.dtype.kind in "iu" and stored.dtype.itemsize == 2:
+        stored, sign_note = with_sign(stored, 16, stored.dtype.kind == "i")
+        notes += [sign_note] * bool(sign_note)
     pixels, note = stretched(stored)
     if nifti and _says_little(reader, axes):
         orientation, view = _shown(orientation, view, pixels)
@@ -369,6 +375,9 @@ def _meta_inflated(path: Path, data: bytes, shape: tuple[int, int]) -> NDArray[A
     stated = header.get(b"CompressedDataSize", b"0")
     expected = pixels if not packed else int(stated) if stated.isdigit() else 0
     if file.upper() == "LOCAL":
+        if header.get(b"HeaderSize", b"0") != b"0":
+            stated_size = header[b"HeaderSize"].decode(errors="replace")
+            refuse(path, f"HeaderSize {stated_size}, though its pixels follow its header", "save the radiograph again")
         mark = META_LOCAL.search(data)
         data = data[mark.end() :] if mark else data
         _check_length(path, len(data), expected, exact=not packed)

@@ -14,6 +14,8 @@ from cxrcad.core import ReadError
 from cxrcad.imaging import packed
 from cxrcad.imaging.read import read_radiograph
 
+EOI = b"\xff\xd9"
+
 
 @pytest.fixture
 def noise():
@@ -30,6 +32,22 @@ def test_a_cut_jpeg_is_refused_with_an_end_marker_too(tmp_path, noise, fault, en
     np.testing.assert_array_equal(read_radiograph(path).pixels, whole)
     path.write_bytes(data[: len(data) * 95 // 100] + end)
     assert "its compressed pixels are cut short or damaged" in fault(path)
+
+
+@pytest.mark.parametrize("options", [{"compression": "jpeg"}, {"compression": "jpeg", "strip_size": 4096}])
+@pytest.mark.parametrize(
+    "damage", [lambda strip: bytes(len(strip)), lambda strip: EOI + strip[2:], lambda strip: strip[::-1]]
+)
+def test_a_tiff_whose_jpeg_strips_are_damaged_is_refused(tmp_path, noise, fault, options, damage):
+    path = tmp_path / "a.tif"
+    Image.fromarray(noise).save(path, **options)
+    read_radiograph(path)
+    data = path.read_bytes()
+    with Image.open(path) as image:
+        start, count = image.tag_v2[273][-1], image.tag_v2[279][-1]
+    middle, end = start + count // 2, start + count
+    path.write_bytes(data[:middle] + damage(data[middle:end]) + data[end:])
+    assert "its compressed pixels " in fault(path)
 
 
 def test_a_png_whose_checksum_is_wrong_is_refused(tmp_path, noise, fault):
@@ -211,3 +229,29 @@ class TestRle:
 
     def test_a_code_that_no_table_has_is_damage(self):
         assert packed.lzw_length(b"\x80\x3f\xff\xff\xff", 1000) == -1
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.png", "a.tif", "a.mha", "a.nii"])
+def test_values_with_their_bytes_in_the_other_order_are_refused(tmp_path, make_dicom, make_pattern, fault, name):
+    rng = np.random.default_rng(5)
+    values = (make_pattern(256, 256) // 2 + rng.integers(0, 20, (256, 256))).astype(np.uint16)
+    for each in (values, values << 4):
+        path = tmp_path / name
+        for swapped in (False, True):
+            written = each.byteswap() if swapped else each
+            if name == "a.dcm":
+                make_dicom(written, bits=16)
+            elif name in ("a.png", "a.tif"):
+                Image.fromarray(written).save(path)
+            else:
+                sitk.WriteImage(sitk.GetImageFromArray(written), str(path))
+            if not swapped:
+                read_radiograph(path)
+        assert "its pixels are a picture only with the two bytes of each in the other order" in fault(path)
+
+
+def test_a_header_s_length_is_not_believed_where_the_pixels_follow_it(tmp_path, stored, fault):
+    path = tmp_path / "a.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(stored), str(path))
+    path.write_bytes(path.read_bytes().replace(b"ElementType", b"HeaderSize = 20\nElementType"))
+    assert "HeaderSize 20, though its pixels follow its header" in fault(path)

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSLossless
 
 from cxrcad.imaging import decoding, gdcm_apart, streams
 from cxrcad.imaging.read import read_radiograph
@@ -178,11 +178,11 @@ def test_the_next_decoder_is_tried_for_each_file(make, fault, monkeypatch, synta
     path = make(syntax)
     whole, real, tried = read_radiograph(path).pixels, decoding._with, []
 
-    def failing(dataset, frame, plugin, apart):
+    def failing(dataset, syntax, frame, plugin, apart):
         tried.append((plugin, apart))
         if plugin != "gdcm":
             raise ValueError(f"{plugin}: no luck")
-        return real(dataset, frame, plugin, apart)
+        return real(dataset, syntax, frame, plugin, apart)
 
     monkeypatch.setattr(decoding, "_with", failing)
     np.testing.assert_array_equal(read_radiograph(path).pixels, whole)
@@ -251,3 +251,14 @@ def test_fragments_in_another_order_are_refused(make, fault, syntax, order, told
 def test_an_end_marker_inside_a_jpeg_2000_tile_is_damage(make, fault):
     sentence = fault(make("gdcm:JPEG2000Lossless", lambda frame: frame[:3000] + EOI + frame[3002:]))
     assert "its compressed pixels are damaged (an end marker at byte " in sentence
+
+
+@pytest.mark.parametrize("own", SYNTAXES)
+@pytest.mark.parametrize("stated", [JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless])
+def test_a_stream_of_another_family_than_stated_is_read_as_what_it_is(make, own, stated):
+    path = make(own)
+    values = read_radiograph(path).pixels
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = stated
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_radiograph(path).pixels, values)

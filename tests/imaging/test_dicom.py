@@ -681,3 +681,28 @@ class TestOtherWriters:
     )
     def test_what_is_refused_tells_the_way_out(self, make_dicom, stored, fault, elements, told):
         assert fault(make_dicom(stored, **elements)).startswith(f"a.dcm: {told}")
+
+
+@pytest.mark.parametrize(
+    ("cosines", "orientation"),
+    [
+        ([1, 0, 0, 0, 0, -1], ("L", "F")),
+        ([1, 0, 0, 0, 0, 1], ("L", "H")),
+        ([0, 0.1, -1, -0.99, 0.1, 0], ("F", "R")),
+        ([1, 0, 0, 0, 1, 0], None),
+        ([0, 0, 0, 0, 0, 1], None),
+    ],
+)
+def test_a_frontal_image_orientation_tells_how_the_chest_lies(make_dicom, stored, cosines, orientation):
+    assert read_radiograph(make_dicom(stored, ImageOrientationPatient=cosines)).orientation == orientation
+    both = make_dicom(stored, ImageOrientationPatient=cosines, PatientOrientation=["R", "F"])
+    assert read_radiograph(both).orientation == ("R", "F")
+    one = read_radiograph(make_dicom(stored, ImageOrientationPatient=cosines, PatientOrientation=["L"]))
+    assert one.orientation == orientation
+    assert any(note.startswith("PatientOrientation is 'L', not two directions: ") for note in one.source.notes)
+
+
+def test_colour_that_states_no_planes_has_its_channels_side_by_side(make_dicom, stored):
+    grey = (stored >> 4).astype(np.uint8)
+    path = make_dicom(np.stack([grey] * 3, axis=2), bits=8, PlanarConfiguration=None)
+    np.testing.assert_allclose(read_radiograph(path).pixels, grey / 255, atol=1e-6)

@@ -80,6 +80,17 @@ AGAINST = [
         {"ViewModifierCodeSequence": coded(meaning="Lateral decubitus")},
         "ViewModifierCodeSequence Lateral decubitus",
     ),
+    ({"AcquisitionDeviceProcessingDescription": "CHEST,LAT"}, "AcquisitionDeviceProcessingDescription CHEST,LAT"),
+    (
+        {"PerformedProtocolCodeSequence": coded("1", "99X", "Chest lateral")},
+        "PerformedProtocolCodeSequence Chest lateral",
+    ),
+    ({"PrimaryAnatomicStructureSequence": coded("T-12710", "SRT", "Femur")}, "PrimaryAnatomicStructureSequence Femur"),
+    (
+        {"SeriesDescription": "Beckenübersicht", "SpecificCharacterSet": "ISO_IR 100"},
+        "SeriesDescription Beckenübersicht",
+    ),
+    ({"PatientSpeciesDescription": "Canis lupus"}, "PatientSpeciesDescription Canis lupus"),
     ({"ImageOrientationPatient": b"0\\1\\0\\0\\0\\-1"}, "ImageOrientationPatient 0\\1\\0\\0\\0\\-1"),
 ]
 
@@ -108,6 +119,8 @@ FOR = [
     {"BodyPartExamined": "CHESTABDOMEN"},
     {"ProtocolName": "RLL pneumonia, clear AP"},
     {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+    {"PatientSpeciesDescription": "Homo sapiens"},
+    {"AcquisitionDeviceProcessingDescription": "CHEST PA"},
     {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1], "PatientOrientation": ["L", "F"]},
     {"StudyDescription": "Chest and left hand"},
     {"StudyDescription": "Hand", "BodyPartExamined": "CHEST"},
@@ -155,7 +168,10 @@ def test_modalities_of_the_standard_that_make_no_radiograph(make_dicom, stored, 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("StudyDescription", "Left knee 3 views"), ("BodyPartExamined", "EYE"), ("BodyPartExamined", "GI")],
+    [
+        *(("StudyDescription", "Left knee 3 views"), ("BodyPartExamined", "EYE"), ("BodyPartExamined", "GI")),
+        *(("RequestedProcedureDescription", "XR ankle"), ("PerformedProcedureStepDescription", "Hand")),
+    ],
 )
 def test_what_may_be_another_part_is_noted(make_dicom, stored, name, value):
     told = f"{name} {value}: perhaps no frontal chest radiograph"

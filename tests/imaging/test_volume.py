@@ -347,3 +347,14 @@ def test_nifti_2_is_named(tmp_path, fault, capfd):
     path.write_bytes(struct.pack("<i", 540) + b"n+2\0\r\n\x1a\n" + bytes(20000))
     assert fault(path) == "a.nii: a NIfTI-2 file, which is not read; save it as NIfTI-1"
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nii"])
+def test_a_wrong_sign_of_the_numbers_is_turned_round(tmp_path, name):
+    values = np.add.outer(np.arange(256), np.arange(256)).astype(np.uint16) * np.uint16(120)
+    path = tmp_path / name
+    sitk.WriteImage(sitk.GetImageFromArray(values.view(np.int16)), str(path))
+    found = read_radiograph(path)
+    assert "values stated as signed, but smooth only as unsigned: taken as these" in found.source.notes
+    expected = (values.astype(np.float64) - values.min()) / np.ptp(values)
+    np.testing.assert_allclose(found.pixels, expected, atol=1e-6)
