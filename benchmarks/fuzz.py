@@ -39,7 +39,7 @@ from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import resolve_model
 from cxrcad.report.tables import Table
 
-MODEL = "deeplabv3plus-open"
+MODEL = "deeplabv3plus-real"
 NEAR_PX, NEAR_SCORE = 1.0, 0.02
 LEAST_SCORE = 0.1
 """From here on findings are compared: some thirty of a radiograph, far below the model's threshold."""

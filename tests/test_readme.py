@@ -62,16 +62,16 @@ def none(faults: Iterator[str]) -> None:
 
 
 def write_stand_in(folder: Path) -> None:
-    """A package `cxrcad_models` whose deeplabv3plus-open finds whatever is bright: small, and always the same."""
+    """A package `cxrcad_models` whose deeplabv3plus-real finds whatever is bright: small, and always the same."""
     file = ROOT / "tests" / "inference" / "conftest.py"
     spec = importlib.util.spec_from_file_location("tiny_model", file)
     assert spec is not None
     assert spec.loader is not None
     tiny = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tiny)
-    model = folder / "cxrcad_models" / "deeplabv3plus-open"
+    model = folder / "cxrcad_models" / "deeplabv3plus-real"
     tiny.write_onnx(model / "model.onnx")
-    write_card(model, tiny.tiny_card(name="deeplabv3plus-open"))
+    write_card(model, tiny.tiny_card(name="deeplabv3plus-real"))
     (folder / "cxrcad_models" / "__init__.py").touch()
 
 
@@ -130,7 +130,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_readmes_commands_detect_train_and_evaluate(reader: Path, tmp_path: Path) -> None:
     folder = typed(README, reader, tmp_path / "readme")
     read = read_boxes(folder / "boxes.json")
-    assert (read.identity.name, len(read.results), read.failures) == ("deeplabv3plus-open", 2, ())
+    assert (read.identity.name, len(read.results), read.failures) == ("deeplabv3plus-real", 2, ())
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == ["JPCLN002.png", "scan.png"]
     (first,) = (folder / "runs").glob("*-mo-segnet-multi")
     assert "MO-SegNet" in (first / "fold3" / "evaluation.txt").read_text()

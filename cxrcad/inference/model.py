@@ -50,7 +50,7 @@ __all__ = [
 CARD_NAME = "card.json"
 ONNX_NAME = "model.onnx"
 WEIGHTS_NAME = "model.safetensors"
-DEFAULT_MODEL = "deeplabv3plus-open"
+DEFAULT_MODEL = "deeplabv3plus-real"
 RUN_FOLDER = "model"
 """The subfolder of a run's fold that holds its packaged model."""
 

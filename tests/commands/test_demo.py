@@ -12,8 +12,8 @@ from PIL import Image
 
 @pytest.fixture
 def packaged(make_toy, tmp_path, monkeypatch):
-    """Toy deeplabv3plus-open in an otherwise empty shelf: bright discs are nodules, and so is much else."""
-    make_toy(tmp_path / "shelf" / "deeplabv3plus-open", grid={"side": 256}, threshold=0.05)
+    """Toy deeplabv3plus-real in an otherwise empty shelf: bright discs are nodules, and so is much else."""
+    make_toy(tmp_path / "shelf" / "deeplabv3plus-real", grid={"side": 256}, threshold=0.05)
     monkeypatch.setattr("cxrcad.inference.model.models_folder", lambda: tmp_path / "shelf")
     return tmp_path / "shelf"
 
@@ -21,7 +21,7 @@ def packaged(make_toy, tmp_path, monkeypatch):
 def test_the_demo_prints_boxes_beside_the_truth_and_writes_its_files(cxrcad, packaged, tmp_path):
     answer = cxrcad("demo", "--cases", "2", "--out", "show")
     assert answer.code == 0, answer.err
-    assert answer.err.startswith("writing 2 phantom scans as DICOM\ndetecting with deeplabv3plus-open on ")
+    assert answer.err.startswith("writing 2 phantom scans as DICOM\ndetecting with deeplabv3plus-real on ")
     lines = answer.out.splitlines()
     assert lines[0] == "JPCLN001"
     truth = [line for line in lines if line.strip().startswith("truth")]
@@ -29,7 +29,7 @@ def test_the_demo_prints_boxes_beside_the_truth_and_writes_its_files(cxrcad, pac
     assert truth[1] == "    truth    no nodule"
     assert any(re.match(r"    finding  center \(\d+, \d+\) px, score \d\.\d\d, box", line) for line in lines)
     assert sum(line.startswith("    hits ") for line in lines) == 2
-    assert re.fullmatch(r"[01] of 1 nodule found in 2 phantoms with deeplabv3plus-open", lines[-4])
+    assert re.fullmatch(r"[01] of 1 nodule found in 2 phantoms with deeplabv3plus-real", lines[-4])
     assert lines[-3:] == ["boxes: show/boxes.json", "overlays: show/overlays", "report: show/report.html"]
     document = json.loads((tmp_path / "show" / "boxes.json").read_text())
     assert [image["path"] for image in document["images"]] == [
@@ -50,7 +50,7 @@ def test_the_demo_prints_boxes_beside_the_truth_and_writes_its_files(cxrcad, pac
     (tmp_path / "show" / "overlays" / "mine.png").write_text("mine")
     again = cxrcad("demo", "--cases", "1", "--out", "show")
     assert (again.code, again.err.splitlines()[0]) == (0, "writing 1 phantom scan as DICOM")
-    assert re.search(r"^[01] of 1 nodule found in 1 phantom with deeplabv3plus-open$", again.out, re.MULTILINE)
+    assert re.search(r"^[01] of 1 nodule found in 1 phantom with deeplabv3plus-real$", again.out, re.MULTILINE)
     assert (tmp_path / "show" / "report.html").is_file()
     assert sorted(path.name for path in (tmp_path / "show" / "overlays").iterdir()) == ["JPCLN001.png", "mine.png"]
 
@@ -84,8 +84,8 @@ def test_a_place_that_holds_something_else_is_left_alone(cxrcad, packaged, tmp_p
 
 
 def test_without_a_packaged_model_nothing_is_written(cxrcad, packaged, tmp_path):
-    shutil.rmtree(packaged / "deeplabv3plus-open")
+    shutil.rmtree(packaged / "deeplabv3plus-real")
     answer = cxrcad("demo", "--out", "show")
     assert answer.code == 1
-    assert answer.err.startswith("Error: deeplabv3plus-open: no packaged model has this name")
+    assert answer.err.startswith("Error: deeplabv3plus-real: no packaged model has this name")
     assert not (tmp_path / "show").exists()

@@ -22,9 +22,9 @@ MakeModel = Callable[..., Bundle]
 
 @pytest.fixture
 def packaged(tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the packaged models deeplabv3plus-open and other."""
+    """A folder with the packaged models deeplabv3plus-real and other."""
     folder = tmp_path / "models"
-    make_model(folder / "deeplabv3plus-open", name="deeplabv3plus-open")
+    make_model(folder / "deeplabv3plus-real", name="deeplabv3plus-real")
     make_model(folder / "other", name="other")
     (folder / "README.md").write_text("not a model")
     monkeypatch.setattr(module, "models_folder", lambda: folder)
@@ -142,7 +142,7 @@ def test_a_card_that_is_no_json_is_refused(tiny: Bundle) -> None:
 
 
 def test_the_default_is_mo_segnet_open(packaged: Path) -> None:
-    assert resolve_model(None).folder == packaged / "deeplabv3plus-open"
+    assert resolve_model(None).folder == packaged / "deeplabv3plus-real"
 
 
 def test_a_name_a_folder_and_a_runs_fold_are_found(packaged: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_name_a_folder_and_a_runs_fold_are_found(packaged: Path, tmp_path: Pat
 
 
 def test_an_unknown_name_lists_the_packaged_models(packaged: Path) -> None:
-    with pytest.raises(ModelError, match=r"nothing: no packaged model .*; packaged models: deeplabv3plus-open, other"):
+    with pytest.raises(ModelError, match=r"nothing: no packaged model .*; packaged models: deeplabv3plus-real, other"):
         resolve_model("nothing")
 
 
@@ -173,7 +173,7 @@ def test_an_unfinished_fold_and_a_file_are_refused(packaged: Path, tmp_path: Pat
 
 
 def test_packaged_models_are_in_order(packaged: Path) -> None:
-    assert [bundle.name for bundle in packaged_models()] == ["deeplabv3plus-open", "other"]
+    assert [bundle.name for bundle in packaged_models()] == ["deeplabv3plus-real", "other"]
 
 
 def test_without_packaged_models_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_model_is_of_nodules_unless_its_card_says_effusion(packaged: Path, tin
     change_card(packaged / "other", lesion="effusion")
     assert resolve_model("other").lesion == "effusion"
     assert resolve_model(lesion="effusion").name == "other"
-    assert resolve_model(lesion="nodule").name == resolve_model().name == "deeplabv3plus-open"
+    assert resolve_model(lesion="nodule").name == resolve_model().name == "deeplabv3plus-real"
     with pytest.raises(ModelError, match=r"the model other is made for effusion, not for nodule; .* --lesion effusion"):
         resolve_model("other", lesion="nodule")
     change_card(packaged / "other", lesion="nodule")
