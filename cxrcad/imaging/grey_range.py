@@ -26,7 +26,8 @@ OUTSIDE = 0.005
 def with_own_range(radiograph: Radiograph) -> Radiograph:
     """The radiograph with its own grey levels as 0-1, where others lie far beyond them; else it is untouched.
 
-    What lies beyond a wide gap are markers, borders or padding. The notes say how many pixels were clipped.
+    What lies beyond a wide gap, and not in the middle, are markers, borders or padding. The notes say how many pixels
+    were clipped.
     """
     levels = (radiograph.pixels * (LEVELS - 1)).astype(np.uint8)
     first, end = _own_levels(levels)
@@ -34,7 +35,7 @@ def with_own_range(radiograph: Radiograph) -> Radiograph:
         return radiograph
     inside = (levels >= first) & (levels < end)
     outside = 1 - float(inside.mean())
-    if outside <= OUTSIDE:
+    if outside <= OUTSIDE or 1 - middle_of(inside).mean() > OUTSIDE:
         return radiograph
     low, high = radiograph.pixels[inside].min(), radiograph.pixels[inside].max()
     if low == high:
