@@ -14,7 +14,6 @@ from cxrcad.core import Radiograph, ReadError
 from cxrcad.imaging import dicom, jsrt_img, raster, volume
 from cxrcad.imaging.archives import head_of, local_file, unpacked
 from cxrcad.imaging.faults import Header, digest_of, refuse
-from cxrcad.imaging.grey_range import with_own_range
 from cxrcad.imaging.polarity import with_polarity
 from cxrcad.imaging.raster import read_mask
 
@@ -120,7 +119,7 @@ def read_radiograph(path: Path, force: bool = False) -> Radiograph:
     itself that it is something else.
     """
     with local_file(path) as file:
-        radiograph = with_polarity(with_own_range(_read(file, force)))
+        radiograph = with_polarity(_read(file, force))
     return radiograph if file == path else _named(radiograph, path)
 
 
