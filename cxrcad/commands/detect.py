@@ -258,7 +258,7 @@ class _Job:
         kept, results = self.kept, _Again(self._results)
         failures, skipped = self.names.ordered(kept.failures), self.names.ordered(kept.skipped)
         identity, identifiers = self.detector.identity, self.names.identifiers
-        found = Found(identity, results, failures, self.find, skipped, complete, identifiers)
+        found = Found(identity, results, failures, self.find, skipped, complete, identifiers, self.inputs.shard)
         if not isinstance(self.out, Path):
             self.out("".join(boxes.write(found)))
         try:

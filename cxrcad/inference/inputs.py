@@ -32,7 +32,7 @@ class Inputs:
     """What paths come to: `files` to read, in order, and before that `failures` and `skipped`.
 
     `origin` has the folder, pattern, archive or DICOMDIR by which a file was found, whatever became of it; a file that
-    was named itself has none. `roots` are those that were named.
+    was named itself has none. `roots` are those that were named. `shard` is which part of a whole they are, as "3/16".
     """
 
     files: tuple[Path, ...]
@@ -40,6 +40,7 @@ class Inputs:
     roots: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
     failures: tuple[Failure, ...]
+    shard: str | None = None
 
     @property
     def on_disk(self) -> tuple[Path, ...]:
@@ -101,6 +102,7 @@ def part_of(inputs: Inputs, shard: str | None) -> Inputs:
         roots=tuple(one for one in inputs.roots if one not in full and mine(one)),  # others' files are in any part
         skipped=tuple(one for one in inputs.skipped if mine(path_of(one.path))),
         failures=tuple(one for one in inputs.failures if mine(path_of(one.path))),
+        shard=f"{number}/{count}",
     )
 
 

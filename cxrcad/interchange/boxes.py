@@ -49,7 +49,8 @@ class Found:
 
     `find` tells with which settings findings were cut, `skipped` which files beside the radiographs hold none; of what
     is None nothing is said. `complete` is whether that is all, `identifiers` whether it holds paths, names and
-    UIDs (they are left out before). Some formats go through the results twice.
+    UIDs (they are left out before), `shard` which part of a whole it is, as "3/16". Some formats go through the results
+    twice.
     """
 
     identity: ModelIdentity
@@ -59,6 +60,7 @@ class Found:
     skipped: Sequence[Skipped] | None = None
     complete: bool = True
     identifiers: bool = True
+    shard: str | None = None
 
 
 def head_document(found: Found) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def head_document(found: Found) -> dict[str, Any]:
         **({} if found.find is None else {"find": dict(found.find)}),
         **({} if found.complete else {"complete": False}),
         **({} if found.identifiers else {"identifiers": False}),
+        **({} if found.shard is None else {"shard": found.shard}),
     }
 
 

@@ -289,6 +289,10 @@ def test_shards_are_merged_to_the_whole_wherever_the_folder_lies(toy, scans, tmp
         names.append({one["path"] for key in ("images", "failures", "skipped") for one in document[key]})
     assert all(names)
     assert sum(map(len, names)) == len(set.union(*names)) == COUNT + 2
+    with pytest.raises(UsageError, match=r"^shard 2/3: not among the parts; name all parts of the whole at once$"):
+        merge([parts[0], parts[2]], tmp_path / "all.json")
+    merge(parts[:1], tmp_path / "copy.json")
+    assert read(tmp_path / "copy.json")["shard"] == read(parts[0])["shard"] == "1/3"
     sentence = merge(parts, tmp_path / "all.json")
     assert sentence.startswith(f"3 parts: {COUNT} images, ")
     merged, expected = read(tmp_path / "all.json"), read(whole)
