@@ -21,8 +21,12 @@ from cxrcad.inference.model import load_bundle
 def model(make_toy, tmp_path, monkeypatch):
     """A model whose lung map is the image itself: what is bright is lung."""
     folder = make_toy(tmp_path / "toy")
-    real = Detector.probabilities
-    monkeypatch.setattr(Detector, "probabilities", lambda self, image: {**real(self, image), "lung": image})
+    real = Detector.run
+
+    def run(self, images):
+        return [{**maps, "lung": image} for maps, image in zip(real(self, images), images, strict=True)]
+
+    monkeypatch.setattr(Detector, "run", run)
     return folder
 
 
@@ -144,7 +148,7 @@ def test_what_cannot_be_done_is_a_sentence(cxrcad, model, make_toy, boxes, tmp_p
     image[:4, :4] = np.arange(16).reshape(4, 4)
     Image.fromarray(image).save(dark / "d.png")
     blind = make_toy(tmp_path / "blind")
-    monkeypatch.setattr(Detector, "probabilities", lambda self, image: {"lung": 0 * image, "lesion": 0 * image})
+    monkeypatch.setattr(Detector, "run", lambda self, images: [dict.fromkeys(("lesion", "lung"), 0 * images[0])])
     answer = cxrcad("lungs", dark, "--model", blind)
     assert (answer.code, "the model finds no lungs in it" in answer.err) == (1, True)
     assert not (dark / "lungs" / "d.png").exists()
