@@ -25,8 +25,7 @@ PLAIN = re.compile(
     r"(palette|equal channels) read as grey|EXIF orientation \d|\d+ bit( in 16)?, 0-<N> to 0-1|"
     r"range <N> to <N> stretched to 0-1|spacing divided by magnification <N>|pixel spacing unknown: no sizes in mm|"
     r"pixels <N> times as high as wide: .*|(mirrored|turned [a-z0-9 ]+) for the model; .*|perhaps no frontal chest: .*|"
-    r"<N> % of the pixels lie far beyond .*|the lungs were bright .* turned back|"
-    r"the pixels do not tell .* left as it is".replace("<N>", NUMBER)
+    r"the lungs were bright .* turned back|the pixels do not tell .* left as it is".replace("<N>", NUMBER)
 )
 """Notes that hold nothing of a header but numbers."""
 

@@ -58,16 +58,22 @@ def test_good_and_bad_files_are_told_apart_in_order(tmp_path: Path, detector: De
     assert set(done.results[0].seconds) == {"read", "infer", "find"}
 
 
-def test_each_result_comes_with_its_radiograph_which_was_read_once(
-    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[Path] = []
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that are read, as they are."""
+    paths: list[Path] = []
 
     def counted(path: Path, force: bool) -> Radiograph:
-        read.append(path)
+        paths.append(path)
         return read_radiograph(path)
 
     monkeypatch.setattr(reading, "read_radiograph", counted)
+    return paths
+
+
+def test_each_result_comes_with_its_radiograph_which_was_read_once(
+    tmp_path: Path, detector: Detector, read: list[Path]
+) -> None:
     paths = [write_png(tmp_path / f"{name}.png", (20, 20, 240)) for name in "ab"]
     events: list[str] = []
 
@@ -300,15 +306,8 @@ class TestTogether:
         self.check_same([second, third], self.outcomes(paths[4:8:3], detector))
 
     def test_as_many_are_read_ahead_as_are_taken_at_once(
-        self, paths: list[Path], detector: Detector, monkeypatch: pytest.MonkeyPatch
+        self, paths: list[Path], detector: Detector, read: list[Path]
     ) -> None:
-        read: list[Path] = []
-
-        def counted(path: Path, force: bool) -> Radiograph:
-            read.append(path)
-            return read_radiograph(path)
-
-        monkeypatch.setattr(reading, "read_radiograph", counted)
         detector = replace(detector, batch=3)
         inputs, how = find_inputs(paths), reading_for(detector, force=False, pixels=False)
         with closing(detect_each(inputs, detector, how)) as found:

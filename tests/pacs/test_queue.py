@@ -218,14 +218,6 @@ def test_images_and_results_are_for_no_other_user_s_eyes(queue):
         assert (queue.folder / part).stat().st_mode & 0o777 == 0o700
 
 
-def test_who_looks_into_a_queue_writes_nothing(queue):
-    add(queue)
-    queue.close()
-    before = (queue.folder / "queue.sqlite").read_bytes()
-    assert listing(queue.folder)[0][RECEIVED] == 1
-    assert (queue.folder / "queue.sqlite").read_bytes() == before
-
-
 def test_a_queue_is_gone_on_with_from_another_folder(queue, tmp_path, monkeypatch):
     add(queue)
     queue.close()
