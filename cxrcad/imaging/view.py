@@ -2,6 +2,7 @@
 
 Codes are believed (ViewPosition, ViewCodeSequence, PatientOrientation, BodyPartExamined, AnatomicRegionSequence). Free
 text (SeriesDescription, ProtocolName) counts where no code says the contrary: a series "PA and lateral" has both views.
+What was ordered or done (StudyDescription) counts where it is of one view and nothing else names another.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from typing import TYPE_CHECKING
 from cxrcad.imaging.elements import code, items, numbers, texts
 from cxrcad.imaging.faults import not_radiograph
 from cxrcad.imaging.orientation import directions, frontal, of_cosines
-from cxrcad.imaging.view_words import CHEST, FRONTAL, NOT_FRONTAL, OTHER_PARTS, POSITIONS, UNTOLD, XRAY, words
+from cxrcad.imaging.view_words import (
+    CHEST,
+    FRONTAL,
+    LOCALIZER,
+    NOT_FRONTAL,
+    OTHER_PARTS,
+    POSITIONS,
+    SIDES,
+    UNTOLD,
+    XRAY,
+    words,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -36,10 +48,12 @@ FREE_TEXTS = (
 )
 """Of the image or its series."""
 ORDERS = (
-    *("StudyDescription", "ProcedureCodeSequence", "RequestedProcedureDescription"),
-    "PerformedProcedureStepDescription",
+    *("PerformedProcedureStepDescription", "RequestAttributesSequence", "RequestedProcedureDescription"),
+    *("ProcedureCodeSequence", "StudyDescription"),
 )
-"""Of several images, perhaps."""
+"""Of several images, perhaps; what is nearest to the image first."""
+SEVERAL = re.compile(r"[2-9+&/]")
+"""In a text: of several views."""
 PARTS = ("AnatomicRegionSequence", "PrimaryAnatomicStructureSequence")
 HUMAN = frozenset(("HUMAN", "HOMO", "SAPIENS"))
 
@@ -66,6 +80,9 @@ def against_frontal_chest(dataset: Dataset) -> Iterator[str]:
         yield f"SOP class {class_name(dataset)}"
     if texts(dataset, "Manufacturer") == (MANUFACTURER,):
         yield f"Manufacturer {MANUFACTURER}, so a picture of our own results"
+    kinds = words(code(dataset, "ImageType"))
+    if kinds & (LOCALIZER | NOT_FRONTAL):
+        yield f"ImageType {code(dataset, 'ImageType')}"
     yield from _view(dataset)
     yield from _part(dataset)
     species = _free(dataset, "PatientSpeciesDescription")
@@ -91,11 +108,25 @@ def _view(dataset: Dataset) -> Iterator[str]:
         yield f"PatientOrientation {orientation[0]}\\{orientation[1]}"
     if not orientation and _is_sagittal(dataset):
         yield "ImageOrientationPatient " + "\\".join(texts(dataset, "ImageOrientationPatient"))
-    for name in () if is_frontal else FREE_TEXTS:
+    if not is_frontal:
+        yield from (f"{name} {_text(dataset, name)}" for name in _texts_against(dataset))
+
+
+def _texts_against(dataset: Dataset) -> Iterator[str]:
+    """The names of the free texts that speak of another view, or of a localizer of CT or MR."""
+    is_frontal = False
+    for name in FREE_TEXTS:
         found = _free(dataset, name)
-        alone = found & SIDEWAYS and found <= CHEST | SIDEWAYS | XRAY
-        if (found & NOT_FRONTAL or alone) and not found & FRONTAL:
-            yield f"{name} {_text(dataset, name)}"
+        is_frontal |= bool(found & FRONTAL)
+        other = found & NOT_FRONTAL or (found & SIDEWAYS and found <= CHEST | SIDEWAYS | XRAY)
+        if found & LOCALIZER or (other and not found & FRONTAL):
+            yield name
+    for name in ORDERS:
+        found, others = _free(dataset, name), NOT_FRONTAL | SIDEWAYS | LOCALIZER
+        is_frontal |= bool(found & FRONTAL)
+        alone = found & others and found <= CHEST | XRAY | SIDES | others
+        if alone and not is_frontal and not SEVERAL.search(_text(dataset, name)):
+            yield name
 
 
 def _modifiers(dataset: Dataset) -> list[str]:
@@ -135,9 +166,10 @@ def perhaps_another_part(dataset: Dataset) -> list[str]:
 
 
 def _text(dataset: Dataset, name: str) -> str:
-    """The text of an element, or what the codes in it mean."""
+    """The text of an element, or what the codes or steps in it mean."""
     if name.endswith("Sequence"):
-        return ", ".join("".join(texts(item, "CodeMeaning")[:1]) for item in items(dataset, name))
+        meaning = "ScheduledProcedureStepDescription" if name == "RequestAttributesSequence" else "CodeMeaning"
+        return ", ".join("".join(texts(item, meaning)[:1]) for item in items(dataset, name))
     return " ".join(texts(dataset, name))
 
 

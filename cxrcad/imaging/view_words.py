@@ -8,12 +8,15 @@ import unicodedata
 __all__ = [
     "CHEST",
     "FRONTAL",
+    "LOCALIZER",
     "NEUTRAL",
     "NOT_FRONTAL",
     "OTHER_MODALITIES",
     "OTHER_PARTS",
     "POSITIONS",
+    "SIDES",
     "UNTOLD",
+    "XRAY",
     "words",
 ]
 
@@ -32,6 +35,11 @@ NOT_FRONTAL = _set(
 )
 POSITIONS = _set("LL RL LLD RLD LLO RLO RAO LAO RPO LPO CC ML LM MLO")
 """ViewPosition's codes of other views (PS3.3 C.8.1.1.1, C.8.11.4)."""
+LOCALIZER = _set(
+    "LOCALIZER LOCALISER LOCALIZADOR LOCALIZZATORE SCOUT SCOUTS SCOUTVIEW TOPOGRAM TOPOGRAMM TOPOGRAMME TOPOGRAMA "
+    "TOPOGRAMMA SURVIEW SCANO SCANOGRAM SCANOGRAMM SCANOGRAMMA ТОПОГРАММА 定位像 定位片"
+)
+"""Images of CT and MR scanners from which slices are planned; they look like radiographs."""
 CHEST = _set(
     "CHEST THORAX LUNG LUNGS TORAX HEART RIB RIBS MEDIASTINUM POUMON THORACIQUE TORACE TORAKS CXR BRUST "
     "PECHO POITRINE KLATKA HRUDNIK AKCIGER "
@@ -66,14 +74,26 @@ OTHER_MODALITIES = _set(
 
 DX, CR, RG, RF, captures (OT), and codes that the standard does not know are read.
 """
-XRAY = _set("XR RX XRAY VIEW")
-NEUTRAL = XRAY | _set(
-    "THORACIC UPPER LOWER LEFT RIGHT BOTH JOINT GELENK AUFNAHME UBERSICHT UEBERSICHT 手術 手术 手法 不足 손상"
+XRAY = _set(
+    "XR RX XRAY VIEW X RAY V DX CR DR DE ROENTGEN RONTGEN RADIOGRAPH RADIOGRAPHY RADIOGRAPHIE RADIOGRAFIA AUFNAHME"
+)
+"""What may stand beside a body part and its view."""
+SIDES = _set(
+    "L R LT RT LEFT RIGHT LINKS RECHTS GAUCHE DROITE DROIT IZQUIERDO IZQUIERDA DERECHO DERECHA SINISTRA DESTRA"
+)
+NEUTRAL = _set(
+    "XR RX XRAY VIEW THORACIC UPPER LOWER LEFT RIGHT BOTH JOINT GELENK AUFNAHME UBERSICHT UEBERSICHT "
+    "手術 手术 手法 不足 손상"
 )
 """Words that tell neither, of which some hold one that does."""
-KNOWN = FRONTAL | NOT_FRONTAL | CHEST | OTHER_PARTS | NEUTRAL
+KNOWN = FRONTAL | NOT_FRONTAL | LOCALIZER | CHEST | OTHER_PARTS | NEUTRAL
 UNSPACED = sorted((each for each in KNOWN if each[0] > "Я"), key=len, reverse=True)
 WORD = re.compile("[A-Z]+|[А-Я]+|" + "|".join(UNSPACED))
+PA = re.compile(
+    r"(?<![A-Z])(?:P(?:OST(?:ERIOR)?)?[\W_]{1,3}(?:TO )?A(?:NT(?:ERIOR)?)?"
+    r"|A(?:NT(?:ERIOR)?)?[\W_]{1,3}(?:TO )?P(?:OST(?:ERIOR)?)?)(?![A-Z])"
+)
+"""P.A., A/P, posterior-anterior."""
 SIDE = re.compile(r"(?:LT|RT|L|R)(?P<after>\w{3,})|(?P<before>\w{3,}?)(?:LT|RT|L|R)")
 """LHAND, LLATERAL, HANDL: a word with its side."""
 
@@ -81,11 +101,11 @@ SIDE = re.compile(r"(?:LT|RT|L|R)(?P<after>\w{3,})|(?P<before>\w{3,}?)(?:LT|RT|L
 def words(text: str) -> frozenset[str]:
     """The words in capitals, without their accents; of a script without spaces those that are known here.
 
-    ChestLat and CHESTLAT are two words, and the side is left off LHAND and RLATERAL.
+    ChestLat and CHESTLAT are two words, P.A. is one, and the side is left off LHAND and RLATERAL.
     """
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     plain = "".join(each for each in unicodedata.normalize("NFKD", apart.upper()) if not unicodedata.combining(each))
-    found = WORD.findall(unicodedata.normalize("NFC", plain))
+    found = WORD.findall(PA.sub("PA", unicodedata.normalize("NFC", plain)))
     return frozenset(part for word in found for part in _parts(word))
 
 

@@ -17,6 +17,12 @@ def coded(value="", scheme="SCT", meaning=""):
     return Sequence([item])
 
 
+def step(description):
+    item = Dataset()
+    item.ScheduledProcedureStepDescription = description
+    return Sequence([item])
+
+
 AGAINST = [
     # (elements, what the sentence names)
     ({"SOPClassUID": CTImageStorage, "Modality": None}, "SOP class CT Image Storage"),
@@ -92,6 +98,32 @@ AGAINST = [
     ),
     ({"PatientSpeciesDescription": "Canis lupus"}, "PatientSpeciesDescription Canis lupus"),
     ({"ImageOrientationPatient": b"0\\1\\0\\0\\0\\-1"}, "ImageOrientationPatient 0\\1\\0\\0\\0\\-1"),
+    ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "ImageType ORIGINAL\\PRIMARY\\LOCALIZER"),
+    ({"ImageType": b"derived\\primary\\\\scout view"}, "ImageType DERIVED\\PRIMARY\\SCOUT VIEW"),
+    ({"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"]}, "ImageType ORIGINAL\\PRIMARY\\AXIAL"),
+    (
+        {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "ViewPosition": "AP"},
+        "ImageType ORIGINAL\\PRIMARY\\LOCALIZER",
+    ),
+    ({"SeriesDescription": "Scout"}, "SeriesDescription Scout"),
+    ({"SeriesDescription": "Topogram AP 0.6 T20f"}, "SeriesDescription Topogram AP 0.6 T20f"),
+    ({"ProtocolName": "ScoutView chest"}, "ProtocolName ScoutView chest"),
+    ({"SeriesDescription": "3-plane localizer"}, "SeriesDescription 3-plane localizer"),
+    ({"StudyDescription": "Topogramm"}, "StudyDescription Topogramm"),
+    ({"PerformedProcedureStepDescription": "Chest lateral"}, "PerformedProcedureStepDescription Chest lateral"),
+    ({"StudyDescription": "XR CHEST 1 VIEW LATERAL"}, "StudyDescription XR CHEST 1 VIEW LATERAL"),
+    ({"StudyDescription": "Chest, lat. decubitus, left"}, "StudyDescription Chest, lat. decubitus, left"),
+    ({"RequestedProcedureDescription": "Torace LL"}, "RequestedProcedureDescription Torace LL"),
+    ({"StudyDescription": "胸部 側面".encode()}, "StudyDescription 胸部 側面"),
+    (
+        {"ProcedureCodeSequence": coded("1", "99X", "Thorax seitlich"), "SeriesDescription": "Thorax"},
+        "ProcedureCodeSequence Thorax seitlich",
+    ),
+    (
+        {"PerformedProcedureStepDescription": "CHEST LAT", "StudyDescription": "CHEST PA AND LATERAL"},
+        "PerformedProcedureStepDescription CHEST LAT",
+    ),
+    ({"RequestAttributesSequence": step("RX torax perfil")}, "RequestAttributesSequence RX torax perfil"),
 ]
 
 FOR = [
@@ -126,6 +158,30 @@ FOR = [
     {"StudyDescription": "Hand", "BodyPartExamined": "CHEST"},
     {"Modality": "RF"},
     {"Modality": "XR"},
+    {"ImageType": ["DERIVED", "PRIMARY", "POST_PROCESSED", "RT", "", "", "", "100000"]},
+    {"ImageType": ["ORIGINAL", "PRIMARY", "", ""]},
+    {"SeriesDescription": "Thorax p.a. und seitlich"},
+    {"SeriesDescription": "Chest P/A, lateral"},
+    {"SeriesDescription": "Chest posterior-anterior and lateral"},
+    {"SeriesDescription": "Lungenübersicht", "SpecificCharacterSet": "ISO_IR 100"},
+    *(
+        {"StudyDescription": text}
+        for text in (
+            *(
+                "CHEST PA AND LATERAL",
+                "XR CHEST 2 VIEW LATERAL",
+                "CHEST+LAT",
+                "Chest and lateral",
+                "CHEST PA/LAT",
+                "CHEST",
+            ),
+            *("Thorax in 2 Ebenen", "XR CHEST 2 VIEWS", "Thorax face et profil", "Chest with lateral decubitus"),
+        )
+    ),
+    {"StudyDescription": "Chest lateral", "PerformedProcedureStepDescription": "Chest PA"},
+    {"StudyDescription": "Chest lateral", "SeriesDescription": "W Chest PA"},
+    {"PerformedProcedureStepDescription": "Chest lateral", "ViewPosition": "PA"},
+    {"RequestAttributesSequence": step("Chest PA, lateral")},
 ]
 
 
