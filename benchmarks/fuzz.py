@@ -209,6 +209,18 @@ def cut_meta(file: bytes, part: float, _rng: random.Random) -> bytes:
     return re.sub(rb"(CompressedDataSize = )\d+", rb"\g<1>%d" % len(body), head) + b"LOCAL\n" + body
 
 
+def cut_strip(file: bytes, part: float, rng: random.Random) -> bytes:
+    """A TIFF with one of its strips of JPEG cut, in the length that its header states or in a shorter one."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(file)) as image:
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]
+        starts, lengths = np.atleast_1d(tags[273]).tolist(), np.atleast_1d(tags[279]).tolist()
+    start, length = rng.choice(list(zip(starts, lengths, strict=True)))
+    short = cut(file[start : start + length], part, rng)[:length]
+    return file[:start] + short + bytes(length - len(short)) + file[start + length :]
+
+
 def cut_gzip(file: bytes, part: float, _rng: random.Random) -> bytes:
     data = gzip.decompress(file)
     return gzip.compress(data[: int(len(data) * part)], mtime=0)
@@ -245,6 +257,7 @@ def kinds(values: NDArray[np.uint16], dcmtk: Path | None = None) -> list[Kind]:
         Kind("tif-lzw", pillow(values, "TIFF", compression="tiff_lzw")),
         Kind("tif-deflate", pillow(values, "TIFF", compression="tiff_adobe_deflate")),
         Kind("tif-packbits", pillow(small, "TIFF", compression="packbits")),
+        Kind("tif-jpeg", pillow(small, "TIFF", compression="jpeg", quality=95), cut_strip),
         Kind("mha", itk(values, ".mha", False), raw=values.tobytes()),
         Kind("mha-packed", itk(values, ".mha", True), cut_meta),
         Kind("nii", itk(values, ".nii", False), raw=values.tobytes()),

@@ -13,7 +13,7 @@ from cxrcad.core import NotRadiographError, Radiograph, ReadError, Source
 from cxrcad.imaging.bits import picture_values, with_sign
 from cxrcad.imaging.decoding import EXPORT_RAW, decode
 from cxrcad.imaging.dicom_file import UNDEFINED, DicomFile, matches, matches_bare, opened
-from cxrcad.imaging.elements import code, numbers, texts, unreadable
+from cxrcad.imaging.elements import code, correct, numbers, texts, unreadable
 from cxrcad.imaging.elements import whole as _whole
 from cxrcad.imaging.faults import (
     MOST_PADDING,
@@ -86,7 +86,7 @@ def _check_present(path: Path, dataset: Dataset, *names: str) -> None:
         remedy = "export the radiograph again"
         if all(NEEDED[name] for name in missing):
             add = " ".join(f"-i {name}={NEEDED[name]}" for name in missing)
-            remedy += f", or add what you know of it: dcmodify {add} {path.name}"
+            remedy = correct(path, add)
         refuse(path, f"no {' and no '.join(missing)} in its header", remedy)
 
 
@@ -135,8 +135,7 @@ def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     high = _whole(path, dataset, "HighBit", bits - 1)
     if allocated in (8, 16) and 2 <= bits <= allocated and not bits - 1 <= high < allocated:
         fault = f"HighBit {high} with BitsStored {bits} of BitsAllocated {allocated}"
-        remedy = f"export the radiograph again, or correct it: dcmodify -m HighBit={bits - 1} {path.name}"
-        refuse(path, fault, remedy)
+        refuse(path, fault, correct(path, f"-m HighBit={bits - 1}"))
     if allocated not in (8, 16) or not 2 <= bits <= allocated:
         fault = f"BitsAllocated {allocated}, BitsStored {bits}, HighBit {high}, but 8 to 16 bit are read"
         refuse(path, fault, EXPORT_WHOLE)

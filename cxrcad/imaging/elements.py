@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,13 @@ from cxrcad.imaging.faults import refuse
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["code", "items", "number", "numbers", "stated", "texts", "unreadable", "whole"]
+__all__ = ["code", "correct", "items", "number", "numbers", "stated", "texts", "unreadable", "whole"]
 
 TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 SPECIFIC = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 """Texts in the header's character set (PS3.5, 6.1.2.3)."""
+BINARY = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
+"""Bytes of one number."""
 PADDING = " \t\r\n\0"
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 """A DS or IS (DICOM PS3.5, 6.2): float() also takes nan, inf, 1_000 and other digits."""
@@ -33,7 +36,7 @@ COMMA_BETWEEN = re.compile(r"([^,]*\.[^,]*),([^,]*\.[^,]*)")
 
 def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
     """The values of an element as text, without the padding around them; () where it is absent or empty."""
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
     tag = tag_for_keyword(name)
     assert tag is not None
@@ -44,6 +47,8 @@ def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
     known = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
     if isinstance(value, bytes) and known in TEXT:
         value = _decoded(dataset, value, known).split("\\")
+    elif isinstance(value, bytes) and dictionary_VM(tag) == "1" and _is_text(value, known):
+        value = value.decode("ascii")
     elif isinstance(value, bytes):
         try:
             value = dataset[tag].value
@@ -52,6 +57,13 @@ def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
     values = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__") else list(value)
     found = tuple("" if each is None else str(each).strip(PADDING) for each in values)
     return found if any(found) else ()
+
+
+def _is_text(value: bytes, kind: str) -> bool:
+    """Whether an element of one binary number holds text instead, by its length and its bytes: 12.0 as a US."""
+    text = value.strip(PADDING.encode())
+    padded = 0 < len(text) >= len(value) - 1  # else they are the zeros of a binary number
+    return padded and len(value) != BINARY.get(kind) and text.isascii() and text.decode().isprintable()
 
 
 def _decoded(dataset: Dataset, value: bytes, kind: str) -> str:
@@ -90,7 +102,7 @@ def stated(path: Path, dataset: Dataset, name: str, default: float) -> float:
         return default
     value = values.pop()
     if values or value is None:
-        refuse(path, f"{unreadable(dataset, name)}, but one number is needed", "export the radiograph again")
+        refuse(path, f"{unreadable(dataset, name)}, but one number is needed", correct(path, f"-m {name}=NUMBER"))
     return value
 
 
@@ -102,8 +114,13 @@ def whole(path: Path, dataset: Dataset, name: str, default: int | None = None) -
         refuse(path, f"no {name} in its header", "export the radiograph again")
     value = stated(path, dataset, name, 0)
     if value != int(value):
-        refuse(path, f"{unreadable(dataset, name)}, but a whole number is needed", "export the radiograph again")
+        refuse(path, f"{unreadable(dataset, name)}, but a whole number is needed", correct(path, f"-m {name}=NUMBER"))
     return int(value)
+
+
+def correct(path: Path, changes: str) -> str:
+    """The remedy for an element whose right value its reader may know. `changes` are dcmodify's options."""
+    return f"export the radiograph again, or correct it: dcmodify {changes} {shlex.quote(path.name)}"
 
 
 def unreadable(dataset: Dataset, name: str) -> str:

@@ -36,18 +36,14 @@ from cxrcad.imaging.faults import (
     refuse,
     with_padding,
 )
-from cxrcad.imaging.orientation import TURNS, UPRIGHT, frontal, letters_of, towards, turned
-from cxrcad.imaging.polarity import way_shown
+from cxrcad.imaging.orientation import frontal
 from cxrcad.imaging.raster import stretched
 from cxrcad.imaging.spacing import implausible
 from cxrcad.imaging.view import with_view
+from cxrcad.imaging.volume_orientation import letters, shown, stated
 
 __all__ = ["gunzipped", "header", "image_sha256", "matches", "read"]
 
-HEADS = {number: place for place, pair in
-         (("at the top", (1, 2)), ("at the bottom", (3, 4)), ("on the left", (5, 6)), ("on the right", (7, 8)))
-         for number in pair}  # fmt: skip
-"""Where in the file the head of a chest lies, by its number."""
 GZIP = b"\x1f\x8b"
 ZLIB_OR_GZIP = 47
 """zlib's window bits with which it reads either, as ITK does."""
@@ -132,13 +128,14 @@ def read(path: Path, force: bool = False) -> Radiograph:
         reader, (rows, cols), axes = _header(path, name)
         check_size(path, rows, cols)
         check_bulk(path, check_file(path), rows, cols)
-        orientation, view = _orientation(reader, axes)
+        nifti = reader.GetImageIO() == "NiftiImageIO"
+        anatomy = b"" if nifti else dict(META_FIELD.findall(bytes_of(path, PROBE))).get(b"AnatomicalOrientation", b"")
+        orientation, view, doubtful = stated(reader, axes, anatomy.decode("latin-1"))
         if orientation and orientation[0] == orientation[1]:
             fault = f"rows and columns that both run to {orientation[0]} by its matrix"
             refuse(path, fault, "save the radiograph again")
         against = [] if orientation is None or frontal(orientation) else view
         notes = with_view(path, against, force)
-        nifti = reader.GetImageIO() == "NiftiImageIO"
         stored = None if nifti else _meta_inflated(path, bytes_of(path), (rows, cols))
         if nifti:
             _check_nifti_length(path, bytes_of(path), rows * cols)
@@ -152,8 +149,8 @@ def read(path: Path, force: bool = False) -> Radiograph:
         stored, sign_note = with_sign(stored, 16, stored.dtype.kind == "i")
         notes += [sign_note] * bool(sign_note)
     pixels, note = stretched(stored)
-    if nifti and _says_little(reader, axes):
-        orientation, view = _shown(orientation, view, pixels)
+    if doubtful:
+        orientation, view = shown(orientation, view, pixels, bool(anatomy))
     notes += [note, "bright = dense assumed", *view]
     row_mm, col_mm = spacing = _spacing_mm(reader, axes)
     why = implausible(rows, cols, spacing)
@@ -168,57 +165,6 @@ def _spacing_mm(reader: Any, axes: list[int]) -> tuple[float, float]:
     if reader.GetImageIO() == "NiftiImageIO":  # the header holds float32
         return float(f"{row_mm:.7g}"), float(f"{col_mm:.7g}")
     return row_mm, col_mm
-
-
-def _orientation(reader: Any, axes: list[int]) -> tuple[tuple[str, str] | None, list[str]]:
-    """(row direction, column direction) by the header's matrix, and a note; None where the matrix tells nothing.
-
-    The identity tells nothing in either format, nor does NIfTI without qform and sform. A radiograph that lies in the
-    axial plane, as dcm2niix writes one without an orientation, has its head where a slice has its front.
-    """
-    count = reader.GetDimension()
-    matrix = np.reshape(reader.GetDirection(), (count, count))
-    rows_and_cols = matrix[:, axes].T
-    stored = ["rows and columns as stored"] if reader.GetImageIO() == "NiftiImageIO" else []
-    codes = [reader.GetMetaData(code) for code in ("qform_code", "sform_code") if reader.HasMetaDataKey(code)]
-    plain = stored and np.array_equal(np.abs(matrix), np.eye(count)) and set(reader.GetSpacing()) == {1.0}
-    if np.array_equal(matrix, np.eye(count)) or plain or (codes and set(codes) == {"0"}):
-        return None, stored
-    row, col = _letters(rows_and_cols)
-    return (row, col), [f"the header's matrix: rows run to {row}, columns to {col}"]
-
-
-def _says_little(reader: Any, axes: list[int]) -> bool:
-    """Whether a NIfTI matrix is one that tools write without knowing: none, or its axes as they are or both reversed.
-
-    The latter is RAS's diag(1, 1, 1) times any spacing, as nibabel's users give it.
-    """
-    count = reader.GetDimension()
-    matrix = np.reshape(reader.GetDirection(), (count, count))
-    signs = {float(matrix[axis, axis]) for axis in axes}
-    return np.array_equal(np.abs(matrix), np.eye(count)) and len(signs) == 1
-
-
-def _shown(
-    orientation: tuple[str, str] | None, view: list[str], pixels: NDArray[np.float32]
-) -> tuple[tuple[str, str] | None, list[str]]:
-    """The orientation and the note by the pixels, where they contradict a matrix that says little; else as given."""
-    way = way_shown(pixels)
-    stated = turned(orientation)
-    if way is None and stated != UPRIGHT:
-        return orientation, [f"{view[0]}; the pixels do not tell whether it is right"]
-    if way is None or HEADS[way] == HEADS[stated]:
-        return orientation, view
-    taken = f"{TURNS[way]} (they do not tell left from right)" if way != UPRIGHT else "taken as stored"
-    contradiction = f"the header's matrix puts the head {HEADS[stated]}, the pixels show it {HEADS[way]}: {taken}"
-    return None if way == UPRIGHT else letters_of(way), [contradiction]
-
-
-def _letters(rows_and_cols: NDArray[np.float64]) -> tuple[str, str]:
-    letters = [towards(direction) for direction in rows_and_cols]
-    if not {"F", "H"} & set(letters) and {"L", "R"} & set(letters):
-        letters = [{"P": "F", "A": "H"}.get(letter, letter) for letter in letters]
-    return letters[0], letters[1]
 
 
 @contextmanager
@@ -338,8 +284,8 @@ def _check_forms(path: Path, reader: Any, axes: list[int]) -> None:
         ]
     )
     to_itk = np.array([-1, -1, 1])  # from RAS to LPS
-    sform = _letters(matrix[:, axes].T * to_itk)
-    qform = [_letters((turns * (1, 1, qfac))[:, axes].T * to_itk) for qfac in (1, -1)]  # ITK does not tell which
+    sform = letters(matrix[:, axes].T * to_itk)
+    qform = [letters((turns * (1, 1, qfac))[:, axes].T * to_itk) for qfac in (1, -1)]  # ITK does not tell which
     if sform not in qform:
         named = ((qform[0], "qform"), (sform, "sform"))
         ways = (f"to {row} and columns to {col} by its {name}" for (row, col), name in named)

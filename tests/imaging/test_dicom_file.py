@@ -148,7 +148,7 @@ class TestBounds:
     ("names", "remedy"),
     [
         (("Rows",), "export the radiograph again"),
-        (("BitsAllocated",), "export the radiograph again, or add what you know of it: dcmodify -i BitsAllocated=16"),
+        (("BitsAllocated",), "export the radiograph again, or correct it: dcmodify -i BitsAllocated=16"),
         (
             ("BitsAllocated", "PhotometricInterpretation"),
             "dcmodify -i BitsAllocated=16 -i PhotometricInterpretation=MONOCHROME2 a.dcm",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -44,8 +48,53 @@ def test_a_slope_in_any_spelling_turns_the_polarity(make_dicom, stored, slope):
 @pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
 @pytest.mark.parametrize("text", ["nan", "inf", "1e400", "1,250", "abc", "1\\2"])
 def test_a_rescale_that_cannot_be_read_is_refused(make_dicom, stored, fault, name, text):
-    sentence = f"a.dcm: {name} is {text!r}, but one number is needed; export the radiograph again"
+    sentence = f"a.dcm: {name} is {text!r}, but one number is needed; {correction(name)}"
     assert fault(make_dicom(stored, **{name: text.encode()})) == sentence
+
+
+def correction(name, file="a.dcm"):
+    return f"export the radiograph again, or correct it: dcmodify -m {name}=NUMBER {file}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("Rows", b"96.0"), ("Rows", b"0096"), ("Columns", b"80,0"), ("BitsStored", b"12.0"), ("HighBit", b"11.")),
+        *(("BitsAllocated", b"+16.0"), ("PixelRepresentation", b"0.0"), ("SamplesPerPixel", b"1.0")),
+    ],
+)
+def test_a_number_as_text_where_a_binary_one_belongs(make_dicom, stored, name, text):
+    np.testing.assert_allclose(read_radiograph(make_dicom(stored, **{name: text})).pixels, stored / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("Rows", b"96.5", "'96.5', but a whole number is needed"),
+        ("BitsStored", b"twelve", "'twelve', but one number is needed"),
+        ("Columns", b"\x50\0\0\0", r"'80\\0', but one number is needed"),
+    ],
+)
+def test_what_is_no_whole_number_is_told_with_a_command(make_dicom, stored, fault, name, value, told):
+    path = make_dicom(stored, name="a b.dcm", **{name: value})
+    assert fault(path) == f"a b.dcm: {name} is {told}; " + correction(name, "'a b.dcm'")
+
+
+@pytest.mark.skipif(shutil.which("dcmodify") is None, reason="DCMTK's commands are not installed")
+@pytest.mark.parametrize(
+    ("elements", "number"),
+    [
+        ({"Rows": b"96.5"}, "96"),
+        ({"RescaleSlope": b"1\\2"}, "1"),
+        ({"HighBit": 9}, ""),
+        ({"BitsAllocated": None, "PhotometricInterpretation": None}, ""),
+    ],
+)
+def test_the_command_that_is_told_works(make_dicom, stored, fault, elements, number):
+    path = make_dicom(stored, name="a b.dcm", **elements)
+    command = shlex.split(fault(path).split("correct it: ")[1].replace("NUMBER", number))
+    subprocess.run(command, cwd=path.parent, check=True)
+    np.testing.assert_allclose(read_radiograph(path).pixels, stored / 4095, atol=1e-6)
 
 
 def test_an_empty_rescale_is_none(make_dicom, stored):
@@ -167,7 +216,7 @@ def test_frames_that_cannot_be_read_are_refused(make_dicom, stored, fault, frame
 @pytest.mark.parametrize("name", ["Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit"])
 def test_two_values_where_one_belongs(make_dicom, stored, fault, name):
     path = make_dicom(stored, **{name: [96, 80]})
-    assert fault(path) == rf"a.dcm: {name} is '96\\80', but one number is needed; export the radiograph again"
+    assert fault(path) == rf"a.dcm: {name} is '96\\80', but one number is needed; {correction(name)}"
 
 
 HALF = [{"LUTDescriptor": [4096, 0, 12]}, {"LUTData": [1, 2, 3]}]

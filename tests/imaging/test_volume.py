@@ -150,6 +150,61 @@ def test_a_nifti_matrix_that_the_pixels_leave_in_doubt_is_noted(tmp_path, stored
     assert told in read_radiograph(tmp_path / "a.nii").source.notes
 
 
+def anatomical(path, values, letters, axis=0, matrix=b""):
+    """A MetaImage of one slice whose AnatomicalOrientation is `letters`."""
+    sitk.WriteImage(sitk.GetImageFromArray(np.expand_dims(values.astype(np.int16), axis)), str(path))
+    data = path.read_bytes()
+    assert b"AnatomicalOrientation = RAI" in data
+    data = data.replace(b"= RAI", b"= " + letters).replace(b"1 0 0 0 1 0 0 0 1", matrix or b"1 0 0 0 1 0 0 0 1")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("letters", "values", "expected"),
+    [
+        (b"RAI", CHEST, None),
+        (b"???", CHEST, None),
+        (b"LPS", CHEST, ("L", "F")),
+        (b"LPS", CHEST[::-1, ::-1], ("R", "H")),
+        (b"lps", np.zeros(0), ("L", "F")),
+        (b"RPI", CHEST[::-1], ("L", "H")),
+        (b"RPI", np.zeros(0), ("L", "H")),
+        (b"RSA", CHEST, ("L", "F")),
+        (b"RSA", CHEST[::-1], ("R", "H")),
+        (b"ARI", CHEST.T, ("F", "L")),
+        (b"ARI", CHEST, None),
+        (b"XYZ", CHEST, None),
+        (b"LRS", CHEST, None),
+    ],
+)
+def test_an_anatomical_orientation_counts_where_the_matrix_is_the_identity(tmp_path, stored, letters, values, expected):
+    radiograph = read_radiograph(anatomical(tmp_path / "a.mha", values if values.size else stored, letters))
+    assert radiograph.orientation == expected
+    told = [note for note in radiograph.source.notes if "AnatomicalOrientation" in note]
+    assert len(told) == (letters not in (b"RAI", b"???"))
+    if letters == b"ARI" and expected is None:
+        assert told == [
+            "AnatomicalOrientation puts the head on the left, the pixels show it at the top: taken as stored"
+        ]
+
+
+@pytest.mark.parametrize("letters", [b"ASL", b"PIR", b"SAL"])
+def test_a_lateral_view_by_its_anatomical_orientation_is_refused(tmp_path, stored, fault, letters):
+    path = anatomical(tmp_path / "a.mha", stored, letters)
+    assert f"no frontal chest radiograph by its header (AnatomicalOrientation {letters.decode()}: rows" in fault(path)
+    assert read_radiograph(path, force=True).source.notes[0].endswith("read all the same")
+
+
+@pytest.mark.parametrize(("letters", "count"), [(b"RPI", 0), (b"LAS", 0), (b"RAI", 0), (b"RSA", 1), (b"PRI", 1)])
+def test_a_matrix_counts_before_the_anatomical_orientation(tmp_path, stored, letters, count):
+    path = anatomical(tmp_path / "a.mha", stored, letters, matrix=b"1 0 0 0 -1 0 0 0 1")
+    radiograph = read_radiograph(path)
+    assert radiograph.orientation == ("L", "H")
+    told = [note for note in radiograph.source.notes if "is not what the matrix says: not applied" in note]
+    assert len(told) == count
+
+
 def test_a_volume_is_refused_before_its_data_are_read(tmp_path, fault):
     path = save(tmp_path / "a.mha", np.zeros((5, 70, 80), dtype=np.int16))
     path.write_bytes(path.read_bytes()[:1000])
