@@ -81,6 +81,18 @@ class TrainingError(CxrcadError):
     """A training that cannot start or go on."""
 
 
+class RankError(TrainingError):
+    """A training of several processes, in which another one than the first failed or ended."""
+
+
+class ToldElsewhere(CxrcadError):
+    """The end of a process whose fault another process tells, or that ended with another."""
+
+    def __init__(self, exit_code: int = 1) -> None:
+        super().__init__("another process of this work tells why it ended")
+        self.exit_code = exit_code
+
+
 class EvaluationError(CxrcadError):
     """Predictions and truth that cannot be scored against each other."""
 

@@ -120,6 +120,8 @@ def test_a_command_that_is_named_is_one(page: str, line: str) -> None:
 def test_flags_and_variables_that_are_named_exist() -> None:
     flags = set().union(flags_of(cli), *(flags_of(command_of(name)) for name in COMMANDS))
     others = {"--constraint", "--index-url", "--editable", "--no-deps", "--version"}  # of pip and python
+    others |= {"--standalone", "--nproc-per-node"}  # of torchrun
+    others |= {"--ntasks-per-node", "--gpus-per-node", "--gpus", "--array", "--requeue", "--time"}  # of Slurm
     of_scripts = {"--against", "--repeats", "--beside", "--device", "--side"}
     variables = {item.variable for kind in ALL_CONFIGS for item in settings_of(kind)}
     texts = {shown(page): page.read_text(encoding="utf-8") for page in PAGES}

@@ -74,6 +74,20 @@ def test_the_batch_goes_on_after_a_bad_scan_and_does_again_what_failed(run, scan
     assert names(part) == ["a.png", "b.png", "c.png", "d d.png", "e.png"]
 
 
+def test_a_task_of_an_array_trains_the_fold_of_its_number_and_goes_on_with_it(run, disc_data, tmp_path):
+    (tmp_path / "bin" / "cxrcad").write_text('#!/bin/sh\necho "$@" >> calls\n')
+    for task in ("2", "5"):
+        assert run("train.sh", "runs/a", "--data", disc_data, SLURM_ARRAY_TASK_ID=task).returncode == 0
+    (tmp_path / "runs" / "a" / "fold2").mkdir(parents=True)
+    assert run("train.sh", "runs/a", "--data", disc_data, SLURM_ARRAY_TASK_ID="2").returncode == 0
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"train --fold 2 --run runs/a --data {disc_data}",
+        f"train --fold 5 --run runs/a --data {disc_data}",
+        f"train --fold 2 --run runs/a --resume --data {disc_data}",
+    ]
+    assert run("train.sh", "runs/a").returncode == 2
+
+
 def test_the_tasks_of_an_array_share_the_scans(run, scans, tmp_path):
     (scans / "b.png").unlink()
     for task in ("1", "2"):

@@ -51,6 +51,7 @@ EVERYWHERE = set(LAYERS)
 IMPORTERS: dict[str, tuple[set[str], set[str]]] = {
     **dict.fromkeys(("torch", "kornia"), (NEEDS_TORCH, MAY_NEED_TORCH)),
     **dict.fromkeys(("safetensors", "onnx", "onnxscript"), ({"training", "packaging"}, MAY_NEED_TORCH)),
+    "lightning_fabric": (set(), {"training"}),
     "click": ({"cli"}, {"cli"}),
     "rich": ({"cli"}, {"cli"}),
     **dict.fromkeys(("fsspec", "aiohttp"), (set(), EVERYWHERE)),

@@ -16,7 +16,7 @@ import click
 
 import cxrcad
 from cxrcad.cli.progress import note
-from cxrcad.core import CxrcadError, WriteError
+from cxrcad.core import CxrcadError, RankError, ToldElsewhere, WriteError
 from cxrcad.files import UNENCODABLE
 
 __all__ = ["COMMANDS", "GROUPS", "cli", "main"]
@@ -113,8 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (click.exceptions.Abort, KeyboardInterrupt) as stop:
             note(f"cxrcad: {str(stop.__cause__ or stop) or 'stopped'}")
             status = asked[0] if asked else 130
+        except ToldElsewhere as told:
+            status = asked[0] if asked else told.exit_code
         except Exception as error:
-            if asked and not isinstance(error, WriteError):
+            if asked and not isinstance(error, WriteError | RankError):
                 note("cxrcad: stopped")
                 status = asked[0]
             else:

@@ -26,5 +26,6 @@ def command(config: TrainConfig, given: frozenset[str]) -> None:
 
     with Bar("step") as bar:
         trained = train_run(config, bar, given)
-    note(trained.sentence)
-    click.echo(str(trained.run))
+    if trained is not None:
+        note(trained.sentence)
+        click.echo(str(trained.run))

@@ -216,7 +216,13 @@ class TrainConfig:
     synthesis: SynthesisConfig = part(SynthesisConfig, "Synthesis")
     epochs: int = setting(100, "passes over the training cases", low=1, group=SCHEDULE)
     max_steps: int | None = setting(None, "stop after this many steps, whatever the epochs", low=0, group=SCHEDULE)
-    batch: int = setting(1, "images per step (the paper: 1)", low=1, group=SCHEDULE)
+    batch: int = setting(1, "images that pass the network at once (the paper: 1)", low=1, group=SCHEDULE)
+    accumulate: int | None = setting(
+        None,
+        "micro-batches of --batch images per step, over all processes (default: one for each process)",
+        low=1,
+        group=SCHEDULE,
+    )
     learning_rate: float = setting(1e-3, "Adam's initial learning rate", low=0, group=SCHEDULE)
     schedule: str = setting("constant", "learning rate over the steps", choices=("constant", "cosine"), group=SCHEDULE)
     warmup_steps: int = setting(0, "steps over which the learning rate rises", low=0, group=SCHEDULE, advanced=True)
@@ -227,6 +233,16 @@ class TrainConfig:
     precision: str = setting(
         "auto", "number format; auto takes bf16 where it is faster", choices=("auto", "fp32", "bf16"), group=MACHINE
     )
+    devices: int | None = setting(
+        None, "processes per node, each with a GPU of its own, or with --device cpu without (default: 1)", low=1,
+        group=MACHINE,
+    )  # fmt: skip
+    nodes: int | None = setting(None, "nodes, with torchrun or Slurm (default: 1)", low=1, group=MACHINE)
+    jobs: int = setting(1, "with --fold all, folds trained at once, each in a process of its own", low=1, group=MACHINE)
+    timeout_minutes: float = setting(
+        10.0, "minutes that a process waits for another's gradients before the training ends", low=0.01, group=MACHINE,
+        advanced=True,
+    )  # fmt: skip
     threads: int | None = setting(None, "CPU threads (default: torch's)", low=1, group=MACHINE)
     workers: int | None = setting(
         None,
@@ -242,3 +258,8 @@ class TrainConfig:
         False, "go on from the last checkpoint of --run, otherwise of the newest run, with its settings", group=OUTPUT
     )
     checkpoint_minutes: float = setting(5.0, "minutes between checkpoints", low=0, group=OUTPUT, advanced=True)
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches per step."""
+        return self.accumulate or 1

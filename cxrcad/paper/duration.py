@@ -76,7 +76,8 @@ def time_left(jobs: Sequence[Job], budget_s: float = BUDGET_S) -> TimeLeft:
 
 def _kind(config: TrainConfig) -> tuple[Any, ...]:
     """What decides how long a step takes."""
-    return config.network, config.grid.side, config.batch, config.precision, config.classifier.patches_per_image
+    images = config.batch, config.micro_batches, config.classifier.patches_per_image
+    return config.network, config.grid.side, config.precision, *images
 
 
 def steps_left(jobs: Sequence[Job]) -> tuple[int, ...]:
@@ -96,7 +97,7 @@ def steps_left(jobs: Sequence[Job]) -> tuple[int, ...]:
             dataset, splits = dataset_and_folds(config.data)
             split = with_part(splits[job.fold - 1], dataset, config.train_fraction)
             cases = len(cases_to_train(dataset, split.train, config.normals))
-        total = config.epochs * math.ceil(cases / config.batch)
+        total = math.ceil(config.epochs * math.ceil(cases / config.batch) / config.micro_batches)
         total = total if config.max_steps is None else min(total, config.max_steps)
         left.append(max(0, total - (int(history[-1]["step"]) if history else 0)))
     return tuple(left)
@@ -163,7 +164,8 @@ def _steps(config: TrainConfig) -> Callable[[int], float]:
     if isinstance(network, Ensemble):
         task = PatchTask(network, source, (), config, Silent())
     state = new_state(channels_last(trained), config)
-    return lambda step: take_step(state, task, task.draw(step), STEPS, backend)
+    draws = range(config.micro_batches)
+    return lambda step: take_step(state, task, [task.draw(step * len(draws) + one) for one in draws], STEPS, backend)
 
 
 def _random_sample(config: TrainConfig, multiple: int) -> Sample:

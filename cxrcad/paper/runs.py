@@ -27,7 +27,7 @@ CLASSIFIER = "--classifier-weights"
 
 NOT_IN_NAME = (
     *("data", "fold", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_minutes"),
-    "allow_unknown_series",
+    *("devices", "nodes", "jobs", "timeout_minutes", "allow_unknown_series"),
 )
 """Settings that leave the training what it is, or that the fold's folder is named by."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -49,10 +49,10 @@ PROJECTIONS = 1500  # of CT nodules, or of those from formulas, that a training 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one step sees. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2 or 3, H, W) bool: nodule, lung.
+    """A micro-batch. `images` (B, 1, H, W) float32 0-1; `masks` (B, 2 or 3, H, W) bool: nodule, lung.
 
     A third mask is the nodule with its unknown rim, where an image of the batch has one. `has_lung` (B,) bool; `rng` is
-    the step's, for what is still to be drawn.
+    its own, for what is still to be drawn.
     """
 
     images: Tensor
@@ -63,7 +63,11 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Training samples with all that is drawn at random from them; a step's batch depends on seed and step alone."""
+    """Training samples with all that is drawn at random from them; seed and number alone decide a micro-batch.
+
+    Micro-batches are counted over the whole training, and each step takes the next `per_step` of them. An epoch may
+    end within a step.
+    """
 
     samples: tuple[Sample, ...]
     zones: tuple[Zones | None, ...]
@@ -73,11 +77,20 @@ class Source:
     batch: int
     seed: int
     real_fraction: float | None = None
+    per_step: int = 1
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps that show each sample once."""
+    def per_epoch(self) -> int:
+        """Micro-batches that show each sample once."""
         return -(-len(self.samples) // self.batch)
+
+    def steps(self, epochs: int) -> int:
+        """Steps until each sample was shown `epochs` times."""
+        return -(-epochs * self.per_epoch // self.per_step)
+
+    def epoch(self, step: int) -> int:
+        """Epochs that are complete after `step` steps."""
+        return step * self.per_step // self.per_epoch
 
     @property
     def series(self) -> frozenset[str]:
@@ -85,11 +98,11 @@ class Source:
         own = series_of_cases(sample.case for sample in self.samples)
         return hashed({*own, *(projection.series_uid for projection in self.projections)})
 
-    def draw(self, step: int) -> Batch:
-        """The batch of `step` (0-based): the epoch's permutation decides the samples, seed and step all else."""
-        rng = np.random.default_rng([self.seed, step])
-        chosen = self._chosen(step)
-        drawn = [self._one(index, step, rng) for index in chosen]
+    def draw(self, number: int) -> Batch:
+        """The micro-batch `number` (0-based): the epoch's permutation decides the samples, seed and number all else."""
+        rng = np.random.default_rng([self.seed, number])
+        chosen = self._chosen(number)
+        drawn = [self._one(index, number // self.per_step, rng) for index in chosen]
         images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
         masks = np.stack([mask for _, mask in drawn])
         unknown = [self.samples[index].unknown for index in chosen]
@@ -99,12 +112,12 @@ class Source:
         has_lung = torch.tensor([self.samples[index].lung is not None for index in chosen])
         return Batch(images, torch.from_numpy(masks), has_lung, rng)
 
-    def _chosen(self, step: int) -> list[int]:
-        """The samples of a step: in the epoch's order, or as `mixed` deals them."""
+    def _chosen(self, number: int) -> list[int]:
+        """The samples of a micro-batch: in the epoch's order, or as `mixed` deals them."""
         if self.real_fraction is not None:
             real = [has_real(sample.case) for sample in self.samples]
-            return mixed(real, self.real_fraction, self.batch, step, self.seed)
-        epoch, place = divmod(step, self.steps_per_epoch)
+            return mixed(real, self.real_fraction, self.batch, number, self.seed)
+        epoch, place = divmod(number, self.per_epoch)
         order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.samples))
         return [int(i) for i in order[place * self.batch : (place + 1) * self.batch]]
 
@@ -121,14 +134,14 @@ class Source:
         return image, np.stack([nodules, lung])
 
 
-def mixed(real: Sequence[bool], fraction: float, batch: int, step: int, seed: int) -> list[int]:
-    """Which `batch` images a step shows, by index: over all steps `fraction` of them are `real`, the others not.
+def mixed(real: Sequence[bool], fraction: float, batch: int, number: int, seed: int) -> list[int]:
+    """Which `batch` images micro-batch `number` shows, by index: over all, `fraction` are `real`, the others not.
 
     Either kind comes in turn, in an order of its own each time through, which `seed` decides.
     """
     kinds = [[index for index, one in enumerate(real) if one is kind] for kind in (False, True)]
     chosen = []
-    for slot in range(step * batch, (step + 1) * batch):
+    for slot in range(number * batch, (number + 1) * batch):
         before, after = (math.floor(number * fraction + 1e-9) for number in (slot, slot + 1))
         kind = after > before
         among = kinds[kind]
@@ -185,8 +198,8 @@ def make_source(
         projections = _projections(config, samples, series)
     if projections or config.network.patch_classifier:
         zones = tuple(None if s.lung is None else placement_zones(s.pixels, s.lung) for s in samples)
-    synthesis, augment = config.synthesis, config.augment
-    return Source(samples, zones, projections, augment, synthesis, config.batch, config.seed, config.real_fraction)
+    made = Source(samples, zones, projections, config.augment, config.synthesis, config.batch, config.seed)
+    return replace(made, real_fraction=config.real_fraction, per_step=config.micro_batches)
 
 
 def check_mix(samples: Sequence[Sample], fraction: float | None, kind: str = "training image") -> None:
@@ -226,7 +239,7 @@ def _projections(config: TrainConfig, samples: Sequence[Sample], exclude: Collec
 
 
 def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -> Generator[T, None, None]:
-    """What `draw` gives for the steps from `first` up to `last`, in order; `workers` processes draw ahead of them.
+    """What `draw` gives for the numbers from `first` up to `last`, in order; `workers` processes draw ahead of them.
 
     Close it where it is left before its end (`contextlib.closing`), which ends the processes.
     Raises ProcessLost where a process ends or cannot hand over what it drew.
@@ -234,7 +247,7 @@ def drawn_ahead(draw: Callable[[int], T], first: int, last: int, workers: int) -
     if workers == 0 or first >= last:
         yield from map(draw, range(first, last))
         return
-    ahead: DataLoader[Any] = DataLoader(_Steps(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
+    ahead: DataLoader[Any] = DataLoader(_Drawn(draw), sampler=range(first, last), batch_size=None, num_workers=workers)
     with without_interrupts(), children_as_before():
         drawn = iter(ahead)
     try:
@@ -276,11 +289,11 @@ def _end(drawn: Any) -> None:
             process.join()
 
 
-class _Steps(Dataset[T]):
-    """`draw` of each step, for a DataLoader's processes."""
+class _Drawn(Dataset[T]):
+    """`draw` of each number, for a DataLoader's processes."""
 
     def __init__(self, draw: Callable[[int], T]) -> None:
         self.draw = draw
 
-    def __getitem__(self, step: int) -> T:
-        return self.draw(step)
+    def __getitem__(self, number: int) -> T:
+        return self.draw(number)

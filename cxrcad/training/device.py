@@ -13,6 +13,7 @@ from torch import nn
 
 from cxrcad.config import TrainConfig
 from cxrcad.core import TrainingError
+from cxrcad.training.processes import Processes, open_processes
 
 __all__ = ["Backend", "channels_last", "check_device", "open_backend", "predict"]
 
@@ -26,6 +27,7 @@ class Backend:
     device: torch.device
     precision: str
     workers: int
+    processes: Processes
 
     def autocast(self) -> torch.autocast:
         """The context in which the network runs forward."""
@@ -44,18 +46,20 @@ def check_device(device: str) -> None:
         raise TrainingError("--device cuda: torch finds no usable CUDA device; use --device auto, or mend the driver")
 
 
-def open_backend(config: TrainConfig) -> Backend:
-    """The device and precision that `config` asks for. Raises TrainingError where CUDA is asked for and not usable."""
+def open_backend(config: TrainConfig, processes: Processes | None = None) -> Backend:
+    """The device and precision that `config` asks for. Raises TrainingError where CUDA is asked for and not usable.
+
+    `processes` are those that train together, by default this one alone.
+    """
     check_device(config.device)
+    processes = processes or open_processes(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     cuda = config.device != "cpu" and torch.cuda.is_available()
     precision = config.precision if config.precision != "auto" else _precision_that_pays(cuda)
     torch.backends.cudnn.benchmark = cuda  # it pays where images are of one size, as JSRT's are
     workers = min(MOST_WORKERS, os.cpu_count() or 1) if cuda else 0
-    return Backend(
-        torch.device("cuda" if cuda else "cpu"), precision, workers if config.workers is None else config.workers
-    )
+    return Backend(processes.fabric.device, precision, workers if config.workers is None else config.workers, processes)
 
 
 def _precision_that_pays(cuda: bool) -> str:

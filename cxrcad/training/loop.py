@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from cxrcad.datasets.folds import Split
 from cxrcad.datasets.read import cases_to_train
 from cxrcad.datasets.samples import load_samples
 from cxrcad.files import Pace, Progress, Silent
+from cxrcad.inference.model import RUN_FOLDER
 from cxrcad.networks.ensemble import Ensemble
 from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
@@ -28,7 +31,8 @@ from cxrcad.training.data import Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
 from cxrcad.training.fine_tuning import blended, freeze_early, set_training, without_unboxed
 from cxrcad.training.patch_classifier.task import PatchTask, start_ensemble
-from cxrcad.training.resume import check_inputs, inputs_of
+from cxrcad.training.processes import Processes
+from cxrcad.training.resume import changed_inputs, check_inputs, inputs_of
 from cxrcad.training.segmentation import SegmentationTask, start_segmentation
 from cxrcad.training.signals import Stopping
 from cxrcad.training.state import CHECKPOINT, State, new_state
@@ -39,23 +43,25 @@ Task = PatchTask | SegmentationTask
 
 
 def train_fold(
-    config: TrainConfig, dataset: Dataset, split: Split, folder: Path, progress: Progress | None = None
+    config: TrainConfig,
+    dataset: Dataset,
+    split: Split,
+    folder: Path,
+    progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> Path:
     """The folder of a finished fold: checkpoint, history.json and `model/` with weights, ONNX and card.
 
     With `config.network.patch_classifier` the patch classifier of an ensemble is trained, else the whole network.
     With `config.resume`, goes on from the checkpoint in `folder` and ends with the weights of an uninterrupted run;
-    on CUDA, where sums are taken in no fixed order, with nearly those.
+    on CUDA, where sums are taken in no fixed order, with nearly those. Of several `processes`, each takes its part of
+    every step, and the first one alone validates and writes; the others wait for it.
     Raises UsageError, TrainingError, DataError, ReadError or NetworkError.
     """
     progress = progress or Silent()
-    backend = open_backend(config)
-    torch.manual_seed(config.seed)
-    network = build_network(config.network, config.grid.side)
-    if isinstance(network, Ensemble):
-        config = start_ensemble(network, config, dataset, split)
-    else:
-        config = start_segmentation(network, config, dataset, split)
+    backend = open_backend(config, processes)
+    processes = backend.processes
+    network, config = _start(config, dataset, split)
     learner = channels_last(network.classifier if isinstance(network, Ensemble) else network)
     initial: dict[str, Tensor] = {}
     if config.initial_fraction:
@@ -68,8 +74,9 @@ def train_fold(
     samples = without_unboxed(load_samples(chosen, config, multiple), config, backend)
     source = make_source(samples, config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
-    validation = load_samples(held, config, multiple)
+    validation = load_samples(held, config, multiple) if processes.first else ()
     state.inputs = inputs_of(config, [*chosen, *held])
+    processes.check_alike(state.inputs, changed_inputs)
     task: Task
     if isinstance(network, Ensemble):
         task = PatchTask(network, source, validation, config, progress)
@@ -77,39 +84,59 @@ def train_fold(
         task = SegmentationTask(source, validation, config, progress)
     for module in (network, state.average, state.balance):
         module.to(backend.device)  # before the optimiser's state, which follows its weights
-    if config.resume and (folder / CHECKPOINT).is_file():
-        record = state.load(folder / CHECKPOINT)
-        check_inputs(folder / CHECKPOINT, record.get("inputs"), state.inputs)
-        task.take(record, folder / CHECKPOINT)
+    if processes.share(config.resume and (folder / CHECKPOINT).is_file()):
+        _go_on(state, task, folder / CHECKPOINT)
         progress.note(f"fold {split.fold}: going on from step {state.step}")
     total = total_steps(config, source)
     progress.start(f"fold {split.fold}{task.title}", total, state.step)
     _run(state, task, total, backend, folder)
+    if not processes.first:
+        processes.wait()
+        return folder / RUN_FOLDER
     trained = state.average if config.ema else state.network
     if config.initial_fraction:
         trained = blended(trained, initial, config.initial_fraction)
     trained = task.finished(state, trained, folder)
     seen = replace(shown(source), nodules=state.inputs["simulate"])
-    return export_fold(trained, config, seen, validation, folder, state.history, state.seconds)
+    model = export_fold(trained, config, seen, validation, folder, state.history, state.seconds)
+    processes.wait()
+    return model
+
+
+def _start(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[nn.Module, TrainConfig]:
+    """The network before its first step, and the settings with the folders of the models that it starts from."""
+    torch.manual_seed(config.seed)
+    network = build_network(config.network, config.grid.side)
+    if isinstance(network, Ensemble):
+        return network, start_ensemble(network, config, dataset, split)
+    return network, start_segmentation(network, config, dataset, split)
+
+
+def _go_on(state: State, task: Task, checkpoint: Path) -> None:
+    record = state.load(checkpoint)
+    check_inputs(checkpoint, record.get("inputs"), state.inputs)
+    task.take(record, checkpoint)
 
 
 def _run(state: State, task: Task, total: int, backend: Backend, folder: Path) -> None:
     """Take the steps up to `total`; after some of them the task does its work between steps."""
-    config, progress = task.config, task.progress
+    config, progress, processes = task.config, task.progress, backend.processes
     started, before, checkpoint = time.monotonic(), state.seconds, time.monotonic()
     pace, worked = Pace(total, progress, "steps", more=", and some more for validation"), state.step
     stops = task.stops(total)
 
     def keep() -> None:
         """The state as it stands, unless the work after its step was cut short: the one before is then whole."""
-        if state.step and (state.step not in stops or worked == state.step):
+        if processes.first and state.step and (state.step not in stops or worked == state.step):
             state.save(folder / CHECKPOINT, **task.kept())
             progress.note(f"step {state.step} is kept")
 
-    with Stopping(keep) as stopping, closing(_drawn(task, state.step, total, backend.workers)) as batches:
-        for batch in batches:
+    several = processes.size > 1
+    with Stopping(keep, several) as stopping, closing(_drawn(task, state.step, total, backend)) as batches:
+        while step := tuple(islice(batches, config.micro_batches // processes.size)):
             with stopping.step():
-                loss = take_step(state, task, batch, total, backend)
+                loss = take_step(state, task, step, total, backend)
+                loss, stopping.agreed = processes.agree(loss, stopping.waiting is not None)
                 if not np.isfinite(loss):
                     raise TrainingError(f"the loss is {loss} at step {state.step}; {task.remedy}")
                 state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
@@ -118,25 +145,37 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path) -
             mean_loss = state.mean_loss
             pace.step(state.step)
             if state.step in stops:
-                task.work(state, backend, folder)
+                with stopping.work():
+                    if processes.first or task.everywhere:
+                        task.work(state, backend, folder)
                 worked = state.step
+                if several:
+                    task.take(processes.share(task.kept()), folder / CHECKPOINT)
             progress.step(state.step, mean_loss)
-            if time.monotonic() - checkpoint >= 60 * config.checkpoint_minutes or state.step == total:
+            due = time.monotonic() - checkpoint >= 60 * config.checkpoint_minutes or state.step == total
+            if processes.first and due:
                 state.save(folder / CHECKPOINT, **task.kept())
                 checkpoint = time.monotonic()
 
 
-def _drawn(task: Task, first: int, total: int, workers: int) -> Generator[Any, None, None]:
-    """What the steps see; drawn anew from where the task's work changes what is drawn."""
+def _drawn(task: Task, first: int, total: int, backend: Backend) -> Generator[Any, None, None]:
+    """This process's micro-batches of the steps; drawn anew from where the task's work changes what is drawn."""
+    processes, all_ = backend.processes, task.config.micro_batches
+    count = all_ // processes.size
+
+    def draw(number: int) -> Any:
+        step, place = divmod(number, count)
+        return task.draw(step * all_ + processes.rank * count + place)
+
     for last in [*(step for step in task.redrawn(total) if step > first), total]:
-        with closing(drawn_ahead(task.draw, first, last, workers)) as drawn:
+        with closing(drawn_ahead(draw, first * count, last * count, backend.workers)) as drawn:
             yield from drawn
         first = last
 
 
 def total_steps(config: TrainConfig, source: Source) -> int:
     """The steps of the whole training: its epochs, unless `max_steps` ends it before."""
-    total = config.epochs * source.steps_per_epoch
+    total = source.steps(config.epochs)
     return total if config.max_steps is None else min(total, config.max_steps)
 
 
@@ -148,19 +187,31 @@ def learning_rate(config: TrainConfig, step: int, total: int) -> float:
     return rate
 
 
-def take_step(state: State, task: Task, batch: Any, total: int, backend: Backend) -> float:
-    """Train the network on a batch, in place; the loss before that."""
-    config = task.config
+def take_step(state: State, task: Task, batches: Sequence[Any], total: int, backend: Backend) -> float:
+    """Train the network on this process's micro-batches of a step, in place; their mean loss before that.
+
+    Each has the class weights of its own pixels, and each of all processes' counts alike.
+    """
+    config, fabric = task.config, backend.processes.fabric
+    if state.learner is None:
+        loss = partial(task.loss, state, backend)
+        state.learner = backend.processes.learner(loss, state.network, state.balance, unused=task.unused)
     set_training(state.network, config.freeze_early)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(config, state.step, total)
-    loss = task.loss(state, batch, backend)
     state.optimizer.zero_grad()
-    loss.backward()
+    losses = []
+    with backend.processes.statistics(state.network, len(batches)):
+        for number, batch in enumerate(batches, 1):
+            alone = number < len(batches) and not task.unused  # DDP keeps what it then left out to each process
+            with fabric.no_backward_sync(state.learner, enabled=alone):
+                loss = state.learner(*task.inputs(batch, backend)) / len(batches)
+                fabric.backward(loss)
+            losses.append(loss.detach())
     state.optimizer.step()
     if config.ema:
         follow(state.average, state.network, min(config.ema, (1 + state.step) / (10 + state.step)))
-    return float(loss.detach())
+    return float(sum(losses))
 
 
 @torch.no_grad()

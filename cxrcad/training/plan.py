@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cxrcad import config as settings
@@ -35,6 +35,7 @@ from cxrcad.training.loop import train_fold
 from cxrcad.training.losses import make_balance
 from cxrcad.training.out_of_fold import with_out_of_fold
 from cxrcad.training.patch_classifier.task import initial_models
+from cxrcad.training.processes import Processes, open_processes
 from cxrcad.training.resume import (
     CONFIG,
     begun,
@@ -49,7 +50,7 @@ from cxrcad.training.resume import (
     run_folder,
 )
 
-__all__ = ["lesion_of", "train"]
+__all__ = ["begin_folds", "lesion_of", "train"]
 
 FIRST_FOLD = "1"
 
@@ -61,16 +62,67 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
     in the newest run of `config.runs`) with the run's own settings, and leaves finished folds as they are. `given`
     names the settings that were given to that end, whatever their value (without it, those that differ from the
     defaults): one that would make another training is refused.
-    Raises DataError, UsageError, TrainingError, ReadError, WriteError.
+    Of the processes that torchrun or Slurm started, the first one plans, and raises what goes wrong in any of them; the
+    others end with ToldElsewhere. Raises DataError, UsageError, TrainingError, ReadError, WriteError.
     """
-    progress = progress or Silent()
+    processes = open_processes(config)
+    with processes.telling(), ExitStack() as held:
+        progress = progress if progress and processes.first else Silent()
+        dataset, own = _planned(config, given, processes.size, held, progress) if processes.first else (None, None)
+        plan = processes.share(own)
+        assert plan is not None  # the first one's
+        return _train(dataset or read_data(plan.config.data), plan, processes, progress)
+
+
+def begin_folds(config: TrainConfig, progress: Progress, given: Collection[str]) -> tuple[Path, tuple[int, ...]]:
+    """The run's folder with all that `train` writes before its first step, and the folds that are to be trained in it.
+
+    Raises what `train` does before that.
+    """
+    with ExitStack() as held:
+        plan = _planned(config, given, config.devices or 1, held, progress)[1]
+    return plan.folder, tuple(split.fold for split in plan.splits)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be trained, and where; `asked` are the settings that are kept."""
+
+    config: TrainConfig
+    asked: TrainConfig
+    folder: Path
+    splits: tuple[Split, ...]
+
+
+def _train(dataset: Dataset, plan: _Plan, processes: Processes, progress: Progress) -> Path:
+    config = plan.config
+    for number, split in enumerate(plan.splits):
+        place = plan.folder / f"fold{split.fold}"
+        if number and processes.first:  # the first one's are kept
+            _keep_settings(plan.asked, split, place)
+        part = with_part(split, dataset, config.train_fraction) if config.train_fraction < 1 else split
+        train_fold(config, dataset, part, place, progress, processes)
+    return plan.folder
+
+
+def _planned(
+    config: TrainConfig, given: Collection[str] | None, size: int, held: ExitStack, progress: Progress
+) -> tuple[Dataset, _Plan]:
+    """The data and what `size` processes are to train; `held` then holds the folds' folders."""
     folder = run_folder(config)
+    if config.accumulate is None and size > 1 and not (config.resume and any(folder.glob(f"fold?/{CONFIG}"))):
+        config = replace(config, accumulate=size)
     if config.resume:
         config = resumed(config, folder, _differing(config) if given is None else given, progress)
     if not config.data.folders:
         raise DataError(how_to_get(config.data.lesion))
     config = replace(config, fold=config.fold or FIRST_FOLD)
     _check(config)
+    if config.micro_batches % size:
+        raise UsageError(
+            f"--accumulate {config.micro_batches}: {size} processes share the micro-batches of a step; give a multiple "
+            f"of {size}, or to a run that has another number a number of processes that divides it"
+        )
     new = config.run is None and not config.resume  # then a folder of that name is another training's of this second
     if not new:
         _check_one_recipe(config, folder)
@@ -84,16 +136,10 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
     if config.fold == NO_FOLD:
         config = with_out_of_fold(config, dataset, progress)
     _splits(config, dataset, None if new else folder)  # all that can be refused is, before anything is written
-    with ExitStack() as held:
-        if new:
-            folder = new_folder(folder)
-        for number, split in enumerate(_begin(config, asked, dataset, folder, held, progress)):
-            place = folder / f"fold{split.fold}"
-            if number:  # the first one's are kept
-                _keep_settings(asked, split, place)
-            part = with_part(split, dataset, config.train_fraction) if config.train_fraction < 1 else split
-            train_fold(config, dataset, part, place, progress)
-    return folder
+    if new:
+        folder = new_folder(folder)
+    todo = _begin(config, asked, dataset, folder, held, progress)
+    return dataset, _Plan(config, asked, folder, tuple(todo))
 
 
 def _begin(
@@ -159,6 +205,7 @@ def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple
 
 def _keep_settings(asked: TrainConfig, split: Split, place: Path) -> None:
     kept = replace(lasting(asked), resume=False, run=None, fold=str(split.fold or NO_FOLD))
+    kept = replace(kept, devices=None, nodes=None, jobs=1)  # how it is started is no setting of the run
     write_atomically(place / CONFIG, settings.to_toml(kept))
 
 

@@ -28,6 +28,7 @@ from cxrcad.training.state import CHECKPOINT, read_record
 __all__ = [
     "CONFIG",
     "begun",
+    "changed_inputs",
     "check_inputs",
     "check_one_source",
     "check_unused",
@@ -44,7 +45,8 @@ __all__ = [
 CONFIG = "config.toml"
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_minutes", "validate_epochs"),
-    *("device", "threads", "workers", "precision", "runs", "run", "resume", "allow_unknown_series"),
+    *("device", "devices", "nodes", "jobs", "timeout_minutes", "threads", "workers", "precision"),
+    *("runs", "run", "resume", "allow_unknown_series"),
 )
 """Settings that may be given anew with --resume; every other one would make it another training.
 
@@ -234,8 +236,16 @@ def _digest(case: Case) -> str:
 
 def check_inputs(path: Path, before: Any, now: Mapping[str, Any]) -> None:
     """Raise TrainingError where the checkpoint `path` was made from other inputs; an older one does not name them."""
-    if not isinstance(before, dict):
-        return
+    changed = changed_inputs(before, now) if isinstance(before, dict) else []
+    if changed:
+        raise TrainingError(
+            f"{path}: was made before {changed[0]} changed; put that back as it was, or remove this file and "
+            "--resume trains the fold from its first step"
+        )
+
+
+def changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the inputs of two trainings, in words."""
     ways = {
         "simulate": "the CT nodules (--simulate)",
         "initial_weights": "the model of --initial-weights",
@@ -246,8 +256,4 @@ def check_inputs(path: Path, before: Any, now: Mapping[str, Any]) -> None:
     if isinstance(cases, dict):
         names = sorted(name for name in {*cases, *now["cases"]} if cases.get(name) != now["cases"].get(name))
         changed += [f"the image, truth or lung masks of {name}" for name in names[:1]]
-    if changed:
-        raise TrainingError(
-            f"{path}: was made before {changed[0]} changed; put that back as it was, or remove this file and "
-            "--resume trains the fold from its first step"
-        )
+    return changed

@@ -53,7 +53,7 @@ def start_segmentation(network: nn.Module, config: TrainConfig, dataset: Dataset
 class SegmentationTask:
     """Lesion and lungs are outlined. Raises TrainingError where lungs are to be learned from no mask at all."""
 
-    title = ""
+    title, everywhere = "", False
     remedy = "lower --learning-rate or --max-class-weight"
 
     def __init__(self, source: Source, validation: Sequence[Sample], config: TrainConfig, progress: Progress) -> None:
@@ -75,23 +75,35 @@ class SegmentationTask:
 
     def stops(self, total: int) -> frozenset[int]:
         """The steps after which the network is validated."""
-        every = self.config.validate_epochs * self.source.steps_per_epoch
-        return frozenset((*range(every, total, every), total))
+        source, every = self.source, self.config.validate_epochs
+        steps = (source.steps(epochs) for epochs in range(every, source.epoch(total) + 1, every))
+        return frozenset((*steps, total))
 
     def redrawn(self, total: int) -> Sequence[int]:
         """Validation changes nothing of what is drawn."""
         return ()
 
-    def loss(self, state: State, batch: Batch, backend: Backend) -> Tensor:
-        """The loss of both tasks, balanced."""
+    @property
+    def unused(self) -> bool:
+        """Whether a micro-batch's loss may leave some weights without a gradient."""
+        if self.config.network.tasks == "multi":
+            return any(sample.lung is None for sample in self.source.samples)
+        return self.config.loss.balance == "learned"
+
+    def inputs(self, batch: Batch, backend: Backend) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, masks and which have lungs, augmented, on the device."""
         config = self.config
         generator = torch.Generator(backend.device).manual_seed(int(batch.rng.integers(2**62)))
         images, masks = batch.images.to(backend.device), batch.masks.to(backend.device).float()
         if config.augment.augment:
             images, masks = augment(images, masks, config.augment, batch.rng, generator)
+        return images, masks, batch.has_lung.to(backend.device)
+
+    def loss(self, state: State, backend: Backend, images: Tensor, masks: Tensor, has_lung: Tensor) -> Tensor:
+        """The loss of both tasks, balanced."""
         with backend.autocast():
             outputs = state.network(images.contiguous(memory_format=torch.channels_last))
-        loss: Tensor = state.balance(_losses(outputs, masks, batch, config))
+        loss: Tensor = state.balance(_losses(outputs, masks, has_lung, self.config))
         return loss
 
     def work(self, state: State, backend: Backend, folder: Path) -> None:
@@ -127,7 +139,7 @@ class SegmentationTask:
         balance = getattr(state.balance, "state")()  # noqa: B009
         return {
             "step": state.step,
-            "epoch": state.step // self.source.steps_per_epoch,
+            "epoch": self.source.epoch(state.step),
             "loss": round(state.mean_loss, 6),
             "balance": round(float(balance), 6),
             **(criterion.figures(images) if validation else {"f1": None}),
@@ -136,14 +148,14 @@ class SegmentationTask:
         }
 
 
-def _losses(outputs: dict[str, Tensor], masks: Tensor, batch: Batch, config: TrainConfig) -> dict[str, Tensor]:
+def _losses(outputs: dict[str, Tensor], masks: Tensor, has_lung: Tensor, config: TrainConfig) -> dict[str, Tensor]:
     low, high = config.loss.min_class_weight, config.loss.max_class_weight
     lesion = masks[:, 0] > 0
     ignored = (masks[:, 2] > 0) & ~lesion if masks.shape[1] > 2 else None
     losses = {"lesion": weighted_cross_entropy(outputs["lesion"], lesion.long(), low, high, config.loss.focal, ignored)}
-    if "lung" in outputs and bool(batch.has_lung.any()):
-        known = batch.has_lung.to(masks.device)
-        losses["lung"] = weighted_cross_entropy(outputs["lung"][known], masks[known, 1].long(), low, high, 0.0)
+    if "lung" in outputs and bool(has_lung.any()):
+        lungs = masks[has_lung, 1].long()
+        losses["lung"] = weighted_cross_entropy(outputs["lung"][has_lung], lungs, low, high, 0.0)
     return losses
 
 

@@ -30,12 +30,15 @@ class Stopping:
     So does a ProcessLost. The signals go to whoever took them before. One that comes AGAIN_SECONDS after the first and
     still within the step does not wait, and nothing of that step is kept; while `keep` works none but such a one is
     heeded. Signals that are ignored stay so, and outside the main thread, which alone gets them, nothing is changed.
+
+    Where `several` processes train together, a signal to any of them ends all after the same step: it waits whenever it
+    comes, but in `work`, until they have `agreed` within a step.
     """
 
-    def __init__(self, keep: Callable[[], object]) -> None:
-        self.keep = keep
+    def __init__(self, keep: Callable[[], object], several: bool = False) -> None:
+        self.keep, self.several = keep, several
         self.before: dict[int, Any] = {}
-        self.inside = self.broken = False
+        self.inside, self.broken, self.agreed = several, False, True
         self.waiting: int | None = None
         self.since = 0.0
 
@@ -63,10 +66,21 @@ class Stopping:
             yield
             self.broken = False
         finally:
-            self.inside = False
-        if self.waiting is not None:
+            self.inside = self.several
+        if self.waiting is not None and self.agreed:
             number, self.waiting = self.waiting, None
             self._pass_on(number, None)
+        elif self.several and self.agreed:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """What is done between steps; a signal does not wait for its end."""
+        self.inside = False
+        try:
+            yield
+        finally:
+            self.inside = self.several
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -28,7 +28,10 @@ COUNTED = ("step", "loss_sum", "loss_steps", "seconds")
 
 @dataclass(eq=False)
 class State:
-    """All that a checkpoint must bring back; `history` has one entry a validation, `inputs` is `inputs_of`'s."""
+    """All that a checkpoint must bring back; `history` has one entry a validation, `inputs` is `inputs_of`'s.
+
+    `learner` is what a step differentiates (`Processes.learner`), made at the first one.
+    """
 
     network: nn.Module
     average: nn.Module
@@ -40,6 +43,7 @@ class State:
     seconds: float = 0.0
     history: tuple[dict[str, Any], ...] = ()
     inputs: dict[str, Any] = field(default_factory=dict)
+    learner: nn.Module | None = None
 
     @property
     def mean_loss(self) -> float:

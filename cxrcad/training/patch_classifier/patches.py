@@ -74,10 +74,10 @@ def make_grounds(samples: Sequence[Sample], zones: Sequence[Zones | None]) -> tu
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """What one step's patches are cut from, and where: `patches` places in each image.
+    """What a micro-batch of patches is cut from, and where: `patches` places in each image.
 
     `images` (batch, 1, H, W) float32, 0-1; `matrices` (batch, patches, 2, 3) take a patch's pixels, as `affine_grid`
-    has them, to its image's; `labels` (batch x patches,), 1 for a nodule; `rng` is the step's, for what is still to be
+    has them, to its image's; `labels` (batch x patches,), 1 for a nodule; `rng` is its own, for what is still to be
     drawn.
     """
 
@@ -95,14 +95,15 @@ class PatchSource:
     projections: tuple[Projection, ...]
     config: TrainConfig
 
-    def draw(self, step: int) -> Places:
-        """The places of `step` (0-based), in `batch` images; seed and step decide them, and the hard negatives."""
-        rng = np.random.default_rng([self.config.seed, step])
+    def draw(self, number: int) -> Places:
+        """The places of micro-batch `number` (0-based), in `batch` images; seed, number and hard negatives decide."""
+        rng = np.random.default_rng([self.config.seed, number])
         if self.config.real_fraction is None:
             chosen = rng.integers(len(self.grounds), size=self.config.batch).tolist()
         else:
             real = [has_real(ground.sample.case) for ground in self.grounds]
-            chosen = mixed(real, self.config.real_fraction, self.config.batch, step, self.config.seed)
+            chosen = mixed(real, self.config.real_fraction, self.config.batch, number, self.config.seed)
+        step = number // self.config.micro_batches
         drawn = [self._one(self.grounds[index], step, rng) for index in chosen]
         images, matrices, labels = zip(*drawn, strict=True)
         return Places(torch.stack(images)[:, None], torch.stack(matrices), torch.cat(labels), rng)

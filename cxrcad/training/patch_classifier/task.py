@@ -70,7 +70,7 @@ class PatchTask:
     validation cases. Raises TrainingError where no case has a lung mask, or none of a kind that --real-fraction needs.
     """
 
-    title = ", patch classifier"
+    title, everywhere, unused = ", patch classifier", True, False
     remedy = "lower --learning-rate"
 
     def __init__(
@@ -82,7 +82,7 @@ class PatchTask:
         progress: Progress,
     ) -> None:
         self.network, self.validation, self.config, self.progress = network, validation, config, progress
-        self.steps_per_epoch = source.steps_per_epoch
+        self.epoch = source.epoch
         self.patches = PatchSource(make_grounds(source.samples, source.zones), source.projections, config)
         self.draw = self.patches.draw
         if not self.patches.grounds:
@@ -101,12 +101,15 @@ class PatchTask:
         turns = self.config.classifier.mining_rounds
         return sorted({round(total * (turn + 1) / (turns + 1)) for turn in range(turns)})
 
-    def loss(self, state: State, places: Places, backend: Backend) -> Tensor:
-        """The cross entropy of the patches at `places`."""
+    def inputs(self, places: Places, backend: Backend) -> tuple[Tensor, Tensor]:
+        """The patches at `places` and their labels, on the device."""
         generator = torch.Generator(backend.device).manual_seed(int(places.rng.integers(2**62)))
         torch.manual_seed(int(places.rng.integers(2**62)))  # dropout
         images = cut(places, self.network.inputs, self.config, generator, backend.device)
-        labels = places.labels.to(backend.device)
+        return images, places.labels.to(backend.device)
+
+    def loss(self, state: State, backend: Backend, images: Tensor, labels: Tensor) -> Tensor:
+        """The cross entropy of the patches."""
         with backend.autocast():
             logits = state.network(images.contiguous(memory_format=torch.channels_last))
         return functional.binary_cross_entropy_with_logits(logits.float(), labels * (1 - 2 * SOFT) + SOFT)
@@ -147,7 +150,7 @@ class PatchTask:
         self.network.classifier.load_state_dict(trained.state_dict())
         entry = _weigh(self.network, self.validation, self.config)
         self.progress.note(_sentence(entry))
-        told = {"step": state.step, "epoch": state.step // self.steps_per_epoch, "loss": round(state.mean_loss, 6)}
+        told = {"step": state.step, "epoch": self.epoch(state.step), "loss": round(state.mean_loss, 6)}
         state.history = (*state.history, {**told, **entry, "seconds": round(state.seconds, 1)})
         write_json(folder / "history.json", list(state.history))
         return self.network
