@@ -88,6 +88,31 @@ def test_a_task_of_an_array_trains_the_fold_of_its_number_and_goes_on_with_it(ru
     assert run("train.sh", "runs/a").returncode == 2
 
 
+TINY = ("--side", "64", "--threads", "1", "--precision", "fp32", "--device", "cpu", "--min-area-mm2", "30", "--norm",
+        "group", "--peak-distance-mm", "20", "--network", "u-net", "--tasks", "single", "--max-steps", "1")  # fmt: skip
+
+TRAINS = """
+import sys
+sys.path.insert(0, {root!r})
+from cxrcad.cli.main import main
+from cxrcad.packaging import fold
+from tests.conftest import _toys
+fold.write_onnx = lambda network, tasks, multiple, path, **_: _toys().write_onnx(path, tasks)
+main()
+"""
+
+
+def test_the_fold_of_an_array_s_task_is_that_of_a_single_run(run, disc_data, tmp_path, toy_exporter, command_line):
+    load = pytest.importorskip("safetensors.numpy").load_file
+    (tmp_path / "bin" / "cxrcad").write_text(f"#!{sys.executable}{TRAINS.format(root=str(ROOT))}")
+    done = run("train.sh", "run", "--data", disc_data, *TINY, SLURM_ARRAY_TASK_ID="4", SLURM_NTASKS="1")
+    assert done.returncode == 0, done.stderr
+    single = command_line(tmp_path, "train", "--data", disc_data, *TINY, "--fold", "4", "--run", "single")
+    assert single.code == 0, single.err
+    one, other = (load(tmp_path / name / "fold4" / "checkpoint.safetensors") for name in ("run", "single"))
+    assert all((value == other[name]).all() for name, value in one.items())
+
+
 def test_the_tasks_of_an_array_share_the_scans(run, scans, tmp_path):
     (scans / "b.png").unlink()
     for task in ("1", "2"):

@@ -30,7 +30,7 @@ class _ItemName(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
 )
 @with_settings(
     ReproduceConfig,
-    leave_out=("fold", "run", "runs", "resume", "threshold_from"),
+    leave_out=("fold", "run", "runs", "resume", "threshold_from", "devices", "nodes", "jobs"),
     recipe=lambda config: profile_file(config.profile),
 )
 def command(config: ReproduceConfig, item: str, listed: bool) -> None:

@@ -6,6 +6,7 @@ torchrun or Slurm starts them; Lightning Fabric joins them and averages their gr
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import signal
@@ -18,9 +19,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 
 from cxrcad.config import TrainConfig
 from cxrcad.core import CxrcadError, RankError, ToldElsewhere, TrainingError, UsageError
+from cxrcad.training.signals import ignore_signals
 
 __all__ = ["Processes", "is_first", "open_processes", "started"]
 
@@ -96,7 +99,7 @@ class Processes:
         `unused`: there may be weights on which a loss does not depend.
         """
         if self.size > 1:
-            self.fabric.strategy._ddp_kwargs["find_unused_parameters"] = unused
+            self.fabric.strategy._ddp_kwargs["find_unused_parameters"] = unused  # known only now, with the samples
         learner: nn.Module = self.fabric.setup_module(_Loss(loss, modules), move_to_device=False)
         return learner
 
@@ -141,7 +144,9 @@ class Processes:
                 raise
             if self.size == 1:
                 raise fault from None
-            lost = isinstance(error, RuntimeError) and _is_lost(error)
+            lost = fault is error and isinstance(error, RuntimeError) and _is_lost(error)
+            if lost:
+                ignore_signals()  # what started the processes now ends the others
             if self.first:
                 said = self._said(wait=lost) if lost or isinstance(error, KeyboardInterrupt) else ""
                 raise (RankError(said) if said else fault) from None
@@ -236,11 +241,13 @@ def _joined(by: str, devices: int, nodes: int, cuda: bool, timeout: timedelta) -
     if by == "Slurm":
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))
     several = devices * nodes > 1
+    present = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13 has it
+    buffers = {"forward_sync_buffers" if present else "broadcast_buffers": False}
     fabric = Fabric(
         accelerator="cuda" if cuda else "cpu",
         devices=devices,
         num_nodes=nodes,
-        strategy=DDPStrategy(timeout=timeout, broadcast_buffers=False) if several else "auto",
+        strategy=DDPStrategy(timeout=timeout, **buffers) if several else "auto",
         plugins=[kinds[by]()],
     )
     with _within(timeout.total_seconds() + GRACE_S) if several and not is_first() else contextlib.nullcontext():

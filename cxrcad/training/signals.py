@@ -13,7 +13,7 @@ from typing import Any
 
 from cxrcad.core import TrainingError
 
-__all__ = ["ProcessLost", "Stopping", "children_as_before", "without_interrupts"]
+__all__ = ["ProcessLost", "Stopping", "children_as_before", "ignore_signals", "without_interrupts"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_SECONDS = 2.0
@@ -98,6 +98,13 @@ class Stopping:
         else:
             signal.signal(number, handler)
             os.kill(os.getpid(), number)
+
+
+def ignore_signals() -> None:
+    """From now on neither signal is heeded: the process ends by itself, and has something to say before."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

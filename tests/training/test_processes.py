@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from cxrcad.cli.main import main
 from cxrcad.core import WriteError
-from cxrcad.training import loop, processes
+from cxrcad.training import data, loop, processes
 from cxrcad.training.segmentation import SegmentationTask
 from cxrcad.training.state import State, read_record
 
@@ -100,6 +100,22 @@ def test_two_processes_train_as_one_that_accumulates_their_micro_batches(tiny_da
     assert histories[0]["loss"] == pytest.approx(histories[1]["loss"], rel=1e-4)
 
 
+def test_two_processes_mine_the_hard_negatives_that_one_does(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "PROJECTIONS", 40)
+    shared = ("--data", tiny_data, *SMALL, "--normals", "--norm", "group", "--network", "u-net")
+    alone(*shared, "--side", 32, "--max-steps", 1, "--run", tmp_path / "first")
+    own = (*shared, "--patch-classifier", "--initial-weights", tmp_path / "first", "--simulate", "analytic",
+           "--ema", 0.9, "--patches-per-image", 8, "--mining-rounds", 1, "--max-steps", 4,
+           "--accumulate", 2)  # fmt: skip
+    alone(*own, "--run", tmp_path / "a")  # the other processes take over what it drew
+    ran = together(tmp_path / "two", *own, "--run", tmp_path / "b")
+    assert ran.codes() == [0, 0], ran.said(0)
+    assert farthest(tmp_path / "a", tmp_path / "b") < 1e-3
+    hard = [read_record(tmp_path / run / "fold1" / "checkpoint.safetensors")["hard"] for run in "ab"]
+    assert hard[0] == hard[1]
+    assert any(hard[0])
+
+
 def test_a_killed_process_ends_the_others_and_the_run_goes_on_with_another_number(disc_data, tmp_path):
     def die(rank):
         if rank == 1:
@@ -107,6 +123,8 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on_with_another_numbe
 
     own = ("--data", disc_data, *PLAIN, "--max-steps", 4, "--checkpoint-minutes", 0)
     ran = together(tmp_path / "two", *own, "--run", tmp_path / "b", disturb=die, by="srun")
+    ran.processes[1].join()
+    ran.processes[0].terminate()  # as torchrun and srun then do
     assert ran.codes() == [1, -signal.SIGKILL]
     assert ran.said(0).splitlines()[-1].startswith(LOST)
     assert "Traceback" not in ran.said(0)
