@@ -30,6 +30,7 @@ __all__ = [
     "check_folder",
     "check_out",
     "check_results",
+    "is_locked",
     "json_sha256",
     "names_in",
     "read_json",
@@ -193,7 +194,7 @@ UNENCODABLE = "backslashreplace"
 """How text is written that holds a file's name of bytes that are not UTF-8: E9 becomes \\udce9, as JSON writes it."""
 
 
-def write_atomically(path: Path, data: bytes | str | Iterable[str]) -> None:
+def write_atomically(path: Path, data: bytes | str | Iterable[bytes | str]) -> None:
     """Write `data` to `path` through a temporary file beside it: a reader sees the old file or the whole new one.
 
     `data` may come in pieces; what of a text is not UTF-8 is written as UNENCODABLE says. Parent folders are made; a
@@ -283,6 +284,23 @@ def take_lock(handle: int, path: Path, *, wait: bool = False) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the file by `take_lock`; False where there is no such file, or no locks are kept."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        take_lock(handle, path)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
 
 
 def json_sha256(value: Any) -> str:

@@ -122,6 +122,7 @@ def test_flags_and_variables_that_are_named_exist() -> None:
     others = {"--constraint", "--index-url", "--editable", "--no-deps", "--version"}  # of pip and python
     others |= {"--standalone", "--nproc-per-node"}  # of torchrun
     others |= {"--ntasks-per-node", "--gpus-per-node", "--gpus", "--array", "--requeue", "--time"}  # of Slurm
+    others |= {"--logdir"}  # of tensorboard
     of_scripts = {"--against", "--repeats", "--beside", "--device", "--side"}
     variables = {item.variable for kind in ALL_CONFIGS for item in settings_of(kind)}
     texts = {shown(page): page.read_text(encoding="utf-8") for page in PAGES}

@@ -35,6 +35,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Train": {
         "train": "Train a network on a data folder, one fold or all.",
+        "runs": "List trainings, or compare runs.",
         "export": "Package a trained fold as a model: weights, ONNX, card.",
         "lungs": "Write a model's lung masks for images without.",
     },

@@ -30,7 +30,10 @@ class _ItemName(click.Choice):  # type: ignore[type-arg]  # click 8.1 takes none
 )
 @with_settings(
     ReproduceConfig,
-    leave_out=("fold", "run", "runs", "resume", "threshold_from", "devices", "nodes", "jobs"),
+    leave_out=(
+        *("fold", "run", "runs", "resume", "from_run", "threshold_from"),
+        *("devices", "nodes", "jobs", "tensorboard"),
+    ),
     recipe=lambda config: profile_file(config.profile),
 )
 def command(config: ReproduceConfig, item: str, listed: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrcad.commands.following import followers
 from cxrcad.config import NODULE, TrainConfig, command_line, to_dict
 from cxrcad.core import ToldElsewhere, TrainingError, UsageError
 from cxrcad.datasets.folds import WHOLE
@@ -50,6 +51,7 @@ def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) ->
         from cxrcad.training.plan import lesion_of, train
         from cxrcad.training.processes import is_first, started
     several = (config.devices or 1) > 1 and (config.nodes or 1) == 1
+    following = followers(config, progress.note)
     try:
         if config.jobs > 1:
             if config.fold != "all":
@@ -61,12 +63,14 @@ def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) ->
                 raise ToldElsewhere(code)
             return None
         else:
-            run = train(config, progress, given)
+            run = train(config, progress, given, following)
     except KeyboardInterrupt:
         usual = TrainConfig().runs
         place = f" --run {config.run}" if config.run else f" --runs {config.runs}" if config.runs != usual else ""
         again = f"cxrcad train --resume{place}"
         raise KeyboardInterrupt(f"stopped; `{again}` goes on from what is kept") from None
+    finally:
+        following.page.finish()
     if not is_first():
         return None
     if (run / WHOLE / RUN_FOLDER / CARD_NAME).is_file():

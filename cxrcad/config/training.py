@@ -244,12 +244,19 @@ class TrainConfig:
         advanced=True,
     )  # fmt: skip
     threads: int | None = setting(None, "CPU threads (default: torch's)", low=1, group=MACHINE)
+    deterministic: bool = setting(
+        False, "take only algorithms that give the same weights each time on one machine", group=MACHINE
+    )
     workers: int | None = setting(
         None,
         "processes that prepare images (default: none; with CUDA one per core, at most 4)",
         low=0,
         high=64,
         group=MACHINE,
+    )
+    input_cache: bool = setting(True, "keep the decoded radiographs on disk, for the trainings to come", group=MACHINE)
+    cache: Path | None = setting(
+        None, "folder of the decoded radiographs, safe to delete (default: cache, beside the run)", group=MACHINE
     )
     find: FindConfig = part(FindConfig, FOUND)
     runs: Path = setting(Path("runs"), "folder of the runs", group=OUTPUT)
@@ -258,6 +265,12 @@ class TrainConfig:
         False, "go on from the last checkpoint of --run, otherwise of the newest run, with its settings", group=OUTPUT
     )
     checkpoint_minutes: float = setting(5.0, "minutes between checkpoints", low=0, group=OUTPUT, advanced=True)
+    from_run: Path | None = setting(
+        None, "run to repeat: its settings, data and folds; what is given beside it takes its place", group=DATA
+    )
+    tensorboard: bool = setting(
+        False, "also write scalars and, each epoch, a validation case for TensorBoard", group=OUTPUT
+    )
 
     @property
     def micro_batches(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from cxrcad.doctor.checks import ABSENT, BROKEN, OK, WARNING, Check
 
-__all__ = ["check_libraries"]
+__all__ = ["check_libraries", "installed_versions"]
 
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*(?:>=\s*([\d.]+))?")
 RUNTIME = "onnxruntime"
@@ -37,6 +37,20 @@ def check_libraries() -> tuple[Check, ...]:
         told = ", ".join(f"{name} {version}" for name, version in versions.items())
         found.append(Check(f"extra {EXTRA}", OK, told, "", {"versions": versions}))
     return tuple(found)
+
+
+def installed_versions() -> dict[str, str]:
+    """The versions of what is installed of the libraries that detection and the extra `train` require, by name.
+
+    Empty where cxrcad runs from a folder and is not installed.
+    """
+    try:
+        required = importlib.metadata.requires("cxrcad") or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    names = [name for extra in ("", EXTRA) for name, _ in _named(required, extra)]
+    found = {name: _version(name) for name in (*names, RUNTIME, f"{RUNTIME}-gpu")}
+    return {name: version for name, version in found.items() if version is not None}
 
 
 def _named(required: list[str], extra: str) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,8 @@ PATHS = (
     "run",
     "runs",
     "threshold_from",
+    "from_run",
+    "cache",
 )  # of these settings a card keeps the last part alone
 INTENDED_USE = "Research on computer-aided detection. Not a medical device; not for diagnosis."
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cxrcad.core import EvaluationError, counted
 from cxrcad.documents import MALFORMED, fault_words, made
@@ -13,22 +12,10 @@ from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.paper.cells import Item
 from cxrcad.paper.jobs import Job
 from cxrcad.paper.results import CellResult, Drawn
-from cxrcad.report.drawing.style import COLOURS, MARKERS, STYLES, legend, percent_axis, save, sheet
+from cxrcad.report.drawing.learning import LearningCurve, plot_curves
 from cxrcad.report.tables import Table
 
-__all__ = ["LearningCurve", "draw_curves", "learning_curves", "learning_text", "plot_learning"]
-
-
-@dataclass(frozen=True)
-class LearningCurve:
-    """One cell's validation F1, 0-1, at each epoch that all its `n` trainings reached: mean, lowest, highest."""
-
-    name: str
-    n: int
-    epochs: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+__all__ = ["draw_curves", "learning_curves", "learning_text", "plot_learning"]
 
 
 def draw_curves(item: Item, rows: Sequence[CellResult], folder: Path, sentence: str) -> Drawn:
@@ -91,21 +78,5 @@ def plot_learning(curves: Sequence[LearningCurve], what: str, paths: Sequence[Pa
 
     `what` tells the curves apart. Raises UsageError for a path that does not end in .png or .svg, WriteError.
     """
-    save(lambda: _figure(curves, what, caption), paths)
-
-
-def _figure(curves: Sequence[LearningCurve], what: str, caption: str) -> Any:
-    labels = [f"{what}: {one.name} ({counted(one.n, 'training')})" for one in curves]
-    figure, (axes,) = sheet(caption, labels, (4.5,))
-    for number, (one, label) in enumerate(zip(curves, labels, strict=True)):
-        colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
-        axes.fill_between(one.epochs, one.low, one.high, color=colour, alpha=0.15, linewidth=0)
-        marker = MARKERS[number % len(MARKERS)] if len(one.epochs) == 1 else ""
-        axes.plot(one.epochs, one.mean, style, marker=marker, color=colour, linewidth=2, label=label)
-    axes.set_ylim(0, 1.02)
-    percent_axis(axes.yaxis)
-    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    axes.set_xlabel("epoch", fontsize=12)
-    axes.set_ylabel("F1 on the validation cases", fontsize=12)
-    legend(axes)
-    return figure
+    named = [replace(one, name=f"{what}: {one.name} ({counted(one.n, 'training')})") for one in curves]
+    plot_curves(named, "F1 on the validation cases", paths, caption)

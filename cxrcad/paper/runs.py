@@ -13,6 +13,7 @@ from cxrcad.core import CxrcadError, DataError, EvaluationError, UsageError
 from cxrcad.datasets.content import check_content
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.documents import toml_value
+from cxrcad.evaluation.trainings import CONFIG
 from cxrcad.files import read_json, sha256_of
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, resolve_model
 from cxrcad.synthesis.nodules import ANALYTIC
@@ -22,12 +23,12 @@ __all__ = ["KeptRuns", "check_data", "check_settings", "check_sources", "run_nam
 VERSION = "v2"
 """Of the way in which a run is named; runs of another are found by their settings."""
 
-CONFIG = "config.toml"
 CLASSIFIER = "--classifier-weights"
 
 NOT_IN_NAME = (
     *("data", "fold", "device", "threads", "workers", "runs", "run", "resume", "checkpoint_minutes"),
     *("devices", "nodes", "jobs", "timeout_minutes", "allow_unknown_series"),
+    *("tensorboard", "from_run", "input_cache", "cache"),
 )
 """Settings that leave the training what it is, or that the fold's folder is named by."""
 

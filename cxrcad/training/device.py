@@ -57,7 +57,10 @@ def open_backend(config: TrainConfig, processes: Processes | None = None) -> Bac
         torch.set_num_threads(config.threads)
     cuda = config.device != "cpu" and torch.cuda.is_available()
     precision = config.precision if config.precision != "auto" else _precision_that_pays(cuda)
-    torch.backends.cudnn.benchmark = cuda  # it pays where images are of one size, as JSRT's are
+    torch.backends.cudnn.benchmark = cuda and not config.deterministic  # it pays where images are of one size
+    torch.use_deterministic_algorithms(config.deterministic)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, CUDA has no deterministic products
     workers = min(MOST_WORKERS, os.cpu_count() or 1) if cuda else 0
     return Backend(processes.fabric.device, precision, workers if config.workers is None else config.workers, processes)
 

@@ -11,11 +11,11 @@ from datetime import datetime
 from pathlib import Path
 
 from cxrcad.core import TrainingError, WriteError
+from cxrcad.evaluation.trainings import LOCK
 from cxrcad.files import take_lock
 
 __all__ = ["check_free", "locked"]
 
-LOCK = ".lock"
 _held: set[int] = set()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cxrcad.config import TrainConfig
@@ -21,7 +21,7 @@ from cxrcad.core import TrainingError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.read import cases_to_train
-from cxrcad.datasets.samples import load_samples
+from cxrcad.datasets.samples import Sample
 from cxrcad.files import Pace, Progress, Silent
 from cxrcad.inference.model import RUN_FOLDER
 from cxrcad.networks.ensemble import Ensemble
@@ -29,7 +29,10 @@ from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.training.data import Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
+from cxrcad.training.environment import keep_environment
 from cxrcad.training.fine_tuning import blended, freeze_early, set_training, without_unboxed
+from cxrcad.training.input_cache import sample_loader
+from cxrcad.training.log import RunLog, Unwatched, Watcher, look
 from cxrcad.training.patch_classifier.task import PatchTask, start_ensemble
 from cxrcad.training.processes import Processes
 from cxrcad.training.resume import changed_inputs, check_inputs, inputs_of
@@ -49,8 +52,9 @@ def train_fold(
     folder: Path,
     progress: Progress | None = None,
     processes: Processes | None = None,
+    watcher: Watcher | None = None,
 ) -> Path:
-    """The folder of a finished fold: checkpoint, history.json and `model/` with weights, ONNX and card.
+    """The folder of a finished fold: checkpoint, history.json, log.jsonl and `model/` with weights, ONNX and card.
 
     With `config.network.patch_classifier` the patch classifier of an ensemble is trained, else the whole network.
     With `config.resume`, goes on from the checkpoint in `folder` and ends with the weights of an uninterrupted run;
@@ -63,25 +67,19 @@ def train_fold(
     processes = backend.processes
     network, config = _start(config, dataset, split)
     learner = channels_last(network.classifier if isinstance(network, Ensemble) else network)
-    initial: dict[str, Tensor] = {}
-    if config.initial_fraction:
-        initial = {name: value.clone() for name, value in learner.state_dict().items()}
+    initial = {name: value.clone() for name, value in learner.state_dict().items()} if config.initial_fraction else {}
     if config.freeze_early:
         freeze_early(learner)
     state = new_state(learner, config)
     multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
     chosen = cases_to_train(dataset, split.train, config.normals)
-    samples = without_unboxed(load_samples(chosen, config, multiple), config, backend)
-    source = make_source(samples, config, dataset, split.train)
+    load = sample_loader(config, dataset, folder.parent, multiple, progress.note)
+    source = make_source(without_unboxed(load(chosen), config, backend), config, dataset, split.train)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
-    validation = load_samples(held, config, multiple) if processes.first else ()
+    validation = load(held) if processes.first else ()
     state.inputs = inputs_of(config, [*chosen, *held])
     processes.check_alike(state.inputs, changed_inputs)
-    task: Task
-    if isinstance(network, Ensemble):
-        task = PatchTask(network, source, validation, config, progress)
-    else:
-        task = SegmentationTask(source, validation, config, progress)
+    task = _task(network, source, validation, config, progress)
     for module in (network, state.average, state.balance):
         module.to(backend.device)  # before the optimiser's state, which follows its weights
     if processes.share(config.resume and (folder / CHECKPOINT).is_file()):
@@ -89,7 +87,11 @@ def train_fold(
         progress.note(f"fold {split.fold}: going on from step {state.step}")
     total = total_steps(config, source)
     progress.start(f"fold {split.fold}{task.title}", total, state.step)
-    _run(state, task, total, backend, folder)
+    if processes.first:
+        keep_environment(folder, config, backend, state, progress)
+    follower = watcher or Unwatched()
+    log = RunLog(folder, state, source.per_epoch / source.per_step, total, follower if processes.first else None)
+    _run(state, task, total, backend, folder, log)
     if not processes.first:
         processes.wait()
         return folder / RUN_FOLDER
@@ -97,6 +99,7 @@ def train_fold(
     if config.initial_fraction:
         trained = blended(trained, initial, config.initial_fraction)
     trained = task.finished(state, trained, folder)
+    log.validated(state)
     seen = replace(shown(source), nodules=state.inputs["simulate"])
     model = export_fold(trained, config, seen, validation, folder, state.history, state.seconds)
     processes.wait()
@@ -112,13 +115,21 @@ def _start(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[nn.Modu
     return network, start_segmentation(network, config, dataset, split)
 
 
+def _task(
+    network: nn.Module, source: Source, validation: Sequence[Sample], config: TrainConfig, progress: Progress
+) -> Task:
+    if isinstance(network, Ensemble):
+        return PatchTask(network, source, validation, config, progress)
+    return SegmentationTask(source, validation, config, progress)
+
+
 def _go_on(state: State, task: Task, checkpoint: Path) -> None:
     record = state.load(checkpoint)
     check_inputs(checkpoint, record.get("inputs"), state.inputs)
     task.take(record, checkpoint)
 
 
-def _run(state: State, task: Task, total: int, backend: Backend, folder: Path) -> None:
+def _run(state: State, task: Task, total: int, backend: Backend, folder: Path, log: RunLog) -> None:
     """Take the steps up to `total`; after some of them the task does its work between steps."""
     config, progress, processes = task.config, task.progress, backend.processes
     started, before, checkpoint = time.monotonic(), state.seconds, time.monotonic()
@@ -133,7 +144,8 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path) -
 
     several = processes.size > 1
     with Stopping(keep, several) as stopping, closing(_drawn(task, state.step, total, backend)) as batches:
-        while step := tuple(islice(batches, config.micro_batches // processes.size)):
+        drawn = log.timed(batches)
+        while step := tuple(islice(drawn, config.micro_batches // processes.size)):
             with stopping.step():
                 loss = take_step(state, task, step, total, backend)
                 loss, stopping.agreed = processes.agree(loss, stopping.waiting is not None)
@@ -151,6 +163,7 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path) -
                 worked = state.step
                 if several:
                     task.take(processes.share(task.kept()), folder / CHECKPOINT)
+            log.step(state, loss, lambda: look(task.validation, task.judged(state), backend))
             progress.step(state.step, mean_loss)
             due = time.monotonic() - checkpoint >= 60 * config.checkpoint_minutes or state.step == total
             if processes.first and due:

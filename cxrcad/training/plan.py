@@ -31,6 +31,7 @@ from cxrcad.training.device import check_device
 from cxrcad.training.fine_tuning import check_fine_tuning
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.locks import check_free, locked
+from cxrcad.training.log import Watcher
 from cxrcad.training.loop import train_fold
 from cxrcad.training.losses import make_balance
 from cxrcad.training.out_of_fold import with_out_of_fold
@@ -46,6 +47,7 @@ from cxrcad.training.resume import (
     lasting,
     new_folder,
     read_kept,
+    repeated,
     resumed,
     run_folder,
 )
@@ -55,13 +57,19 @@ __all__ = ["begin_folds", "lesion_of", "train"]
 FIRST_FOLD = "1"
 
 
-def train(config: TrainConfig, progress: Progress | None = None, given: Collection[str] | None = None) -> Path:
+def train(
+    config: TrainConfig,
+    progress: Progress | None = None,
+    given: Collection[str] | None = None,
+    watcher: Watcher | None = None,
+) -> Path:
     """The folder of the run: config.toml, folds.json, and fold1 ... fold5 as far as they were asked for.
 
     With the fold `none`, fold0 instead: a training on every case. With `config.resume`, goes on in `config.run` (else
     in the newest run of `config.runs`) with the run's own settings, and leaves finished folds as they are. `given`
     names the settings that were given to that end, whatever their value (without it, those that differ from the
-    defaults): one that would make another training is refused.
+    defaults): one that would make another training is refused. With `config.from_run`, they take the place of that
+    run's. The `watcher` follows each fold.
     Of the processes that torchrun or Slurm started, the first one plans, and raises what goes wrong in any of them; the
     others end with ToldElsewhere. Raises DataError, UsageError, TrainingError, ReadError, WriteError.
     """
@@ -71,7 +79,7 @@ def train(config: TrainConfig, progress: Progress | None = None, given: Collecti
         dataset, own = _planned(config, given, processes.size, held, progress) if processes.first else (None, None)
         plan = processes.share(own)
         assert plan is not None  # the first one's
-        return _train(dataset or read_data(plan.config.data), plan, processes, progress)
+        return _train(dataset or read_data(plan.config.data), plan, processes, progress, watcher)
 
 
 def begin_folds(config: TrainConfig, progress: Progress, given: Collection[str]) -> tuple[Path, tuple[int, ...]]:
@@ -94,14 +102,14 @@ class _Plan:
     splits: tuple[Split, ...]
 
 
-def _train(dataset: Dataset, plan: _Plan, processes: Processes, progress: Progress) -> Path:
+def _train(dataset: Dataset, plan: _Plan, processes: Processes, progress: Progress, watcher: Watcher | None) -> Path:
     config = plan.config
     for number, split in enumerate(plan.splits):
         place = plan.folder / f"fold{split.fold}"
         if number and processes.first:  # the first one's are kept
             _keep_settings(plan.asked, split, place)
         part = with_part(split, dataset, config.train_fraction) if config.train_fraction < 1 else split
-        train_fold(config, dataset, part, place, progress, processes)
+        train_fold(config, dataset, part, place, progress, processes, watcher)
     return plan.folder
 
 
@@ -109,11 +117,15 @@ def _planned(
     config: TrainConfig, given: Collection[str] | None, size: int, held: ExitStack, progress: Progress
 ) -> tuple[Dataset, _Plan]:
     """The data and what `size` processes are to train; `held` then holds the folds' folders."""
+    given = _differing(config) if given is None else given
+    if config.from_run is not None:
+        config = repeated(config, given, progress)
     folder = run_folder(config)
-    if config.accumulate is None and size > 1 and not (config.resume and any(folder.glob(f"fold?/{CONFIG}"))):
+    kept = config.from_run is not None or (config.resume and any(folder.glob(f"fold?/{CONFIG}")))
+    if config.accumulate is None and size > 1 and not kept:
         config = replace(config, accumulate=size)
     if config.resume:
-        config = resumed(config, folder, _differing(config) if given is None else given, progress)
+        config = resumed(config, folder, given, progress)
     if not config.data.folders:
         raise DataError(how_to_get(config.data.lesion))
     config = replace(config, fold=config.fold or FIRST_FOLD)
@@ -132,6 +144,8 @@ def _planned(
     dataset = read_data(config.data)
     for note in (*dataset.notes, *_unused(config)):
         progress.note(note)
+    if config.from_run is not None and not _same_data(config.from_run, dataset, "data" in given, progress):
+        config = replace(config, from_run=None)  # its settings are repeated, its folds and weights cannot be
     asked = config
     if config.fold == NO_FOLD:
         config = with_out_of_fold(config, dataset, progress)
@@ -140,6 +154,24 @@ def _planned(
         folder = new_folder(folder)
     todo = _begin(config, asked, dataset, folder, held, progress)
     return dataset, _Plan(config, asked, folder, tuple(todo))
+
+
+def _same_data(run: Path, dataset: Dataset, given: bool, progress: Progress) -> bool:
+    """Whether the data are those of the run that is repeated; where not, that is noted if they were `given`.
+
+    Raises DataError where they were not.
+    """
+    remedy = "its settings are repeated" if given else "put them back as they were, or give --data to train on others"
+    try:
+        if not check_content(run, dataset, remedy):
+            progress.note(f"{run}: it is not known on which data it was trained; of these, its settings are repeated")
+            return False
+    except DataError as error:
+        if not given:
+            raise
+        progress.note(str(error))
+        return False
+    return True
 
 
 def _begin(
@@ -187,7 +219,9 @@ def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple
             f"{folder}: holds {places[0]} and no {FOLDS_NAME}, and only that says which cases {places[0]} holds out; "
             "put it back, or name another --run"
         )
-    splits = load_folds(folds_file, dataset) if folds_file else make_folds(dataset, config.data.fold_seed)
+    drawn = folds_file or (config.from_run / FOLDS_NAME if config.from_run else None)
+    there = drawn is not None and drawn.is_file()
+    splits = load_folds(drawn, dataset) if drawn and there else make_folds(dataset, config.data.fold_seed)
     if folder and (folds_file or begun(folder)):
         check_content(folder, dataset, "give the data that the run was begun with, or another --run")
     chosen = tuple(split for split in splits if config.fold in ("all", str(split.fold)))
@@ -204,7 +238,7 @@ def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple
 
 
 def _keep_settings(asked: TrainConfig, split: Split, place: Path) -> None:
-    kept = replace(lasting(asked), resume=False, run=None, fold=str(split.fold or NO_FOLD))
+    kept = replace(lasting(asked), resume=False, run=None, from_run=None, fold=str(split.fold or NO_FOLD))
     kept = replace(kept, devices=None, nodes=None, jobs=1)  # how it is started is no setting of the run
     write_atomically(place / CONFIG, settings.to_toml(kept))
 

@@ -19,6 +19,7 @@ from cxrcad.core import Case, DataError, TrainingError, UsageError, WriteError
 from cxrcad.datasets.content import CONTENT_NAME, content_of
 from cxrcad.datasets.folds import FOLDS_NAME, WHOLE
 from cxrcad.documents import fault_words, toml_value
+from cxrcad.evaluation.trainings import CONFIG
 from cxrcad.files import Progress, sha256_of
 from cxrcad.inference.model import CARD_NAME, RUN_FOLDER, resolve_model
 from cxrcad.synthesis.nodules import ANALYTIC
@@ -38,22 +39,22 @@ __all__ = [
     "lasting",
     "new_folder",
     "read_kept",
+    "repeated",
     "resumed",
     "run_folder",
 ]
 
-CONFIG = "config.toml"
 MAY_CHANGE = (
     *("fold", "epochs", "max_steps", "checkpoint_minutes", "validate_epochs"),
     *("device", "devices", "nodes", "jobs", "timeout_minutes", "threads", "workers", "precision"),
-    *("runs", "run", "resume", "allow_unknown_series"),
+    *("runs", "run", "resume", "allow_unknown_series", "tensorboard", "input_cache", "cache"),
 )
 """Settings that may be given anew with --resume; every other one would make it another training.
 
 `data` may be, too, where the run's content.json says whether they are the same.
 """
 
-PLACES = ("data", "simulate", "threshold_from", "runs")
+PLACES = ("data", "simulate", "threshold_from", "runs", "cache")
 MODELS = ("initial_weights", "classifier_weights")
 """Settings that are paths, and those that are a model's name or path: kept so that every working folder finds them."""
 
@@ -172,6 +173,32 @@ def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Pr
                 f"{file}: {name} is {kept[name]!r} and {now[name]!r} was given; leave it out, or start a new run"
             )
     return replace(settings.build(TrainConfig, kept), resume=True, run=run)
+
+
+def repeated(config: TrainConfig, given: Collection[str], progress: Progress) -> TrainConfig:
+    """The settings of the run `config.from_run`, those that are `given` now in their place, for a run of its own.
+
+    Without a fold given: the run's fold, or all five where it has several. Raises UsageError beside --resume,
+    TrainingError where no training was begun in the run.
+    """
+    run = config.from_run
+    assert run is not None
+    if config.resume:
+        raise UsageError(f"--from-run {run}: repeats a run in a new folder, and --resume goes on in one; leave one out")
+    files = sorted(run.glob(f"fold?/{CONFIG}"))
+    if not files:
+        raise TrainingError(f"{run}: no training was begun in it; name the folder of a run with --from-run")
+    own = run / folder_name(config.fold) / CONFIG
+    kept, now = (
+        settings.to_dict(read_kept(own if "fold" in given and own in files else files[-1])),
+        settings.to_dict(config),
+    )
+    if len(files) > 1:
+        kept["fold"] = "all"
+    for name in (*PLACES, *MODELS):
+        kept[name] = _found(name, kept[name], run, progress)
+    own_to_this = ("runs", "run", "from_run")
+    return settings.build(TrainConfig, kept | {name: now[name] for name in (*given, *own_to_this)})
 
 
 def _found(name: str, value: Any, run: Path, progress: Progress) -> Any:

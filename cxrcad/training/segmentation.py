@@ -114,6 +114,10 @@ class SegmentationTask:
         write_json(folder / "history.json", list(state.history))
         self.progress.note(_sentence(entry))
 
+    def judged(self, state: State) -> nn.Module:
+        """The network that is validated."""
+        return state.average if self.config.ema else state.network
+
     def kept(self) -> Mapping[str, Any]:
         """What a checkpoint holds beside the state."""
         return {}
@@ -127,7 +131,7 @@ class SegmentationTask:
 
     def _validate(self, state: State, backend: Backend) -> dict[str, Any]:
         config, validation = self.config, self.validation
-        network = state.average if config.ema else state.network
+        network = self.judged(state)
         criterion = CRITERIA[LESIONS[config.data.lesion]]
         images: list[Any] = []
         overlaps: list[float] = []

@@ -132,7 +132,7 @@ def side(cxrcad, monkeypatch):
     pytest.importorskip("torch")
     given = []
     monkeypatch.setattr(
-        "cxrcad.training.plan.train", lambda config, bar, names: given.append(config.grid.side) or Path()
+        "cxrcad.training.plan.train", lambda config, bar, names, watcher: given.append(config.grid.side) or Path()
     )
 
     def ask(*flags):

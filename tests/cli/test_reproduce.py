@@ -76,7 +76,7 @@ def test_jobs_and_runs_are_kept(made, tiny_data):
         (["u-net-single"], 3, "done", "CPU, 1 thread"),
         (["u-net-multi"], 3, "done", "CPU, 1 thread"),
     ]
-    runs = sorted(path.name for path in (out / "runs").iterdir())
+    runs = sorted(path.parent.name for path in (out / "runs").glob("*/folds.json"))
     assert runs == sorted(key.split("/")[0] for key in ledger["jobs"])
     for run in runs:
         card = json.loads((out / "runs" / run / "fold3" / "model" / "card.json").read_text())
@@ -327,8 +327,8 @@ def test_a_finished_fold_whose_model_does_not_fit_its_card_gives_no_figures(cxrc
 
 def test_runs_that_do_not_keep_their_content_are_known_by_their_data_s_folder(cxrcad, kept, trained, tiny_data):
     out, data, arguments = kept
-    for run in (out / "runs").iterdir():
-        (run / "content.json").unlink()
+    for file in (out / "runs").glob("*/content.json"):
+        file.unlink()
     again = cxrcad(*("reproduce", "table2", "--data", tiny_data, *FLAGS, "--cells", "u-net-single", "--out", out))
     assert (again.code, trained) == (0, [])
     assert "trained before, and it is not known whether on these images and this truth: " in again.err

@@ -30,7 +30,7 @@ def asked(monkeypatch):
     """The configs with which the library was called; nothing is trained."""
     configs = []
 
-    def train(config, progress, given):
+    def train(config, progress, given, watcher):
         configs.append(config)
         return Path("runs") / "pretended"
 
@@ -131,7 +131,7 @@ def test_a_mo_segnet_with_learned_balance_trains_from_its_start_value(cxrcad, ti
 def test_all_folds_are_trained_one_after_the_other(cxrcad, tiny_data, tmp_path, monkeypatch):
     held_out = []
 
-    def train_fold(config, dataset, split, folder, progress):
+    def train_fold(config, dataset, split, folder, progress, processes, watcher):
         held_out.append((split.fold, len(split.test), folder.name))
 
     monkeypatch.setattr("cxrcad.training.plan.train_fold", train_fold)

@@ -15,13 +15,13 @@ from cxrcad.config.sources import resolve_config
 from cxrcad.core import DataError, ModelIdentity, UsageError
 from cxrcad.evaluation.matching import FalsePositive, Hit, HitRule, ImageMatch
 from cxrcad.evaluation.records import FoldResult, ScoringContext
-from cxrcad.paper import learning
 from cxrcad.paper.cells import ITEMS, fitted, profile_file, resolved
 from cxrcad.paper.jobs import DONE, FAILED, Job, Record, ScoredJob, plan, rounds
 from cxrcad.paper.layout import Setup, document, text
 from cxrcad.paper.learning import learning_curves, learning_text, plot_learning
 from cxrcad.paper.results import cell_results, pairs_of
 from cxrcad.paper.runs import run_name
+from cxrcad.report.drawing import learning
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -491,9 +491,7 @@ def test_a_learning_curve_has_whole_epochs_on_its_axis(monkeypatch, epochs):
     made = []
     monkeypatch.setattr(learning, "save", lambda make, paths: made.append(make()))
     f1 = tuple(0.5 for _ in epochs)
-    learning.plot_learning(
-        [learning.LearningCurve("0.99", 1, epochs, f1, f1, f1)], "lambda", [Path("a.png")], "caption"
-    )
+    plot_learning([learning.LearningCurve("0.99", 1, epochs, f1, f1, f1)], "lambda", [Path("a.png")], "caption")
     (axes,) = made[0].axes
     low, high = axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]

@@ -125,6 +125,10 @@ class PatchTask:
                 judged = self.network.classify(image)
             ground.take(judged[0, 0].float().cpu().numpy())
 
+    def judged(self, state: State) -> nn.Module:
+        """The ensemble with the classifier as it is now: `state.network` is its part."""
+        return self.network
+
     def kept(self) -> Mapping[str, Any]:
         """What a checkpoint holds beside the state: each image's hard negatives."""
         return {"hard": [ground.hard.round(1).tolist() for ground in self.patches.grounds]}
