@@ -242,7 +242,7 @@ def _joined(by: str, devices: int, nodes: int, cuda: bool, timeout: timedelta) -
         os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))
     several = devices * nodes > 1
     present = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters  # torch 2.13 has it
-    buffers = {"forward_sync_buffers" if present else "broadcast_buffers": False}
+    buffers: dict[str, Any] = {"forward_sync_buffers" if present else "broadcast_buffers": False}
     fabric = Fabric(
         accelerator="cuda" if cuda else "cpu",
         devices=devices,
