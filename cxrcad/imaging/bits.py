@@ -40,8 +40,11 @@ def with_sign(values: NDArray[Any], bits: int, signed: bool) -> tuple[NDArray[An
     """The values of a picture (rows, cols) of `bits` with the sign that it has, and a note; "" where it is as stated.
 
     Where the header states the other one (PixelRepresentation), half of the values are 2**bits off: the picture is then
-    smoother without that step at most of the places where neighbours lie on both sides of it (docs/DETECT.md).
+    smoother without that step at most of the places where neighbours lie on both sides of it (docs/DETECT.md). Values
+    beyond `bits` have no such step, and are left as they are.
     """
+    if values.max() >= 2 ** (bits - signed):
+        return values, ""
 
     def other(part: NDArray[Any]) -> NDArray[Any]:
         upper = part < 0 if signed else part >= 2 ** (bits - 1)

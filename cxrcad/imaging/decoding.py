@@ -30,6 +30,8 @@ FAMILIES = {
     "JPEG": "1.2.840.10008.1.2.4.51",
 }
 """By what stands in their names, and a transfer syntax of each with which any stream of it is decoded."""
+RETIRED = tuple(f"1.2.840.10008.1.2.4.{last}" for last in (52, 53, 54, 55, 56, *range(58, 67)))
+"""JPEG in retired syntaxes (PS3.6-1992), which pydicom does not know, though decoders read some: full progression."""
 NEEDED = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
@@ -43,7 +45,7 @@ def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
     """
     from pydicom.encaps import generate_fragments
 
-    syntax = dataset.file_meta.TransferSyntaxUID
+    syntax = _current(dataset.file_meta.TransferSyntaxUID)
     plugins = _plugins(path, syntax)
     # all of them are the one frame's, whatever the first, an offset table, says
     table, *fragments = generate_fragments(dataset.PixelData)
@@ -74,6 +76,13 @@ def decode(path: Path, dataset: Dataset) -> NDArray[Any]:
         except Exception as error:  # the decoders raise what they like
             faults.append(f"{plugin}: {reason(error, line=-1).removeprefix(f'{plugin}: ')}")
     refuse(path, f"{syntax.name} cannot be decoded from {len(frame):,} bytes ({'; '.join(faults)})", AGAIN)
+
+
+def _current(stated: Any) -> Any:
+    """The transfer syntax with which a stated one is decoded."""
+    from pydicom.uid import UID
+
+    return UID(FAMILIES["JPEG"]) if stated in RETIRED else stated
 
 
 def _plugins(path: Path, syntax: Any) -> list[str]:

@@ -96,9 +96,11 @@ def frontal(letters: tuple[str, str]) -> bool:
 def directions(values: Sequence[str]) -> tuple[str, str] | None:
     """PatientOrientation's (row direction, column direction) in capitals; None where they are no two directions.
 
-    Words and S and I, which others write for H and F, are read; two directions along one axis are none.
+    Words and S and I, which others write for H and F, are read, and L/H or L,H without the backslash; two directions
+    along one axis are none.
     """
-    letters = [WORDS.get(each.upper(), each.upper()) for each in values]
+    parts = re.split("[/,; ]+", values[0]) if len(values) == 1 else values
+    letters = [WORDS.get(each.upper(), each.upper()) for each in parts]
     if len(letters) != 2 or not all(DIRECTION.fullmatch(each) for each in letters):
         return None
     axes = [next(axis for axis in AXES if each[0] in axis) for each in letters]

@@ -112,11 +112,10 @@ def _reader(path: Path) -> Reader:
 def read_radiograph(path: Path, force: bool = False) -> Radiograph:
     """The frontal chest radiograph in a file, bright = dense, on the file's own grid.
 
-    A file in a zip archive is named as if the archive were a folder (archive.zip/inner/scan.dcm). Pixels far beyond the
-    others are clipped, and a polarity that contradicts the anatomy is turned back; notes say both. `force`: also an
-    image whose header says that it is no frontal chest radiograph; its notes say so. Raises ReadError, one sentence
-    with the file, the fault and the remedy, for everything that is not one; NotRadiographError where the file says of
-    itself that it is something else.
+    A file in a zip archive is named as if the archive were a folder (archive.zip/inner/scan.dcm). A polarity that
+    contradicts the anatomy is turned back; a note says so. `force`: also an image whose header says that it is no
+    frontal chest radiograph; its notes say so. Raises ReadError, one sentence with the file, the fault and the remedy,
+    for everything that is not one; NotRadiographError where the file says of itself that it is something else.
     """
     with local_file(path) as file:
         radiograph = with_polarity(_read(file, force))

@@ -40,7 +40,7 @@ CLASSES = re.compile(
 """SOP classes of chest radiographs; other ones that the standard knows are of other images (PS3.4 B.5)."""
 MANUFACTURER = "cxrcad"
 """Of the DICOM objects that this program makes of its results."""
-SIDEWAYS = frozenset(("LL", "RL", "LLD", "RLD"))
+SIDEWAYS = frozenset(("LL", "RL", "LLD", "RLD", "LLO", "RLO", "RAO", "LAO", "RPO", "LPO"))
 """Of POSITIONS, what may stand in a free text, where nothing but the chest does beside it."""
 FREE_TEXTS = (
     *("SeriesDescription", "ProtocolName", "PerformedProtocolCodeSequence"),

@@ -67,6 +67,20 @@ def test_a_whole_stream_that_only_lacks_its_end_marker_is_read(make, syntax):
     np.testing.assert_array_equal(read_radiograph(padded).pixels, whole)
 
 
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"])
+def test_jpeg_in_a_retired_syntax_is_read(make, fault, syntax):
+    """Which DCMTK still writes (dcmcjpeg +ep)."""
+    path = make("progressive")
+    whole, dataset = read_radiograph(path).pixels, pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_radiograph(path).pixels, whole)
+    dataset.PixelData = encapsulate([cut(60)(get_frame(dataset.PixelData, 0, number_of_frames=1))])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    assert "its compressed pixels " in fault(path)
+
+
 @pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("end", [b"", EOI], ids=["bare", "with an end marker"])
 @pytest.mark.parametrize("part", [5, 60, 95])

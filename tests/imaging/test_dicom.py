@@ -104,6 +104,17 @@ class TestPixels:
         radiograph = check(tmp_path / "b.dcm", stored / 4095)
         assert "beyond BitsStored 12: all " in radiograph.source.notes[0]
 
+    def test_a_picture_beyond_its_bits_keeps_its_sign(self, make_dicom, tmp_path):
+        """Steps at half of the stated range are the picture's, not those of a sign."""
+        import pydicom
+
+        y, x = np.mgrid[:64, :64]
+        values = (16 * (60 * y + (x % 3) * 40)).astype(np.uint16)
+        dataset = pydicom.dcmread(make_dicom(values, bits=16))
+        dataset.BitsStored, dataset.HighBit = 12, 11
+        dataset.save_as(tmp_path / "b.dcm")
+        check(tmp_path / "b.dcm", values / values.max(), "values up to 61,760, beyond BitsStored 12: all 16 bit read")
+
     def test_overlays_that_the_header_names_are_left_out_of_a_picture_beyond_its_bits(self, make_dicom, stored):
         y, x = np.mgrid[: stored.shape[0], : stored.shape[1]]
         values = (stored * np.uint16(2)) | np.where((x + y) % 9 == 0, 0x8000, 0).astype(np.uint16)

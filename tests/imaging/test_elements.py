@@ -186,13 +186,20 @@ def test_another_modality_in_any_spelling(make_dicom, stored, fault, modality):
 
 
 @pytest.mark.parametrize(
-    ("letters", "read"), [(b"r\\h", ("R", "H")), (b" R \\ H ", ("R", "H")), (b"RF\\HL", ("RF", "HL"))]
+    ("letters", "read"),
+    [
+        (b"r\\h", ("R", "H")),
+        (b" R \\ H ", ("R", "H")),
+        (b"RF\\HL", ("RF", "HL")),
+        (b"R/H ", ("R", "H")),
+        (b"r, h", ("R", "H")),
+    ],
 )
 def test_an_orientation_in_any_spelling(make_dicom, stored, letters, read):
     assert read_radiograph(make_dicom(stored, PatientOrientation=letters)).orientation == read
 
 
-@pytest.mark.parametrize("letters", ["R", "R\\X", "1\\2", "R\\F\\A"])
+@pytest.mark.parametrize("letters", ["R", "RH", "R\\X", "1\\2", "R\\F\\A"])
 def test_an_orientation_that_cannot_be_read_is_noted(make_dicom, stored, letters):
     radiograph = read_radiograph(make_dicom(stored, PatientOrientation=letters.encode()))
     assert radiograph.orientation is None

@@ -65,6 +65,7 @@ AGAINST = [
     ({"ViewPosition": "RLATERAL"}, "ViewPosition RLATERAL"),
     ({"ViewPosition": "CHESTLAT"}, "ViewPosition CHESTLAT"),
     ({"SeriesDescription": "ChestLat"}, "SeriesDescription ChestLat"),
+    ({"SeriesDescription": "Chest RAO"}, "SeriesDescription Chest RAO"),
     ({"SeriesDescription": "LL"}, "SeriesDescription LL"),
     ({"ProtocolName": "Torace LL"}, "ProtocolName Torace LL"),
     ({"ProtocolName": "RX torace LL"}, "ProtocolName RX torace LL"),
