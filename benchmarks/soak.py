@@ -57,13 +57,13 @@ def make_images(folder: Path, count: int) -> Path:
     return images
 
 
-def make_model(folder: Path) -> Path:
-    """The default model on a grid of SIDE."""
+def make_model(folder: Path, side: int = SIDE) -> Path:
+    """The default model on a grid of `side`."""
     bundle = resolve_model()
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / bundle.onnx_path.name).write_bytes(bundle.onnx_path.read_bytes())
     card = read_json(bundle.folder / "card.json", ModelError)
-    write_card(folder, {**card, "grid": {**card["grid"], "side": SIDE}})
+    write_card(folder, {**card, "grid": {**card["grid"], "side": side}})
     return folder
 
 

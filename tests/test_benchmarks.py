@@ -338,3 +338,51 @@ def test_a_median_leaves_out_the_first_time_and_a_slow_one():
     assert len(done) == 4
     assert detect.clock_of(1) is time.process_time
     assert detect.clock_of(2) is time.perf_counter
+
+
+@pytest.fixture(scope="module")
+def scale() -> ModuleType:
+    for name in ("detect", "soak"):  # which it imports as a script beside them
+        benchmark(name)
+    return benchmark("scale")
+
+
+def test_a_simulated_site_is_as_fast_as_its_slowest_step(scale):
+    steps = [scale.Step("link", 0.1), scale.Step("core", 1.0), scale.Step("card", 0.5), scale.Step("core", 0.2)]
+    seconds, busy = scale.simulate(1000, steps, {"link": 1, "core": 12, "card": 4}, 64)
+    assert seconds == pytest.approx(1000 * 0.125, rel=0.02)  # the cards
+    assert busy["card"] == pytest.approx(1.0, abs=0.02)
+    assert busy["core"] == pytest.approx(1.2 / 12 / 0.125, abs=0.02)
+    seconds, _ = scale.simulate(1000, steps, {"link": 1, "core": 4, "card": 4}, 64)
+    assert seconds == pytest.approx(1000 * 0.3, rel=0.02)  # the cores
+    seconds, _ = scale.simulate(1000, steps, {"link": 1, "core": 64, "card": 64}, 200)
+    assert seconds == pytest.approx(1000 * 0.1, rel=0.02)  # the link
+    assert scale.simulate(3, steps, {"link": 1, "core": 1, "card": 1}, 1)[0] == pytest.approx(3 * 1.8)
+
+
+def test_a_plan_tells_pace_and_what_is_busiest(scale):
+    rates = {"bytes": 4e6, "read": 0.7, "grid": 0.0, "network": 0.5, "findings": 0.1}
+    assert scale.site(rates, 13, 0, 0.0, 1250.0) == (pytest.approx(10.0, rel=0.01), "core")
+    assert scale.site(rates, 80, 1, 0.05, 1250.0) == (pytest.approx(20.0, rel=0.01), "card")
+    assert scale.site(rates, 80, 16, 0.05, 125.0) == (pytest.approx(31.25, rel=0.01), "link")
+
+
+def test_rates_are_of_both_kinds_and_a_run_is_compared_with_its_prediction(
+    scale, tmp_path, make_toy, monkeypatch, capsys
+):
+    bundle = scale.load_bundle(make_toy(tmp_path / "toy"))
+    monkeypatch.setattr(scale, "resolve_model", lambda: bundle)
+    monkeypatch.setattr(sys.modules["soak"], "resolve_model", lambda: bundle)
+    monkeypatch.setattr(scale, "large_images", lambda folder: [])
+    measured = dict.fromkeys([*scale.READ, *scale.WORK, "writing", "bytes", "row_bytes"], 0.01)
+    monkeypatch.setattr(
+        scale, "rates_of", lambda bundle, images: {**measured, "seen": len(images), "side": bundle.grid.side}
+    )
+    scale.measure(tmp_path)
+    rates = json.loads((tmp_path / "rates.json").read_text())
+    assert (rates["small"]["seen"], rates["small"]["side"]) == (scale.CASES, scale.SMALL_GRID)
+    scale.compare(tmp_path, 30, "local")
+    ran = json.loads((tmp_path / "run-local.json").read_text())
+    assert len(json.loads((tmp_path / "local-images-30.json").read_text())["images"]) == 30
+    assert 0 < ran["own"] < ran["clock"] * 1.1
+    assert "predicted for 30 images" in capsys.readouterr().out

@@ -123,7 +123,7 @@ def test_flags_and_variables_that_are_named_exist() -> None:
     others |= {"--standalone", "--nproc-per-node"}  # of torchrun
     others |= {"--ntasks-per-node", "--gpus-per-node", "--gpus", "--array", "--requeue", "--time"}  # of Slurm
     others |= {"--logdir"}  # of tensorboard
-    of_scripts = {"--against", "--repeats", "--beside", "--device", "--side"}
+    of_scripts = {"--card-ms", "--against", "--repeats", "--beside", "--device", "--side"}
     variables = {item.variable for kind in ALL_CONFIGS for item in settings_of(kind)}
     texts = {shown(page): page.read_text(encoding="utf-8") for page in PAGES}
     none(

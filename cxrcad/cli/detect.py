@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cxrcad.cli.options import Command, Option, given_files, with_settings, with_tables
+from cxrcad.cli.options import TABLES, Command, Option, given_files, with_settings, with_tables
 from cxrcad.cli.paths import with_paths
 from cxrcad.cli.progress import Bar, note
 from cxrcad.config import DetectConfig
@@ -19,11 +19,7 @@ from cxrcad.core import UsageError, WorkerError, WriteError
 __all__ = ["command"]
 
 
-def _file(context: click.Context, option: click.Parameter, value: str) -> Path:
-    """The path of --out, whose last slash would otherwise be lost."""
-    if value.endswith(("/", os.sep)):
-        raise UsageError(f"--out {value}: is a folder; name the file, for example {value}boxes.json")
-    return Path(value)
+BOXES = "boxes.json"
 
 
 DICOM = "DICOM objects and servers"
@@ -61,11 +57,10 @@ def _study_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--out",
     type=click.Path(allow_dash=True),
-    callback=_file,
-    default="boxes.json",
+    default=BOXES,
     show_default=True,
     metavar="FILE",
-    help="Where the boxes go: JSON, or a CSV table where the name ends in .csv; - for stdout.",
+    help="Where the boxes go: JSON, or CSV where the name ends in .csv; - for stdout; with --engine ray a folder.",
 )
 @click.option(
     "--overlay", type=click.Path(path_type=Path), metavar="DIR", help="Write each radiograph with its boxes as PNG."
@@ -83,7 +78,7 @@ def _study_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def command(
     config: DetectConfig,
     paths: tuple[Path, ...],
-    out: Path,
+    out: str,
     overlay: Path | None,
     **files: Any,
 ) -> None:
@@ -96,12 +91,19 @@ def command(
     beside radiographs in a folder or archive and is none is in "skipped". A radiograph of which a DICOM object that was
     asked for could not be made, as of every PNG, makes the exit code 1 too; its findings stand in --out.
     """
+    if config.engine != "local":
+        _to_folder(config, paths, out, {"overlay": overlay, **files})
+        return
+    if config.address is not None:
+        raise UsageError(f"--address {config.address}: is of a Ray cluster; give --engine ray too")
+    if out.endswith(("/", os.sep)):
+        raise UsageError(f"--out {out}: is a folder; name the file, for example {out}boxes.json")
     from cxrcad.commands.detect import Summary, detect_to_file
 
     document: list[str] = []  # for stdout, which a bar on a terminal holds until it ends
     try:
         with Bar("image", click.get_current_context().obj) as bar:
-            place = document.append if str(out) == "-" else out
+            place = document.append if out == "-" else Path(out)
             objects = {name: folder for name in OBJECTS if (folder := files.pop(name.replace("-", "_"))) is not None}
             url, *study = (files.pop(name) for name in ("dicomweb", "study", "series", "store"))
             if url is None and any(study):
@@ -118,6 +120,23 @@ def command(
             click.echo("".join(document), nl=False)
         raise
     click.echo("".join(document), nl=False)
+    note(summary.sentence)
+    if summary.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _to_folder(config: DetectConfig, paths: Sequence[Path], out: str, others: Mapping[str, Any]) -> None:
+    """Write the partitions of an archive."""
+    from cxrcad.commands.archive import detect_to_folder
+
+    named = [f"--{name.replace('_', '-')}" for name, value in others.items() if value is not None]
+    if named:
+        remedy = "cxrcad merge writes tables of the folder" if named[0][2:] in TABLES else "leave it out"
+        raise UsageError(f"{named[0]}: is of the local engine; {remedy}")
+    if out in (BOXES, "-"):
+        raise UsageError("--engine ray: writes a folder of partitions; name it with --out, for example results/")
+    with Bar("image", click.get_current_context().obj) as bar:
+        summary = detect_to_folder(config, paths, Path(out), bar)
     note(summary.sentence)
     if summary.failed:
         raise click.exceptions.Exit(1)

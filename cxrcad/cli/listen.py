@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cxrcad.cli.options import Command, with_settings
+from cxrcad.cli.options import OF_BATCHES, Command, with_settings
 from cxrcad.cli.progress import Bar
 from cxrcad.config import ListenConfig
 
@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command("listen", cls=Command)
-@with_settings(ListenConfig, leave_out=("inference_batch", "identifiers", "resume", "shard"))
+@with_settings(ListenConfig, leave_out=OF_BATCHES)
 def command(config: ListenConfig) -> None:
     """Take radiographs from DICOM senders (C-STORE), find nodules, send reports to a peer.
 

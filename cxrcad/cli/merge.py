@@ -30,7 +30,7 @@ __all__ = ["command"]
     help="Write paths, names and DICOM UIDs; without, an image is called by the SHA-256 of its file.",
 )
 def command(parts: tuple[Path, ...], out: Path, identifiers: bool, **tables: Path | None) -> None:
-    """Join PARTS, the boxes.json files that `cxrcad detect --shard` wrote, in one.
+    """Join PARTS, the boxes.json files that `cxrcad detect --shard` wrote, or folders of --engine ray, in one.
 
     Parts of another model or other settings are refused, and those whose work ended early.
     """

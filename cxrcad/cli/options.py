@@ -14,7 +14,7 @@ from cxrcad.config import Setting, settings_of
 from cxrcad.config.sources import given_names, resolve_config
 
 __all__ = [
-    "GENERAL", "OWN", "TABLES", "Command", "Option", "given_files", "heading", "with_settings",
+    "GENERAL", "OF_BATCHES", "OWN", "TABLES", "Command", "Option", "given_files", "heading", "with_settings",
     "with_tables",
 ]  # fmt: skip
 
@@ -22,6 +22,8 @@ Function = Callable[..., Any]
 
 OWN, GENERAL = "Options", "General"
 """Headings of the options that no setting groups: the command's own, which come first; those of all come last."""
+OF_BATCHES = ("inference_batch", "identifiers", "resume", "shard", "engine", "address")
+"""Settings of a detection that one which takes a radiograph at a time does not have."""
 OF_ALL = {"--config", "--help-all", "--help"}
 
 LONGEST_METAVAR = 40  # characters

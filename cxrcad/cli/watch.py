@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cxrcad.cli.options import Command, with_settings
+from cxrcad.cli.options import OF_BATCHES, Command, with_settings
 from cxrcad.cli.progress import Bar
 from cxrcad.config import WatchConfig
 
@@ -15,7 +15,7 @@ __all__ = ["command"]
 
 @click.command("watch", cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
-@with_settings(WatchConfig, leave_out=("inference_batch", "identifiers", "resume", "shard"))
+@with_settings(WatchConfig, leave_out=OF_BATCHES)
 def command(config: WatchConfig, folder: Path) -> None:
     """Find nodules in each radiograph that comes into FOLDER or a folder in it, until it is stopped.
 

@@ -33,7 +33,7 @@ from cxrcad.report.drawing.overlay import write_overlay
 from cxrcad.report.findings import Pictures, write_findings_page
 from cxrcad.report.html import Made
 
-__all__ = ["Summary", "detect_to_file", "find_of", "open_detector"]
+__all__ = ["Remarks", "Summary", "detect_to_file", "find_of", "model_of", "open_detector"]
 
 OF_BEFORE = "the result of the run before"
 
@@ -52,12 +52,16 @@ def open_detector(config: DetectConfig) -> Detector:
     Raises ModelError, also for a model that is made for another lesion than `config.lesion`, and UsageError for an
     operating point that it does not have.
     """
+    return Detector.open(model_of(config), config.device, config.threads, config.inference_batch)
+
+
+def model_of(config: DetectConfig) -> Bundle:
+    """The model that `config` asks for, with the settings of `config.find` that were changed. As `open_detector`."""
     check_one_threshold(config.operating_point, config.find.threshold)
     bundle = resolve_model(config.model, config.lesion)
     if config.operating_point is not None:
         bundle = bundle.at_operating_point(config.operating_point)
-    bundle = replace(bundle, find=config.find.applied_to(bundle.find))
-    return Detector.open(bundle, config.device, config.threads, config.inference_batch)
+    return replace(bundle, find=config.find.applied_to(bundle.find))
 
 
 def detect_to_file(
@@ -114,6 +118,29 @@ def detect_to_file(
         return Summary(sentence, len(kept.failures) + len(made.without))
 
 
+class Remarks:
+    """What is told of inputs: of those of one kind the first, and in the end how many there are."""
+
+    def __init__(self) -> None:
+        self._told = Counter[str]()
+
+    def first(self, kind: str) -> bool:
+        """Count one more of a kind; whether it is the first."""
+        self._told[kind] += 1
+        return self._told[kind] == 1
+
+    def of(self, outcome: Outcome, name: str) -> list[str]:
+        """What is told of an input of this name: its failure, and its remarks of a kind that was not told before."""
+        if isinstance(outcome, Failure):
+            return [f"failed: {outcome.error}" + (f" (written as {name})" if name != outcome.path else "")]
+        found = {kind_of(note): note for note in remarks(outcome.notes if isinstance(outcome, Result) else ())}
+        return [f"{outcome.path}: {note}" for kind, note in found.items() if self.first(kind)]
+
+    def in_all(self) -> list[str]:
+        """How many images there are of each kind that has several."""
+        return [f"{number:,} images have a note as this: {kind}" for kind, number in self._told.items() if number > 1]
+
+
 @dataclass(frozen=True)
 class _Job:
     """One detection: what is read, with what, and where it goes."""
@@ -129,7 +156,7 @@ class _Job:
     places: Mapping[str, Path]
     objects: Objects
     pictures: Pictures
-    told: Counter[str] = field(default_factory=Counter)
+    told: Remarks = field(default_factory=Remarks)
 
     def run(self, progress: Progress, config: DetectConfig) -> None:
         """Detect in what is not done yet, then write `out`. Ctrl-C and what cannot be written end it, `out` written."""
@@ -156,14 +183,13 @@ class _Job:
                         progress.step(count)
                     if isinstance(written, Result) and examined is not None:
                         self._draw(written, outcome.path, examined, progress)
-                    for note in self._notes(written if config.identifiers else outcome, written.path):
+                    for note in self.told.of(written if config.identifiers else outcome, written.path):
                         progress.note(note)
         except (KeyboardInterrupt, WorkerError, WriteError) as stop:
             words = (str(stop) or "stopped", self._held(count))
             raise type(stop)("; ".join(filter(None, words))) from stop
-        for kind, number in self.told.items():
-            if number > 1:
-                progress.note(f"{number:,} images have a note as this: {kind}")
+        for note in self.told.in_all():
+            progress.note(note)
         if not len(self.kept) and (before := self._put_aside()):  # as of a path that was mistyped
             progress.note(before)
         self._write(complete=True)
@@ -180,14 +206,6 @@ class _Job:
         return detect_each(
             self.inputs, self.detector, reading, min_score=self.least, done=done, workers=workers, note=note
         )
-
-    def _notes(self, outcome: Outcome, name: str) -> list[str]:
-        """What is told of an input of this name: its failure, and its remarks of a kind that was not told before."""
-        if isinstance(outcome, Failure):
-            return [f"failed: {outcome.error}" + (f" (written as {name})" if name != outcome.path else "")]
-        found = {kind_of(note): note for note in remarks(outcome.notes if isinstance(outcome, Result) else ())}
-        self.told.update(found.keys())
-        return [f"{outcome.path}: {note}" for kind, note in found.items() if self.told[kind] == 1]
 
     def _held(self, count: int) -> str:
         """Write the `count` inputs that were done before a stop, and say where they stand; "" where none was."""
@@ -249,9 +267,7 @@ class _Job:
     def _tell_of_none(self, path: str, progress: Progress) -> None:
         """Say why a radiograph has no DICOM object; of files that are no DICOM, for the first alone."""
         sentence = self.objects.without[path]
-        if NOT_DICOM in sentence:
-            self.told[NOT_DICOM] += 1
-        if NOT_DICOM not in sentence or self.told[NOT_DICOM] == 1:
+        if NOT_DICOM not in sentence or self.told.first(NOT_DICOM):
             progress.note(self.names.told(path, sentence))
 
     def _write(self, complete: bool) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from cxrcad.core import DataError, Failure, Outcome, Result, Skipped, UsageError, counted
 from cxrcad.inference.identifiers import Names
 from cxrcad.inference.inputs import Inputs
-from cxrcad.interchange.boxes import Found, differing, read_boxes
+from cxrcad.interchange.boxes import Detected, Found, differing, read_boxes
 from cxrcad.interchange.outputs import check_places, write_outputs
+from cxrcad.interchange.partitions import read_partitions
 
 __all__ = ["merge"]
 
@@ -19,7 +20,7 @@ __all__ = ["merge"]
 def merge(
     parts: Sequence[Path], out: Path, beside: Mapping[str, Path] | None = None, *, identifiers: bool = True
 ) -> str:
-    """Join the boxes.json of several shards in `out`, in the format of its ending; one sentence of what it holds.
+    """Join the boxes.json, or folders of partitions, of several shards in `out`; one sentence of what it holds.
 
     `beside` are other files of the same results by their option (--csv, --coco, --node21). Without `identifiers`
     paths, names and UIDs are left out, as `cxrcad detect --no-identifiers` does; otherwise `out` may replace a part.
@@ -30,14 +31,14 @@ def merge(
     places = {"--out": out, **(beside or {})}
     kept = [path for path in parts if not identifiers or os.path.realpath(path) != os.path.realpath(out)]
     check_places(places, kept, "parts")
-    first = read_boxes(parts[0])
+    first = _read(parts[0])
     results: dict[str, tuple[Result, Path]] = {}
     named = first.head.get("identifiers", True)
     failures: dict[tuple[str, Path | None], Failure] = {}
     skipped: dict[tuple[str, str], Skipped] = {}
     shards = list[str | None]()
     for part in parts:
-        own = first if part == parts[0] else read_boxes(part)
+        own = first if part == parts[0] else _read(part)
         _check_part(part, own.head, parts[0], first.head)
         shards.append(own.head.get("shard"))
         for result in own.results:
@@ -60,6 +61,10 @@ def merge(
     found_in_all = sum(len(result.findings) for result in images)
     text = f"{counted(len(parts), 'part')}: {counted(len(images), 'image')}, {counted(found_in_all, 'finding')}"
     return f"{text}, {len(left)} failed; {out}"
+
+
+def _read(part: Path) -> Detected:
+    return read_partitions(part) if part.is_dir() else read_boxes(part)
 
 
 def _without_identifiers(

@@ -100,6 +100,7 @@ __all__ = [
 ]
 
 
+ENGINES = ("local", "ray")
 MODEL = "packaged model by name, or a folder with one, or a run's fold (default: the first of `cxrcad models`)"
 
 
@@ -140,6 +141,14 @@ class DetectConfig:
     shard: str | None = setting(
         None, "part of the files to do, as 3/16, the same on every machine; `cxrcad merge` joins them", group=OUTPUT
     )
+    engine: str = setting(
+        "local", "what shares out the files: this machine, or a Ray cluster (needs the extra ray)", choices=ENGINES,
+        group=MACHINE,
+    )  # fmt: skip
+    address: str | None = setting(
+        None, "ray only: the cluster, as host:6379 or auto (default: RAY_ADDRESS, or one of this machine's cores)",
+        group=MACHINE,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

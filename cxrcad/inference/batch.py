@@ -20,7 +20,16 @@ from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inpu
 from cxrcad.inference.reading import Prepared, Reading, none_of
 from cxrcad.inference.workers import Answer, Workers, read_ahead
 
-__all__ = ["Detections", "Outcomes", "detect_each", "detect_paths", "expand_paths", "reading_for"]
+__all__ = [
+    "Detections",
+    "Outcomes",
+    "detect_each",
+    "detect_files",
+    "detect_paths",
+    "expand_paths",
+    "of_inputs",
+    "reading_for",
+]
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +108,16 @@ def detect_each(
 
     Named folders, archives and DICOMDIRs that turn out to hold no radiograph come last, as failures.
     """
-    least = detector.identity.threshold if min_score is None else min_score
+    left = set(done)
+    files = [file for file in inputs.files if file not in left]
+    yield from of_inputs(inputs, detect_files(files, detector, reading, min_score, workers, note), done)
+
+
+def of_inputs(inputs: Inputs, found: Outcomes, known: Collection[Path] = ()) -> Outcomes:
+    """What becomes of all of `inputs`, of whose files an engine found what `found` gives; closes it.
+
+    An engine may be any that gives an outcome for each file, in any order. Files of `known` have results already.
+    """
     held, skipped = set[Path](), Counter[Path]()
 
     def counted(outcome: Outcome) -> Outcome:
@@ -114,32 +132,43 @@ def detect_each(
         yield counted(skip), None
     for failure in inputs.failures:
         yield counted(failure), None
-    for path in done:
+    for path in known:
         held.update(inputs.roots_of(path))
-    left = set(done)
-    files = [file for file in inputs.files if file not in left]
-    together = _Together(detector, note)
-    with closing(read_ahead(files, reading, workers, detector.batch)) as answers:
-        while at_hand := list(islice(answers, together.most)):
-            examine = together.examine([read for _, read in at_hand if isinstance(read, Prepared)])
-            for path, read in at_hand:
-                outcome, examined = _detect_one(path, read, examine, least, found=path in inputs.origin)
-                yield counted(outcome), examined
+    with closing(found):
+        for outcome, examined in found:
+            if isinstance(outcome, Skipped) and path_of(outcome.path) not in inputs.origin:
+                outcome = Failure(outcome.path, outcome.reason)  # it was named itself
+            yield counted(outcome), examined
     for root in inputs.roots:
         if root not in held:
             yield Failure(str(root), empty_words(root, skipped[root])), None
 
 
+def detect_files(
+    files: Sequence[Path],
+    detector: Detector,
+    reading: Reading,
+    min_score: float | None = None,
+    workers: Workers | None = None,
+    note: Callable[[str], object] = log.info,
+) -> Outcomes:
+    """What becomes of each file, in order: the engine of one machine. Close it to end the `workers`."""
+    least = detector.identity.threshold if min_score is None else min_score
+    together = _Together(detector, note)
+    with closing(read_ahead(files, reading, workers, detector.batch)) as answers:
+        while at_hand := list(islice(answers, together.most)):
+            examine = together.examine([read for _, read in at_hand if isinstance(read, Prepared)])
+            for path, read in at_hand:
+                yield _detect_one(path, read, examine, least)
+
+
 def _detect_one(
-    path: Path, read: Answer, examine: Iterator[Callable[[], Examined]], min_score: float, *, found: bool
+    path: Path, read: Answer, examine: Iterator[Callable[[], Examined]], min_score: float
 ) -> tuple[Outcome, Examined | None]:
     """The result of one file with what it rests on, or why there is none. KeyboardInterrupt passes through.
 
-    `examine` has what examines the next image. `found`: the file was not named itself, so it is skipped where it is no
-    radiograph.
+    `examine` has what examines the next image.
     """
-    if isinstance(read, Skipped) and not found:
-        return Failure(read.path, read.reason), None
     if not isinstance(read, Prepared):
         return read, None
     try:
