@@ -99,7 +99,9 @@ def _check_object(path: Path, file: DicomFile, force: bool) -> list[str]:
     other = modality in OTHER_MODALITIES
     if other and not (force and file.stated is not None):
         what = f", {frames} frames" if frames > 1 else ""
-        not_radiograph(path, f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)", radiograph)
+        fault = f"Modality {modality} ({kind}{what}), not a radiograph's (DX, CR, RG)"
+        may_be = file.stated is not None and frames == 1
+        not_radiograph(path, fault, f"{radiograph}, or add --force if it is one" if may_be else radiograph)
     if file.stated is None:
         if "Rows" in dataset and "Columns" in dataset:
             stated = f"{dataset.Rows} x {dataset.Columns} pixels stated"
@@ -131,7 +133,7 @@ def _stored(path: Path, file: DicomFile) -> tuple[NDArray[Any], list[str]]:
     """The stored values, (rows, cols) integers, (rows, cols, 3) for colour, and what was done to them."""
     dataset = file.dataset
     allocated = _whole(path, dataset, "BitsAllocated")
-    bits = _whole(path, dataset, "BitsStored", allocated)
+    bits = _whole(path, dataset, "BitsStored", _whole(path, dataset, "HighBit", allocated - 1) + 1)
     high = _whole(path, dataset, "HighBit", bits - 1)
     if allocated in (8, 16) and 2 <= bits <= allocated and not bits - 1 <= high < allocated:
         fault = f"HighBit {high} with BitsStored {bits} of BitsAllocated {allocated}"

@@ -44,7 +44,7 @@ def texts(dataset: Dataset, name: str) -> tuple[str, ...]:
         return ()
     element: Any = dataset.get_item(tag)
     value = element.value
-    known = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
+    known = element.VR if element.VR not in (None, "UN", "OB") else dictionary_VR(tag)
     if isinstance(value, bytes) and known in TEXT:
         value = _decoded(dataset, value, known).split("\\")
     elif isinstance(value, bytes) and dictionary_VM(tag) == "1" and _is_text(value, known):

@@ -115,6 +115,9 @@ class TestPixels:
         dataset.save_as(tmp_path / "b.dcm")
         check(tmp_path / "b.dcm", values / values.max(), "values up to 61,760, beyond BitsStored 12: all 16 bit read")
 
+    def test_bits_stored_that_lacks_is_told_by_the_high_bit(self, make_dicom, stored):
+        check(make_dicom(stored, BitsStored=None), stored / 4095, "no VOI: full range 0 to 4095")
+
     def test_overlays_that_the_header_names_are_left_out_of_a_picture_beyond_its_bits(self, make_dicom, stored):
         y, x = np.mgrid[: stored.shape[0], : stored.shape[1]]
         values = (stored * np.uint16(2)) | np.where((x + y) % 9 == 0, 0x8000, 0).astype(np.uint16)
@@ -475,10 +478,11 @@ class TestFaults:
     def test_a_ct_slice_and_a_volume(self, make_dicom, stored, fault):
         path = make_dicom(stored, Modality="CT", SOPClassUID=CTImageStorage)
         assert fault(path) == (
-            "a.dcm: Modality CT (CT Image Storage), not a radiograph's (DX, CR, RG); give a frontal chest radiograph"
+            "a.dcm: Modality CT (CT Image Storage), not a radiograph's (DX, CR, RG); give a frontal chest radiograph, "
+            "or add --force if it is one"
         )
         path = make_dicom(stored, Modality="MR", NumberOfFrames=30, PixelData=stored.tobytes() * 30)
-        assert ", 30 frames), not a radiograph's (DX, CR, RG); give a frontal chest radiograph" in fault(path)
+        assert fault(path).endswith(", 30 frames), not a radiograph's (DX, CR, RG); give a frontal chest radiograph")
 
     def test_frames(self, make_dicom, stored, fault):
         path = make_dicom(stored, NumberOfFrames=2, PixelData=stored.tobytes() * 2)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -270,10 +271,16 @@ class TestTables:
 
     @pytest.mark.parametrize("implicit", [True, False])
     def test_a_table_in_either_encoding(self, make_dicom, stored, tmp_path, implicit):
-        import pydicom
-
         path = make_dicom(stored, VOILUTSequence=tables(WHOLE))
         dataset = pydicom.dcmread(path)
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1"
         dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
         np.testing.assert_allclose(read_radiograph(tmp_path / "b.dcm").pixels, 1 - stored / 4095, atol=1e-6)
+
+
+def test_a_text_that_a_header_states_as_bytes_is_read(make_dicom, stored, tmp_path):
+    dataset = pydicom.dcmread(make_dicom(stored))
+    del dataset.PhotometricInterpretation
+    dataset.add_new("PhotometricInterpretation", "OB", b"MONOCHROME1 ")
+    dataset.save_as(tmp_path / "b.dcm")
+    assert "MONOCHROME1 inverted" in read_radiograph(tmp_path / "b.dcm").source.notes

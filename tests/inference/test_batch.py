@@ -173,7 +173,7 @@ class TestSkipped:
         assert {Path(one.path).name: one.reason for one in done.skipped} == {
             "notes.txt": f"{folder / 'notes.txt'}: a .txt file, not tried in a folder; name it if it is a radiograph",
             "ct": f"{ct}: Modality CT (CT Image Storage), not a radiograph's (DX, CR, RG); give a frontal chest "
-            "radiograph",
+            "radiograph, or add --force if it is one",
         }
         assert sorted(map(str, seen)) == sorted(map(str, (*done.results, *done.skipped)))
         named = detect_paths([ct, folder], detector)
