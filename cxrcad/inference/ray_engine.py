@@ -154,11 +154,12 @@ class RayEngine:
         """
         left = dict(enumerate(files))
         at_once = max(1, min(AT_ONCE, len(files) // (PARTS_A_CPU * self._fitting)))
+        alone = False
         while left:
             before = len(left)
             broken = None
             try:
-                for number, outcome in self._pass(left, known, at_once):
+                for number, outcome in self._pass(left, known, 1 if alone else at_once, alone):
                     path = left.pop(number)
                     if outcome is None:
                         same(str(path))
@@ -168,20 +169,23 @@ class RayEngine:
                 broken = _last_line(error)
                 if len(left) == before:
                     raise WorkerError(f"the Ray cluster cannot detect ({broken}); see its logs, and --resume") from None
-            if left and broken is None and at_once == 1:
+            if left and broken is None and alone:
                 break
             if left:
                 how = f"broke off ({broken})" if broken else "ended"
                 note(f"what detected {how}: {counted(len(left), 'file')} tried again")
-                at_once = at_once if broken else 1
+                alone = alone or broken is None
         for path in left.values():
             sentence = f"{path}: the process that detected in it ended each time; {REMEDY}"
             yield Failure(str(path), sentence), None
 
     def _pass(
-        self, files: Mapping[int, Path], known: Mapping[Path, str], at_once: int
+        self, files: Mapping[int, Path], known: Mapping[Path, str], at_once: int, alone: bool
     ) -> Iterator[tuple[int, Outcome | None]]:
-        """The outcomes of files by their number, as far as they come; `at_once` are given to an actor at a time."""
+        """The outcomes of files by their number, as far as they come; `at_once` are given to an actor at a time.
+
+        Where files are tried `alone`, none waits at an actor that another may end.
+        """
         from ray.data import ActorPoolStrategy, DataContext, from_items
 
         context = DataContext.get_current().copy()
@@ -200,7 +204,7 @@ class RayEngine:
                     min_size=1,
                     initial_size=min(parts, self._fitting),
                     max_size=parts,
-                    max_tasks_in_flight_per_actor=1 if at_once == 1 else 2,  # what waits at a lost actor is tried, too
+                    max_tasks_in_flight_per_actor=1 if alone else 2,
                 ),
                 num_cpus=self._cpus,
                 num_gpus=self._gpus,
