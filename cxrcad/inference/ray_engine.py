@@ -93,7 +93,7 @@ def ray_engine(config: DetectConfig, bundle: Bundle, least: float) -> Iterator[R
     except ImportError:
         raise UsageError("--engine ray: Ray is not installed; pip install 'cxrcad[ray]'") from None
     with _connected(config.address or os.environ.get("RAY_ADDRESS") or "local"):
-        yield RayEngine(config, bundle, least, ray.cluster_resources())
+        yield RayEngine(config, bundle, least, ray.cluster_resources)
 
 
 @contextlib.contextmanager
@@ -123,13 +123,15 @@ def _connected(address: str) -> Iterator[None]:
 class RayEngine:
     """A cluster that detects, of which `has` tells CPUs and GPUs. `provider` is ONNX Runtime's, which actors demand."""
 
-    def __init__(self, config: DetectConfig, bundle: Bundle, least: float, has: Mapping[str, float]) -> None:
-        on_gpu = config.device == "cuda" or (config.device == "auto" and "GPU" in has)
+    def __init__(
+        self, config: DetectConfig, bundle: Bundle, least: float, has: Callable[[], Mapping[str, float]]
+    ) -> None:
+        on_gpu = config.device == "cuda" or (config.device == "auto" and "GPU" in has())
         workers = config.workers if config.workers is not None else MOST_BY_CORES if on_gpu else 1
         self.provider = CUDA if on_gpu else CPU
+        self._has = has
         self._cpus = max(1, workers) if on_gpu else config.threads or 1
         self._gpus = int(on_gpu)
-        self._fitting = max(1, int(has.get("GPU", 1) if on_gpu else has.get("CPU", 1) // self._cpus))
         self._task = _Task(
             bundle,
             bundle.onnx_path.read_bytes(),
@@ -153,7 +155,7 @@ class RayEngine:
         Raises WorkerError where the cluster fails as a whole.
         """
         left = dict(enumerate(files))
-        at_once = max(1, min(AT_ONCE, len(files) // (PARTS_A_CPU * self._fitting)))
+        at_once = max(1, min(AT_ONCE, len(files) // (PARTS_A_CPU * self._fitting())))
         alone = False
         while left:
             before = len(left)
@@ -179,6 +181,11 @@ class RayEngine:
             sentence = f"{path}: the process that detected in it ended each time; {REMEDY}"
             yield Failure(str(path), sentence), None
 
+    def _fitting(self) -> int:
+        """The actors that fit on the nodes that are there now: Ray waits for as many as it is told to begin with."""
+        has = self._has()
+        return max(1, int(has.get("GPU", 1) if self._gpus else has.get("CPU", 1) // self._cpus))
+
     def _pass(
         self, files: Mapping[int, Path], known: Mapping[Path, str], at_once: int, alone: bool
     ) -> Iterator[tuple[int, Outcome | None]]:
@@ -202,7 +209,7 @@ class RayEngine:
                 batch_size=None,
                 compute=ActorPoolStrategy(
                     min_size=1,
-                    initial_size=min(parts, self._fitting),
+                    initial_size=min(parts, self._fitting()),
                     max_size=parts,
                     max_tasks_in_flight_per_actor=1 if alone else 2,
                 ),

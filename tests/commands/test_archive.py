@@ -81,7 +81,7 @@ class Here(RayEngine):
     killing = ""  # an actor ends at a file of this name
     breaks_after = -1  # the cluster fails after so many outcomes, once
 
-    def _pass(self, files: Mapping[int, Path], known: Mapping[Path, str], at_once: int):
+    def _pass(self, files: Mapping[int, Path], known: Mapping[Path, str], at_once: int, alone: bool):
         actor = ray_engine._Actor(self._task)
         numbers = list(files)
         given = 0
@@ -105,7 +105,7 @@ def here(monkeypatch):
 
     @contextlib.contextmanager
     def engine(config, bundle, least):
-        yield Here(config, bundle, least, {"CPU": 2.0})
+        yield Here(config, bundle, least, lambda: {"CPU": 2.0})
 
     monkeypatch.setattr("cxrcad.commands.archive.ray_engine", engine)
     monkeypatch.setattr(ray_engine, "_ray_errors", lambda: (ConnectionError,))
@@ -251,12 +251,15 @@ def test_without_ray_a_sentence_says_how_to_install_it(cxrcad, toy, scans, monke
 
 def test_an_actor_takes_the_cpus_of_its_threads_and_a_gpu_where_there_is_one(toy):
     def engine(has, **values):
-        return RayEngine(build(DetectConfig, {"model": str(toy), **values}), load_bundle(toy), 0.5, has)
+        return RayEngine(build(DetectConfig, {"model": str(toy), **values}), load_bundle(toy), 0.5, lambda: has)
 
-    on_cpus, on_gpus = engine({"CPU": 16.0}, threads=2), engine({"CPU": 16.0, "GPU": 2.0})
-    assert (on_cpus.provider, on_cpus._cpus, on_cpus._gpus, on_cpus._fitting) == (CPU, 2, 0, 8)
-    assert (on_gpus.provider, on_gpus._cpus, on_gpus._gpus, on_gpus._fitting) == (CUDA, 4, 1, 2)
+    nodes = {"CPU": 16.0}
+    on_cpus, on_gpus = engine(nodes, threads=2), engine({"CPU": 16.0, "GPU": 2.0})
+    assert (on_cpus.provider, on_cpus._cpus, on_cpus._gpus, on_cpus._fitting()) == (CPU, 2, 0, 8)
+    assert (on_gpus.provider, on_gpus._cpus, on_gpus._gpus, on_gpus._fitting()) == (CUDA, 4, 1, 2)
     assert engine({"CPU": 16.0, "GPU": 2.0}, device="cpu").provider == CPU
+    nodes["CPU"] = 4.0  # others were lost
+    assert on_cpus._fitting() == 2
 
 
 PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
