@@ -332,9 +332,18 @@ def on_cluster(monkeypatch, cluster, toy, scans, out, marks, happens, told=None)
                 happens(pickle.loads(file)[0], node)
             return super().__call__(batch)
 
+    def late(*_):
+        raise TimeoutError("the cluster gave no answer in four minutes")
+
     marks.mkdir()
     monkeypatch.setattr(ray_engine, "_Actor", Actor)
-    return detect_to_folder(config(toy, address=cluster.address), [scans], out, told or Told())
+    before = signal.signal(signal.SIGALRM, late)  # a cluster that lost its nodes waits for others without end
+    signal.alarm(240)
+    try:
+        return detect_to_folder(config(toy, address=cluster.address), [scans], out, told or Told())
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.slow
@@ -349,11 +358,14 @@ def test_a_killed_node_loses_no_image_and_doubles_none(cluster, toy, scans, loca
                 cluster.remove_node(node, allow_graceful=False)
 
     told = Kills()
-    on_cluster(monkeypatch, cluster, toy, scans, tmp_path / "results", marks, lambda path, node: time.sleep(0.2), told)
-    assert node not in cluster.worker_nodes
+    try:
+        on_cluster(monkeypatch, cluster, toy, scans, tmp_path / "results", marks, lambda *_: time.sleep(0.2), told)
+    finally:
+        gone = node not in cluster.worker_nodes
+        cluster.add_node(**node_arguments())
+    assert gone
     assert rows(tmp_path / "results") == local
     assert told.steps == list(range(1, COUNT + 2)) or sorted(set(told.steps)) == list(range(COUNT + 2))
-    cluster.add_node(**node_arguments())
 
 
 @pytest.mark.slow
