@@ -95,7 +95,7 @@ def test_nouns_are_frozen() -> None:
 
 def test_every_error_is_of_one_tree_and_only_usage_exits_with_2() -> None:
     errors = [item for item in vars(core).values() if isinstance(item, type) and issubclass(item, Exception)]
-    assert len(errors) == 12
+    assert len(errors) == 14
     assert all(issubclass(item, CxrcadError) for item in errors)
     assert [item for item in errors if item.exit_code != 1] == [UsageError]
 

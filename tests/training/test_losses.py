@@ -92,14 +92,14 @@ def test_the_lung_loss_counts_only_images_that_have_a_mask():
     known = torch.tensor([True, False, True])
     batch = Batch(torch.zeros(3, 1, 8, 8), masks.bool(), known, np.random.default_rng(0))
     config = TrainConfig()
-    found = _losses(outputs, masks, batch, config)
+    found = _losses(outputs, masks, batch.has_lung, config)
     weights = config.loss.min_class_weight, config.loss.max_class_weight
     alone = weighted_cross_entropy(outputs["lung"][[0, 2]], masks[[0, 2], 1].long(), *weights, 0.0)
     assert float(found["lung"]) == pytest.approx(float(alone))
     everything = weighted_cross_entropy(outputs["lung"], masks[:, 1].long(), *weights, 0.0)
     assert float(found["lung"]) != pytest.approx(float(everything))
     none = Batch(batch.images, batch.masks, torch.tensor([False] * 3), batch.rng)
-    assert set(_losses(outputs, masks, none, config)) == {"lesion"}
+    assert set(_losses(outputs, masks, none.has_lung, config)) == {"lesion"}
 
 
 def test_ignored_pixels_count_neither_in_the_mean_nor_in_the_class_weights():
@@ -141,7 +141,7 @@ def test_a_batch_with_a_rim_ignores_it_in_the_lesion_loss_alone():
     outputs = {task: torch.zeros(1, 2, 8, 8, requires_grad=True) for task in ("lesion", "lung")}
     batch = Batch(torch.zeros(1, 1, 8, 8), masks.bool(), torch.tensor([True]), np.random.default_rng(0))
     config = build(TrainConfig, {"min_class_weight": 1.0})
-    sum(_losses(outputs, masks, batch, config).values()).backward()
+    sum(_losses(outputs, masks, batch.has_lung, config).values()).backward()
     seen = {task: logits.grad.abs().sum(1)[0] > 0 for task, logits in outputs.items()}
     rim = (masks[0, 2] > 0) & (masks[0, 0] == 0)
     assert torch.equal(seen["lesion"], ~rim)
