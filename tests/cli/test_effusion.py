@@ -35,7 +35,7 @@ def made(effusion_data, tmp_path_factory):
 
 @pytest.fixture
 def run(made) -> Path:
-    (folder,) = (made[0] / "runs").iterdir()
+    (folder,) = (folder for folder in (made[0] / "runs").iterdir() if folder.name != "cache")
     return folder
 
 

@@ -197,7 +197,7 @@ def test_a_signal_to_one_ends_all_after_the_same_step_which_is_kept(disc_data, t
     run = tmp_path / "run"
     ran = together(tmp_path / "two", "--data", disc_data, *PLAIN, "--max-steps", 9, "--run", run, disturb=stop)
     assert ran.codes() == [130, 143]
-    assert ran.said(0).splitlines()[1:] == [
+    assert ran.said(0).splitlines()[-3:] == [
         "step 3 is kept",
         "",
         f"cxrcad: stopped; `cxrcad train --resume --run {run}` goes on from what is kept",
