@@ -23,7 +23,7 @@ from cxrcad.documents import MALFORMED, json_value
 from cxrcad.files import take_lock
 from cxrcad.interchange.boxes import differing, image_document, model_document, read_boxes, result_from
 
-__all__ = ["BEFORE", "ENDING", "Journal"]
+__all__ = ["BEFORE", "ENDING", "Journal", "check_same", "open_alone", "write_all"]
 
 SCHEMA = "cxrcad/journal/1"
 ENDING = ".jsonl"
@@ -141,20 +141,10 @@ class Journal:
                 self.path.unlink()
 
     def _opened(self) -> FileIO:
-        """The file, without a buffer: what could not be written would be tried again by whatever comes next."""
         if self.path is None:
             return tempfile.TemporaryFile(buffering=0)  # type: ignore[return-value]
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            while True:
-                with contextlib.ExitStack() as stack:
-                    file = stack.enter_context(FileIO(self.path, "a+"))
-                    if take_lock(file.fileno(), self.path):
-                        stack.pop_all()  # __exit__ closes it
-                        return file
-        except BlockingIOError:
-            reason = "another cxrcad detect writes it; wait for its end, or name another --out"
-            raise UsageError(f"{self.path}: {reason}") from None
+            return open_alone(self.path, self.path)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -171,7 +161,7 @@ class Journal:
             self._places.clear()
             self._put_aside()
         else:
-            _check_same(str(self.path), first, head)
+            check_same(self.path, first, head, "leave out --resume")
         return bool(self._places)
 
     def _place(self, start: int, length: int, result: Result) -> None:
@@ -196,7 +186,7 @@ class Journal:
                 raise OSError("removed, and another one in its place")
             self._file.seek(0)
             while piece := self._file.read(PIECE):
-                _write_all(file, piece)
+                write_all(file, piece)
             stack.pop_all()
         self._file.close()
         self._file = file
@@ -208,7 +198,7 @@ class Journal:
             if self.path is not None and not self.is_there:
                 self._put_back()
             start = self._file.seek(0, os.SEEK_END)
-            _write_all(self._file, line)
+            write_all(self._file, line)
             if time.monotonic() - self._synced >= SYNC_SECONDS:
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
@@ -225,7 +215,26 @@ class Journal:
         )
 
 
-def _write_all(file: FileIO, content: bytes) -> None:
+def open_alone(path: Path, name: Path) -> FileIO:
+    """The file `path` to append to, which this process alone writes until it closes it, in a folder that is made.
+
+    It has no buffer: what could not be written would be tried again by whatever comes next. Raises UsageError, about
+    the results `name`, where another process writes it; OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        while True:
+            with contextlib.ExitStack() as stack:
+                file = stack.enter_context(FileIO(path, "a+"))
+                if take_lock(file.fileno(), path):
+                    stack.pop_all()  # whoever asked closes it
+                    return file
+    except BlockingIOError:
+        reason = "another cxrcad detect writes it; wait for its end, or name another --out"
+        raise UsageError(f"{name}: {reason}") from None
+
+
+def write_all(file: FileIO, content: bytes) -> None:
     """Write it all, which a disk that is nearly full takes in parts. Raises OSError."""
     while content:
         content = content[file.write(content) :]
@@ -253,14 +262,14 @@ def _whole_lines(file: FileIO) -> Iterator[tuple[int, int, dict[str, Any]]]:
 def _results_of(document: Path, head: Mapping[str, Any]) -> tuple[Result, ...]:
     """The results of a finished boxes.json of this model and these settings. Raises UsageError, DataError."""
     before = read_boxes(document)
-    _check_same(str(document), before.head, head)
+    check_same(document, before.head, head, "leave out --resume")
     return before.results
 
 
-def _check_same(name: str, kept: Mapping[str, Any], head: Mapping[str, Any]) -> None:
-    """Refuse results of another model or other settings. UsageError."""
+def check_same(name: Path | None, kept: Mapping[str, Any], head: Mapping[str, Any], otherwise: str) -> None:
+    """Refuse results of another model or other settings; `otherwise` is the other remedy. UsageError."""
     if words := differing(kept, head):
         raise UsageError(
             f"--resume: {name} was made {words[0]}, and now it is {words[1].removeprefix('with ')}; give the model and "
-            "settings that it was made with, or leave out --resume"
+            f"settings that it was made with, or {otherwise}"
         )

@@ -20,8 +20,9 @@ from typing import Any
 
 from cxrcad.core import DataError, Failure, ModelIdentity, Outcome, Result, Skipped, UsageError, WriteError, counted
 from cxrcad.documents import MALFORMED, fault_words, json_value, made
-from cxrcad.files import check_folder, take_lock, write_atomically
-from cxrcad.interchange.boxes import Detected, differing, image_document, result_from
+from cxrcad.files import check_folder, write_atomically
+from cxrcad.interchange.boxes import Detected, image_document, result_from
+from cxrcad.interchange.journal import check_same, open_alone, write_all
 
 __all__ = ["MANIFEST", "Partitions", "read_partitions"]
 
@@ -55,10 +56,8 @@ class Partitions:
         check_folder(folder, f"--out {folder}")
         self.folder, self.unreadable = folder, list[str]()
         self._last: dict[str, _Row] = {}
-        self._now, self._doubled = (
-            set[str](),
-            set[str](),
-        )  # paths of this run; partitions of which a row is not the last
+        self._now = set[str]()  # paths of this run
+        self._doubled = set[str]()  # partitions of which a row is not the last
         self._rows: list[str] = []
         self._since = time.monotonic()
         self._number = 0
@@ -104,7 +103,7 @@ class Partitions:
         """Write what waits, leave out what has a newer row, and say that all inputs are done. Raises WriteError."""
         self.write()
         for name in sorted(self._doubled):
-            rows = [row for row in _partition(self.folder / name) if self._last[row["path"]].partition == name]
+            rows = [row for row in _rows(self.folder / name) if self._last[row["path"]].partition == name]
             self._write(name, [json.dumps(row, allow_nan=False) for row in rows])
         self._line({"complete": True})
 
@@ -118,19 +117,8 @@ class Partitions:
         return sum(row.findings for row in self._last.values())
 
     def _opened(self) -> FileIO:
-        path = self.folder / MANIFEST
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = FileIO(path, "a+")
-            try:
-                take_lock(file.fileno(), path)
-            except BaseException:
-                file.close()
-                raise
-            return file
-        except BlockingIOError:
-            reason = "another cxrcad detect writes it; wait for its end, or name another --out"
-            raise UsageError(f"{self.folder}: {reason}") from None
+            return open_alone(self.folder / MANIFEST, self.folder)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -146,16 +134,12 @@ class Partitions:
             raise UsageError(
                 f"--out {self.folder}: holds {held} of a run before; --resume goes on from them, or name another folder"
             )
-        if words := differing(before.head, head):
-            raise UsageError(
-                f"--resume: {self.folder} was made {words[0]}, and now it is {words[1].removeprefix('with ')}; give "
-                "the model and settings that it was made with, or name another --out"
-            )
+        check_same(self.folder, before.head, head, "name another --out")
         self._file.truncate(before.length)
         self._number = 1 + max(_number(name) for name in before.partitions)
         for name, line in sorted(before.partitions.items()):
             try:
-                rows = _checked(self.folder / name, line)
+                rows = _rows(self.folder / name, str(line.get("sha256")))
             except DataError as error:
                 self.unreadable.append(str(error))
                 self._write(name, [])
@@ -180,8 +164,7 @@ class Partitions:
         """One line more in the manifest, on the disk."""
         content = (json.dumps(value, allow_nan=False) + "\n").encode()
         try:
-            while content:
-                content = content[self._file.write(content) :]
+            write_all(self._file, content)
             os.fsync(self._file.fileno())
         except OSError as error:
             raise self._unwritable(error) from None
@@ -211,7 +194,7 @@ def read_partitions(folder: Path) -> Detected:
         raise DataError(f"{folder}: no folder of results, as it holds no {MANIFEST}; give one of cxrcad detect --out")
     rows: dict[str, dict[str, Any]] = {}
     for name, line in sorted(manifest.partitions.items()):
-        rows |= {row["path"]: row for row in _checked(folder / name, line)}
+        rows |= {row["path"]: row for row in _rows(folder / name, str(line.get("sha256")))}
     outcomes = [_outcome(row) for row in rows.values()]
     try:
         identity = made(ModelIdentity, manifest.head["model"])
@@ -262,28 +245,23 @@ def _number(name: str) -> int:
     return int(digits) if digits.isdecimal() and name == _name(int(digits)) else -1
 
 
-def _checked(path: Path, line: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a partition that is as the manifest says. Raises DataError."""
+def _rows(path: Path, sha256: str | None = None) -> list[dict[str, Any]]:
+    """The rows of a partition, which has the `sha256` that the manifest says. Raises DataError."""
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); --resume detects in its images again") from None
-    if digest != line.get("sha256"):
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path}: not as {MANIFEST} says by its SHA-256; --resume detects in its images again")
-    return _partition(path)
-
-
-def _partition(path: Path) -> list[dict[str, Any]]:
-    """The rows of a partition. Raises DataError."""
     try:
-        with path.open("rb") as file:
-            rows = [json_value(line.decode()) for line in file]
-            if any(not isinstance(row["path"], str) or "sha256" not in row or "status" not in row for row in rows):
-                raise ValueError("a row without path, status and sha256")
-            return rows
-    except (OSError, *MALFORMED) as fault:
-        words = fault_words(fault) if isinstance(fault, MALFORMED) else fault
-        raise DataError(f"{path}: not a partition ({words}); --resume detects in its images again") from None
+        rows = [json_value(row.decode()) for row in content.splitlines()]
+        if any(not isinstance(row["path"], str) or "sha256" not in row or "status" not in row for row in rows):
+            raise ValueError("a row without path, status and sha256")
+        return rows
+    except MALFORMED as fault:
+        raise DataError(
+            f"{path}: not a partition ({fault_words(fault)}); --resume detects in its images again"
+        ) from None
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
