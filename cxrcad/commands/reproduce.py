@@ -170,6 +170,7 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
     from cxrcad.training.initial_weights import lasting_name
 
     data, synthesis, classifier = config.train.data, config.train.synthesis, config.train.classifier
+    loss = config.train.loss
     if len(data.folders) > 1:
         raise UsageError(
             f"--data: {len(data.folders)} folders, where an item of the paper is made on one data set; name one"
@@ -179,9 +180,11 @@ def _absolute(config: ReproduceConfig) -> ReproduceConfig:
         synthesis = replace(synthesis, simulate=synthesis.simulate.resolve())
     if classifier.classifier_weights is not None:
         classifier = replace(classifier, classifier_weights=lasting_name(classifier.classifier_weights))
+    if loss.teacher is not None:
+        loss = replace(loss, teacher=lasting_name(loss.teacher))
     first = config.train.initial_weights
     train = replace(
-        replace(config.train, data=data, synthesis=synthesis, classifier=classifier),
+        replace(config.train, data=data, synthesis=synthesis, classifier=classifier, loss=loss),
         initial_weights=None if first is None else lasting_name(first),
     )
     return replace(config, train=train)

@@ -95,6 +95,9 @@ class LossConfig:
         low=0.01,
         high=0.99,
     )
+    teacher: str | None = setting(
+        None, "model, or run (each fold takes its own), whose maps are learned and not the masks (Hinton 2015)"
+    )
 
 
 @dataclass(frozen=True)

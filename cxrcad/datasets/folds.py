@@ -74,18 +74,18 @@ class _Unit:
         return sum(count for (stratum, _), count in self.strata.items() if stratum != NORMAL)
 
 
-def make_folds(dataset: Dataset, seed: int) -> tuple[Split, ...]:
+def make_folds(dataset: Dataset, seed: int, least: int = FOLDS) -> tuple[Split, ...]:
     """The five splits of a data set; fold 1's test cases, fold 2's ... are disjoint and together all cases.
 
     Positives of each subtlety, positives altogether and normals are divided as evenly as the groups let them be, and so
     are those of each of several joined sets. Cases that share a group, directly or through others, stay together. One
     fifth of each training part, divided in the same way, is its validation set. The same names, subtleties, groups,
-    sets and seed give the same splits in any order and on any machine. Raises DataError where the data set has too few
-    positives that share no group.
+    sets and seed give the same splits in any order and on any machine. Raises DataError where the data set has fewer
+    than `least` positives that share no group.
     """
     units = _units(dataset.cases)
     independent = sum(unit.positives > 0 for unit in units)
-    if independent < FOLDS:
+    if independent < least:
         article = "an" if dataset.lesion[0] in "aeiou" else "a"
         raise DataError(
             f"{dataset.where}: {independent} cases with {article} {dataset.lesion} that share no patient or "

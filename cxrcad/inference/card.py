@@ -16,7 +16,7 @@ __all__ = ["FORMER_TASKS", "SCHEMA", "card_settings"]
 SCHEMA = "cxrcad/model/1"
 NEEDED = ("name", "tasks", "multiple", "grid", "find")
 TEXTS = ("lesion", "created", "intended_use", "threshold_from", "cxrcad_version")
-STARTS = ("init", "second_init")
+STARTS = ("init", "second_init", "teacher")
 REMEDY = "export the model again with cxrcad export"
 
 FORMER_TASKS = {"nodule": "lesion"}

@@ -34,6 +34,7 @@ PATHS = (
     "simulate",
     "initial_weights",
     "classifier_weights",
+    "teacher",
     "run",
     "runs",
     "threshold_from",
@@ -120,7 +121,7 @@ def export_fold(
 def _training(
     config: TrainConfig, shown: Shown, history: Sequence[Mapping[str, Any]], seconds: float
 ) -> dict[str, Any]:
-    """The card's part on the training; images and CT series of the models that it started from count as its own."""
+    """The card's part on the training; images and CT series of its teacher and first weights count as its own."""
     training: dict[str, Any] = {
         "images": list(shown.images),
         "series": sorted(shown.series),
@@ -137,7 +138,8 @@ def _training(
         ]
     second = config.classifier.classifier_weights if config.network.patch_classifier else None
     unknown: set[str] = set()
-    for name, start in (("init", config.initial_weights), ("second_init", second)):
+    known = {"init": config.initial_weights, "second_init": second, "teacher": config.loss.teacher}
+    for name, start in known.items():
         if start is not None:
             first = resolve_model(start)
             training[name] = _before(first)

@@ -164,6 +164,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         ),
         *_before(training, "init", "before that: "),
         *_before(training, "second_init", "its patch classifier before that: "),
+        *_before(training, "teacher", "its teacher: "),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     lines += score_lines(card)
@@ -196,7 +197,7 @@ def _failures(failed: Mapping[str, Any]) -> list[str]:
 
 
 def _before(training: Mapping[str, Any], start: str, what: str) -> list[str]:
-    """A line for each training that the weights (`start`: init, second_init) went through before."""
+    """A line for each training that the weights (`start`: init, second_init, teacher) went through before."""
     before = training.get(start)
     if before is None:
         return []

@@ -123,7 +123,8 @@ def _sources_of_card(path: Path) -> dict[str, object]:
     card = read_json(path, EvaluationError)
     training = card.get("training") if isinstance(card, dict) else None
     known = training if isinstance(training, dict) else {}
-    starts = {flag: known.get(name) for flag, name in (("--initial-weights", "init"), (CLASSIFIER, "second_init"))}
+    names = {"--initial-weights": "init", CLASSIFIER: "second_init", "--teacher": "teacher"}
+    starts = {flag: known.get(name) for flag, name in names.items()}
     models = {flag: one.get("sha256") if isinstance(one, dict) else None for flag, one in starts.items()}
     return {"--simulate": known.get("nodules_sha256"), **models}
 
@@ -137,7 +138,8 @@ def _sources(config: TrainConfig) -> dict[str, str | None]:
     if nodules is not None and nodules != ANALYTIC:
         found["--simulate"] = sha256_of(nodules) if nodules.is_file() else None
     classifier = config.classifier.classifier_weights if config.network.patch_classifier else None
-    for flag, name in (("--initial-weights", config.initial_weights), (CLASSIFIER, classifier)):
+    starts = {"--initial-weights": config.initial_weights, CLASSIFIER: classifier, "--teacher": config.loss.teacher}
+    for flag, name in starts.items():
         if name is not None:
             try:
                 found[flag] = resolve_model(of_fold(Path(name), flag, int(config.fold or 1)) or name).sha256

@@ -77,7 +77,7 @@ def sample_loader(
 
 def _cases(config: TrainConfig, dataset: Dataset) -> tuple[Case, ...]:
     """The cases that one of the folds trains or validates on."""
-    every = config.normals or LESIONS[config.data.lesion] == AREA
+    every = config.normals or config.loss.teacher is not None or LESIONS[config.data.lesion] == AREA
     return tuple(case for case in dataset.cases if every or case.positive)
 
 

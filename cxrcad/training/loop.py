@@ -17,7 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from cxrcad.config import TrainConfig
-from cxrcad.core import TrainingError
+from cxrcad.core import Case, TrainingError
 from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.read import cases_to_train
@@ -29,6 +29,7 @@ from cxrcad.networks.registry import build_network
 from cxrcad.packaging.fold import export_fold
 from cxrcad.training.data import Source, drawn_ahead, make_source, shown
 from cxrcad.training.device import Backend, channels_last, open_backend
+from cxrcad.training.distillation import DistillationTask, as_taught, start_distillation
 from cxrcad.training.environment import keep_environment
 from cxrcad.training.fine_tuning import blended, freeze_early, set_training, without_unboxed
 from cxrcad.training.input_cache import sample_loader
@@ -71,13 +72,9 @@ def train_fold(
     if config.freeze_early:
         freeze_early(learner)
     state = new_state(learner, config)
-    multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
-    chosen = cases_to_train(dataset, split.train, config.normals)
-    load = sample_loader(config, dataset, folder.parent, multiple, progress.note)
-    source = make_source(without_unboxed(load(chosen), config, backend), config, dataset, split.train)
-    held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
-    validation = load(held) if processes.first else ()
-    state.inputs = inputs_of(config, [*chosen, *held])
+    cases, samples, validation = _samples(network, config, dataset, split, folder, backend, progress)
+    source = make_source(without_unboxed(samples, config, backend), config, dataset, split.train)
+    state.inputs = inputs_of(config, cases)
     processes.check_alike(state.inputs, changed_inputs)
     task = _task(network, source, validation, config, progress)
     for module in (network, state.average, state.balance):
@@ -110,9 +107,33 @@ def _start(config: TrainConfig, dataset: Dataset, split: Split) -> tuple[nn.Modu
     """The network before its first step, and the settings with the folders of the models that it starts from."""
     torch.manual_seed(config.seed)
     network = build_network(config.network, config.grid.side)
+    if config.loss.teacher is not None:
+        config = start_distillation(config, dataset, split)
     if isinstance(network, Ensemble):
         return network, start_ensemble(network, config, dataset, split)
     return network, start_segmentation(network, config, dataset, split)
+
+
+def _samples(
+    network: nn.Module,
+    config: TrainConfig,
+    dataset: Dataset,
+    split: Split,
+    folder: Path,
+    backend: Backend,
+    progress: Progress,
+) -> tuple[list[Case], tuple[Sample, ...], tuple[Sample, ...]]:
+    """The cases that the fold trains and validates on, and the samples of both; to validate, the first process's."""
+    multiple = int(getattr(network, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
+    taught = config.loss.teacher is not None
+    drawn, sides = as_taught(config, multiple) if taught else (config, multiple)
+    load = sample_loader(drawn, dataset, folder.parent, sides, progress.note)
+    chosen = dataset.select(split.train) if taught else cases_to_train(dataset, split.train, config.normals)
+    samples = load(chosen)
+    held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
+    if taught and held:
+        load = sample_loader(config, dataset, folder.parent, multiple, progress.note)
+    return [*chosen, *held], samples, load(held) if backend.processes.first else ()
 
 
 def _task(
@@ -120,6 +141,8 @@ def _task(
 ) -> Task:
     if isinstance(network, Ensemble):
         return PatchTask(network, source, validation, config, progress)
+    if config.loss.teacher is not None:
+        return DistillationTask(source, validation, config, progress)
     return SegmentationTask(source, validation, config, progress)
 
 

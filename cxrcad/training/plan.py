@@ -20,7 +20,7 @@ from cxrcad.config import (
 from cxrcad.core import DataError, NetworkError, TrainingError, UsageError
 from cxrcad.datasets.content import check_content, write_content
 from cxrcad.datasets.dataset import Dataset
-from cxrcad.datasets.folds import FOLDS_NAME, WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
+from cxrcad.datasets.folds import FOLDS, FOLDS_NAME, WHOLE, Split, load_folds, make_folds, save_folds, whole, with_part
 from cxrcad.datasets.read import how_to_get, read_data
 from cxrcad.files import Progress, Silent, remove_leftovers, write_atomically
 from cxrcad.inference.model import RUN_FOLDER
@@ -28,6 +28,7 @@ from cxrcad.networks.blocks import RESIDUAL
 from cxrcad.networks.registry import build_network
 from cxrcad.synthesis.nodules import ANALYTIC
 from cxrcad.training.device import check_device
+from cxrcad.training.distillation import start_distillation
 from cxrcad.training.fine_tuning import check_fine_tuning
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.locks import check_free, locked
@@ -221,7 +222,8 @@ def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple
         )
     drawn = folds_file or (config.from_run / FOLDS_NAME if config.from_run else None)
     there = drawn is not None and drawn.is_file()
-    splits = load_folds(drawn, dataset) if drawn and there else make_folds(dataset, config.data.fold_seed)
+    least = 0 if config.loss.teacher and config.fold == NO_FOLD else FOLDS
+    splits = load_folds(drawn, dataset) if drawn and there else make_folds(dataset, config.data.fold_seed, least)
     if folder and (folds_file or begun(folder)):
         check_content(folder, dataset, "give the data that the run was begun with, or another --run")
     chosen = tuple(split for split in splits if config.fold in ("all", str(split.fold)))
@@ -234,6 +236,8 @@ def _splits(config: TrainConfig, dataset: Dataset, folder: Path | None) -> tuple
             initial_models(config, dataset, split)
         elif config.initial_weights is not None:
             initial_model(config.initial_weights, "--initial-weights", config, dataset, split)
+        if config.loss.teacher is not None:
+            start_distillation(config, dataset, split)
     return splits, chosen
 
 
@@ -263,6 +267,8 @@ def _check(config: TrainConfig) -> None:
             "--max-steps 0: trains nothing; it is for --patch-classifier with --classifier-weights, where only the "
             "ensemble weight is chosen"
         )
+    if config.loss.teacher is not None and config.network.patch_classifier:
+        raise UsageError("--teacher: is for a segmentation network; leave it or --patch-classifier out")
     if config.threshold_from is not None and config.fold != NO_FOLD:
         raise UsageError(f"--threshold-from: is for --fold none, and the fold is {config.fold}; leave it out")
     check_fine_tuning(config)

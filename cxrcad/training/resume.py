@@ -55,7 +55,7 @@ MAY_CHANGE = (
 """
 
 PLACES = ("data", "simulate", "threshold_from", "runs", "cache")
-MODELS = ("initial_weights", "classifier_weights")
+MODELS = ("initial_weights", "classifier_weights", "teacher")
 """Settings that are paths, and those that are a model's name or path: kept so that every working folder finds them."""
 
 
@@ -233,6 +233,7 @@ def inputs_of(config: TrainConfig, cases: Sequence[Case]) -> dict[str, Any]:
         "simulate": nodules,
         "initial_weights": _model_sha256(config.initial_weights),
         "classifier_weights": _model_sha256(classifier),
+        "teacher": _model_sha256(config.loss.teacher),
     }
 
 
@@ -277,6 +278,7 @@ def changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
         "simulate": "the CT nodules (--simulate)",
         "initial_weights": "the model of --initial-weights",
         "classifier_weights": "the model of --classifier-weights",
+        "teacher": "the model of --teacher",
     }
     changed = [words for name, words in ways.items() if name in before and before[name] != now[name]]
     cases = before.get("cases")

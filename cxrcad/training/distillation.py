@@ -1,0 +1,105 @@
+"""A segmentation network learns the maps of a teacher, which sees the same image on its own, finer grid.
+
+Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015, at temperature 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cxrcad.config import TrainConfig
+from cxrcad.core import TrainingError
+from cxrcad.datasets.dataset import Dataset
+from cxrcad.datasets.folds import Split
+from cxrcad.datasets.samples import Sample
+from cxrcad.files import Progress
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.model import Bundle, load_bundle
+from cxrcad.networks.blocks import tasks_of
+from cxrcad.training.data import Batch, Source
+from cxrcad.training.device import Backend
+from cxrcad.training.initial_weights import initial_model
+from cxrcad.training.segmentation import SegmentationTask
+from cxrcad.training.state import State
+
+__all__ = ["DistillationTask", "as_taught", "start_distillation"]
+
+
+def start_distillation(config: TrainConfig, dataset: Dataset, split: Split) -> TrainConfig:
+    """The settings, with the folder of the model that teaches this split.
+
+    Raises ModelError; TrainingError for a model that saw a held-out case, lacks a task of the network that learns from
+    it, or has a side that is no multiple of that network's.
+    """
+    name = config.loss.teacher
+    assert name is not None
+    teacher = initial_model(name, "--teacher", config, dataset, split)
+    missing = set(tasks_of(config.network)) - set(teacher.tasks)
+    if missing:
+        raise TrainingError(f"--teacher {name}: has no {missing.pop()} map; give --tasks single, or name another model")
+    side = teacher.grid.side
+    if side % config.grid.side:
+        raise TrainingError(
+            f"--teacher {name}: its side is {side}, no multiple of --side {config.grid.side}; give --side {side} or "
+            f"{side // 2}"
+        )
+    return replace(config, loss=replace(config.loss, teacher=str(teacher.folder)))
+
+
+def as_taught(config: TrainConfig, multiple: int) -> tuple[TrainConfig, int]:
+    """Settings and multiple of the sides with which training images are drawn: on the grid of the teacher."""
+    teacher = _teacher(config)
+    times = teacher.grid.side // config.grid.side
+    return replace(config, grid=teacher.grid), math.lcm(teacher.multiple, multiple * times)
+
+
+def _teacher(config: TrainConfig) -> Bundle:
+    assert config.loss.teacher is not None
+    return load_bundle(Path(config.loss.teacher))
+
+
+class DistillationTask(SegmentationTask):
+    """Each task's loss is the cross-entropy with the teacher's map, mean over the pixels."""
+
+    unused = False
+
+    def __init__(self, source: Source, validation: Sequence[Sample], config: TrainConfig, progress: Progress) -> None:
+        super().__init__(source, validation, config, progress)
+        teacher = _teacher(config)
+        self.times = teacher.grid.side // config.grid.side
+        self.teacher = Detector.open(teacher, config.device, config.threads)
+
+    def inputs(self, batch: Batch, backend: Backend) -> tuple[Tensor, Tensor, Tensor]:
+        """Images on the learner's grid, and the teacher's lesion and lung maps (B, 1, H, W) there."""
+        images = super().inputs(batch, backend)[0]
+        found = self.teacher.run(list(images[:, 0].cpu().numpy()))
+        maps = [
+            torch.from_numpy(np.stack([one[task] for one in found])[:, None]).to(images)
+            for task in ("lesion", "lung")
+            if task in found[0]
+        ]
+        smaller = [functional.avg_pool2d(one, self.times) for one in (images, *maps)]
+        return smaller[0], smaller[1], smaller[-1]
+
+    def loss(self, state: State, backend: Backend, images: Tensor, lesion: Tensor, lung: Tensor) -> Tensor:
+        """The loss of both tasks, balanced."""
+        with backend.autocast():
+            outputs = state.network(images.contiguous(memory_format=torch.channels_last))
+        maps = {"lesion": lesion, "lung": lung}
+        losses = {
+            task: functional.cross_entropy(logits.float(), torch.cat([1 - maps[task], maps[task]], 1))
+            for task, logits in outputs.items()
+        }
+        loss: Tensor = state.balance(losses)
+        return loss
+
+    def _check_lungs(self) -> None:
+        """The teacher outlines the lungs; masks only say where nodules may be projected."""
