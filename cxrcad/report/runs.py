@@ -56,7 +56,7 @@ def comparison_text(runs: Sequence[RunTrainings]) -> str:
     names = names_of(runs)
     rows = [(name, *map(_value, values)) for name, values in _differing(runs).items()]
     settings = Table(("setting", *names), rows).markdown() if rows else ["The runs have the same settings."]
-    figures = Table(("at the last validation", *names), _figure_rows(runs)).markdown()
+    figures = Table(("latest", *names), _figure_rows(runs)).markdown()
     return "\n".join([*settings, "", *figures, "", *_data_lines(runs)]) + "\n"
 
 
@@ -113,7 +113,12 @@ def _figure_rows(runs: Sequence[RunTrainings]) -> list[tuple[str, ...]]:
         there = [one.get(name) for one in folds]
         rows.append((f"fold {name}: state", *("" if one is None else one.state for one in there)))
         rows.append((f"fold {name}: steps", *("" if one is None else _steps(one) for one in there)))
-        rows.append((f"fold {name}: loss", *("" if one is None else _number(one.loss, "{:.4f}") for one in there)))
+        rows.append(
+            (
+                f"fold {name}: loss of the last steps",
+                *("" if one is None else _number(one.loss, "{:.4f}") for one in there),
+            )
+        )
         rows += [
             (f"fold {name}: {figure}", *(_percent(one.figures.get(figure) if one else None) for one in there))
             for figure in dict.fromkeys(key for one in there if one for key in one.figures)
