@@ -16,7 +16,7 @@ import click
 
 import cxrcad
 from cxrcad.cli.progress import note
-from cxrcad.core import CxrcadError, RankError, ToldElsewhere, WriteError
+from cxrcad.core import CxrcadError, RankError, ToldElsewhere, UsageError, WriteError
 from cxrcad.files import UNENCODABLE
 
 __all__ = ["COMMANDS", "GROUPS", "cli", "main"]
@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if asked and not isinstance(error, WriteError | RankError):
                 note("cxrcad: stopped")
                 status = asked[0]
+            elif isinstance(error, click.ClickException | UsageError) and _told_beside(arguments):
+                status = error.exit_code
             else:
                 status = _told(error)
     _give_up_stdout()
@@ -141,6 +143,13 @@ def _stopping(asked: list[int]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _told_beside(arguments: Sequence[str] | None) -> bool:
+    """Whether another process of the same training, started with the same words on this machine, tells of them."""
+    words = sys.argv[1:] if arguments is None else arguments
+    ranks = (os.environ.get(name, "0") for name in ("LOCAL_RANK", "SLURM_LOCALID"))  # torchrun's, srun's
+    return list(words[:1]) == ["train"] and any(rank != "0" for rank in ranks)
 
 
 def _told(error: Exception) -> int:
