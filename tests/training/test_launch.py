@@ -42,6 +42,7 @@ def code_of(words) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_devices_start_processes_and_the_first_one_says_what_is_wrong(cxrcad, tmp_path, capfd):
     answer = cxrcad("train", "--data", tmp_path / "none", *PLAIN, "--devices", 2, "--fold", 1)
     assert answer.code == 1

@@ -81,6 +81,7 @@ def farthest(one: Path, other: Path) -> float:
     return max(float(np.abs(value - theirs[name]).max()) / largest[name] for name, value in mine.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "tolerance"),
     [
@@ -100,6 +101,7 @@ def test_two_processes_train_as_one_that_accumulates_their_micro_batches(tiny_da
     assert histories[0]["loss"] == pytest.approx(histories[1]["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_mine_the_hard_negatives_that_one_does(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "PROJECTIONS", 40)
     shared = ("--data", tiny_data, *SMALL, "--normals", "--norm", "group", "--network", "u-net")
@@ -116,6 +118,7 @@ def test_two_processes_mine_the_hard_negatives_that_one_does(tiny_data, tmp_path
     assert any(hard[0])
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_the_run_goes_on_with_another_number(disc_data, tmp_path):
     def die(rank):
         if rank == 1:
