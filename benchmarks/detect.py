@@ -2,10 +2,11 @@
 
 GEMM is the rate of a product of two 1,024 x 1,024 matrices in float32. The limit is the network's multiplications and
 additions at that rate. On one thread times are processor time, which other programs hardly change; with more threads,
-from the start of a process and with workers they are seconds of a clock. With --against the same images go through two
-ONNX files in turn, and the ratio is the median of the pairs.
+from the start of a process and with workers they are seconds of a clock. With --against the same radiographs go through
+the model and another one in turn, each on its own grid, and the ratio is the median of the pairs. An ONNX file takes
+the model's grid.
 
-python benchmarks/detect.py RADIOGRAPH... [--model MODEL] [--against OLD.onnx] [--threads 1] [--workers 0,2]
+python benchmarks/detect.py RADIOGRAPH... [--model MODEL] [--against OLD.onnx|MODEL] [--threads 1] [--workers 0,2]
 """
 
 from __future__ import annotations
@@ -152,33 +153,41 @@ def pace(detector: Detector, files: Sequence[Path], workers: int) -> float:
 
 
 def pairs(
-    sessions: Sequence[Any], images: Sequence[Grid], times: int, clock: Clock
-) -> Iterator[tuple[list[float], float]]:
-    """For image after image, in turn, the seconds of each session, and the largest difference of their maps."""
+    sessions: Sequence[Any], images: Sequence[Sequence[Grid]], times: int, clock: Clock
+) -> Iterator[tuple[list[float], float | None]]:
+    """For image after image, in turn, the seconds of each session, and the largest difference of their maps.
+
+    Each of `images` has a radiograph on the sessions' grids; maps on different grids are not compared.
+    """
     names = [[one.name for one in session.get_outputs()] for session in sessions]
     for number in range(-1, times):  # the first is not counted
-        feed = {"image": images[number % len(images)][None, None]}
         seconds, maps = [], []
-        for session, wanted in zip(sessions, names, strict=True):
+        for session, wanted, image in zip(sessions, names, images[number % len(images)], strict=True):
             start = clock()
-            maps.append(session.run(wanted, feed))
+            maps.append(session.run(wanted, {"image": image[None, None]}))
             seconds.append(clock() - start)
-        apart = max(float(np.abs(one - other).max()) for one, other in zip(*maps, strict=True))
+        alike = maps[0][0].shape == maps[1][0].shape
+        apart = max(float(np.abs(one - other).max()) for one, other in zip(*maps, strict=True)) if alike else None
         if number >= 0:
             yield seconds, apart
 
 
-def against(old: Path, bundle: Bundle, images: Sequence[Grid], times: int, threads: int) -> str:
-    """How many times as fast the model's ONNX file is as another one, in a sentence."""
-    sessions = [open_session(path, [CPU], threads) for path in (old, bundle.onnx_path)]
+def against(old: str, bundle: Bundle, files: Sequence[Path], times: int, threads: int) -> str:
+    """How many times as fast the model's ONNX file is as another one, or another model's, in a sentence."""
+    before = bundle if old.endswith(".onnx") else resolve_model(old)
+    path = Path(old) if old.endswith(".onnx") else before.onnx_path
+    sessions = [open_session(one, [CPU], threads) for one in (path, bundle.onnx_path)]
+    read = [read_radiograph(file) for file in files]
+    images = [[prepare(one, model.grid, model.multiple).image for model in (before, bundle)] for one in read]
     found = list(pairs(sessions, images, times, clock_of(threads)))
-    ratios = sorted(before / after for (before, after), _ in found)
+    ratios = sorted(first / second for (first, second), _ in found)
     quarters = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    before, after = (statistics.median(column) for column in zip(*(seconds for seconds, _ in found), strict=True))
+    slow, fast = (statistics.median(column) for column in zip(*(seconds for seconds, _ in found), strict=True))
+    apart = [one for _, one in found if one is not None]
     return (
-        f"{bundle.onnx_path}: {statistics.median(ratios):.2f} times as fast as {old} (quartiles {quarters[0]:.2f} to "
-        f"{quarters[2]:.2f}, {len(found)} pairs, {1000 * after:.0f} ms for {1000 * before:.0f}); the maps differ by at "
-        f"most {max(apart for _, apart in found):.1e}"
+        f"{bundle.onnx_path}: {statistics.median(ratios):.2f} times as fast as {path} (quartiles {quarters[0]:.2f} to "
+        f"{quarters[2]:.2f}, {len(found)} pairs, {1000 * fast:.0f} ms for {1000 * slow:.0f})"
+        + (f"; the maps differ by at most {max(apart):.1e}" if apart else "")
     )
 
 
@@ -213,14 +222,14 @@ def report(given: argparse.Namespace) -> Iterator[str]:
         rows.append([f"{workers} workers", f"{images:.2f} images/s", f"{1 / images / limit:.2f}"])
     yield from Table(["what", "measured", "limits"], rows).markdown()
     if given.against:
-        yield "\n" + against(given.against, bundle, grids, given.times, given.threads)
+        yield "\n" + against(given.against, bundle, given.files, given.times, given.threads)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+", metavar="RADIOGRAPH")
     parser.add_argument("--model")
-    parser.add_argument("--against", type=Path, help="another ONNX file of the same network")
+    parser.add_argument("--against", help="another ONNX file of the same network, or another model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--times", type=int, default=9, help="repeats of each, whose median counts")
     parser.add_argument("--workers", type=lambda text: [int(one) for one in text.split(",")], default=[0, 2])

@@ -310,7 +310,7 @@ def test_memory_that_grows_and_the_pace_are_told_as_they_are():
     assert growth == pytest.approx((159.745 - 150.745) / 150.745)
 
 
-def test_two_onnx_files_are_timed_in_turn_and_their_maps_compared():
+def test_two_models_are_timed_in_turn_and_their_maps_compared_where_their_grids_are_alike():
     detect = benchmark("detect")
     calls, now = [], iter(range(100))
 
@@ -325,10 +325,12 @@ def test_two_onnx_files_are_timed_in_turn_and_their_maps_compared():
             calls.append((names, float(feed["image"][0, 0, 0, 0])))
             return [feed["image"][0] + self.value]
 
-    images = [np.full((2, 2), value, np.float32) for value in (1, 2)]
-    found = list(detect.pairs([Session("old", 0.0), Session("new", 0.25)], images, 3, lambda: next(now)))
-    assert found == [([1, 1], 0.25)] * 3
+    images = [[np.full((2, 2), value, np.float32)] * 2 for value in (1, 2)]
+    sessions = [Session("old", 0.0), Session("new", 0.25)]
+    assert list(detect.pairs(sessions, images, 3, lambda: next(now))) == [([1, 1], 0.25)] * 3
     assert calls == [([f"{name} map"], value) for value in (2, 1, 2, 1) for name in ("old", "new")]
+    other = [[np.ones((4, 4), np.float32), np.ones((2, 2), np.float32)]]
+    assert list(detect.pairs(sessions, other, 1, lambda: next(now))) == [([1, 1], None)]
 
 
 def test_a_median_leaves_out_the_first_time_and_a_slow_one():

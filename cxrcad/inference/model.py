@@ -152,8 +152,13 @@ class Bundle:
 
     @property
     def training_images(self) -> frozenset[str]:
-        """The SHA-256 of the images that the weights were trained on, as far as the card lists them."""
-        return frozenset(self.training.get("images", ()))
+        """The SHA-256 of the images that the weights, or a teacher's, were trained on, as far as the card has them."""
+        return frozenset(self.training.get("images", ())) | self.images_of_teacher
+
+    @property
+    def images_of_teacher(self) -> frozenset[str]:
+        """The SHA-256 of the images that its teacher was trained on; empty for a model that learned from masks."""
+        return frozenset(self.training.get("teacher", {}).get("images", ()))
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -104,6 +104,7 @@ def _connected(address: str) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else a cluster of our own reports its use
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what Ray's core notes of its actors is for its developers
     own: dict[str, Any] = (
         {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES} if address == "local" else {}
     )

@@ -74,7 +74,11 @@ def _matches(path: Path, source: Bundle) -> CheckedMatches:
         path, context.model.sha256, context.settings_sha256, context.model.threshold, context.fold, images, again
     )
     notes = checked(kept, source)
-    seen = [name for name, known in images.items() if known["image"] in source.training_images]
+    own = set(source.training.get("images", ()))
+    seen = [name for name, known in images.items() if known["image"] in own]
+    taught = sum(known["image"] in source.images_of_teacher for known in images.values())
+    if taught:
+        notes = {**notes, "teacher": f"was trained on {taught} of these images, the model itself on none"}
     if seen:
         raise ModelError(
             f"{path}: scored {counted(len(seen), 'image')} that the model was trained on ({seen[0]}); with the data "

@@ -121,7 +121,10 @@ def export_fold(
 def _training(
     config: TrainConfig, shown: Shown, history: Sequence[Mapping[str, Any]], seconds: float
 ) -> dict[str, Any]:
-    """The card's part on the training; images and CT series of its teacher and first weights count as its own."""
+    """The card's part on the training; images and CT series of the models that it started from count as its own.
+
+    So do the series of its teacher, whose images are named beside them.
+    """
     training: dict[str, Any] = {
         "images": list(shown.images),
         "series": sorted(shown.series),
@@ -143,7 +146,10 @@ def _training(
         if start is not None:
             first = resolve_model(start)
             training[name] = _before(first)
-            training["images"] = sorted({*training["images"], *first.training_images})
+            if name == "teacher":
+                training[name]["images"] = sorted(first.training_images)
+            else:
+                training["images"] = sorted({*training["images"], *first.training_images})
             training["series"] = sorted({*training["series"], *listed_series(first)})
             unknown |= set(unknown_series(first))
     if unknown:

@@ -164,7 +164,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         ),
         *_before(training, "init", "before that: "),
         *_before(training, "second_init", "its patch classifier before that: "),
-        *_before(training, "teacher", "its teacher: "),
+        *(line.replace("; its images are counted", "") for line in _before(training, "teacher", "its teacher: ")),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     lines += score_lines(card)
