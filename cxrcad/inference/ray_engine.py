@@ -109,7 +109,8 @@ def _connected(address: str) -> Iterator[None]:
         {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES} if address == "local" else {}
     )
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
+        with _without_stderr():
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except Exception as error:  # Ray raises no kind of its own
         raise UsageError(
             f"--address {address}: no Ray cluster answers there ({_first_line(error)}); start one with `ray start "
@@ -119,6 +120,19 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """What is written on stderr, by libraries below Python too, goes nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class RayEngine:
