@@ -166,8 +166,8 @@ def pairs(
             start = clock()
             maps.append(session.run(wanted, {"image": image[None, None]}))
             seconds.append(clock() - start)
-        alike = maps[0][0].shape == maps[1][0].shape
-        apart = max(float(np.abs(one - other).max()) for one, other in zip(*maps, strict=True)) if alike else None
+        both = [(one, other) for one, other in zip(*maps, strict=False) if one.shape == other.shape]
+        apart = max((float(np.abs(one - other).max()) for one, other in both), default=None)
         if number >= 0:
             yield seconds, apart
 

@@ -147,9 +147,10 @@ def _stopping(asked: list[int]) -> Iterator[None]:
 
 def _told_beside(arguments: Sequence[str] | None) -> bool:
     """Whether another process of the same training, started with the same words on this machine, tells of them."""
-    words = sys.argv[1:] if arguments is None else arguments
-    ranks = (os.environ.get(name, "0") for name in ("LOCAL_RANK", "SLURM_LOCALID"))  # torchrun's, srun's
-    return list(words[:1]) == ["train"] and any(rank != "0" for rank in ranks)
+    words, known = sys.argv[1:] if arguments is None else arguments, os.environ
+    by_torchrun, by_srun = "TORCHELASTIC_RUN_ID" in known, "SLURM_STEP_ID" in known
+    place = known.get("LOCAL_RANK") if by_torchrun else known.get("SLURM_LOCALID") if by_srun else "0"
+    return list(words[:1]) == ["train"] and place not in (None, "0")
 
 
 def _told(error: Exception) -> int:

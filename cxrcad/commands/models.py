@@ -43,7 +43,8 @@ def model_lines(bundle: Bundle) -> list[str]:
             else ""
         ),
         f"  threshold    {bundle.threshold:.4g}" + _points(bundle),
-        f"  trained on   {counted(len(bundle.training_images), 'image')}, {length}",
+        f"  trained on   {counted(len(training.get('images', ())), 'image')}, {length}",
+        *([f"  taught by    {training['teacher'].get('name', 'unknown')}"] if training.get("teacher") else []),
         f"  sha256       {bundle.sha256}",
         f"  folder       {bundle.folder} ({size:.1f} MB)",
     ]

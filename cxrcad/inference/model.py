@@ -158,7 +158,7 @@ class Bundle:
     @property
     def images_of_teacher(self) -> frozenset[str]:
         """The SHA-256 of the images that its teacher was trained on; empty for a model that learned from masks."""
-        return frozenset(self.training.get("teacher", {}).get("images", ()))
+        return frozenset((self.training.get("teacher") or {}).get("images", ()))
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -76,14 +76,14 @@ def _matches(path: Path, source: Bundle) -> CheckedMatches:
     notes = checked(kept, source)
     own = set(source.training.get("images", ()))
     seen = [name for name, known in images.items() if known["image"] in own]
-    taught = sum(known["image"] in source.images_of_teacher for known in images.values())
-    if taught:
-        notes = {**notes, "teacher": f"was trained on {taught} of these images, the model itself on none"}
     if seen:
         raise ModelError(
             f"{path}: scored {counted(len(seen), 'image')} that the model was trained on ({seen[0]}); with the data "
             f"that the run was trained on as DATA, run `{again}`, or remove the file"
         )
+    taught = sum(known["image"] in source.images_of_teacher for known in images.values())
+    if taught:
+        notes = {**notes, "teacher": f"was trained on {taught} of these images, the model itself on none"}
     return CheckedMatches(path, result, notes)
 
 

@@ -160,7 +160,7 @@ def _training(
 def _before(first: Bundle) -> dict[str, Any]:
     """What a card tells of the model that a training started from."""
     kept = first.training
-    before = {name: kept[name] for name in ("steps", "minutes", "init", "second_init") if name in kept}
+    before = {name: kept[name] for name in ("steps", "minutes", "init", "second_init", "teacher") if name in kept}
     config = _without_folders(first.training_config)
     return {"name": first.name, "sha256": first.sha256, "config": config, **before}
 

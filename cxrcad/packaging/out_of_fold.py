@@ -118,7 +118,7 @@ def models_of_folds(run: Path, flag: str, error: type[CxrcadError]) -> dict[int,
 
 def _pooled(kept: Mapping[int, CheckedMatches], run: Path) -> dict[str, Any]:
     results = [one.result for one in kept.values()]
-    unknown = sorted({one.notes[NOT_CHECKED] for one in kept.values() if one.notes})
+    unknown = sorted({one.notes[NOT_CHECKED] for one in kept.values() if NOT_CHECKED in one.notes})
     context, scoring = results[0].context, ScoringConfig()
     found = bootstrap(results, scoring.resamples, scoring.bootstrap_seed)
     title = f"out of fold: test cases of folds {', '.join(map(str, kept))} of {run.name}, {context_words(context)}"

@@ -164,7 +164,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         ),
         *_before(training, "init", "before that: "),
         *_before(training, "second_init", "its patch classifier before that: "),
-        *(line.replace("; its images are counted", "") for line in _before(training, "teacher", "its teacher: ")),
+        *_before(training, "teacher", "its teacher: ", counted_too=False),
         f"- written by cxrcad {card['cxrcad_version']}, {card['created']}",
     ]
     lines += score_lines(card)
@@ -196,15 +196,16 @@ def _failures(failed: Mapping[str, Any]) -> list[str]:
     return [*lines, *(f"- {line}" for line in wrong or ["none"])]
 
 
-def _before(training: Mapping[str, Any], start: str, what: str) -> list[str]:
+def _before(training: Mapping[str, Any], start: str, what: str, counted_too: bool = True) -> list[str]:
     """A line for each training that the weights (`start`: init, second_init, teacher) went through before."""
     before = training.get(start)
     if before is None:
         return []
     steps = counted(before["steps"], "step") if "steps" in before else "unknown steps"
     length = f"{steps}, {before.get('minutes', 'unknown')} minutes"
-    line = f"- {what}{length} ({before.get('name', 'unknown')}); its images are counted"
-    return [line, *_before(before, start, what)]
+    images = "; its images are counted" if counted_too else ""
+    line = f"- {what}{length} ({before.get('name', 'unknown')}){images}"
+    return [line, *_before(before, start, what, counted_too)]
 
 
 def _figures(kept: Sequence[CheckedMatches], model: str) -> dict[str, Any]:

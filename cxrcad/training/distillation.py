@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -21,11 +20,11 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.samples import Sample
 from cxrcad.files import Progress
-from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import Bundle, load_bundle
 from cxrcad.networks.blocks import tasks_of
+from cxrcad.packaging.parity import load_network
 from cxrcad.training.data import Batch, Source
-from cxrcad.training.device import Backend
+from cxrcad.training.device import Backend, channels_last
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.segmentation import SegmentationTask
 from cxrcad.training.state import State
@@ -37,7 +36,7 @@ def start_distillation(config: TrainConfig, dataset: Dataset, split: Split) -> T
     """The settings, with the folder of the model that teaches this split.
 
     Raises ModelError; TrainingError for a model that saw a held-out case, lacks a task of the network that learns from
-    it, or has a side that is no multiple of that network's.
+    it, stretches grey levels otherwise, or has a side that is no multiple of that network's.
     """
     name = config.loss.teacher
     assert name is not None
@@ -48,8 +47,14 @@ def start_distillation(config: TrainConfig, dataset: Dataset, split: Split) -> T
     side = teacher.grid.side
     if side % config.grid.side:
         raise TrainingError(
-            f"--teacher {name}: its side is {side}, no multiple of --side {config.grid.side}; give --side {side} or "
-            f"{side // 2}"
+            f"--teacher {name}: its side is {side}, no multiple of --side {config.grid.side}; give --side {side} or a "
+            "divisor of it"
+        )
+    if teacher.grid != replace(config.grid, side=side):
+        low, high = teacher.grid.low_percentile, teacher.grid.high_percentile
+        raise TrainingError(
+            f"--teacher {name}: stretches grey levels between other percentiles; give --low-percentile {low:g} "
+            f"--high-percentile {high:g}"
         )
     return replace(config, loss=replace(config.loss, teacher=str(teacher.folder)))
 
@@ -69,23 +74,26 @@ def _teacher(config: TrainConfig) -> Bundle:
 class DistillationTask(SegmentationTask):
     """Each task's loss is the cross-entropy with the teacher's map, mean over the pixels."""
 
-    unused = False
+    remedy = "lower --learning-rate, or name another --teacher"
 
     def __init__(self, source: Source, validation: Sequence[Sample], config: TrainConfig, progress: Progress) -> None:
         super().__init__(source, validation, config, progress)
         teacher = _teacher(config)
         self.times = teacher.grid.side // config.grid.side
-        self.teacher = Detector.open(teacher, config.device, config.threads)
+        self.teacher = channels_last(load_network(teacher.folder))
+
+    @property
+    def unused(self) -> bool:
+        """Whether a micro-batch's loss leaves weights without a gradient: of a balance with a task that is missing."""
+        return self.config.network.tasks == "single" and self.config.loss.balance == "learned"
 
     def inputs(self, batch: Batch, backend: Backend) -> tuple[Tensor, Tensor, Tensor]:
         """Images on the learner's grid, and the teacher's lesion and lung maps (B, 1, H, W) there."""
         images = super().inputs(batch, backend)[0]
-        found = self.teacher.run(list(images[:, 0].cpu().numpy()))
-        maps = [
-            torch.from_numpy(np.stack([one[task] for one in found])[:, None]).to(images)
-            for task in ("lesion", "lung")
-            if task in found[0]
-        ]
+        teacher = self.teacher.to(backend.device)
+        with torch.no_grad(), backend.autocast():
+            outputs = teacher(images.contiguous(memory_format=torch.channels_last))
+        maps = [outputs[task].float().softmax(1)[:, 1:] for task in ("lesion", "lung") if task in outputs]
         smaller = [functional.avg_pool2d(one, self.times) for one in (images, *maps)]
         return smaller[0], smaller[1], smaller[-1]
 

@@ -73,7 +73,7 @@ def train_fold(
         freeze_early(learner)
     state = new_state(learner, config)
     cases, samples, validation = _samples(network, config, dataset, split, folder, backend, progress)
-    source = make_source(without_unboxed(samples, config, backend), config, dataset, split.train)
+    source = make_source(samples, config, dataset, split.train)
     state.inputs = inputs_of(config, cases)
     processes.check_alike(state.inputs, changed_inputs)
     task = _task(network, source, validation, config, progress)
@@ -130,6 +130,8 @@ def _samples(
     load = sample_loader(drawn, dataset, folder.parent, sides, progress.note)
     chosen = dataset.select(split.train) if taught else cases_to_train(dataset, split.train, config.normals)
     samples = load(chosen)
+    if not taught:
+        samples = without_unboxed(samples, config, backend)
     held = cases_to_train(dataset, split.validation, config.normals) if split.validation else ()
     if taught and held:
         load = sample_loader(config, dataset, folder.parent, multiple, progress.note)

@@ -70,7 +70,9 @@ def with_out_of_fold(config: TrainConfig, dataset: Dataset, progress: Progress) 
 def _check_alike(bundle: Bundle, config: TrainConfig, name: str) -> None:
     """Raise TrainingError where the model's scores are not those that this training's network will give."""
     mine = {**to_dict(config.network), **to_dict(config.grid), "normals": config.normals}
+    mine["taught"] = config.loss.teacher is not None
     known = {**to_dict(bundle.network), **to_dict(bundle.grid), **bundle.training_config}
+    known["taught"] = known.get("teacher") is not None
     differing = [one for one, value in mine.items() if one in known and known[one] != value]
     if differing:
         theirs = ", ".join(f"{one} {known[one]}" for one in differing)

@@ -12,6 +12,7 @@ from cxrcad.config import (
     FINDINGS,
     LESIONS,
     NO_FOLD,
+    LossConfig,
     PatchClassifierConfig,
     SynthesisConfig,
     TrainConfig,
@@ -291,7 +292,7 @@ def _check_one_recipe(config: TrainConfig, folder: Path) -> None:
     """
     check_one_source(config, folder, folder_name(config.fold))
     own = folder / folder_name(config.fold) / CONFIG
-    given = settings.to_dict(config.network) | settings.to_dict(config.grid)
+    given = settings.to_dict(config.network) | settings.to_dict(config.grid) | {"teacher": lasting(config).loss.teacher}
     for file in sorted(set(folder.glob(f"fold?/{CONFIG}")) - {own}):
         kept = settings.to_dict(read_kept(file))
         for name, value in given.items():
@@ -313,6 +314,10 @@ def _unused(config: TrainConfig) -> list[str]:
         names = [flag for flag in _changed(config.synthesis) if flag.startswith("--simulate-")]
         if names:
             notes.append(f"{', '.join(names)} not used: no nodules are projected (--simulate)")
+    if config.loss.teacher is not None:
+        names = [flag for flag in _changed(config.loss) if flag not in ("--teacher", "--balance", "--balance-start")]
+        if names:
+            notes.append(f"{', '.join(names)} not used: the teacher's maps are learned, and not masks (--teacher)")
     if not config.network.patch_classifier:
         names = _changed(config.classifier)
         if names:
@@ -328,7 +333,7 @@ def _differing(config: TrainConfig) -> list[str]:
     return [name for name, value in settings.to_dict(config).items() if value != default[name]]
 
 
-def _changed(part: SynthesisConfig | PatchClassifierConfig) -> list[str]:
+def _changed(part: LossConfig | SynthesisConfig | PatchClassifierConfig) -> list[str]:
     """The flags of the settings that are not the default ones."""
     given, usual = settings.to_dict(part), settings.to_dict(type(part)())
     return [one.flag for one in settings.settings_of(type(part)) if given[one.name] != usual[one.name]]

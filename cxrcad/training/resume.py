@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrcad import config as settings
-from cxrcad.config import NO_FOLD, NetworkConfig, TrainConfig
+from cxrcad.config import NO_FOLD, TrainConfig
 from cxrcad.core import Case, DataError, TrainingError, UsageError, WriteError
 from cxrcad.datasets.content import CONTENT_NAME, content_of
 from cxrcad.datasets.folds import FOLDS_NAME, WHOLE
@@ -222,19 +222,22 @@ def inputs_of(config: TrainConfig, cases: Sequence[Case]) -> dict[str, Any]:
 
     Raises DataError for a file that cannot be read, ModelError.
     """
-    simulate = config.synthesis.simulate
     classifier = config.classifier.classifier_weights if config.network.patch_classifier else None
-    try:
-        nodules = None if simulate in (None, ANALYTIC) else sha256_of(Path(str(simulate)))
-    except OSError as error:
-        raise DataError(f"{simulate}: cannot be read ({error.strerror}); copy the file again") from None
     return {
         "cases": {case.name: _digest(case) for case in cases},
-        "simulate": nodules,
+        "simulate": _nodules_sha256(config),
         "initial_weights": _model_sha256(config.initial_weights),
         "classifier_weights": _model_sha256(classifier),
         "teacher": _model_sha256(config.loss.teacher),
     }
+
+
+def _nodules_sha256(config: TrainConfig) -> str | None:
+    simulate = config.synthesis.simulate
+    try:
+        return None if simulate in (None, ANALYTIC) else sha256_of(Path(str(simulate)))
+    except OSError as error:
+        raise DataError(f"{simulate}: cannot be read ({error.strerror}); copy the file again") from None
 
 
 def check_one_source(config: TrainConfig, run: Path, own: str) -> None:
@@ -243,7 +246,7 @@ def check_one_source(config: TrainConfig, run: Path, own: str) -> None:
     Checkpoints of earlier versions do not name the file. Raises TrainingError; DataError for a file that cannot be
     read.
     """
-    now = inputs_of(replace(config, initial_weights=None, network=NetworkConfig()), ())["simulate"]
+    now = _nodules_sha256(config)
     for path in sorted(run.glob(f"fold?/{CHECKPOINT}")):
         before = read_record(path).get("inputs") if path.parent.name != own else None
         if isinstance(before, dict) and before.get("simulate", now) != now:

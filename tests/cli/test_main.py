@@ -120,14 +120,17 @@ def test_wrong_usage_ends_with_2(cxrcad, tmp_path, arguments, sentence):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("rank", ["LOCAL_RANK", "SLURM_LOCALID"])
-@pytest.mark.parametrize("words", [["--side", "x"], ["--sied", "64"], ["--fold", "2", "--max-steps", "0"]])
-def test_wrong_usage_of_a_training_in_several_processes_is_told_once(cxrcad, tmp_path, monkeypatch, words, rank):
+@pytest.mark.parametrize(("rank", "job"), [("LOCAL_RANK", "TORCHELASTIC_RUN_ID"), ("SLURM_LOCALID", "SLURM_STEP_ID")])
+@pytest.mark.parametrize("words", [["--side", "x"], ["--sied", "64"], ["--config", "no.toml"]])
+def test_wrong_usage_of_a_training_in_several_processes_is_told_once(cxrcad, tmp_path, monkeypatch, words, rank, job):
+    monkeypatch.setenv(job, "1")
     for number, told in (("0", 1), ("1", 0), ("3", 0)):
         monkeypatch.setenv(rank, number)
         answer = cxrcad("train", "--data", tmp_path, *words)
         assert (answer.code, answer.err.count("Error: ")) == (2, told)
     assert cxrcad("detect", "--sied", 64).err.count("Error: ") == 1, "each task of a batch tells its own errors"
+    monkeypatch.delenv(job)
+    assert cxrcad("train", "--sied", 64).err.count("Error: ") == 1, "a rank of something else"
 
 
 def test_no_command_shows_the_help_and_ends_with_2(cxrcad):

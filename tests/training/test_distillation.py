@@ -14,9 +14,9 @@ from cxrcad.core import TrainingError, UsageError
 from cxrcad.datasets.read import read_dataset
 from cxrcad.datasets.samples import load_samples
 from cxrcad.files import Silent, read_json
-from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
 from cxrcad.networks.registry import build_network
+from cxrcad.packaging.parity import load_network
 from cxrcad.training.data import make_source
 from cxrcad.training.device import open_backend
 from cxrcad.training.distillation import DistillationTask, as_taught
@@ -34,7 +34,8 @@ SMALL = {**LARGE, "side": 96, "normals": False}
 @pytest.fixture(scope="module")
 def teacher(boxed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that teaches."""
-    return train(build(TrainConfig, {**LARGE, "data": boxed, "run": tmp_path_factory.mktemp("runs") / "teacher"}))
+    own = {"max_steps": 20, "learning_rate": 0.01, "run": tmp_path_factory.mktemp("runs") / "teacher"}
+    return train(build(TrainConfig, {**LARGE, **own, "data": boxed}))
 
 
 @pytest.fixture
@@ -53,14 +54,16 @@ def test_the_maps_are_those_that_the_teacher_gives_of_the_same_image(task, teach
     backend = open_backend(task.config)
     batch = task.draw(0)
     images, lesion, lung = task.inputs(batch, backend)
-    detector = Detector.open(load_bundle(teacher / "fold0" / "model"), "cpu")
+    network = load_network(teacher / "fold0" / "model")
     for number, large in enumerate(batch.images[:, 0].numpy()):
         assert large.shape == tuple(2 * side for side in images.shape[2:])
-        maps = detector.probabilities(large)
+        with torch.no_grad():
+            outputs = network(torch.from_numpy(large)[None, None])
+        maps = {task: logits.softmax(1)[0, 1].numpy() for task, logits in outputs.items()}
         for small, whole in ((images, large), (lesion, maps["lesion"]), (lung, maps["lung"])):
             rows, cols = small.shape[2:]
             halved = whole.reshape(rows, 2, cols, 2).mean((1, 3))
-            np.testing.assert_allclose(small[number, 0].numpy(), halved, atol=1e-6)
+            np.testing.assert_allclose(small[number, 0].numpy(), halved, atol=1e-5)
 
 
 def test_the_loss_is_least_where_the_maps_are_the_teachers(task):
@@ -122,11 +125,48 @@ def test_a_learner_comes_near_its_teacher_without_any_truth(boxed, teacher, tmp_
     assert card["training"]["config"]["teacher"] == "model"
 
 
+def test_each_fold_has_the_teacher_of_the_same_fold_and_goes_on_with_it(boxed, tmp_path):
+    folds = tmp_path / "folds"
+    for fold in ("1", "2"):
+        train(build(TrainConfig, {**LARGE, "fold": fold, "max_steps": 1, "data": boxed, "run": folds}))
+    own = {**SMALL, "fold": "2", "data": boxed, "run": tmp_path / "run", "teacher": str(folds), "normals": True}
+    run = train(build(TrainConfig, {**own, "max_steps": 1, "checkpoint_minutes": 0}))
+    card = read_json(run / "fold2" / "model" / "card.json", UsageError)
+    assert card["training"]["teacher"]["sha256"] == load_bundle(folds / "fold2" / "model").sha256
+    assert card["figures"]["validation cases"]["cases"] > 0
+    (run / "fold2" / "model" / "card.json").unlink()
+    train(build(TrainConfig, {"run": run, "resume": True, "max_steps": 2}), given={"run", "resume", "max_steps"})
+    assert read_json(run / "fold2" / "model" / "card.json", UsageError)["training"]["steps"] == 2
+    with pytest.raises(TrainingError, match=r"teacher is .* and None was given"):
+        train(build(TrainConfig, {**own, "fold": "1", "teacher": None}))
+
+
+def test_a_balance_that_learns_has_no_gradient_of_a_task_that_is_not_there(task, monkeypatch):
+    assert not task.unused
+    config = task.config
+    single = replace(config.network, tasks="single")
+    monkeypatch.setattr(task, "config", replace(config, network=single, loss=replace(config.loss, balance="learned")))
+    assert task.unused
+
+
+def test_settings_of_masks_are_told_to_have_no_use(boxed, teacher, tmp_path):
+    notes = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    own = {"data": boxed, "run": tmp_path / "run", "teacher": str(teacher), "focal": 2.0, "max_steps": 1}
+    train(build(TrainConfig, {**SMALL, **own}), Notes())
+    assert "--focal not used: the teacher's maps are learned, and not masks (--teacher)" in notes
+
+
 @pytest.mark.parametrize(
     ("changed", "error", "words"),
     [
         ({"fold": "1"}, TrainingError, r"--teacher .*: each fold starts from the same fold of this run"),
-        ({"side": 128}, TrainingError, r"its side is 192, no multiple of --side 128; give --side 192 or 96"),
+        ({"side": 128}, TrainingError, r"its side is 192, no multiple of --side 128; give --side 192 or a divisor"),
+        ({"low_percentile": 1.0}, TrainingError, "other percentiles; give --low-percentile 0.5 --high-percentile 99.5"),
         ({"patch_classifier": True, "side": 192}, UsageError, r"--teacher: is for a segmentation network"),
     ],
 )
