@@ -18,11 +18,10 @@ from cxrcad.evaluation.bootstrap import (
     compare,
     false_positives,
 )
-from cxrcad.evaluation.froc import is_counted
 from cxrcad.evaluation.metrics import figures, tally
 from cxrcad.evaluation.records import check_alike
 from cxrcad.evaluation.segmentation import measured
-from cxrcad.evaluation.subgroups import Stratum, has_nodules, of_each_set, strata
+from cxrcad.evaluation.subgroups import Stratum, has_counted, has_nodules, of_each_set, strata
 from cxrcad.files import write_atomically, write_json
 from cxrcad.report.effusion import segmentation_document, segmentation_text
 from cxrcad.report.html import Made
@@ -133,7 +132,7 @@ def _figures_of_sets(one: Scored, config: EvaluateConfig) -> dict[str, dict[str,
     found = {}
     for name, its in of_each_set(one.results).items():
         figures_of = (bootstrap if has_nodules(its) else false_positives)(its, *drawn)
-        counted = any(is_counted(match, result.context.fp_axis) for result in its for match in result.matches)
+        counted = has_counted(its)
         found[name] = {key: value for key, value in figures_of.items() if counted or not key.startswith(CURVE)}
     return found
 

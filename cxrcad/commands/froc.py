@@ -10,7 +10,7 @@ from cxrcad.core import UsageError
 from cxrcad.evaluation.bootstrap import bootstrap, froc_band
 from cxrcad.evaluation.froc import froc
 from cxrcad.evaluation.records import pooled_matches
-from cxrcad.evaluation.subgroups import has_nodules, of_each_set
+from cxrcad.evaluation.subgroups import has_counted, has_nodules, of_each_set
 from cxrcad.report.drawing.froc import band_rates, plot_froc
 from cxrcad.report.froc import froc_caption, froc_text, write_froc
 from cxrcad.scoring.runs import score
@@ -34,7 +34,7 @@ def report_froc(config: EvaluateConfig, note: Note = lambda _: None) -> str:
         place = place_of(one, config)
         found = bootstrap(one.results, config.scoring.resamples, config.scoring.bootstrap_seed)
         drawn = config.scoring.resamples, config.scoring.bootstrap_seed
-        sets = {name: its for name, its in of_each_set(one.results).items() if has_nodules(its)}
+        sets = {name: its for name, its in of_each_set(one.results).items() if has_nodules(its) and has_counted(its)}
         by_set = {name: (its, bootstrap(its, *drawn)) for name, its in sets.items()}
         write_froc(place / "froc.json", place / "froc.csv", one.results, found, by_set)
         texts.append(f"{title}\n{froc_text(one.results, found)}")

@@ -22,7 +22,7 @@ from cxrcad.evaluation.matching import HitRule, ImageMatch, nodule_under
 from cxrcad.evaluation.records import FoldResult, ScoredImage
 from cxrcad.evaluation.statistics import wilson
 
-__all__ = ["STRATUM_RATES", "Stratum", "has_nodules", "nodules_of", "of_each_set", "strata"]
+__all__ = ["STRATUM_RATES", "Stratum", "has_counted", "has_nodules", "nodules_of", "of_each_set", "strata"]
 
 STRATUM_RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """False positives per image at which a stratum's sensitivity is given."""
@@ -106,6 +106,11 @@ def of_each_set(results: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ..
 def has_nodules(results: Sequence[FoldResult]) -> bool:
     """Whether a nodule is among what the folds scored."""
     return any(match.n_nodules for result in results for match in result.matches)
+
+
+def has_counted(results: Sequence[FoldResult]) -> bool:
+    """Whether an image is among what the folds scored over which false positives are counted; else it has no curve."""
+    return any(is_counted(match, result.context.fp_axis) for result in results for match in result.matches)
 
 
 def _of_set(result: FoldResult, title: str) -> FoldResult | None:

@@ -95,6 +95,10 @@ def figure_shown(name: str, value: float | None) -> str:
     return f"{value:.2f}" if name.startswith(COUNTS) else f"{100 * value:.1f} %"
 
 
+NAMED = 10
+"""Images that a line names; of more it tells the number."""
+
+
 def interval_shown(name: str, interval: Interval) -> str:
     """The interval in brackets, in the figure's unit; empty where there is none."""
     return interval.bounds(2) if name.startswith(COUNTS) else interval.bounds(1, 100)
@@ -108,10 +112,11 @@ def spread_shown(found: Spread | None) -> str:
 
 
 def not_a_test(results: Sequence[FoldResult | SegmentedFold]) -> list[str]:
-    """A line that names the scored images that stand in the models' training lists; none where there are none."""
+    """A line on the scored images that stand in the models' training lists, teachers' among them; none without any."""
     seen = [name for result in results for name in result.trained_on]
-    words = f"NOT A TEST: {len(seen)} of the scored images stand in the model's training list: {', '.join(seen)}"
-    return [words] if seen else []
+    more = f" and {len(seen) - NAMED} more" if len(seen) > NAMED else ""
+    words = f"NOT A TEST: {len(seen)} of the scored images stand in the model's training list"
+    return [f"{words}: {', '.join(seen[:NAMED])}{more}"] if seen else []
 
 
 def false_positive_places(counts: Operating) -> str:

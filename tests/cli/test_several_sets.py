@@ -67,6 +67,9 @@ def test_a_set_without_a_lesion_has_false_positives_and_some_sets_are_scored(cxr
     name = "false positives an image"
     assert list(sets["CLEAR"]) == [name]
     assert sets["CLEAR"][name]["value"] == document["figures"][name]["value"]  # protocol boxed counts them in normals
+    answer = cxrcad("froc", *options[:-1])
+    assert answer.code == 0, answer.err
+    assert "data_sets" not in json.loads((run / "froc.json").read_text())  # neither set has a curve of its own
     answer = cxrcad("evaluate", *options, "--sets", "BOXED,CLEAR")
     assert answer.code == 0, answer.err
     answer = cxrcad("evaluate", *options, "--sets", "OTHER")
