@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "context_lines",
     "from_document",
     "gathered",
+    "merged",
     "nodule_words",
     "patient_of",
     "pooled",
@@ -140,6 +141,20 @@ def gathered(context: ScoringContext, images: Sequence[ScoredMatch], training_im
         lung_dice=tuple(overlap for _, overlap, _ in images),
         trained_on=tuple(one.case.name for _, _, one in images if one.sha256 in training_images),
         scored=tuple(one for _, _, one in images),
+    )
+
+
+def merged(results: Sequence[FoldResult]) -> FoldResult:
+    """What one model found in the test cases of several folds, as one result of no fold.
+
+    Raises EvaluationError where an image stands in two of them, or they differ in data, protocol or hit rule.
+    """
+    return FoldResult(
+        replace(results[0].context, fold=None),
+        pooled_matches(results),
+        tuple(overlap for result in results for overlap in result.lung_dice),
+        tuple(name for result in results for name in result.trained_on),
+        tuple(image for result in results for image in result.scored),
     )
 
 

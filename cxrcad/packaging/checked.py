@@ -12,9 +12,9 @@ from typing import Any
 
 from cxrcad.core import DataError, EvaluationError, ModelError, counted
 from cxrcad.datasets.content import CONTENT_NAME, Content, differences, read_content, truth_sha256
-from cxrcad.datasets.folds import FOLDS_NAME
+from cxrcad.datasets.folds import FOLDS, FOLDS_NAME, WHOLE
 from cxrcad.documents import MALFORMED, fault_words
-from cxrcad.evaluation.records import FoldResult, context_flags, read_matches
+from cxrcad.evaluation.records import FoldResult, context_flags, merged, read_matches
 from cxrcad.evaluation.segmentation import SegmentedFold, read_segmentation
 from cxrcad.files import read_json
 from cxrcad.inference.model import Bundle, outlining
@@ -53,9 +53,18 @@ class CheckedMatches:
 def kept_matches(source: Bundle) -> tuple[CheckedMatches, ...]:
     """The matches (matches-*.json) in the folder of the fold whose model `source` is, all checked, by file name.
 
+    Those of all five folds of other data, which `evaluate --model` keeps in the folders fold1 to fold5 of it, are one.
     Raises ModelError for what another model found, EvaluationError for damaged files and for other data.
     """
-    return tuple(_matches(path, source) for path in sorted(source.folder.parent.glob("matches-*.json")))
+    place = source.folder.parent
+    own = [_matches(path, source) for path in sorted(place.glob("matches-*.json"))]
+    for name in sorted({path.name for path in place.glob("fold?/matches-*.json")}):
+        paths = sorted(place.glob(f"fold?/{name}"))
+        if len(paths) == FOLDS:
+            parts = [_matches(path, source) for path in paths]
+            notes = {key: value for part in parts for key, value in part.notes.items()}
+            own.append(CheckedMatches(place / name, merged([part.result for part in parts]), notes))
+    return tuple(own)
 
 
 def _matches(path: Path, source: Bundle) -> CheckedMatches:
@@ -81,9 +90,8 @@ def _matches(path: Path, source: Bundle) -> CheckedMatches:
             f"{path}: scored {counted(len(seen), 'image')} that the model was trained on ({seen[0]}); with the data "
             f"that the run was trained on as DATA, run `{again}`, or remove the file"
         )
-    taught = sum(known["image"] in source.images_of_teacher for known in images.values())
-    if taught:
-        notes = {**notes, "teacher": f"was trained on {taught} of these images, the model itself on none"}
+    if any(known["image"] in source.images_of_teacher for known in images.values()):
+        notes = {**notes, "teacher": "was trained on some of these images, the model itself on none"}
     return CheckedMatches(path, result, notes)
 
 
@@ -117,6 +125,7 @@ def checked(kept: Kept, source: Bundle) -> dict[str, str]:
 
     Raises ModelError where another model, or other settings of its card, made the file, EvaluationError where its
     images are no test cases of their fold, or have changed since the run was trained, with their truth or lung masks.
+    A model that was trained on every case of its run is tested on other data, which nothing knows.
     """
     remedy = f"run `{kept.again}`, or remove the file"
     if kept.sha256 != source.sha256:
@@ -132,6 +141,8 @@ def checked(kept: Kept, source: Bundle) -> dict[str, str]:
     if kept.settings_sha256 not in ("", source.settings_sha256):
         raise ModelError(f"{kept.path}: was made with other settings than the card of {source.folder} has; {remedy}")
     unknown = ["the model's settings but its threshold"] * (not kept.settings_sha256)
+    if source.folder.parent.name == WHOLE:
+        return {NOT_CHECKED: "; ".join([*unknown, "the data, which are not the run's"])}
     run = source.folder.parent.parent
     content = read_content(run)
     faults = [*_no_tests(kept, run), *(_other_data(kept, content, run / CONTENT_NAME) if content is not None else ())]
@@ -172,4 +183,6 @@ def _other_data(kept: Kept, content: Mapping[str, Content], path: Path) -> Itera
 def _named(source: Bundle) -> str:
     """The options of `cxrcad evaluate` with which it writes into the folder of the fold whose model `source` is."""
     run = source.folder.parent.parent
+    if source.folder.parent.name == WHOLE:
+        return f"--model {source.folder.parent} --out {source.folder.parent}"
     return f"--run {run}" if (run / FOLDS_NAME).is_file() else f"--model {source.folder} --out {run}"

@@ -25,7 +25,7 @@ def failures(results: Sequence[FoldResult], model: str) -> dict[str, Any] | None
     context, counts = result.context, result.operating
     wrong = _false_positives(result)
     return {
-        "command": f"cxrcad evaluate --model {model} --fold {context.fold} {context_flags(context)}",
+        "command": f"cxrcad evaluate --model {model} --fold {context.fold or 'all'} {context_flags(context)}",
         "threshold": context.model.threshold,
         "missed": _missed(result),
         "nodules": counts.tp + counts.fn,

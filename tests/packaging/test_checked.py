@@ -18,8 +18,9 @@ from cxrcad.datasets.content import CONTENT_NAME, write_content
 from cxrcad.datasets.folds import make_folds, save_folds
 from cxrcad.datasets.nih import read as read_effusions
 from cxrcad.datasets.read import read_dataset
+from cxrcad.evaluation.records import pooled, read_matches
 from cxrcad.files import sha256_of
-from cxrcad.inference.model import load_bundle
+from cxrcad.inference.model import load_bundle, write_card
 from cxrcad.packaging.checked import kept_matches, kept_segmentation
 from cxrcad.packaging.out_of_fold import out_of_fold
 from cxrcad.packaging.robustness_results import robustness_figures
@@ -64,6 +65,30 @@ def test_figures_of_the_model_its_data_and_truth_are_taken(run):
     assert (kept.path, kept.notes) == (run / "fold3" / KEPT, {})
     evaluate(run, protocol="jsrt-140")  # it looks up whether nodules lie in the lungs: the truth is the same
     assert [one.notes for one in kept_matches(model(run))] == [{}, {}]
+
+
+def test_five_folds_of_other_data_are_one_figure_of_a_model_of_every_case(make_run, disc_data, tmp_path):
+    whole = make_run(tmp_path / "run", folds=(1,)) / "fold1"
+    place = whole.rename(whole.with_name("fold0"))
+    evaluate(None, model=str(place), data=disc_data, out=place)
+    source = load_bundle(place / "model")
+    (kept,) = kept_matches(source)
+    parts = [read_matches(place / f"fold{fold}" / KEPT) for fold in range(1, 6)]
+    assert kept.result.context.fold is None
+    assert kept.result.operating == pooled(parts)
+    assert kept.notes == {"not checked": "the data, which are not the run's"}
+    card = json.loads((place / "model" / "card.json").read_text())
+    seen = sorted(image.sha256 for image in kept.result.scored)
+    card["training"] = {"images": [], "teacher": {"name": "one", "images": seen[:1]}}
+    write_card(place / "model", card)
+    (kept,) = kept_matches(load_bundle(place / "model"))
+    assert kept.notes["teacher"] == "was trained on some of these images, the model itself on none"
+    card["training"]["images"] = seen[:1]
+    write_card(place / "model", card)
+    with pytest.raises(ModelError, match="scored 1 image that the model was trained on"):
+        kept_matches(load_bundle(place / "model"))
+    shutil.rmtree(place / "fold5")
+    assert kept_matches(load_bundle(place / "model")) == ()
 
 
 def test_matches_of_another_model_are_refused_and_made_again_as_is_said(run):
