@@ -174,8 +174,10 @@ def pairs(
 
 def against(old: str, bundle: Bundle, files: Sequence[Path], times: int, threads: int) -> str:
     """How many times as fast the model's ONNX file is as another one, or another model's, in a sentence."""
-    before = bundle if old.endswith(".onnx") else resolve_model(old)
-    path = Path(old) if old.endswith(".onnx") else before.onnx_path
+    before, path = bundle, Path(old)
+    if path.suffix != ".onnx":
+        before = resolve_model(old)
+        path = before.onnx_path
     sessions = [open_session(one, [CPU], threads) for one in (path, bundle.onnx_path)]
     read = [read_radiograph(file) for file in files]
     images = [[prepare(one, model.grid, model.multiple).image for model in (before, bundle)] for one in read]

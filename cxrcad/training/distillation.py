@@ -27,7 +27,6 @@ from cxrcad.training.data import Batch, Source
 from cxrcad.training.device import Backend, channels_last
 from cxrcad.training.initial_weights import initial_model
 from cxrcad.training.segmentation import SegmentationTask
-from cxrcad.training.state import State
 
 __all__ = ["DistillationTask", "as_taught", "start_distillation"]
 
@@ -72,7 +71,7 @@ def _teacher(config: TrainConfig) -> Bundle:
 
 
 class DistillationTask(SegmentationTask):
-    """Each task's loss is the cross-entropy with the teacher's map, mean over the pixels."""
+    """A segmentation network learns a teacher's maps in place of masks."""
 
     remedy = "lower --learning-rate, or name another --teacher"
 
@@ -97,17 +96,13 @@ class DistillationTask(SegmentationTask):
         smaller = [functional.avg_pool2d(one, self.times) for one in (images, *maps)]
         return smaller[0], smaller[1], smaller[-1]
 
-    def loss(self, state: State, backend: Backend, images: Tensor, lesion: Tensor, lung: Tensor) -> Tensor:
-        """The loss of both tasks, balanced."""
-        with backend.autocast():
-            outputs = state.network(images.contiguous(memory_format=torch.channels_last))
+    def losses(self, outputs: dict[str, Tensor], lesion: Tensor, lung: Tensor) -> dict[str, Tensor]:
+        """Each task's loss: the cross-entropy with the teacher's map, mean over the pixels."""
         maps = {"lesion": lesion, "lung": lung}
-        losses = {
+        return {
             task: functional.cross_entropy(logits.float(), torch.cat([1 - maps[task], maps[task]], 1))
             for task, logits in outputs.items()
         }
-        loss: Tensor = state.balance(losses)
-        return loss
 
     def _check_lungs(self) -> None:
         """The teacher outlines the lungs; masks only say where nodules may be projected."""

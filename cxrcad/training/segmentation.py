@@ -99,12 +99,16 @@ class SegmentationTask:
             images, masks = augment(images, masks, config.augment, batch.rng, generator)
         return images, masks, batch.has_lung.to(backend.device)
 
-    def loss(self, state: State, backend: Backend, images: Tensor, masks: Tensor, has_lung: Tensor) -> Tensor:
-        """The loss of both tasks, balanced."""
+    def loss(self, state: State, backend: Backend, images: Tensor, *truth: Tensor) -> Tensor:
+        """The loss of both tasks, balanced; `truth` is what `inputs` gives beside the images."""
         with backend.autocast():
             outputs = state.network(images.contiguous(memory_format=torch.channels_last))
-        loss: Tensor = state.balance(_losses(outputs, masks, has_lung, self.config))
+        loss: Tensor = state.balance(self.losses(outputs, *truth))
         return loss
+
+    def losses(self, outputs: dict[str, Tensor], masks: Tensor, has_lung: Tensor) -> dict[str, Tensor]:
+        """Each task's loss: equation 1 with the masks. A batch without lung masks has no lung loss."""
+        return _losses(outputs, masks, has_lung, self.config)
 
     def work(self, state: State, backend: Backend, folder: Path) -> None:
         """Validate, and keep the figures in `history` and in the folder's history.json."""
