@@ -30,7 +30,7 @@ def test_a_card_names_data_use_figures_and_the_images_of_its_training(bundle):
     images = card["training"]["images"]
     assert len(set(images)) == len(images) > 100
     assert bundle.training_images == set(images) | bundle.images_of_teacher
-    tested = ("test cases of fold", "all cases", "out of fold: test cases of folds")
+    tested = ("test cases of fold", "test cases of all folds", "out of fold: test cases of folds")
     figures = [value for name, value in card["figures"].items() if name.startswith(tested)]
     assert figures
     for figure in figures:

@@ -217,8 +217,8 @@ def _figures(kept: Sequence[CheckedMatches], model: str) -> dict[str, Any]:
         reached = {f"{rate:g}": sensitivity_at(curve, rate) for rate in RATES}
         overlaps = result.known_dice
         context = result.context
-        cases = "all cases" if context.fold is None else f"test cases of fold {context.fold}"
-        figures[f"{cases}, {context_words(context)}"] = {
+        fold = "all folds" if context.fold is None else f"fold {context.fold}"
+        figures[f"test cases of {fold}, {context_words(context)}"] = {
             "command": f"cxrcad evaluate --model {model} --fold {context.fold or 'all'} {context_flags(context)}, "
             "and froc with the same",
             "hit_rule": context.rule.describe(),
