@@ -95,7 +95,7 @@ def test_boxes_json_and_chosen_objects_go_to_the_folder_and_the_peer(run, archiv
     assert send(listener.port, [image]) == [0]
     until(lambda: len(archive.came) == 2, "two objects at the peer")
     listener.wait_for(": sent to ")
-    assert f"{image.SOPInstanceUID}: sent to results and {archive.peer}" in listener.said
+    listener.wait_for(f"{image.SOPInstanceUID}: sent to results and {archive.peer}")
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [
         f"{image.SOPInstanceUID}.{name}" for name in ("boxes.json", "seg.dcm", "sr.dcm")
     ]
@@ -119,7 +119,7 @@ def test_a_lateral_view_and_a_capture_of_our_own_are_skipped_other_content_is_sa
     assert send(listener.port, [lateral, first]) == [0, 0]
     listener.wait_for(": sent to ")
     until(lambda: states(tmp_path) == {"sent": 1, "skipped": 1}, "one sent, one skipped")
-    assert "skipped: " in listener.said
+    listener.wait_for("skipped: ")
     assert send(listener.port, [other]) == [0]
     listener.wait_for("came again with other content from MODALITY; it is detected in again")
     until(lambda: len(archive.came) == 4, "sent again")
@@ -129,8 +129,8 @@ def test_a_lateral_view_and_a_capture_of_our_own_are_skipped_other_content_is_sa
     assert send(listener.port, [of["SR"]]) == []
     assert send(listener.port, [of["OT"]]) == [0]
     until(lambda: states(tmp_path) == {"sent": 1, "skipped": 2}, "the capture skipped")
-    assert f"skipped: {of['OT'].SOPInstanceUID}: no frontal chest radiograph by its header " in listener.said
-    assert "(Manufacturer cxrcad, so a picture of our own results)" in listener.said
+    listener.wait_for(f"skipped: {of['OT'].SOPInstanceUID}: no frontal chest radiograph by its header ")
+    listener.wait_for("(Manufacturer cxrcad, so a picture of our own results)")
 
 
 def test_a_peer_that_is_down_refuses_breaks_off_or_is_slow_is_tried_again_then_named(run, tmp_path):
@@ -163,7 +163,7 @@ def test_a_peer_that_is_down_refuses_breaks_off_or_is_slow_is_tried_again_then_n
         assert len(set(archive.uids)) == 1  # one that was answered late may have come after the clearing
     finally:
         archive.server.shutdown()
-    assert "`cxrcad queue --retry` tries it again" in listener.said
+    listener.wait_for("`cxrcad queue --retry` tries it again")
 
 
 def retried(folder: Path) -> None:
@@ -203,7 +203,7 @@ def test_wrong_titles_garbage_and_objects_too_large_are_refused_and_the_listener
     listener = run("listen", *QUICK, "--allow", "MODALITY", "--allow", "OTHER", "--largest-mb", 5,
                    "--send-to", archive.peer)  # fmt: skip
     port = listener.port
-    assert "takes from MODALITY, OTHER" in listener.said
+    listener.wait_for("takes from MODALITY, OTHER")
     assert send(port, [radiograph(1)], title="STRANGER") == []
     listener.wait_for("STRANGER at 127.0.0.1: refused: calling AE title not recognised")
     assert send(port, [radiograph(1)], called="NOBODY") == []

@@ -210,7 +210,7 @@ def test_reports_go_to_a_peer_but_of_a_png_there_is_none(run, archive, folder, t
     watcher = run("watch", folder, *QUICK, "--send-to", archive.peer)
     watcher.wait_for(": sent to ")
     watcher.wait_for("failed: ")
-    assert "scan.png: a file that is no DICOM names no patient, study or image" in watcher.said
+    watcher.wait_for("scan.png: a file that is no DICOM names no patient, study or image")
     assert [one.Modality for one in archive.came] == ["SR"]
 
 
