@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -165,10 +166,28 @@ def _blur(x: Tensor, size: int) -> Tensor:
     factor = 4 if size >= 16 else 2 if size >= 8 else 1
     y = functional.avg_pool2d(x, factor) if factor > 1 else x
     box = max(3, size // factor | 1)
+    # how many rows, and columns, of the box about each place lie inside
+    rows, cols = _box_sum(torch.ones_like(y[:1, :1, :, :1]), box, 2), _box_sum(torch.ones_like(y[:1, :1, :1]), box, 3)
+    inside = 1 / (rows * cols)
     for _ in range(3):
-        y = functional.avg_pool2d(y, (box, 1), stride=1, padding=(box // 2, 0), count_include_pad=False)
-        y = functional.avg_pool2d(y, (1, box), stride=1, padding=(0, box // 2), count_include_pad=False)
+        y = _box_sum(_box_sum(y, box, 2), box, 3) * inside
     return functional.interpolate(y, scale_factor=factor, mode="bilinear", align_corners=False) if factor > 1 else y
+
+
+def _box_sum(x: Tensor, box: int, axis: int) -> Tensor:
+    """The sum of the `box` values (odd) about each along `axis` (2 or 3), 0 beyond the border.
+
+    Sums of slices that double: as average pools they took six times as long in ONNX Runtime.
+    """
+    length, half = x.shape[axis], box // 2
+    total = functional.pad(x, (0, 0, half, half) if axis == 2 else (half, half, 0, 0))
+    parts, width = [], 1  # `total` is the sum of each value and the next ones, `width` in all
+    while width <= box:
+        if box & width:
+            parts.append(total.narrow(axis, box % width, length))
+        left = total.shape[axis] - width
+        total, width = total.narrow(axis, 0, left) + total.narrow(axis, width, left), 2 * width
+    return functools.reduce(torch.add, parts)
 
 
 def check_input(x: Tensor, multiple: int) -> None:
