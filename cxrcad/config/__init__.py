@@ -272,6 +272,13 @@ class ExportConfig:
         "compute in 8 bits, with ranges from --compare radiographs of --data",
         choices=("fp32", "fp16", "int8"),
     )
+    lung_margin: int | None = setting(
+        None,
+        "have the patch classifier judge only the lungs' bounding box grown by so many pixels of the model's grid "
+        "(default: as the model does)",
+        low=0,
+        high=256,
+    )
     sources: Path | None = setting(None, "text file of the data's sources and terms of use, for the card")
     without_nodules: str | None = setting(
         None, "detections in radiographs without nodules (boxes.json, comma-separated): findings per image for the card"

@@ -14,21 +14,34 @@ from torch.nn import functional
 from cxrcad.networks.blocks import InputChannels, check_input
 from cxrcad.networks.patch_classifier import STRIDE, PatchClassifier
 
-__all__ = ["Ensemble", "lesion_logit", "segmentation_of"]
+__all__ = ["AWAY", "Ensemble", "lesion_logit", "near_lungs", "segmentation_of"]
+
+AWAY = -20.0
+"""The patch classifier's logit away from the lungs, where it does not look: so low that nothing there is a candidate."""
 
 
 class Ensemble(nn.Module):
     """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `segmentation` on the image made `times` smaller, `classifier`.
 
     The lesion's logit is (1 - `weight`) x the segmentation network's + `weight` x the patch classifier's; the lungs are
-    the segmentation network's. H and W must be multiples of `times` the segmentation network's.
+    the segmentation network's. H and W must be multiples of `times` the segmentation network's. With `margin` the patch
+    classifier counts only in the lungs' bounding box grown by so many pixels (`near_lungs`), and is `AWAY` elsewhere.
     """
 
     weight: Tensor
 
-    def __init__(self, segmentation: nn.Module, channels: tuple[str, ...], side: int, times: int, patch: int) -> None:
+    def __init__(
+        self,
+        segmentation: nn.Module,
+        channels: tuple[str, ...],
+        side: int,
+        *,
+        times: int,
+        patch: int,
+        margin: int | None = None,
+    ) -> None:
         super().__init__()
-        self.times = times
+        self.times, self.margin = times, margin
         own = int(getattr(segmentation, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
         self.multiple = times * own
         self.segmentation = segmentation
@@ -39,7 +52,8 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
         outputs = self.segment(x)
-        lesion = (1 - self.weight) * lesion_logit(outputs) + self.weight * self.classify(x)
+        lung = None if self.margin is None else outputs["lung"]
+        lesion = (1 - self.weight) * lesion_logit(outputs) + self.weight * self.classify(x, lung)
         outputs["lesion"] = torch.cat([torch.zeros_like(lesion), lesion], dim=1)
         return outputs
 
@@ -48,9 +62,35 @@ class Ensemble(nn.Module):
         found = self.segmentation(functional.avg_pool2d(x, self.times) if self.times > 1 else x)
         return {task: _enlarged(logits, self.times) for task, logits in found.items()}
 
-    def classify(self, x: Tensor) -> Tensor:
-        """The patch classifier's logit of a nodule at each pixel, (B, 1, H, W)."""
-        return _moved(_enlarged(self.classifier.judge_all(self.inputs(x))[:, None], STRIDE))
+    def classify(self, x: Tensor, lung: Tensor | None = None) -> Tensor:
+        """The patch classifier's logit of a nodule at each pixel, (B, 1, H, W).
+
+        Of places that are not near the lungs, whose logits (B, 2, H, W) are `lung`, it is AWAY.
+        """
+        judged = self.classifier.judge_all(self.inputs(x))
+        if lung is not None and self.margin is not None:
+            places = functional.max_pool2d(lung[:, 1] - lung[:, 0], STRIDE) > 0
+            judged = torch.where(near_lungs(places, self.margin // STRIDE), judged, AWAY)
+        return _moved(_enlarged(judged[:, None], STRIDE))
+
+
+def near_lungs(lung: Tensor, margin: int) -> Tensor:
+    """The bounding box of the true places of (B, rows, cols), grown by `margin` places: (B, rows, cols), bool.
+
+    Rows, or columns, fewer than half of which have lung are all near: an opaque lung may be missing.
+    """
+    rows, cols = _span(lung.any(2), margin), _span(lung.any(1), margin)
+    return rows[:, :, None] & cols[:, None, :]
+
+
+def _span(lung: Tensor, margin: int) -> Tensor:
+    """From the first true place of each row of (B, length) to the last, grown by `margin`; all where that is short."""
+    length = lung.shape[1]
+    place = torch.arange(length, device=lung.device)
+    first = torch.where(lung, place, length).amin(1, keepdim=True)
+    last = torch.where(lung, place, -1).amax(1, keepdim=True)
+    inside = (place >= first - margin) & (place <= last + margin)
+    return inside | (2 * (last - first + 1) < length)
 
 
 def segmentation_of(network: nn.Module) -> nn.Module:
@@ -71,4 +111,6 @@ def _enlarged(x: Tensor, factor: int) -> Tensor:
 
 def _moved(x: Tensor) -> Tensor:
     """`x` half a pixel down and right: pixel 2 is judged first, and enlarging by 4 puts the first value at 1.5."""
-    return functional.avg_pool2d(functional.pad(x, (1, 0, 1, 0), mode="replicate"), 2, stride=1)
+    x = functional.pad(x, (1, 0, 1, 0), mode="replicate")
+    x = x[..., 1:, :] + x[..., :-1, :]
+    return (x[..., 1:] + x[..., :-1]) / 4

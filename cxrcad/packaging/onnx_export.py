@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from cxrcad.core import ModelError
 from cxrcad.files import write_atomically
+from cxrcad.networks.ensemble import Ensemble
+from cxrcad.networks.patch_classifier import STRIDE
+from cxrcad.packaging.onnx_crop import crop_to_lungs
 
 __all__ = ["halve_weights", "write_onnx"]
 
@@ -69,6 +72,8 @@ def write_onnx(network: nn.Module, tasks: tuple[str, ...], multiple: int, path: 
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.value_info):
         del part.metadata_props[:]  # torch keeps each operation's stack trace there, with this machine's paths
         part.doc_string = ""
+    if isinstance(network, Ensemble) and network.margin is not None:
+        crop_to_lungs(model.graph, STRIDE, network.classifier.patch)
     if weights == "fp16":
         halve_weights(model.graph)
     write_atomically(path, model.SerializeToString())

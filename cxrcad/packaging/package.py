@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from cxrcad.config import ExportConfig, PhantomConfig, ScoringConfig
 from cxrcad.core import CxrcadError, DataError, ModelError, UsageError, counted, or_unknown
@@ -22,6 +23,7 @@ from cxrcad.imaging.preprocess import to_grid
 from cxrcad.imaging.read import read_radiograph
 from cxrcad.inference.batch import expand_paths
 from cxrcad.inference.model import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, Bundle, load_bundle, models_folder, write_card
+from cxrcad.networks.ensemble import Ensemble
 from cxrcad.packaging.calibration import calibrated_fields, score_lines
 from cxrcad.packaging.checked import CheckedMatches, kept_matches, kept_segmentation
 from cxrcad.packaging.failures import failures
@@ -59,7 +61,7 @@ def export_run(run: Path, out: Path, config: ExportConfig, progress: Progress | 
     source = _source(run, config.fold)
     _check_out(out, config.overwrite)
     _check_card(source)
-    network = load_network(source.folder)
+    network = _near_lungs(load_network(source.folder), source, config.lung_margin)
     progress = progress or Silent()
     progress.start(f"packaging {name}", config.compare + 2, 0)
     images = _images(source, config)
@@ -114,9 +116,23 @@ def _card(source: Bundle, name: str, model: str, config: ExportConfig) -> dict[s
             card = _calibrated(card, config.out_of_fold, source, config)
     if failed is not None:
         card["failures"] = failed
+    if config.lung_margin is not None:
+        card["network"] = {**card["network"], "lung_margin": config.lung_margin}
     if config.sources is not None:
         card["sources"] = _lines(config.sources)
     return card
+
+
+def _near_lungs(network: nn.Module, source: Bundle, margin: int | None) -> nn.Module:
+    """The network with that lung margin, if there is one. Raises ModelError where no patch classifier can have it."""
+    if margin is not None:
+        if not isinstance(network, Ensemble) or "lung" not in source.tasks:
+            raise ModelError(
+                f"--lung-margin {margin}: is for a model with a patch classifier that finds lungs too, and "
+                f"{source.name} is none; leave it out"
+            )
+        network.margin = margin
+    return network
 
 
 def _calibrated(card: dict[str, Any], run: Path, source: Bundle, config: ExportConfig) -> dict[str, Any]:
@@ -150,7 +166,8 @@ def card_text(card: Mapping[str, Any]) -> str:
         *([f"- finds: {card['lesion']}"] if "lesion" in card else []),
         f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
         f"input channels {network['channels']}"
-        + (", patch classifier" if card["network"].get("patch_classifier") else ""),
+        + (", patch classifier" if card["network"].get("patch_classifier") else "")
+        + _margin(card["network"].get("lung_margin")),
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
         f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
         f"- training: {counted(len(training['images']), 'image')}, {counted(training['steps'], 'step')}, "
@@ -182,6 +199,10 @@ def card_text(card: Mapping[str, Any]) -> str:
     if card.get("sources"):
         lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]
     return "\n".join(lines) + "\n"
+
+
+def _margin(pixels: int | None) -> str:
+    return "" if pixels is None else f" within the lungs' bounding box grown by {counted(pixels, 'pixel')}"
 
 
 def _failures(failed: Mapping[str, Any]) -> list[str]:

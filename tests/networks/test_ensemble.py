@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional
 
 from cxrcad.config import NetworkConfig, build
-from cxrcad.networks.ensemble import Ensemble
+from cxrcad.core import NetworkError
+from cxrcad.networks.ensemble import AWAY, Ensemble, near_lungs
 from cxrcad.networks.patch_classifier import LAYERS, STRIDE, PatchClassifier
 from cxrcad.networks.registry import build_network, present_names
 
@@ -116,3 +117,49 @@ def test_the_lesion_s_weights_were_called_nodule():
     former = ["first.heads.nodule.weight", "heads.nodule.bias", "log_variance.nodule", "encoder.nodule"]
     now = ["segmentation.heads.lesion.weight", "heads.lesion.bias", "log_variance.lesion", "encoder.nodule"]
     assert list(present_names({name: torch.zeros(1) for name in former})) == now
+
+
+def lungs(rows: slice, cols: slice) -> torch.Tensor:
+    places = torch.zeros(1, 20, 24, dtype=torch.bool)
+    places[0, rows, cols] = True
+    return places
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "near_rows", "near_cols"),
+    [
+        (slice(5, 17), slice(4, 20), slice(3, 19), slice(2, 22)),
+        (slice(0, 12), slice(10, 24), slice(0, 14), slice(8, 24)),  # no farther than the image
+        (slice(5, 17), slice(4, 14), slice(3, 19), slice(0, 24)),  # one lung: all columns
+        (slice(5, 12), slice(4, 20), slice(0, 20), slice(2, 22)),
+        (slice(0, 0), slice(0, 0), slice(0, 20), slice(0, 24)),  # no lung at all
+    ],
+)
+def test_near_the_lungs_is_their_grown_box_but_never_half_a_chest(rows, cols, near_rows, near_cols):
+    torch.testing.assert_close(near_lungs(lungs(rows, cols), 2), lungs(near_rows, near_cols))
+
+
+def test_lungs_with_a_gap_between_have_one_box():
+    two = lungs(slice(5, 17), slice(3, 9)) | lungs(slice(4, 16), slice(15, 21))
+    torch.testing.assert_close(near_lungs(two, 0), lungs(slice(4, 17), slice(3, 21)))
+
+
+def test_away_from_the_lungs_the_classifier_is_sure_of_no_nodule():
+    net = ensemble(0.5)
+    image = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(8))
+    lung = torch.zeros(1, 2, 128, 128)
+    lung[:, 0], lung[:, 1, 32:104, 24:120] = 1.0, 2.0
+    net.margin = 8
+    with torch.inference_mode():
+        everywhere, near = net.classify(image)[0, 0], net.classify(image, lung)[0, 0]
+    inside = slice(30, 106), slice(22, 122)  # bilinear: places at the edge of the box mix with their neighbours
+    torch.testing.assert_close(near[inside], everywhere[inside])
+    assert (near[:18] == AWAY).all()
+    assert (near[118:] == AWAY).all()
+    assert (near[:, :10] == AWAY).all()
+
+
+def test_a_lung_margin_needs_lungs():
+    config = build(NetworkConfig, {"tasks": "single", "patch_classifier": True, "lung_margin": 24})
+    with pytest.raises(NetworkError, match="--lung-margin needs a network that finds lungs"):
+        build_network(config, 128)
