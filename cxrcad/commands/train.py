@@ -54,7 +54,7 @@ def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) ->
     following = followers(config, progress.note)
     try:
         if config.jobs > 1:
-            if config.fold != "all":
+            if config.fold != "all" and not (config.resume and config.fold is None):
                 raise UsageError(f"--jobs {config.jobs}: is for --fold all; leave it out")
             run = train_folds(config, progress, given, _words(config, given.difference(("fold", "jobs", "run"))))
         elif several and started() is None:

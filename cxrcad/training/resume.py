@@ -17,7 +17,7 @@ from cxrcad import config as settings
 from cxrcad.config import NO_FOLD, TrainConfig
 from cxrcad.core import Case, DataError, TrainingError, UsageError, WriteError
 from cxrcad.datasets.content import CONTENT_NAME, content_of
-from cxrcad.datasets.folds import FOLDS_NAME, WHOLE
+from cxrcad.datasets.folds import FOLDS, FOLDS_NAME, WHOLE
 from cxrcad.documents import fault_words, toml_value
 from cxrcad.evaluation.trainings import CONFIG
 from cxrcad.files import Progress, sha256_of
@@ -149,7 +149,8 @@ def _absolute(name: str, value: Any) -> Any:
 def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Progress) -> TrainConfig:
     """The settings that the run was begun with; of those that are `given` now, the ones that may change.
 
-    Raises TrainingError for a setting that would make another training of it.
+    Without a fold given: the one begun last, or all five where the run was begun with all. Raises TrainingError for a
+    setting that would make another training of it.
     """
     files = sorted(run.glob(f"fold?/{CONFIG}"))
     own = run / folder_name(config.fold) / CONFIG
@@ -164,6 +165,8 @@ def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Pr
     for name in (*PLACES, *MODELS):
         if name not in given or name not in bound:
             kept[name] = _found(name, kept[name], run, progress)
+    if all((run / folder_name(str(fold))).is_dir() for fold in range(1, FOLDS + 1)):
+        kept["fold"] = "all"  # a training of all holds all their folders from the start
     for name in given:
         value = _absolute(name, now[name])
         if name in bound:

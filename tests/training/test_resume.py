@@ -95,6 +95,24 @@ def test_a_fold_that_is_being_trained_is_refused_and_another_is_not(disc_data, t
     assert not list(run.rglob(".lock"))
 
 
+def test_a_run_of_all_folds_goes_on_with_all_of_them(disc_data, tmp_path, monkeypatch):
+    trained = []
+
+    def stop_in_the_second(config, dataset, split, *_):
+        trained.append(split.fold)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan, "train_fold", stop_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(disc_data, tmp_path / "run", fold="all"))
+    again = build(TrainConfig, {"run": tmp_path / "run", "resume": True})
+    train(again)
+    assert trained == [1, 2, 1, 2, 3, 4, 5]
+    train(build(TrainConfig, {"run": tmp_path / "run", "resume": True, "fold": "3"}), given=["fold"])
+    assert trained[7:] == [3]
+
+
 def test_the_folder_is_held_while_its_fold_is_trained(disc_data, tmp_path, monkeypatch):
     def second(*_):
         with pytest.raises(TrainingError, match="fold1: is being trained by"):
