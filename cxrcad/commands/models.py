@@ -35,7 +35,8 @@ def model_lines(bundle: Bundle) -> list[str]:
     lines = [
         bundle.name + (", the default" if bundle.name == DEFAULT_MODEL else ""),
         f"  network      {network.get('network', 'unknown')}, tasks {', '.join(bundle.tasks)}"
-        + (", patch classifier" if network.get("patch_classifier") else ""),
+        + (", patch classifier" if network.get("patch_classifier") else "")
+        + (" near the lungs" if bundle.lung_margin is not None else ""),
         f"  grid         shorter side {bundle.grid.side} pixels"
         + (
             f", segmentation network {bundle.grid.side // 2}"

@@ -66,13 +66,6 @@ class NetworkConfig:
     patch_side: int = setting(
         69, "side of the classifier's patches, pixels", choices=("69", "97"), was="patch", advanced=True
     )
-    lung_margin: int | None = setting(
-        None,
-        "have the patch classifier judge only the lungs' bounding box grown by so many pixels (default: everything)",
-        low=0,
-        high=256,
-        advanced=True,
-    )
 
 
 @dataclass(frozen=True)

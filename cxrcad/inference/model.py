@@ -140,6 +140,12 @@ class Bundle:
             raise ModelError(f"{error}; export the model again with this version of cxrcad") from None
 
     @property
+    def lung_margin(self) -> int | None:
+        """Pixels around the lungs' bounding box in which its patch classifier judges; None where it judges all."""
+        margin: int | None = self.card.get("lung_margin")
+        return margin
+
+    @property
     def training(self) -> Mapping[str, Any]:
         """What its card tells of the training, as far as it does."""
         training: Mapping[str, Any] = self.card.get("training", {})

@@ -124,7 +124,7 @@ class InputChannels(nn.Module):
     `raw` is the image about 0.5. `local` is the image less its blur, over the local standard deviation, with a blur of
     `sides / 24` pixels (about 15 mm on a chest); `blob` is the difference of a fine and a coarse blur at nodule scale,
     over the same standard deviation. The paper uses `raw` alone; the others belong to this project's recipe.
-    Blurs are three box means in a row (a piecewise-cubic kernel), by average pooling, so that they cost little.
+    Blurs are three box means in a row (a piecewise-cubic kernel), so that they cost little.
     """
 
     def __init__(self, channels: Sequence[str], side: int) -> None:
@@ -181,12 +181,14 @@ def _box_sum(x: Tensor, box: int, axis: int) -> Tensor:
     """
     length, half = x.shape[axis], box // 2
     total = functional.pad(x, (0, 0, half, half) if axis == 2 else (half, half, 0, 0))
-    parts, width = [], 1  # `total` is the sum of each value and the next ones, `width` in all
-    while width <= box:
+    parts = []
+    for power in range(box.bit_length()):
+        width = 2**power  # `total` is the sum of each value and the next ones, `width` in all
+        if power:
+            left = total.shape[axis] - width // 2
+            total = total.narrow(axis, 0, left) + total.narrow(axis, width // 2, left)
         if box & width:
             parts.append(total.narrow(axis, box % width, length))
-        left = total.shape[axis] - width
-        total, width = total.narrow(axis, 0, left) + total.narrow(axis, width, left), 2 * width
     return functools.reduce(torch.add, parts)
 
 

@@ -17,15 +17,17 @@ from cxrcad.networks.patch_classifier import STRIDE, PatchClassifier
 __all__ = ["AWAY", "Ensemble", "lesion_logit", "near_lungs", "segmentation_of"]
 
 AWAY = -20.0
-"""The patch classifier's logit away from the lungs, where it does not look: so low that nothing there is a candidate."""
+"""The patch classifier's logit away from the lungs, where it does not look: too low, at the usual ensemble weights, for
+a candidate."""
 
 
 class Ensemble(nn.Module):
     """(B, 1, H, W), 0-1 -> {task: (B, 2, H, W) logits}: `segmentation` on the image made `times` smaller, `classifier`.
 
     The lesion's logit is (1 - `weight`) x the segmentation network's + `weight` x the patch classifier's; the lungs are
-    the segmentation network's. H and W must be multiples of `times` the segmentation network's. With `margin` the patch
-    classifier counts only in the lungs' bounding box grown by so many pixels (`near_lungs`), and is `AWAY` elsewhere.
+    the segmentation network's. H and W must be multiples of `times` the segmentation network's. Where `margin` is set,
+    the patch classifier counts only in the lungs' bounding box grown by so many pixels, rounded down to fours
+    (`near_lungs`), and is AWAY elsewhere.
     """
 
     weight: Tensor
@@ -38,10 +40,10 @@ class Ensemble(nn.Module):
         *,
         times: int,
         patch: int,
-        margin: int | None = None,
     ) -> None:
         super().__init__()
-        self.times, self.margin = times, margin
+        self.times = times
+        self.margin: int | None = None
         own = int(getattr(segmentation, "multiple"))  # noqa: B009 (a Module's attributes are Tensor | Module to mypy)
         self.multiple = times * own
         self.segmentation = segmentation
@@ -52,8 +54,7 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_input(x, self.multiple)
         outputs = self.segment(x)
-        lung = None if self.margin is None else outputs["lung"]
-        lesion = (1 - self.weight) * lesion_logit(outputs) + self.weight * self.classify(x, lung)
+        lesion = (1 - self.weight) * lesion_logit(outputs) + self.weight * self.classify(x, outputs.get("lung"))
         outputs["lesion"] = torch.cat([torch.zeros_like(lesion), lesion], dim=1)
         return outputs
 
@@ -65,7 +66,7 @@ class Ensemble(nn.Module):
     def classify(self, x: Tensor, lung: Tensor | None = None) -> Tensor:
         """The patch classifier's logit of a nodule at each pixel, (B, 1, H, W).
 
-        Of places that are not near the lungs, whose logits (B, 2, H, W) are `lung`, it is AWAY.
+        With a margin, it is AWAY at places that are not near the lungs, whose logits (B, 2, H, W) are `lung`.
         """
         judged = self.classifier.judge_all(self.inputs(x))
         if lung is not None and self.margin is not None:
@@ -77,9 +78,10 @@ class Ensemble(nn.Module):
 def near_lungs(lung: Tensor, margin: int) -> Tensor:
     """The bounding box of the true places of (B, rows, cols), grown by `margin` places: (B, rows, cols), bool.
 
-    Rows, or columns, fewer than half of which have lung are all near: an opaque lung may be missing.
+    It begins and ends with rows, and columns, of which at least 1/32 is lung: stray places do not count. Where it would
+    have less than half of the rows, or columns, it has all of them: an opaque lung may be missing.
     """
-    rows, cols = _span(lung.any(2), margin), _span(lung.any(1), margin)
+    rows, cols = (_span(32 * lung.sum(axis) >= lung.shape[axis], margin) for axis in (2, 1))
     return rows[:, :, None] & cols[:, None, :]
 
 

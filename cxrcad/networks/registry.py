@@ -32,22 +32,12 @@ def build_network(config: NetworkConfig, side: int) -> nn.Module:
     """The untrained network that `config` names, for images whose shorter side is `side` pixels.
 
     With `patch_classifier`, an ensemble: the segmentation network, for half the side unless `half_side` is off, and a
-    patch classifier, which judges near the lungs alone where `lung_margin` is set. Initial weights come from torch's
-    global seed. Raises NetworkError.
+    patch classifier. Initial weights come from torch's global seed. Raises NetworkError.
     """
     if config.patch_classifier:
-        if config.lung_margin is not None and config.tasks != "multi":
-            raise NetworkError("--lung-margin needs a network that finds lungs; give --tasks multi, or leave it out")
         times = 2 if config.half_side else 1
         segmentation = build_network(replace(config, patch_classifier=False), side // times)
-        return Ensemble(
-            segmentation,
-            channels_of(config),
-            side,
-            times=times,
-            patch=config.patch_side,
-            margin=config.lung_margin,
-        )
+        return Ensemble(segmentation, channels_of(config), side, times=times, patch=config.patch_side)
     if config.network not in NETWORKS:
         raise NetworkError(f"there is no network {config.network!r}; choose from {', '.join(NETWORKS)}")
     network: nn.Module = importlib.import_module(f"cxrcad.networks.{NETWORKS[config.network]}").build(config, side)

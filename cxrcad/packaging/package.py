@@ -41,7 +41,7 @@ LARGEST_DIFFERENCE = {"fp32": 1e-3, "fp16": 5e-3, "int8": 5e-2}
 
 WEIGHTS_WORDS = {
     "fp16": " ONNX weights: fp16.",
-    "int8": " ONNX weights: int8 in the patch classifier, else fp16. Figures taken over from before are of fp32.",
+    "int8": " ONNX weights: int8 in the patch classifier, else fp16.",
 }
 
 
@@ -117,7 +117,7 @@ def _card(source: Bundle, name: str, model: str, config: ExportConfig) -> dict[s
     if failed is not None:
         card["failures"] = failed
     if config.lung_margin is not None:
-        card["network"] = {**card["network"], "lung_margin": config.lung_margin}
+        card["lung_margin"] = config.lung_margin
     if config.sources is not None:
         card["sources"] = _lines(config.sources)
     return card
@@ -128,8 +128,7 @@ def _near_lungs(network: nn.Module, source: Bundle, margin: int | None) -> nn.Mo
     if margin is not None:
         if not isinstance(network, Ensemble) or "lung" not in source.tasks:
             raise ModelError(
-                f"--lung-margin {margin}: is for a model with a patch classifier that finds lungs too, and "
-                f"{source.name} is none; leave it out"
+                f"--lung-margin {margin}: {source.name} has no patch classifier, or finds no lungs; leave it out"
             )
         network.margin = margin
     return network
@@ -167,7 +166,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"- network: {network['network']}, tasks {', '.join(card['tasks'])}, norm {network['norm']}, "
         f"input channels {network['channels']}"
         + (", patch classifier" if card["network"].get("patch_classifier") else "")
-        + _margin(card["network"].get("lung_margin")),
+        + _margin(card.get("lung_margin")),
         f"- grid: shorter side {card['grid']['side']} pixels; height and width in multiples of {card['multiple']}",
         f"- threshold: {card['find']['threshold']:.4g} ({card.get('threshold_from', 'unknown')})",
         f"- training: {counted(len(training['images']), 'image')}, {counted(training['steps'], 'step')}, "
@@ -195,6 +194,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         lines += [
             f"Largest difference in probability on {counted(parity['images'], 'image')}: "
             f"{parity['largest_difference']:.1e}.{WEIGHTS_WORDS.get(parity.get('weights'), '')}"
+            + _as_measured(parity.get("weights") == "int8", card.get("lung_margin") is not None)
         ]
     if card.get("sources"):
         lines += ["", "## Sources", "", *(f"- {source}" for source in card["sources"])]
@@ -203,6 +203,12 @@ def card_text(card: Mapping[str, Any]) -> str:
 
 def _margin(pixels: int | None) -> str:
     return "" if pixels is None else f" within the lungs' bounding box grown by {counted(pixels, 'pixel')}"
+
+
+def _as_measured(int8: bool, near: bool) -> str:
+    """What of the figures of a model that was packaged with these is of the model before."""
+    before = ["in float32"] * int8 + ["with the patch classifier judging everything"] * near
+    return f" Figures and threshold were measured before that: {' and '.join(before)}." if before else ""
 
 
 def _failures(failed: Mapping[str, Any]) -> list[str]:

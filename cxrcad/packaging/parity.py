@@ -13,6 +13,7 @@ from torch import nn
 from cxrcad.core import ModelError
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import load_bundle
+from cxrcad.networks.ensemble import Ensemble
 from cxrcad.networks.registry import build_network, present_names
 
 __all__ = ["differences", "load_network"]
@@ -25,6 +26,8 @@ def load_network(folder: Path) -> nn.Module:
 
     bundle = load_bundle(folder)
     network = build_network(bundle.network, bundle.grid.side)
+    if isinstance(network, Ensemble):
+        network.margin = bundle.lung_margin
     try:
         network.load_state_dict(present_names(load_file(folder / "model.safetensors")))
     except (OSError, SafetensorError, RuntimeError) as error:

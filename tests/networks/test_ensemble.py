@@ -6,7 +6,6 @@ import torch
 from torch.nn import functional
 
 from cxrcad.config import NetworkConfig, build
-from cxrcad.core import NetworkError
 from cxrcad.networks.ensemble import AWAY, Ensemble, near_lungs
 from cxrcad.networks.patch_classifier import LAYERS, STRIDE, PatchClassifier
 from cxrcad.networks.registry import build_network, present_names
@@ -119,8 +118,8 @@ def test_the_lesion_s_weights_were_called_nodule():
     assert list(present_names({name: torch.zeros(1) for name in former})) == now
 
 
-def lungs(rows: slice, cols: slice) -> torch.Tensor:
-    places = torch.zeros(1, 20, 24, dtype=torch.bool)
+def lungs(rows: slice, cols: slice, sides: tuple[int, int] = (20, 24)) -> torch.Tensor:
+    places = torch.zeros(1, *sides, dtype=torch.bool)
     places[0, rows, cols] = True
     return places
 
@@ -137,6 +136,16 @@ def lungs(rows: slice, cols: slice) -> torch.Tensor:
 )
 def test_near_the_lungs_is_their_grown_box_but_never_half_a_chest(rows, cols, near_rows, near_cols):
     torch.testing.assert_close(near_lungs(lungs(rows, cols), 2), lungs(near_rows, near_cols))
+
+
+def test_stray_places_are_no_lung():
+    one = lungs(slice(40, 100), slice(4, 40), (128, 128))
+    one[0, 70, 100] = True  # else the second lung would seem to end there
+    one[0, 3:5, 20] = True
+    torch.testing.assert_close(near_lungs(one, 2), lungs(slice(0, 128), slice(0, 128), (128, 128)))
+    both = lungs(slice(30, 110), slice(4, 110), (128, 128))
+    both[0, 3:5, 20] = True
+    torch.testing.assert_close(near_lungs(both, 2), lungs(slice(28, 112), slice(2, 112), (128, 128)))
 
 
 def test_lungs_with_a_gap_between_have_one_box():
@@ -157,9 +166,3 @@ def test_away_from_the_lungs_the_classifier_is_sure_of_no_nodule():
     assert (near[:18] == AWAY).all()
     assert (near[118:] == AWAY).all()
     assert (near[:, :10] == AWAY).all()
-
-
-def test_a_lung_margin_needs_lungs():
-    config = build(NetworkConfig, {"tasks": "single", "patch_classifier": True, "lung_margin": 24})
-    with pytest.raises(NetworkError, match="--lung-margin needs a network that finds lungs"):
-        build_network(config, 128)

@@ -32,7 +32,9 @@ class Bright(nn.Module):
 @pytest.fixture(scope="module")
 def network() -> Ensemble:
     torch.manual_seed(2)
-    return Ensemble(Bright(), ("raw",), 128, times=1, patch=PATCH, margin=8).eval()
+    made = Ensemble(Bright(), ("raw",), 128, times=1, patch=PATCH)
+    made.margin = 8
+    return made.eval()
 
 
 @pytest.fixture(scope="module")
@@ -70,20 +72,31 @@ def test_the_cut_graph_gives_what_torch_gives(network, path, name):
     np.testing.assert_allclose(served, expected, atol=1e-5)
 
 
-def test_a_batch_gives_what_its_images_give_alone(path):
-    (together,) = lesions(path, np.stack(list(IMAGES.values()))[:, None])
-    for found, alone in zip(together, IMAGES.values(), strict=True):
+@pytest.mark.parametrize("names", [("middle", "corner"), tuple(IMAGES)])
+def test_a_batch_gives_what_its_images_give_alone(path, names):
+    images = [IMAGES[name] for name in names]
+    (together,) = lesions(path, np.stack(images)[:, None])
+    for found, alone in zip(together, images, strict=True):
         np.testing.assert_allclose(found, lesions(path, alone[None, None])[0][0], atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "sides"), [("middle", (96, 120)), ("corner", (100, 108)), ("no lung", (128, 160))])
-def test_the_classifier_is_given_no_more_than_the_lungs(path, tmp_path, name, sides):
+@pytest.mark.parametrize(
+    ("names", "sides"),
+    [
+        (["middle"], (96, 120)),
+        (["corner"], (100, 108)),
+        (["middle", "corner"], (108, 140)),
+        (["no lung"], (128, 160)),
+    ],
+)
+def test_the_classifier_is_given_no_more_than_the_lungs(path, tmp_path, names, sides):
     model = onnx.load(path)
     (first,) = (node for node in model.graph.node if "network.classifier.convs.0.weight" in node.input)
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(first.input[0]))
     onnx.save(model, tmp_path / "told.onnx")
-    (given,) = lesions(tmp_path / "told.onnx", IMAGES[name][None, None], (first.input[0],))
-    assert given.shape == (1, 1, *(side + PATCH - 1 for side in sides))
+    images = np.stack([IMAGES[name] for name in names])[:, None]
+    (given,) = lesions(tmp_path / "told.onnx", images, (first.input[0],))
+    assert given.shape == (len(names), 1, *(side + PATCH - 1 for side in sides))
 
 
 def test_another_graph_is_refused_in_a_sentence():

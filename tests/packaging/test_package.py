@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cxrcad.config import ExportConfig, FindConfig, GridConfig, build
+import onnx
+
+from cxrcad.config import ExportConfig, FindConfig, GridConfig, NetworkConfig, build
 from cxrcad.core import EvaluationError, ModelError, ModelIdentity, UsageError
 from cxrcad.evaluation.segmentation import SCHEMA, SegmentedFold
 from cxrcad.inference.model import DEFAULT_MODEL, Bundle, load_bundle, outlining
@@ -128,6 +130,39 @@ def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_d
     back = build(ExportConfig, {"data": tiny_data / "images", "compare": 1, "name": "tiny"})
     export_run(half.folder, tmp_path / "back", back)
     assert (tmp_path / "back" / "model.onnx").read_bytes() == full.onnx_path.read_bytes()
+
+
+@pytest.mark.usefixtures("real_exporter")
+def test_a_patch_classifier_that_judges_near_the_lungs_in_8_bits_is_told_and_served(make_toy, tiny_data, tmp_path):
+    import torch
+    from safetensors.torch import save
+
+    from cxrcad.networks.registry import build_network
+    from cxrcad.packaging.parity import load_network
+
+    settings = {"network": "deeplabv3plus", "width": 16, "norm": "group", "channels": "raw", "patch_classifier": True}
+    torch.manual_seed(0)
+    weights = build_network(build(NetworkConfig, settings), 128).state_dict()
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "model.safetensors").write_bytes(save(weights))
+    told = {"network": settings, "multiple": 32, "grid": GridConfig(side=128), "created": "2026-01-01"}
+    whole = make_toy(tmp_path / "whole", **told)
+    given = {"data": tiny_data / "images", "compare": 2, "weights": "int8", "lung_margin": 24}
+    export_run(whole, tmp_path / "near", build(ExportConfig, given))
+    near = load_bundle(tmp_path / "near")
+    assert near.lung_margin == load_network(near.folder).margin == 24
+    assert load_network(whole).margin is None
+    text = (near.folder / "README.md").read_text()
+    assert "patch classifier within the lungs' bounding box grown by 24 pixels" in text
+    assert "measured before that: in float32 and with the patch classifier judging everything." in text
+    graph = onnx.load(near.onnx_path, load_external_data=False).graph
+    assert {"Slice", "Pad", "QuantizeLinear"} <= {node.op_type for node in graph.node}
+
+
+def test_a_model_without_a_patch_classifier_has_no_lung_margin(tiny_run, tmp_path):
+    with pytest.raises(ModelError, match=r"^--lung-margin 24: .* has no patch classifier, or finds no lungs; leave it"):
+        export_run(tiny_run[0], tmp_path / "out", build(ExportConfig, {"lung_margin": 24}))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_is_replaced_only_where_that_is_asked_for(tiny_run, tiny_data, tmp_path, monkeypatch):
