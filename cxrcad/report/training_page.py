@@ -48,9 +48,8 @@ def _folds(run: RunTrainings) -> Table:
 
 def _lead(run: RunTrainings) -> str:
     states = [fold.state for fold in run.folds]
-    finished = (
-        f"{states.count(FINISHED)} of {len(states)} folds finished" if len(states) > 1 else states[0].capitalize()
-    )
+    asked = sum(place.is_dir() for place in run.folder.glob("fold?"))  # a training of all makes their folders first
+    finished = f"{states.count(FINISHED)} of {asked} folds finished" if asked > 1 else states[0].capitalize()
     stopped = " cxrcad train --resume goes on with what was interrupted." if INTERRUPTED in states else ""
     return f"{finished}.{stopped}"
 

@@ -136,6 +136,8 @@ def test_the_page_has_a_curve_for_the_loss_and_for_each_figure_and_fetches_nothi
     assert "fold 1: last 30.0 %, best 40.0 % (epoch 2); fold 2: last 50.0 %, best 60.0 % (epoch 1)." in page
     assert "1 of 2 folds finished. cxrcad train --resume goes on with what was interrupted." in page
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    (runs / "a" / "fold3").mkdir()  # as a training of all makes it, before its turn
+    assert "1 of 3 folds finished." in write_training_page(run, MADE).read_text()
 
 
 def test_a_training_leaves_its_page_and_tensorboard_s_scalars_and_pictures(cxrcad, tiny_data, tmp_path):
