@@ -317,7 +317,7 @@ def test_to_dict_holds_plain_values_by_name() -> None:
     assert to_dict(PhantomConfig()) == {name: getattr(PhantomConfig(), name) for name in to_dict(PhantomConfig())}
     rates = {"sensitive_rate": 1.0, "balanced_rate": 0.25, "specific_rate": 0.125, "prevalence": None}
     defaults = {"name": None, "fold": "all", "data": None, "compare": 3, "sources": None, "overwrite": False}
-    defaults |= {"calibrate": True, **rates}
+    defaults |= {"calibrate": True, "lung_margin": None, **rates}
     assert to_dict(ExportConfig()) == {**defaults, "out_of_fold": None, "without_nodules": None, "weights": "fp32"}
     assert to_dict(EvaluateConfig())["runs"] == "runs"
     assert to_dict(dataclasses.replace(TrainConfig(), network=NetworkConfig(norm="group")))["norm"] == "group"
