@@ -106,7 +106,8 @@ def watched(command: list[str], journal: Path) -> Iterator[Seen]:
 
 
 def around(seen: list[Seen], mark: int, count: int) -> list[Seen]:
-    """What was seen in the images before a mark, at which the processes that read have perhaps ended."""
+    """What was seen in the images before a mark, as far as the processes that read, if there are any, had not ended."""
+    seen = [one for one in seen if one.readers] or seen
     before = [one for one in seen if one.images < mark] or seen
     return [one for one in before if one.images >= mark - WINDOW * count] or before[-1:]
 

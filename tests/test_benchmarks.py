@@ -287,10 +287,10 @@ def test_streams_are_cut_and_wrapped_as_if_whole(fuzz, picture):
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of memory")
 def test_a_batch_is_watched_from_its_first_image_to_its_last(make_toy, tmp_path):
     soak = benchmark("soak")
-    (head, _, *rows), growth = soak.soak(tmp_path / "soak", 40, [0, 1], 1, make_toy(tmp_path / "toy"))
+    (head, _, *rows), growth = soak.soak(tmp_path / "soak", 200, [0, 1], 1, make_toy(tmp_path / "toy"))
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in (head, *rows)]
     assert [row[0] for row in cells] == ["processes that read", "0", "1"]
-    assert cells[0][2:4] == ["MB after 4", "MB after 40"]
+    assert cells[0][2:4] == ["MB after 20", "MB after 200"]
     for row in cells[1:]:
         assert float(row[1]) > 0
         own, readers = map(int, row[3].split(" + "))
@@ -298,7 +298,7 @@ def test_a_batch_is_watched_from_its_first_image_to_its_last(make_toy, tmp_path)
         assert (readers > 10) == (row[0] == "1")
     assert abs(growth) < 1
     images = [json.loads((tmp_path / "soak" / f"boxes-{n}.json").read_text())["images"] for n in (0, 1)]
-    assert [len(one) for one in images] == [40, 40]
+    assert [len(one) for one in images] == [200, 200]
     assert len({image["sha256"] for image in images[0]}) == soak.PHANTOMS
 
 
