@@ -7,6 +7,7 @@ grey levels, so that no tone curve matters, and what holds for a radiograph hold
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -116,13 +117,20 @@ def _likeness(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     for down in SIZES:
         for across in SIZES:
             if max(down, across) <= LONGEST * min(down, across):
-                small = resized(ranks, round(side / down), round(side / across))
+                small = np.matmul(_shrinking(round(side / down)) @ ranks, _shrinking(round(side / across)).T)
                 parts = _normed(sliding_window_view(small, (side, side)).reshape(-1, side * side))
                 found.append(parts @ chests.T)
     every = np.concatenate(found)
     return np.stack([every.max(axis=0), every.min(axis=0)])
 
 
+@cache
+def _shrinking(length: int) -> NDArray[np.float32]:
+    """The matrix (length, FINE) that resizes that many rows, as `resized` does: many small pictures are made of one."""
+    return resized(np.eye(FINE, dtype=np.float32), length, FINE)
+
+
+@cache
 def _chests() -> NDArray[np.float32]:
     """(5, pixels): the mean chest upright, upside down, lying to either side, and upright less its slope."""
     half = np.asarray(MEAN_CHEST, dtype=np.float32)

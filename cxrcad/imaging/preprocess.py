@@ -205,19 +205,21 @@ def _padded(content: NDArray[np.float32], geometry: Geometry) -> NDArray[np.floa
 def resized(pixels: NDArray[np.float32], rows: int, cols: int) -> NDArray[np.float32]:
     """The pixels on `rows` x `cols`: averaged over areas where these are fewer, interpolated linearly where more."""
     result = pixels
-    if rows != pixels.shape[0]:
-        result = _weighted_rows(result, rows)
-    if cols != pixels.shape[1]:
-        result = _weighted_rows(np.ascontiguousarray(result.T), cols).T
+    for axis, length in enumerate((rows, cols)):
+        if length != result.shape[axis]:
+            result = _weighted(result, length, axis)
     return np.ascontiguousarray(result, dtype=np.float32)
 
 
-def _weighted_rows(pixels: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """(length, cols): each new row the weighted sum of a few old ones, one gather a tap."""
-    indices, weights = _taps(pixels.shape[0], length)
-    result = np.zeros((length, pixels.shape[1]), dtype=np.float32)
+def _weighted(pixels: NDArray[np.float32], length: int, axis: int) -> NDArray[np.float32]:
+    """`length` new rows (axis 0) or columns (1): each the weighted sum of a few old ones, one gather a tap."""
+    indices, weights = _taps(pixels.shape[axis], length)
+    shape = (length, pixels.shape[1]) if axis == 0 else (pixels.shape[0], length)
+    result, part = np.zeros(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     for index, weight in zip(indices, weights, strict=True):
-        result += pixels[index] * weight[:, None]
+        np.take(pixels, index, axis=axis, out=part, mode="clip")  # with "raise" NumPy would copy `part`
+        part *= weight[:, None] if axis == 0 else weight
+        result += part
     return result
 
 

@@ -25,6 +25,9 @@ ASSUMED_CHEST_MM = 350.0
 SMOOTHING_MM = 1.0
 """Standard deviation of the smoothing before peaks are looked for, mm: a fifth of JSRT's smallest nodule (5 mm)."""
 
+TRUNCATE = 3.0
+"""Standard deviations at which that smoothing ends."""
+
 LEAST_PEAK = 1e-4
 """Lowest peak that is a candidate: scores are written with four decimals."""
 
@@ -33,6 +36,9 @@ DEFAULT_THRESHOLD = 0.5
 
 FIRST_WINDOW_MM = 12.0
 """Half the side of the window in which a peak is first grown, mm; doubled until the region fits. Decides speed only."""
+
+LINES = 4
+"""Peaks already taken to which a straight line is tried before a peak is grown. Decides speed only."""
 
 EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -145,23 +151,37 @@ def _peaks(
 ) -> list[_Region]:
     """The regions of the `max_findings` highest peaks of at least `least_pixels`, each peak apart from the others."""
     taken = np.zeros(content.shape, dtype=bool)
-    peaks_mm: list[tuple[float, float]] = []
+    peaks: list[tuple[int, int]] = []
     regions: list[_Region] = []
     window = (math.ceil(FIRST_WINDOW_MM / spacing[0]) + 1, math.ceil(FIRST_WINDOW_MM / spacing[1]) + 1)
     for row, col in _seeds(content, config.peak_distance_mm, spacing):
-        here = (row * spacing[0], col * spacing[1])
-        if taken[row, col] or any(math.dist(here, peak) < config.peak_distance_mm for peak in peaks_mm):
+        away = [math.hypot((row - down) * spacing[0], (col - across) * spacing[1]) for down, across in peaks]
+        if taken[row, col] or min(away, default=math.inf) < config.peak_distance_mm:
             continue
-        region = _grow(content, (row, col), config.grow, window, taken)
+        level = float(content[row, col] * np.float32(config.grow))
+        nearest = (peaks[index] for index in np.argsort(away)[:LINES])
+        if any(_on_a_line(content.data, (row, col), peak, level) for peak in nearest):
+            continue
+        region = _grow(content, (row, col), level, window, taken)
         if region is None or np.count_nonzero(region.mask) < least_pixels:
             continue
         rows, cols = region.mask.shape
         taken[region.row : region.row + rows, region.col : region.col + cols] |= region.mask
-        peaks_mm.append(here)
+        peaks.append((row, col))
         regions.append(region)
         if len(regions) == config.max_findings:
             break
     return regions
+
+
+def _on_a_line(values: memoryview, one: tuple[int, int], other: tuple[int, int], level: float) -> bool:
+    """Whether a straight line between two pixels of a map stays at `level` or above, so that one region holds both.
+
+    It tells nine in ten of the peaks that would grow into a region already taken, at a tenth of the cost of growing.
+    """
+    (row, col), down, across = one, other[0] - one[0], other[1] - one[1]
+    steps = max(abs(down), abs(across))
+    return all(values[row + round(down * k / steps), col + round(across * k / steps)] >= level for k in range(1, steps))
 
 
 def _seeds(content: NDArray[np.float32], distance_mm: float, spacing: tuple[float, float]) -> Iterator[tuple[int, int]]:
@@ -175,9 +195,9 @@ def _seeds(content: NDArray[np.float32], distance_mm: float, spacing: tuple[floa
 
     sigma = [SMOOTHING_MM / step for step in spacing]
     cell = [max(1, math.floor(value)) for value in sigma]
-    smooth = _cells(content, cell)
+    smooth, (first_row, first_col) = _cropped(_cells(content, cell))
     smooth = ndimage.gaussian_filter(
-        smooth, [value / pixels for value, pixels in zip(sigma, cell, strict=True)], mode="nearest", truncate=3.0
+        smooth, [value / pixels for value, pixels in zip(sigma, cell, strict=True)], mode="nearest", truncate=TRUNCATE
     )
     steps_mm = [step * pixels for step, pixels in zip(spacing, cell, strict=True)]
     reach = [max(1, math.floor(distance_mm / math.sqrt(2) / step)) for step in steps_mm]
@@ -188,11 +208,25 @@ def _seeds(content: NDArray[np.float32], distance_mm: float, spacing: tuple[floa
     rows, cols = _middles(tops, count)
     rows, cols = (
         np.minimum(index * pixels + pixels // 2, length - 1)
-        for index, pixels, length in zip((rows, cols), cell, content.shape, strict=True)
+        for index, pixels, length in zip((rows + first_row, cols + first_col), cell, content.shape, strict=True)
     )
     rows, cols = _climb(content, rows, cols, [math.ceil(value) for value in sigma])
     order = np.argsort(-content[rows, cols], kind="stable")
     return iter(zip(rows[order].tolist(), cols[order].tolist(), strict=True))
+
+
+def _cropped(cells: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """The cells that can hold a peak, with as many around as decide where it is, and the first one's (row, column).
+
+    The standard deviation is below two cells, so that beyond a margin of twice the filter's reach nothing smooth is as
+    high as `LEAST_PEAK`.
+    """
+    margin = 2 * math.ceil(2 * TRUNCATE)
+    found = []
+    for axis in (1, 0):
+        high = np.flatnonzero(cells.max(axis=axis, initial=0) > LEAST_PEAK)
+        found.append(slice(max(0, high[0] - margin), high[-1] + margin + 1) if high.size else slice(0, 1))
+    return cells[found[0], found[1]], (found[0].start, found[1].start)
 
 
 def _highest(values: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
@@ -250,13 +284,16 @@ def _climb(
 
 
 def _grow(
-    content: NDArray[np.float32], seed: tuple[int, int], part: float, window: tuple[int, int], taken: NDArray[np.bool_]
+    content: NDArray[np.float32],
+    seed: tuple[int, int],
+    level: float,
+    window: tuple[int, int],
+    taken: NDArray[np.bool_],
 ) -> _Region | None:
-    """The 8-connected pixels about `seed` of at least `part` of its height; None when they hold a `taken` one."""
+    """The 8-connected pixels about `seed` of at least `level`; None when they hold a `taken` one."""
     from scipy import ndimage
 
     (row, col), (rows, cols) = seed, content.shape
-    level = content[row, col] * np.float32(part)
     half_rows, half_cols = window
     while True:
         top, bottom = max(0, row - half_rows), min(rows, row + half_rows + 1)

@@ -13,6 +13,7 @@ from scipy import ndimage
 from cxrcad.config import FindConfig
 from cxrcad.core import Box, Finding, ModelError
 from cxrcad.imaging.preprocess import Geometry
+from cxrcad.inference import candidates
 from cxrcad.inference.candidates import ASSUMED_CHEST_MM, _highest, find, select
 
 MILLIMETRE = Geometry.fit(128, 128, 128, 16, (1.0, 1.0))
@@ -352,3 +353,42 @@ def test_the_highest_value_near_each_place_is_that_of_a_maximum_filter(reach):
     values = np.random.default_rng(reach).random((24, 7)).astype(np.float32)
     expected = ndimage.maximum_filter1d(values, 2 * reach + 1, axis=0, mode="nearest")
     np.testing.assert_array_equal(_highest(values, reach), expected)
+
+
+@pytest.mark.parametrize("spacing", [0.3, 0.7, 2.0])
+def test_what_saves_time_changes_no_finding(spacing: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines to peaks already taken, and the map cut to where it is not next to 0: rugged maps with empty borders."""
+    grid = Geometry.fit(192, 256, 192, 16, (spacing, spacing))
+    config = FindConfig(min_area_mm2=0.0, peak_distance_mm=4 * spacing, grow=0.4)
+    lines, cuts = 0, 0
+
+    def counted(*given: object) -> bool:
+        nonlocal lines
+        lines += (found := on_a_line(*given))
+        return found
+
+    def measured(cells: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[int, int]]:
+        nonlocal cuts
+        part, first = cropped(cells)
+        cuts += part.size < cells.size
+        return part, first
+
+    on_a_line, cropped = candidates._on_a_line, candidates._cropped
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        top, left, bottom, right = (int(length) for length in random.integers(0, 60, 4))
+        rugged = ndimage.gaussian_filter(random.random((192, 256)), 1.5 + seed / 4)
+        rugged = ((rugged - rugged.min()) / np.ptp(rugged)) ** 4
+        whole = np.zeros((192, 256), dtype=np.float32)
+        whole[top : 192 - bottom, left : 256 - right] = rugged[top : 192 - bottom, left : 256 - right]
+        whole += np.float32(5e-5)
+        with monkeypatch.context() as patched:
+            patched.setattr(candidates, "_on_a_line", counted)
+            patched.setattr(candidates, "_cropped", measured)
+            quick = find(whole, None, grid, config)
+            patched.setattr(candidates, "LINES", 0)
+            patched.setattr(candidates, "_cropped", lambda cells: (cells, (0, 0)))
+            assert find(whole, None, grid, config) == quick
+            assert len(quick) > 5
+    assert lines > 30
+    assert cuts >= 8
