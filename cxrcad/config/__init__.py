@@ -300,7 +300,9 @@ class PhantomConfig:
     subtlety: int | None = setting(
         None, "subtlety of all nodules, 1 to 5 (obvious) (default: mixed as in JSRT)", low=1, high=5
     )
-    image_side: int = setting(2048, "side of the images, pixels (JSRT: 2048)", low=256, high=2048)
+    image_side: int = setting(
+        2048, "side of the images, pixels; below 2048, JSRT's, with --format png or dcm", low=256, high=2048
+    )
     format: str = setting("img", "file format of the images", choices=("img", "dcm", "png"))
 
 

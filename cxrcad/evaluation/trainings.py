@@ -25,6 +25,7 @@ __all__ = [
     "INTERRUPTED",
     "LOCK",
     "LOG_NAME",
+    "PACKAGING",
     "RUNNING",
     "FoldTraining",
     "RunTrainings",
@@ -41,7 +42,7 @@ CONFIG = "config.toml"
 HISTORY_NAME = "history.json"
 LOCK = ".lock"
 
-FINISHED, RUNNING, INTERRUPTED = "finished", "running", "interrupted"
+FINISHED, RUNNING, PACKAGING, INTERRUPTED = "finished", "running", "packaging", "interrupted"
 
 Entry = Mapping[str, Any]
 
@@ -55,7 +56,8 @@ class FoldTraining:
 
     folder: Path
     settings: Mapping[str, Any]
-    state: str
+    finished: bool
+    locked: bool
     log: tuple[Entry, ...]
     validations: tuple[Entry, ...]
 
@@ -63,6 +65,13 @@ class FoldTraining:
     def name(self) -> str:
         """The fold: 1 to 5, or none for a training on every case."""
         return NO_FOLD if self.folder.name == WHOLE else self.folder.name[-1]
+
+    @property
+    def state(self) -> str:
+        """Finished, running, packaging after the last step, or interrupted."""
+        if self.locked:
+            return PACKAGING if self.total_steps is not None and self.steps >= self.total_steps else RUNNING
+        return FINISHED if self.finished else INTERRUPTED
 
     @property
     def network(self) -> str:
@@ -155,11 +164,10 @@ def _fold(folder: Path) -> FoldTraining:
         settings = to_dict(build(TrainConfig, toml_value(_text(folder / CONFIG))))
     except (ValueError, CxrcadError):
         settings = {}
-    state = FINISHED if (folder / RUN_FOLDER / CARD_NAME).is_file() else INTERRUPTED
-    state = RUNNING if is_locked(folder / LOCK) else state
+    finished, locked = (folder / RUN_FOLDER / CARD_NAME).is_file(), is_locked(folder / LOCK)
     history = _json(_text(folder / HISTORY_NAME))
     validations = _objects(history if isinstance(history, list) else [])
-    return FoldTraining(folder, settings, state, read_log(folder / LOG_NAME), validations)
+    return FoldTraining(folder, settings, finished, locked, read_log(folder / LOG_NAME), validations)
 
 
 def _objects(values: Sequence[Any]) -> tuple[Entry, ...]:

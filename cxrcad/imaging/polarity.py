@@ -118,8 +118,9 @@ def _likeness(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         for across in SIZES:
             if max(down, across) <= LONGEST * min(down, across):
                 small = np.matmul(_shrinking(round(side / down)) @ ranks, _shrinking(round(side / across)).T)
-                parts = _normed(sliding_window_view(small, (side, side)).reshape(-1, side * side))
-                found.append(parts @ chests.T)
+                parts = sliding_window_view(small, (side, side)).reshape(-1, side * side)
+                parts = parts - parts.mean(axis=1, keepdims=True)
+                found.append(parts @ chests.T / np.maximum(_lengths(parts), 1e-6))
     every = np.concatenate(found)
     return np.stack([every.max(axis=0), every.min(axis=0)])
 
@@ -137,7 +138,8 @@ def _chests() -> NDArray[np.float32]:
     chest = np.hstack([half, half[:, ::-1]])
     slope = np.polynomial.Polynomial.fit(np.arange(len(chest)), chest.mean(axis=1), 1)(np.arange(len(chest)))
     chests = (chest, chest[::-1], np.rot90(chest), np.rot90(chest, 3), chest - slope[:, None])
-    return _normed(np.stack([one.ravel() for one in chests]))
+    rows = np.stack([one.ravel() - one.mean() for one in chests])
+    return np.asarray(rows / _lengths(rows), dtype=np.float32)
 
 
 def _without_borders(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -155,7 +157,7 @@ def ranks_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return ranks[index].reshape(values.shape).astype(np.float32)
 
 
-def _normed(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    length: NDArray[np.float32] = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(length, 1e-6), dtype=np.float32)
+def _lengths(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(rows, 1): the Euclidean length of each row."""
+    lengths: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    return lengths[:, None]

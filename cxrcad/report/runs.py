@@ -27,7 +27,7 @@ def names_of(runs: Sequence[RunTrainings]) -> list[str]:
 
 def runs_table(runs: Sequence[RunTrainings]) -> Table:
     """A row for each fold of each run."""
-    columns = ("run", "fold", "network", "state", "steps", "loss", "validation", "minutes")
+    columns = ("run", "fold", "network", "state", "steps", "last loss", "validation", "minutes")
     rows = []
     for name, run in zip(names_of(runs), runs, strict=True):
         for fold in run.folds:

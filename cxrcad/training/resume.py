@@ -165,8 +165,8 @@ def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Pr
     for name in (*PLACES, *MODELS):
         if name not in given or name not in bound:
             kept[name] = _found(name, kept[name], run, progress)
-    if all((run / folder_name(str(fold))).is_dir() for fold in range(1, FOLDS + 1)):
-        kept["fold"] = "all"  # a training of all holds all their folders from the start
+    if _is_of_all(run):
+        kept["fold"] = "all"
     for name in given:
         value = _absolute(name, now[name])
         if name in bound:
@@ -181,8 +181,8 @@ def resumed(config: TrainConfig, run: Path, given: Collection[str], progress: Pr
 def repeated(config: TrainConfig, given: Collection[str], progress: Progress) -> TrainConfig:
     """The settings of the run `config.from_run`, those that are `given` now in their place, for a run of its own.
 
-    Without a fold given: the run's fold, or all five where it has several. Raises UsageError beside --resume,
-    TrainingError where no training was begun in the run.
+    Without a fold given: the run's fold, or all five where several were begun or it is of all. Raises UsageError beside
+    --resume, TrainingError where no training was begun in the run.
     """
     run = config.from_run
     assert run is not None
@@ -196,12 +196,17 @@ def repeated(config: TrainConfig, given: Collection[str], progress: Progress) ->
         settings.to_dict(read_kept(own if "fold" in given and own in files else files[-1])),
         settings.to_dict(config),
     )
-    if len(files) > 1:
+    if len(files) > 1 or _is_of_all(run):
         kept["fold"] = "all"
     for name in (*PLACES, *MODELS):
         kept[name] = _found(name, kept[name], run, progress)
     own_to_this = ("runs", "run", "from_run")
     return settings.build(TrainConfig, kept | {name: now[name] for name in (*given, *own_to_this)})
+
+
+def _is_of_all(run: Path) -> bool:
+    """Whether a run is of all folds: it then holds all their folders from the start."""
+    return all((run / folder_name(str(fold))).is_dir() for fold in range(1, FOLDS + 1))
 
 
 def _found(name: str, value: Any, run: Path, progress: Progress) -> Any:

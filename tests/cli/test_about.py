@@ -142,7 +142,11 @@ def test_phantoms_are_written_in_jsrt_s_layout_from_a_seed(cxrcad, tmp_path):
     [
         (["--cases", "0"], 2, "--cases 0: it takes a whole number at least 1"),
         (["--format", "bmp"], 2, "--format bmp: choose from img, dcm, png"),
-        (["--image-side", "512"], 2, "image_side is 512; a JSRT .IMG is always 2048 x 2048"),
+        (
+            ["--image-side", "512"],
+            2,
+            "--image-side 512: a JSRT .IMG is always 2048 x 2048; leave --image-side out, or add --format png",
+        ),
     ],
 )
 def test_phantoms_that_cannot_be(cxrcad, tmp_path, flags, code, sentence):

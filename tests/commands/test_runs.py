@@ -60,7 +60,7 @@ def test_a_folder_s_trainings_have_a_row_each(cxrcad, runs):
     answer = cxrcad("runs", runs)
     assert (answer.code, answer.err) == (0, "")
     head, _, *rows = cells(answer.out)
-    assert head == ["run", "fold", "network", "state", "steps", "loss", "validation", "minutes"]
+    assert head == ["run", "fold", "network", "state", "steps", "last loss", "validation", "minutes"]
     assert rows == [
         ["a", "1", "u-net, multi", "finished", "12", "0.3333", "F1 30.0 %", "1.5"],
         ["a", "2", "u-net, multi", "interrupted", "8 of 12", "0.5000", "F1 50.0 %", "1.0"],
@@ -77,6 +77,8 @@ def test_a_training_that_holds_its_lock_is_running(cxrcad, runs):
     locks = pytest.importorskip("cxrcad.training.locks")
     with locks.locked(runs / "a" / "fold2"):
         assert cells(cxrcad("runs", runs / "a").out)[3][3] == "running"
+    with locks.locked(runs / "a" / "fold1"):  # its last step is taken
+        assert cells(cxrcad("runs", runs / "a").out)[2][3] == "packaging"
     assert cells(cxrcad("runs", runs / "a").out)[3][3] == "interrupted"
 
 

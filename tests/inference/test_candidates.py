@@ -14,7 +14,7 @@ from cxrcad.config import FindConfig
 from cxrcad.core import Box, Finding, ModelError
 from cxrcad.imaging.preprocess import Geometry
 from cxrcad.inference import candidates
-from cxrcad.inference.candidates import ASSUMED_CHEST_MM, _highest, find, select
+from cxrcad.inference.candidates import ASSUMED_CHEST_MM, _highest, _smoothed, find, select
 
 MILLIMETRE = Geometry.fit(128, 128, 128, 16, (1.0, 1.0))
 """A file of 128 x 128 mm whose pixels are the grid's."""
@@ -353,6 +353,15 @@ def test_the_highest_value_near_each_place_is_that_of_a_maximum_filter(reach):
     values = np.random.default_rng(reach).random((24, 7)).astype(np.float32)
     expected = ndimage.maximum_filter1d(values, 2 * reach + 1, axis=0, mode="nearest")
     np.testing.assert_array_equal(_highest(values, reach), expected)
+
+
+@pytest.mark.parametrize("sigma", [0.2, 1.0, 1.46, 1.99])
+def test_smoothing_is_that_of_a_gaussian_filter(sigma: float) -> None:
+    values = np.random.default_rng(0).random((24, 7)).astype(np.float32)
+    expected = ndimage.gaussian_filter1d(values, sigma, axis=0, mode="nearest", truncate=candidates.TRUNCATE)
+    np.testing.assert_allclose(_smoothed(values, sigma), expected, atol=2e-7)
+    across = ndimage.gaussian_filter1d(values, sigma, axis=1, mode="nearest", truncate=candidates.TRUNCATE)
+    np.testing.assert_allclose(_smoothed(values.T, sigma).T, across, atol=2e-7)
 
 
 @pytest.mark.parametrize("spacing", [0.3, 0.7, 2.0])

@@ -250,7 +250,7 @@ def test_an_img_folder_holds_jsrts_files(tmp_path: Path) -> None:
 
 
 def test_an_img_of_another_side_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"side is 1024; a JSRT \.IMG is always 2048 x 2048"):
+    with pytest.raises(UsageError, match=r"--image-side 1024: a JSRT \.IMG is always 2048 x 2048"):
         write_phantoms(tmp_path, PhantomConfig(cases=1, image_side=1024))
     assert list(tmp_path.iterdir()) == []
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from cxrcad.config import TrainConfig, build, to_dict
 from cxrcad.core import DataError, TrainingError, UsageError
 from cxrcad.training.plan import train
-from cxrcad.training.resume import read_kept
+from cxrcad.training.resume import read_kept, repeated
 
 SMALL = {
     "side": 64, "fold": "2", "threads": 2, "batch": 2, "max_steps": 4, "network": "deeplabv3plus", "width": 16,
@@ -90,6 +90,15 @@ def test_the_fold_s_folder_says_where_it_was_trained(first):
     assert (start["threads"], start["seed"], start["deterministic"]) == (2, 0, True)
     assert start["device"]
     assert start["python"].startswith("3.")
+
+
+def test_a_run_of_all_folds_is_repeated_whole_wherever_it_was_stopped(first, tmp_path):
+    run = shutil.copytree(first, tmp_path / "run")
+    config = build(TrainConfig, {"from_run": run})
+    assert repeated(config, {"from_run"}, Notes()).fold == "2"
+    for fold in "1345":  # what a training of all makes first
+        (run / f"fold{fold}").mkdir()
+    assert repeated(config, {"from_run"}, Notes()).fold == "all"
 
 
 def test_data_that_changed_are_told_in_a_sentence(first, tiny_data, tmp_path):

@@ -80,8 +80,8 @@ def write_phantoms(folder: Path, config: PhantomConfig, progress: Progress | Non
     progress = progress or Silent()
     if config.format == "img" and config.image_side != SIDE:
         raise UsageError(
-            f"image_side is {config.image_side}; a JSRT .IMG is always {SIDE} x {SIDE}: leave image_side "
-            "out, or choose format dcm or png"
+            f"--image-side {config.image_side}: a JSRT .IMG is always {SIDE} x {SIDE}; leave --image-side out, or add "
+            "--format png or --format dcm"
         )
     _make_room(folder)
     progress.start("phantom", config.cases, 0)
