@@ -30,6 +30,11 @@ CUDA = "CUDAExecutionProvider"
 BATCH_ON_CUDA = 8
 """Images at once that a GPU is given; a CPU gains nothing by more than one."""
 
+OPTIONS = {CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}}
+"""What providers are told. The lungs' box gives each radiograph another shape, and by default cuDNN tries every algorithm
+for every new shape.
+"""
+
 SILENT = 4
 """ONNX Runtime's severity "fatal": what goes wrong comes back as an exception, in our words."""
 
@@ -261,8 +266,9 @@ def open_session(network: Path | bytes, providers: list[str], threads: int | Non
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
     content = network if isinstance(network, bytes) else str(network)
+    told = [(one, OPTIONS.get(one, {})) for one in providers]
     with _quiet_default_logger(CUDA in providers):
-        return onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)
+        return onnxruntime.InferenceSession(content, options, providers=told, enable_fallback=0)
 
 
 @contextlib.contextmanager

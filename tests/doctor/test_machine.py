@@ -68,3 +68,23 @@ def test_a_folder_that_cannot_be_written_is_broken(tmp_path):
     assert check.state == BROKEN
     assert "is a file, not a folder" in check.told
     assert check.remedy == "name another place"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("fpu avx2 avx512_vnni amx_int8", "A Chip, with 8-bit instructions (avx512_vnni, amx_int8): 8 bits make the"),
+        ("fpu avx2", "A Chip, without 8-bit instructions (VNNI): 8 bits make the default model 1.7 times as fast"),
+    ],
+)
+def test_the_processor_says_what_8_bits_gain(tmp_path, monkeypatch, flags, told):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: A Chip\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    assert found(tmp_path)["processor"].told.startswith(told)
+
+
+def test_a_system_that_does_not_tell_its_processor_is_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "none")
+    check = found(tmp_path)["processor"]
+    assert (check.state, check.facts) == (OK, {})
+    assert check.told

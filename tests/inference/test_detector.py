@@ -193,6 +193,21 @@ def test_auto_takes_the_cpu_where_cuda_does_not_load(
     assert captured.err == ""
 
 
+def test_cuda_is_told_not_to_try_every_algorithm_for_every_shape(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    asked: list[object] = []
+    real = onnxruntime.InferenceSession
+
+    def record(content: object, options: object, providers: list[object], enable_fallback: int) -> object:
+        asked.extend(providers)
+        return real(content, options, providers=[CPU], enable_fallback=enable_fallback)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    module.open_session(tiny.onnx_path, [CUDA, CPU], 1)
+    assert asked == [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), (CPU, {})]
+
+
 def test_how_many_images_at_once(tiny: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One on a CPU and eight with CUDA, what was asked for, and one where the graph takes no more."""
     onnx = pytest.importorskip("onnx")
