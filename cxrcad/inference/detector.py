@@ -31,8 +31,8 @@ BATCH_ON_CUDA = 8
 """Images at once that a GPU is given; a CPU gains nothing by more than one."""
 
 OPTIONS = {CUDA: {"cudnn_conv_algo_search": "HEURISTIC"}}
-"""What providers are told. The lungs' box gives each radiograph another shape, and cuDNN by default tries every algorithm
-for every new shape.
+"""What providers are told. The lungs' box gives each radiograph another shape, and by default cuDNN tries every
+algorithm for every new shape.
 """
 
 SILENT = 4
