@@ -22,6 +22,17 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64
+LONGEST = (
+    *("test_pages.py", "test_readme.py", "networks/test_contract.py", "training/test_loop.py", "pacs/test_listen.py"),
+    *("commands/test_archive.py", "test_benchmarks.py", "report/test_page.py", "cli/test_export.py"),
+)
+"""The files that take longest, longest first: they start first, so that no process is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +40,14 @@ def boxes_schema() -> dict[str, Any]:
     """The JSON Schema that every boxes.json follows."""
     schema: dict[str, Any] = json.loads((ROOT / "cxrcad" / "interchange" / "boxes.schema.json").read_text("utf-8"))
     return schema
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a reader who has what the pages take for granted."""
+    from tests.reader import make_reader
+
+    return make_reader(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture(scope="session")
