@@ -133,7 +133,7 @@ def _to_folder(config: DetectConfig, paths: Sequence[Path], out: str, others: Ma
     if named:
         remedy = "cxrcad merge writes tables of the folder" if named[0][2:] in TABLES else "leave it out"
         raise UsageError(f"{named[0]}: is of the local engine; {remedy}")
-    if out in (BOXES, "-"):
+    if out in (BOXES, "-") or out.endswith((".json", ".csv")):
         raise UsageError("--engine ray: writes a folder of partitions; name it with --out, for example results/")
     with Bar("image", click.get_current_context().obj) as bar:
         summary = detect_to_folder(config, paths, Path(out), bar)

@@ -49,15 +49,17 @@ def train_run(config: TrainConfig, progress: Progress, given: frozenset[str]) ->
     with training_libraries("training"):
         from cxrcad.training.launch import launch, train_folds
         from cxrcad.training.plan import lesion_of, train
-        from cxrcad.training.processes import is_first, started
+        from cxrcad.training.processes import check_devices, is_first, started
     several = (config.devices or 1) > 1 and (config.nodes or 1) == 1
     following = followers(config, progress.note)
     try:
         if config.jobs > 1:
-            if config.fold != "all" and not (config.resume and config.fold is None):
+            of_the_run = config.fold is None and (config.resume or config.from_run is not None)
+            if config.fold != "all" and not of_the_run:
                 raise UsageError(f"--jobs {config.jobs}: is for --fold all; leave it out")
             run = train_folds(config, progress, given, _words(config, given.difference(("fold", "jobs", "run"))))
         elif several and started() is None:
+            check_devices(config, progress)
             code = launch(config.devices or 1, _words(config, given))
             if code:
                 raise ToldElsewhere(code)

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import pickle
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ AT_ONCE = 64
 PARTS_A_CPU = 4
 """Of a few files each CPU gets so many parts, that none waits long for the last."""
 TRIES = 2
+CONNECT_SECONDS = 10.0
 OBJECT_STORE_BYTES = 2**28
 """On this machine alone: names and findings are all that passes through it."""
 
@@ -109,6 +111,7 @@ def _connected(address: str) -> Iterator[None]:
         {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES} if address == "local" else {}
     )
     try:
+        _check_answers(address)
         with _without_stderr():
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except Exception as error:  # Ray raises no kind of its own
@@ -120,6 +123,14 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise OSError where nothing takes a connection at host:port; Ray would try for minutes. Other addresses pass."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
+            pass
 
 
 @contextlib.contextmanager

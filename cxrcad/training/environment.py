@@ -39,6 +39,8 @@ def keep_environment(folder: Path, config: TrainConfig, backend: Backend, state:
     if config.from_run is None:
         return
     there = config.from_run / folder.name
+    if not (there / CHECKPOINT).is_file() and not (there / ENVIRONMENT).is_file():
+        return  # a fold that was never begun there
     before, inputs = _starts(there)[-1:], read_record(there / CHECKPOINT).get("inputs")
     changed = _differences(before[0], now) if before else ["it is not known where it was trained"]
     if isinstance(inputs, dict):

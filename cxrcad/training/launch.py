@@ -105,8 +105,12 @@ def _run_each(commands: Mapping[int, Sequence[str]], most: int, progress: Progre
     finally:
         for process in running.values():
             process.terminate()
-        for process in running.values():
-            process.wait()
+        while running:
+            fold, line = lines.get()
+            if line is None:
+                running.pop(fold).wait()
+            elif line.endswith(" is kept"):
+                progress.note(f"fold {fold}: {line}")
     return failed
 
 

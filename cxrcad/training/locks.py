@@ -30,7 +30,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _take(path, wait)
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written ({error.strerror}); choose another place or make room") from None
+        raise WriteError(f"{folder}: cannot be written ({error.strerror}); choose another place or make room") from None
     try:
         with suppress(OSError):  # on a full disk it goes unnamed
             os.ftruncate(handle, 0)

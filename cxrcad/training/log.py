@@ -99,17 +99,26 @@ class RunLog:
         epochs, before = (math.floor(step / self.epoch_steps + 1e-9) for step in (state.step, state.step - 1))
         epoch_ended = epochs > before or state.step == self.total_steps
         if epoch_ended or state.step % EVERY_STEPS == 0:
-            now = time.monotonic()
-            told = {
-                "loss": round(self.loss_sum / self.steps, 6),
-                "learning_rate": state.optimizer.param_groups[0]["lr"],
-                "waited": round(self.waited / max(now - self.since, 1e-9), 4),
-            }
-            self.loss_sum, self.steps, self.waited, self.since = 0.0, 0, 0.0, now
-            self._write({"event": "steps", **self._place(state), **told})
+            self._steps(state)
         self.validated(state)
         if epoch_ended:
             self.watcher.epoch_ended(self.folder, state.step, look)
+
+    def stopped(self, state: State) -> None:
+        """The training is stopped after this step, which is kept."""
+        if self.watcher is not None and self.steps:
+            self._steps(state)
+
+    def _steps(self, state: State) -> None:
+        """Write the steps since the last line."""
+        now = time.monotonic()
+        told = {
+            "loss": round(self.loss_sum / self.steps, 6),
+            "learning_rate": state.optimizer.param_groups[0]["lr"],
+            "waited": round(self.waited / max(now - self.since, 1e-9), 4),
+        }
+        self.loss_sum, self.steps, self.waited, self.since = 0.0, 0, 0.0, now
+        self._write({"event": "steps", **self._place(state), **told})
 
     def validated(self, state: State) -> None:
         """Write the validations that the history has got since."""

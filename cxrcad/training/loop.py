@@ -22,6 +22,7 @@ from cxrcad.datasets.dataset import Dataset
 from cxrcad.datasets.folds import Split
 from cxrcad.datasets.read import cases_to_train
 from cxrcad.datasets.samples import Sample
+from cxrcad.evaluation.trainings import LOG_NAME
 from cxrcad.files import Pace, Progress, Silent
 from cxrcad.inference.model import RUN_FOLDER
 from cxrcad.networks.ensemble import Ensemble
@@ -82,6 +83,8 @@ def train_fold(
     if processes.share(config.resume and (folder / CHECKPOINT).is_file()):
         _go_on(state, task, folder / CHECKPOINT)
         progress.note(f"fold {split.fold}: going on from step {state.step}")
+    elif config.resume and (folder / LOG_NAME).is_file():
+        progress.note(f"fold {split.fold}: no step of it was kept; it begins anew")
     total = total_steps(config, source)
     progress.start(f"fold {split.fold}{task.title}", total, state.step)
     if processes.first:
@@ -165,6 +168,7 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path, l
         """The state as it stands, unless the work after its step was cut short: the one before is then whole."""
         if processes.first and state.step and (state.step not in stops or worked == state.step):
             state.save(folder / CHECKPOINT, **task.kept())
+            log.stopped(state)
             progress.note(f"step {state.step} is kept")
 
     several = processes.size > 1

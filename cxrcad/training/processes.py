@@ -22,10 +22,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrcad.config import TrainConfig
-from cxrcad.core import CxrcadError, RankError, ToldElsewhere, TrainingError, UsageError
+from cxrcad.core import CxrcadError, RankError, ToldElsewhere, TrainingError, UsageError, counted
+from cxrcad.files import Progress
 from cxrcad.training.signals import ignore_signals
 
-__all__ = ["Processes", "is_first", "open_processes", "started"]
+__all__ = ["Processes", "check_devices", "is_first", "open_processes", "started"]
 
 T = TypeVar("T")
 
@@ -170,8 +171,8 @@ class Processes:
 
 
 LOST = (
-    "another process of this training ended, or did not answer in time (--timeout-minutes); --resume goes on from what "
-    "is kept, with any number of processes that --accumulate is a multiple of"
+    "another process of this training ended, or did not answer in time (--timeout-minutes); --resume goes on from the "
+    "last checkpoint (--checkpoint-minutes), with any number of processes that --accumulate is a multiple of"
 )
 
 
@@ -201,6 +202,18 @@ def started() -> tuple[str, int, int] | None:
 def is_first() -> bool:
     """Whether this is the first of the processes that were started together, or the only one."""
     return started() is None or int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0
+
+
+def check_devices(config: TrainConfig, progress: Progress) -> None:
+    """Note where the processes of `--devices` have no GPU. Raises UsageError for more of them than GPUs or cores."""
+    asked = config.devices or 1
+    cuda = config.device != "cpu" and torch.cuda.is_available()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most, what = (torch.cuda.device_count(), "GPU") if cuda else (cores, "core")
+    if asked > most:
+        raise UsageError(f"--devices {asked}: this machine has {counted(most, what)}; give {most} at most")
+    if not cuda and config.device != "cpu":
+        progress.note(f"no GPU here: the {asked} processes share {counted(cores, 'core')}")
 
 
 def open_processes(config: TrainConfig) -> Processes:

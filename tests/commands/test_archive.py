@@ -234,6 +234,12 @@ def test_another_version_on_a_node_is_refused(here, toy, scans, tmp_path, monkey
         (("--out", "results/", "--html", "a.html"), "--html: is of the local engine; leave it out"),
         (("--out", "results/", "--cad-sr", "a"), "--cad-sr: is of the local engine; leave it out"),
         ((), "--engine ray: writes a folder of partitions; name it with --out, for example results/"),
+        (
+            ("--out", "all.json"),
+            "--engine ray: writes a folder of partitions; name it with --out, for example results/",
+        ),
+        (("--out", "results/", "--address", "127.0.0.1:1"), "--address 127.0.0.1:1: no Ray cluster answers there ("),
+        (("--out", "results/", "--address", "ray://127.0.0.1:1"), "ray://127.0.0.1:1: no Ray cluster answers there ("),
         (("--engine", "local", "--address", "auto"), "--address auto: is of a Ray cluster; give --engine ray too"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -17,8 +18,10 @@ pytest.importorskip("torch")
 from safetensors.numpy import load_file
 
 from cxrcad.cli.main import main
+from cxrcad.config import TrainConfig, build
 from cxrcad.files import Silent
 from cxrcad.training import launch
+from cxrcad.training.processes import check_devices
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -40,6 +43,19 @@ def code_of(words) -> int:
     with pytest.raises(SystemExit) as ended:
         main(list(words))
     return int(ended.value.code or 0)
+
+
+def test_more_processes_than_cores_are_refused_and_a_missing_gpu_is_noted(cxrcad, disc_data, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    answer = cxrcad("train", "--data", disc_data, "--fold", 1, "--devices", 9999)
+    assert answer.code == 2
+    assert re.fullmatch(r"Error: --devices 9999: this machine has (\d+) cores?; give \1 at most\n", answer.err)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
+    notes = Notes()
+    check_devices(build(TrainConfig, {"devices": 2, "device": "cpu"}), notes)
+    assert notes.lines == []
+    check_devices(build(TrainConfig, {"devices": 2}), notes)
+    assert notes.lines == ["no GPU here: the 2 processes share 2 cores"]
 
 
 @pytest.mark.slow
@@ -90,9 +106,8 @@ def test_so_many_run_at_once_and_one_that_fails_ends_no_other():
 
 def test_ctrl_c_ends_all_of_them():
     started = time.monotonic()
-    ends = (
-        "import signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); print('on', file=sys.stderr, flush=True)"
-    )
+    say = "(print('step 3 is kept', file=sys.stderr), sys.exit('cxrcad: stopped'))"
+    ends = f"import signal; signal.signal(signal.SIGTERM, lambda *_: {say}); print('on', file=sys.stderr, flush=True)"
     commands = {fold: python(f"{ends}; time.sleep(60)") for fold in (1, 2)}
     notes = Notes()
 
@@ -105,11 +120,25 @@ def test_ctrl_c_ends_all_of_them():
     with pytest.raises(KeyboardInterrupt):
         launch._run_each(commands, 2, notes)
     assert time.monotonic() - started < 50
+    assert sorted(notes.lines[2:]) == ["fold 1: step 3 is kept", "fold 2: step 3 is kept"]
 
 
 def test_jobs_are_for_all_folds(cxrcad, disc_data):
     answer = cxrcad("train", "--data", disc_data, "--fold", 1, "--jobs", 2)
     assert (answer.code, answer.err) == (2, "Error: --jobs 2: is for --fold all; leave it out\n")
+
+
+def test_jobs_repeat_all_folds_of_a_run(cxrcad, disc_data, tmp_path, monkeypatch):
+    commands = {}
+    monkeypatch.setattr(launch, "_run_each", lambda given, most, progress: commands.update(given) or [])
+    run = tmp_path / "run"
+    cxrcad("train", "--data", disc_data, *PLAIN, "--fold", "all", "--jobs", 2, "--run", run)
+    for fold in "2345":  # it was stopped in its first fold
+        assert (run / f"fold{fold}").is_dir()
+    commands.clear()
+    answer = cxrcad("train", "--from-run", run, "--jobs", 2, "--run", tmp_path / "again")
+    assert answer.code == 0, answer.err
+    assert list(commands) == [1, 2, 3, 4, 5]
 
 
 def test_a_call_among_ranks_starts_no_jobs(cxrcad, disc_data, monkeypatch):

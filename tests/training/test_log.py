@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import WriteError
 from cxrcad.evaluation.trainings import read_log
+from cxrcad.files import Silent
 from cxrcad.training.plan import train
 
 SMALL = {"side": 64, "fold": "1", "threads": 1, "precision": "fp32", "batch": 2, "validate_epochs": 2, "norm": "group"}
@@ -76,6 +77,30 @@ def test_what_was_logged_after_the_checkpoint_is_taken_out(logged):
     after = read_log(path)
     assert after[: len(before)] == before
     assert [(entry["event"], entry["step"]) for entry in after[len(before) :]] == [("start", before[-1]["step"])]
+
+
+def test_the_last_steps_before_a_stop_are_logged_and_a_fold_of_which_none_is_kept_is_told(tiny_data, tmp_path):
+    class Told(Silent):
+        def __init__(self, stop=None):
+            self.lines, self.stop = [], stop
+
+        def note(self, text):
+            self.lines.append(text)
+
+        def step(self, done_steps, loss=None):
+            if done_steps == self.stop:
+                raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    values = {**SMALL, "data": tiny_data, "run": run, "epochs": 3}
+    with pytest.raises(KeyboardInterrupt):
+        train(build(TrainConfig, values), Told(2), watcher=Seen())
+    last = read_log(run / "fold1" / "log.jsonl")[-1]
+    assert (last["event"], last["step"]) == ("steps", 2)
+    (run / "fold1" / "checkpoint.safetensors").unlink()
+    told = Told()
+    train(build(TrainConfig, {"run": run, "resume": True, "max_steps": 1}), told)
+    assert "fold 1: no step of it was kept; it begins anew" in told.lines
 
 
 def test_a_log_that_cannot_be_written_ends_the_training_in_a_sentence(tiny_data, tmp_path):
