@@ -68,10 +68,13 @@ class FoldTraining:
 
     @property
     def state(self) -> str:
-        """Finished, running, packaging after the last step, or interrupted."""
-        if self.locked:
-            return PACKAGING if self.total_steps is not None and self.steps >= self.total_steps else RUNNING
-        return FINISHED if self.finished else INTERRUPTED
+        """Finished, running, packaging after the last step, or interrupted.
+
+        A training of all folds holds the locks of those that it has finished until its end.
+        """
+        if self.finished or not self.locked:
+            return FINISHED if self.finished else INTERRUPTED
+        return PACKAGING if self.total_steps is not None and self.steps >= self.total_steps else RUNNING
 
     @property
     def network(self) -> str:

@@ -77,7 +77,9 @@ def test_a_training_that_holds_its_lock_is_running(cxrcad, runs):
     locks = pytest.importorskip("cxrcad.training.locks")
     with locks.locked(runs / "a" / "fold2"):
         assert cells(cxrcad("runs", runs / "a").out)[3][3] == "running"
-    with locks.locked(runs / "a" / "fold1"):  # its last step is taken
+    with locks.locked(runs / "a" / "fold1"):  # of a training of all folds that goes on
+        assert cells(cxrcad("runs", runs / "a").out)[2][3] == "finished"
+        (runs / "a" / "fold1" / "model" / "card.json").unlink()  # its last step is taken
         assert cells(cxrcad("runs", runs / "a").out)[2][3] == "packaging"
     assert cells(cxrcad("runs", runs / "a").out)[3][3] == "interrupted"
 
