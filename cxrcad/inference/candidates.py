@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,8 +39,10 @@ DEFAULT_THRESHOLD = 0.5
 FIRST_WINDOW_MM = 12.0
 """Half the side of the window in which a peak is first grown, mm; doubled until the region fits. Decides speed only."""
 
-LINES = 4
-"""Peaks already taken to which a straight line is tried before a peak is grown. Decides speed only."""
+LINES = 3
+"""Peaks of regions taken, or merged into one, to which a straight line is tried before a peak is grown. Decides speed
+only.
+"""
 
 EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -151,23 +155,29 @@ def _peaks(
 ) -> list[_Region]:
     """The regions of the `max_findings` highest peaks of at least `least_pixels`, each peak apart from the others."""
     taken = np.zeros(content.shape, dtype=bool)
-    peaks: list[tuple[int, int]] = []
+    peaks_mm: list[tuple[float, float]] = []
+    joined: list[tuple[int, int]] = []  # peaks in regions taken, or in what would grow into one
     regions: list[_Region] = []
     window = (math.ceil(FIRST_WINDOW_MM / spacing[0]) + 1, math.ceil(FIRST_WINDOW_MM / spacing[1]) + 1)
     for row, col in _seeds(content, config.peak_distance_mm, spacing):
-        away = [math.hypot((row - down) * spacing[0], (col - across) * spacing[1]) for down, across in peaks]
-        if taken[row, col] or min(away, default=math.inf) < config.peak_distance_mm:
+        here = (row * spacing[0], col * spacing[1])
+        if any(math.dist(here, peak) < config.peak_distance_mm for peak in peaks_mm):
             continue
         level = float(content[row, col] * np.float32(config.grow))
-        nearest = (peaks[index] for index in np.argsort(away)[:LINES])
-        if any(_on_a_line(content.data, (row, col), peak, level) for peak in nearest):
+        nearest = heapq.nsmallest(LINES, joined, key=partial(math.dist, (row, col)))
+        if taken[row, col] or any(_on_a_line(content.data, (row, col), peak, level) for peak in nearest):
+            joined.append((row, col))
             continue
         region = _grow(content, (row, col), level, window, taken)
-        if region is None or np.count_nonzero(region.mask) < least_pixels:
+        if region is None:
+            joined.append((row, col))
+            continue
+        if np.count_nonzero(region.mask) < least_pixels:
             continue
         rows, cols = region.mask.shape
         taken[region.row : region.row + rows, region.col : region.col + cols] |= region.mask
-        peaks.append((row, col))
+        peaks_mm.append(here)
+        joined.append((row, col))
         regions.append(region)
         if len(regions) == config.max_findings:
             break
@@ -177,7 +187,7 @@ def _peaks(
 def _on_a_line(values: memoryview, one: tuple[int, int], other: tuple[int, int], level: float) -> bool:
     """Whether a straight line between two pixels of a map stays at `level` or above, so that one region holds both.
 
-    It tells nine in ten of the peaks that would grow into a region already taken, at a tenth of the cost of growing.
+    Levels fall from peak to peak, so what a higher peak would grow into a lower one on a line to it would, too.
     """
     (row, col), down, across = one, other[0] - one[0], other[1] - one[1]
     steps = max(abs(down), abs(across))
