@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -164,7 +163,7 @@ def _peaks(
         if any(math.dist(here, peak) < config.peak_distance_mm for peak in peaks_mm):
             continue
         level = float(content[row, col] * np.float32(config.grow))
-        nearest = heapq.nsmallest(LINES, joined, key=partial(math.dist, (row, col)))
+        nearest = sorted(joined, key=partial(math.dist, (row, col)))[:LINES]
         if taken[row, col] or any(_on_a_line(content.data, (row, col), peak, level) for peak in nearest):
             joined.append((row, col))
             continue
