@@ -13,7 +13,7 @@ from cxrcad.core import CxrcadError
 from cxrcad.doctor.checks import BROKEN, OK, WARNING, Check
 from cxrcad.files import check_folder
 
-__all__ = ["check_machine"]
+__all__ = ["check_machine", "processor_name"]
 
 NEEDED_MB = 450
 """`cxrcad detect` took 409 MB at its peak (the default model, phantoms of 2048 x 2048 pixels, one thread)."""
@@ -37,17 +37,26 @@ def check_machine(out: Path) -> tuple[Check, ...]:
 
 def _processor() -> Check:
     """What computes, and what it gains by the 8 bits of a packaged model."""
-    info = {}
-    with contextlib.suppress(OSError):
-        info = dict(_fields(CPUINFO.read_text()))
-    name = info.get("model name") or platform.processor() or platform.machine()
-    flags = info.get("flags", "").split()
+    name, flags = processor_name(), _cpuinfo().get("flags", "").split()
     if not flags:
         return Check("processor", OK, name)
     found = [flag for flag in EIGHT_BIT if flag in flags]
     told = f"with 8-bit instructions ({', '.join(found)})" if found else "without 8-bit instructions (VNNI)"
-    told = f"{name}, {told}: 8 bits make the default model {GAIN if found else GAIN_WITHOUT} times as fast"
+    gain = GAIN if found else GAIN_WITHOUT
+    told = f"{name}, {told}: on such an AMD EPYC 8 bits make the default model {gain} times as fast"
     return Check("processor", OK, told, facts={"name": name, "eight_bit": found})
+
+
+def processor_name() -> str:
+    """The processor's name, as far as the system tells it."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux tells of a core by name, empty elsewhere."""
+    with contextlib.suppress(OSError):
+        return dict(_fields(CPUINFO.read_text(errors="replace")))
+    return {}
 
 
 def _cores() -> Check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,9 +39,9 @@ DEFAULT_THRESHOLD = 0.5
 FIRST_WINDOW_MM = 12.0
 """Half the side of the window in which a peak is first grown, mm; doubled until the region fits. Decides speed only."""
 
-LINES = 3
-"""Peaks of regions taken, or merged into one, to which a straight line is tried before a peak is grown. Decides speed
-only.
+JOINED, LINES = 200, 3
+"""The last peaks of regions taken, or merged into one, of which so many that are nearest are tried, by a straight line,
+before a peak is grown. Decide speed only.
 """
 
 EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
@@ -155,16 +156,19 @@ def _peaks(
     """The regions of the `max_findings` highest peaks of at least `least_pixels`, each peak apart from the others."""
     taken = np.zeros(content.shape, dtype=bool)
     peaks_mm: list[tuple[float, float]] = []
-    joined: list[tuple[int, int]] = []  # peaks in regions taken, or in what would grow into one
+    joined = deque[tuple[int, int]](maxlen=JOINED)  # peaks in regions taken, or in what would grow into one
     regions: list[_Region] = []
     window = (math.ceil(FIRST_WINDOW_MM / spacing[0]) + 1, math.ceil(FIRST_WINDOW_MM / spacing[1]) + 1)
     for row, col in _seeds(content, config.peak_distance_mm, spacing):
         here = (row * spacing[0], col * spacing[1])
         if any(math.dist(here, peak) < config.peak_distance_mm for peak in peaks_mm):
             continue
+        if taken[row, col]:
+            joined.append((row, col))
+            continue
         level = float(content[row, col] * np.float32(config.grow))
         nearest = sorted(joined, key=partial(math.dist, (row, col)))[:LINES]
-        if taken[row, col] or any(_on_a_line(content.data, (row, col), peak, level) for peak in nearest):
+        if any(_on_a_line(content.data, (row, col), peak, level) for peak in nearest):
             joined.append((row, col))
             continue
         region = _grow(content, (row, col), level, window, taken)
@@ -225,8 +229,8 @@ def _seeds(content: NDArray[np.float32], distance_mm: float, spacing: tuple[floa
 def _cropped(cells: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[int, int]]:
     """The cells that can hold a peak, with as many around as decide where it is, and the first one's (row, column).
 
-    The standard deviation is below two cells, so that beyond a margin of twice the filter's reach nothing smooth is as
-    high as `LEAST_PEAK`.
+    The standard deviation is below two cells. Nothing smooth above `LEAST_PEAK` lies farther than the filter's reach
+    from these cells, and what lies there is smooth as in the whole map with as much again around it.
     """
     margin = 2 * math.ceil(2 * TRUNCATE)
     found = []

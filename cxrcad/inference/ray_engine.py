@@ -126,9 +126,9 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _check_answers(address: str) -> None:
-    """Raise OSError where nothing takes a connection at host:port; Ray would try for minutes. Other addresses pass."""
+    """Raise OSError where nothing takes a connection at host:port or ray://host:port; Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
+    if host and port.isdecimal() and "://" not in host:
         with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS):
             pass
 

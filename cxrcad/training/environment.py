@@ -15,6 +15,7 @@ import cxrcad
 from cxrcad.config import TrainConfig
 from cxrcad.core import TrainingError
 from cxrcad.doctor.libraries import installed_versions
+from cxrcad.doctor.machine import processor_name
 from cxrcad.files import Progress, read_json, write_json
 from cxrcad.training.device import Backend
 from cxrcad.training.resume import changed_inputs
@@ -58,7 +59,7 @@ def environment(config: TrainConfig, backend: Backend) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "libraries": {**installed_versions(), "torch": torch.__version__},
-        "device": torch.cuda.get_device_name() if cuda else _processor(),
+        "device": torch.cuda.get_device_name() if cuda else processor_name(),
         "cuda": torch.version.cuda if cuda else None,
         "cudnn": torch.backends.cudnn.version() if cuda else None,
         "processes": backend.processes.size,
@@ -102,11 +103,3 @@ def _revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
-
-
-def _processor() -> str:
-    """The CPU's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(errors="replace").splitlines() if info.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()

@@ -12,13 +12,16 @@ import uuid
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from cxrcad.config import TrainConfig
+from cxrcad.config import NO_FOLD, TrainConfig
 from cxrcad.core import TrainingError, UsageError
 from cxrcad.files import Progress
 from cxrcad.training.plan import begin_folds
 from cxrcad.training.processes import started
 
 __all__ = ["launch", "train_folds"]
+
+READ_SECONDS = 5.0
+"""How long what an ended process said is waited for."""
 
 Lines = queue.SimpleQueue[tuple[int, str | None]]
 
@@ -73,7 +76,7 @@ def train_folds(config: TrainConfig, progress: Progress, given: Collection[str],
         raise UsageError(f"--jobs {config.jobs}: starts its processes itself; leave it out with torchrun or srun")
     folder, folds = begin_folds(config, progress, given)
     start = [sys.executable, "-m", "cxrcad", *words, "--run", str(folder), "--fold"]
-    failed = _run_each({fold: [*start, str(fold)] for fold in folds}, config.jobs, progress)
+    failed = _run_each({fold: [*start, str(fold or NO_FOLD)] for fold in folds}, config.jobs, progress)
     if failed:
         raise TrainingError(
             f"{folder}: fold {', '.join(map(str, sorted(failed)))} failed, as its lines above say; mend that, and "
@@ -87,7 +90,7 @@ def _run_each(commands: Mapping[int, Sequence[str]], most: int, progress: Progre
 
     Ctrl-C and SIGTERM end all of them, each after its step.
     """
-    lines, running = Lines(), dict[int, subprocess.Popen[str]]()
+    lines, running, readers = Lines(), dict[int, subprocess.Popen[str]](), dict[int, threading.Thread]()
     waiting, failed = list(commands), list[int]()
     try:
         while waiting or running:
@@ -96,7 +99,8 @@ def _run_each(commands: Mapping[int, Sequence[str]], most: int, progress: Progre
                 running[fold] = subprocess.Popen(
                     commands[fold], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
                 )
-                threading.Thread(target=_pass_on, args=(fold, running[fold], lines), daemon=True).start()
+                readers[fold] = threading.Thread(target=_pass_on, args=(fold, running[fold], lines), daemon=True)
+                readers[fold].start()
             fold, line = lines.get()
             if line is not None:
                 progress.note(line if line.startswith("fold ") else f"fold {fold}: {line}")
@@ -105,11 +109,12 @@ def _run_each(commands: Mapping[int, Sequence[str]], most: int, progress: Progre
     finally:
         for process in running.values():
             process.terminate()
-        while running:
+        for fold, process in running.items():
+            process.wait()
+            readers[fold].join(READ_SECONDS)
+        while not lines.empty():
             fold, line = lines.get()
-            if line is None:
-                running.pop(fold).wait()
-            elif line.endswith(" is kept"):
+            if line is not None and not line.startswith("cxrcad: stopped"):  # that is said once, for all
                 progress.note(f"fold {fold}: {line}")
     return failed
 

@@ -91,11 +91,14 @@ class RunLog:
             self.waited += time.monotonic() - asked
             yield batch
 
-    def step(self, state: State, loss: float, look: Look) -> None:
-        """A step with this loss was taken, and perhaps a validation made."""
+    def took(self, loss: float) -> None:
+        """A step with this loss was taken."""
+        self.loss_sum, self.steps = self.loss_sum + loss, self.steps + 1
+
+    def step(self, state: State, look: Look) -> None:
+        """After a step, and perhaps a validation: write what is due."""
         if self.watcher is None:
             return
-        self.loss_sum, self.steps = self.loss_sum + loss, self.steps + 1
         epochs, before = (math.floor(step / self.epoch_steps + 1e-9) for step in (state.step, state.step - 1))
         epoch_ended = epochs > before or state.step == self.total_steps
         if epoch_ended or state.step % EVERY_STEPS == 0:

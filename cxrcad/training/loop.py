@@ -168,8 +168,8 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path, l
         """The state as it stands, unless the work after its step was cut short: the one before is then whole."""
         if processes.first and state.step and (state.step not in stops or worked == state.step):
             state.save(folder / CHECKPOINT, **task.kept())
-            log.stopped(state)
             progress.note(f"step {state.step} is kept")
+            log.stopped(state)
 
     several = processes.size > 1
     with Stopping(keep, several) as stopping, closing(_drawn(task, state.step, total, backend)) as batches:
@@ -182,6 +182,7 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path, l
                     raise TrainingError(f"the loss is {loss} at step {state.step}; {task.remedy}")
                 state.loss_sum, state.loss_steps = state.loss_sum + loss, state.loss_steps + 1
                 state.step += 1
+                log.took(loss)
             state.seconds = before + time.monotonic() - started
             mean_loss = state.mean_loss
             pace.step(state.step)
@@ -192,7 +193,7 @@ def _run(state: State, task: Task, total: int, backend: Backend, folder: Path, l
                 worked = state.step
                 if several:
                     task.take(processes.share(task.kept()), folder / CHECKPOINT)
-            log.step(state, loss, lambda: look(task.validation, task.judged(state), backend))
+            log.step(state, lambda: look(task.validation, task.judged(state), backend))
             progress.step(state.step, mean_loss)
             due = time.monotonic() - checkpoint >= 60 * config.checkpoint_minutes or state.step == total
             if processes.first and due:

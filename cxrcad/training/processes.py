@@ -212,7 +212,7 @@ def check_devices(config: TrainConfig, progress: Progress) -> None:
     most, what = (torch.cuda.device_count(), "GPU") if cuda else (cores, "core")
     if asked > most:
         raise UsageError(f"--devices {asked}: this machine has {counted(most, what)}; give {most} at most")
-    if not cuda and config.device != "cpu":
+    if not cuda and config.device == "auto":
         progress.note(f"no GPU here: the {asked} processes share {counted(cores, 'core')}")
 
 

@@ -73,8 +73,14 @@ def test_a_folder_that_cannot_be_written_is_broken(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("fpu avx2 avx512_vnni amx_int8", "A Chip, with 8-bit instructions (avx512_vnni, amx_int8): 8 bits make the"),
-        ("fpu avx2", "A Chip, without 8-bit instructions (VNNI): 8 bits make the default model 1.7 times as fast"),
+        (
+            "fpu avx2 avx512_vnni amx_int8",
+            "A Chip, with 8-bit instructions (avx512_vnni, amx_int8): on such an AMD EPYC 8 bits",
+        ),
+        (
+            "fpu avx2",
+            "A Chip, without 8-bit instructions (VNNI): on such an AMD EPYC 8 bits make the default model 1.7",
+        ),
     ],
 )
 def test_the_processor_says_what_8_bits_gain(tmp_path, monkeypatch, flags, told):

@@ -364,6 +364,37 @@ def test_smoothing_is_that_of_a_gaussian_filter(sigma: float) -> None:
     np.testing.assert_allclose(_smoothed(values.T, sigma).T, across, atol=2e-7)
 
 
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 1.99])
+def test_around_the_cells_that_are_cut_out_nothing_is_as_high_and_their_smooth_values_are_the_whole_map_s(sigma):
+    whole = np.full((120, 90), 9e-5, dtype=np.float32)
+    whole[40:60, 30:50] = np.random.default_rng(0).random((20, 20))
+    part, (row, col) = candidates._cropped(whole)
+    assert part.size < whole.size
+    smooth, cut = (_smoothed(_smoothed(one, sigma).T, sigma).T for one in (whole, part))
+    expected = np.zeros_like(whole)
+    expected[row : row + part.shape[0], col : col + part.shape[1]] = cut
+    peak = np.float32(candidates.LEAST_PEAK)
+    assert np.array_equal(smooth > peak, expected > peak)
+    assert np.array_equal(smooth[smooth > peak], expected[smooth > peak])
+
+
+def test_a_map_of_noise_costs_no_more_for_its_many_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(values: memoryview, one: tuple[int, int], other: tuple[int, int], level: float) -> bool:
+        asked.append(other)
+        return on_a_line(values, one, other, level)
+
+    on_a_line = candidates._on_a_line
+    monkeypatch.setattr(candidates, "_on_a_line", counted)
+    noise = np.random.default_rng(0).random((256, 256)).astype(np.float32)
+    grid = Geometry.fit(256, 256, 256, 16, (2.0, 2.0))
+    seeds = len(list(candidates._seeds(noise, 1.0, (2.0, 2.0))))
+    find(noise, None, grid, replace(EVERYTHING, peak_distance_mm=1.0))
+    assert seeds > 1000
+    assert len(asked) < seeds / 10  # nearly all lie in the first region
+
+
 @pytest.mark.parametrize("spacing", [0.3, 0.7, 2.0])
 def test_what_saves_time_changes_no_finding(spacing: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines to peaks already taken, and the map cut to where it is not next to 0: rugged maps with empty borders."""

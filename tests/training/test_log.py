@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -12,6 +14,7 @@ from cxrcad.config import TrainConfig, build
 from cxrcad.core import WriteError
 from cxrcad.evaluation.trainings import read_log
 from cxrcad.files import Silent
+from cxrcad.training import loop
 from cxrcad.training.plan import train
 
 SMALL = {"side": 64, "fold": "1", "threads": 1, "precision": "fp32", "batch": 2, "validate_epochs": 2, "norm": "group"}
@@ -79,24 +82,33 @@ def test_what_was_logged_after_the_checkpoint_is_taken_out(logged):
     assert [(entry["event"], entry["step"]) for entry in after[len(before) :]] == [("start", before[-1]["step"])]
 
 
-def test_the_last_steps_before_a_stop_are_logged_and_a_fold_of_which_none_is_kept_is_told(tiny_data, tmp_path):
+@pytest.mark.usefixtures("interruptible")
+def test_the_last_steps_before_a_stop_are_logged_and_a_fold_of_which_none_is_kept_is_told(
+    tiny_data, tmp_path, monkeypatch
+):
     class Told(Silent):
-        def __init__(self, stop=None):
-            self.lines, self.stop = [], stop
+        def __init__(self):
+            self.lines = []
 
         def note(self, text):
             self.lines.append(text)
 
-        def step(self, done_steps, loss=None):
-            if done_steps == self.stop:
-                raise KeyboardInterrupt
+    losses = []
 
-    run = tmp_path / "run"
-    values = {**SMALL, "data": tiny_data, "run": run, "epochs": 3}
-    with pytest.raises(KeyboardInterrupt):
-        train(build(TrainConfig, values), Told(2), watcher=Seen())
+    def stopped_in_the_second(state, *given):
+        losses.append(take_step(state, *given))
+        if state.step == 1:
+            os.kill(os.getpid(), signal.SIGINT)  # it waits for the step's end
+        return losses[-1]
+
+    run, take_step = tmp_path / "run", loop.take_step
+    config = build(TrainConfig, {**SMALL, "data": tiny_data, "run": run, "epochs": 3})
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "take_step", stopped_in_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, watcher=Seen())
     last = read_log(run / "fold1" / "log.jsonl")[-1]
-    assert (last["event"], last["step"]) == ("steps", 2)
+    assert (last["event"], last["step"], last["loss"]) == ("steps", 2, pytest.approx(sum(losses) / 2, abs=1e-6))
     (run / "fold1" / "checkpoint.safetensors").unlink()
     told = Told()
     train(build(TrainConfig, {"run": run, "resume": True, "max_steps": 1}), told)

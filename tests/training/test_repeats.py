@@ -83,6 +83,12 @@ def test_what_is_given_beside_it_takes_its_place(first, tmp_path):
     assert any("other there than now: seed 0, now 5. The weights may differ" in line for line in notes.lines)
 
 
+def test_of_a_fold_that_was_never_begun_there_nothing_is_other(first, tmp_path):
+    notes = Notes()
+    repeat(first, run=tmp_path / "other", fold="3", max_steps=1, notes=notes)
+    assert not [line for line in notes.lines if "other there than now" in line]
+
+
 def test_the_fold_s_folder_says_where_it_was_trained(first):
     (start,) = json.loads((first / "fold2" / "environment.json").read_text())["starts"]
     assert start["step"] == 0
