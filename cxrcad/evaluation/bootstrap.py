@@ -277,7 +277,12 @@ def check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult],
                 )
         return
     odd = sorted(set(names[0]) ^ set(names[1]))
-    what = f"{odd[0]} and {len(odd) - 1} more are in one only" if odd else "they stand in another order"
+    if not odd:
+        raise EvaluationError(
+            "the two runs are not scored on the same images (they stand in another order: the folds hold other cases); "
+            "score each by itself, or train both on the same data"
+        )
+    what = f"{odd[0]} and {len(odd) - 1} more are in one only"
     raise EvaluationError(f"the two runs are not scored on the same images ({what}); score the same folds of both")
 
 
