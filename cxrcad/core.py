@@ -5,6 +5,7 @@ Coordinates are in pixel *edges*: the first pixel covers [0, 1), x to the right 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ __all__ = [
     "nodule_box_px",
     "or_unknown",
     "radii_px",
+    "usable_cores",
 ]
 
 
@@ -109,6 +111,11 @@ class WriteError(CxrcadError):
 
 class PeerError(CxrcadError):
     """A DICOM peer or DICOMweb server that cannot be reached, refuses, or breaks off."""
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def counted(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from cxrcad.core import CxrcadError
+from cxrcad.core import CxrcadError, usable_cores
 from cxrcad.doctor.checks import BROKEN, OK, WARNING, Check
 from cxrcad.files import check_folder
 
@@ -61,7 +61,7 @@ def _cpuinfo() -> dict[str, str]:
 
 def _cores() -> Check:
     there = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else there
+    usable = usable_cores()
     quota = _quota()
     told = f"{usable} of {there}" if usable < there else str(there)
     told += f", {quota:g} by the container's quota" if quota and quota < usable else ""

@@ -163,24 +163,20 @@ def _peaks(
         here = (row * spacing[0], col * spacing[1])
         if any(math.dist(here, peak) < config.peak_distance_mm for peak in peaks_mm):
             continue
-        if taken[row, col]:
-            joined.append((row, col))
-            continue
-        level = float(content[row, col] * np.float32(config.grow))
-        nearest = sorted(joined, key=partial(math.dist, (row, col)))[:LINES]
-        if any(_on_a_line(content.data, (row, col), peak, level) for peak in nearest):
-            joined.append((row, col))
-            continue
-        region = _grow(content, (row, col), level, window, taken)
+        seed, level = (row, col), float(content[row, col] * np.float32(config.grow))
+        merged = taken[seed] or any(
+            _on_a_line(content.data, seed, peak, level) for peak in sorted(joined, key=partial(math.dist, seed))[:LINES]
+        )
+        region = None if merged else _grow(content, seed, level, window, taken)
         if region is None:
-            joined.append((row, col))
+            joined.append(seed)
             continue
         if np.count_nonzero(region.mask) < least_pixels:
             continue
         rows, cols = region.mask.shape
         taken[region.row : region.row + rows, region.col : region.col + cols] |= region.mask
         peaks_mm.append(here)
-        joined.append((row, col))
+        joined.append(seed)
         regions.append(region)
         if len(regions) == config.max_findings:
             break

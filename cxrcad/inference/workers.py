@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, cast
 
-from cxrcad.core import Failure, Skipped, UsageError, WorkerError
+from cxrcad.core import Failure, Skipped, UsageError, WorkerError, usable_cores
 from cxrcad.inference.reading import Prepared, Reading, none_of
 
 __all__ = ["Answer", "Workers", "read_ahead", "serve"]
@@ -65,8 +65,7 @@ class Workers:
                 raise UsageError(f"--workers {number}: processes that read are for Linux and macOS; give --workers 0")
             return None
         if number is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            number = min(MOST_BY_CORES, cores // 2) if files >= FEW_FILES else 0
+            number = min(MOST_BY_CORES, usable_cores() // 2) if files >= FEW_FILES else 0
         number = min(number, files)
         return cls(number, timeout) if number else None
 

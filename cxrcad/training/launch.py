@@ -103,7 +103,7 @@ def _run_each(commands: Mapping[int, Sequence[str]], most: int, progress: Progre
                 readers[fold].start()
             fold, line = lines.get()
             if line is not None:
-                progress.note(line if line.startswith("fold ") else f"fold {fold}: {line}")
+                _note(fold, line, progress)
             elif running.pop(fold).wait():
                 failed.append(fold)
     finally:
@@ -115,8 +115,13 @@ def _run_each(commands: Mapping[int, Sequence[str]], most: int, progress: Progre
         while not lines.empty():
             fold, line = lines.get()
             if line is not None and not line.startswith("cxrcad: stopped"):  # that is said once, for all
-                progress.note(f"fold {fold}: {line}")
+                _note(fold, line, progress)
     return failed
+
+
+def _note(fold: int, line: str, progress: Progress) -> None:
+    """Say a line of a fold's process with its fold."""
+    progress.note(line if line.startswith("fold ") else f"fold {fold}: {line}")
 
 
 def _pass_on(fold: int, process: subprocess.Popen[str], lines: Lines) -> None:

@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from cxrcad.config import TrainConfig
-from cxrcad.core import CxrcadError, RankError, ToldElsewhere, TrainingError, UsageError, counted
+from cxrcad.core import CxrcadError, RankError, ToldElsewhere, TrainingError, UsageError, counted, usable_cores
 from cxrcad.files import Progress
 from cxrcad.training.signals import ignore_signals
 
@@ -208,7 +208,7 @@ def check_devices(config: TrainConfig, progress: Progress) -> None:
     """Note where the processes of `--devices` have no GPU. Raises UsageError for more of them than GPUs or cores."""
     asked = config.devices or 1
     cuda = config.device != "cpu" and torch.cuda.is_available()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     most, what = (torch.cuda.device_count(), "GPU") if cuda else (cores, "core")
     if asked > most:
         raise UsageError(f"--devices {asked}: this machine has {counted(most, what)}; give {most} at most")
