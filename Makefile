@@ -6,9 +6,10 @@ PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo py
 PIP_OPTIONS = --quiet --disable-pip-version-check --constraint constraints.txt
 PACKAGING = setup.cfg setup.py pyproject.toml constraints.txt
 export OMP_NUM_THREADS ?= 2
-# One process per core, of one thread each. A file stays in one process, so that what its tests share is made once, and
-# the longest start first (tests/conftest.py).
-WORKERS = -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process per core, of one thread each, and one more, since some tests wait. A file stays in one process, so that
+# what its tests share is made once, and the longest start first (tests/conftest.py).
+PROCESSES = $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
+WORKERS = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo docs test clean
 .DELETE_ON_ERROR:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -13,12 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.toys import export_toy, tiny_card, write_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 64
@@ -134,15 +133,6 @@ def disc_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _toys() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("toys", ROOT / "tests" / "inference" / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def toy_exporter() -> Iterator[Callable[..., None]]:
     """Trainings write the toy graph as their ONNX file, with the weights' SHA-256; gives the real `write_onnx`.
@@ -153,15 +143,10 @@ def toy_exporter() -> Iterator[Callable[..., None]]:
     """
     from cxrcad.packaging import fold, package
 
-    toys, real = _toys(), fold.write_onnx
-
-    def write(network: Any, tasks: tuple[str, ...], multiple: int, path: Path, *, weights: str = "fp32") -> None:
-        digest = hashlib.sha256(b"".join(value.cpu().numpy().tobytes() for value in network.state_dict().values()))
-        toys.write_onnx(path, tasks, doc=digest.hexdigest())
-
+    real = fold.write_onnx
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fold, "write_onnx", write)
-        patched.setattr(package, "write_onnx", write)
+        patched.setattr(fold, "write_onnx", export_toy)
+        patched.setattr(package, "write_onnx", export_toy)
         yield real
 
 
@@ -197,10 +182,8 @@ def make_toy() -> Callable[..., Path]:
     from cxrcad.config import FindConfig, GridConfig
     from cxrcad.inference.model import write_card
 
-    toys = _toys()
-
     def make(folder: Path, outputs: tuple[str, ...] = ("lesion", "lung"), threshold: float = 0.9, **card: Any) -> Path:
-        toys.write_onnx(folder / "model.onnx", outputs)
+        write_onnx(folder / "model.onnx", outputs)
         find = FindConfig(threshold=threshold, min_area_mm2=30.0, peak_distance_mm=20.0)
         own = {
             "name": folder.name,
@@ -211,7 +194,7 @@ def make_toy() -> Callable[..., Path]:
             "training": {"images": [], "steps": 7, "minutes": 0.5},
             "intended_use": "Tests.",
         }
-        write_card(folder, toys.tiny_card(**{**own, **card}))
+        write_card(folder, tiny_card(**{**own, **card}))
         return folder
 
     return make

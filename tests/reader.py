@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from cxrcad.config import PhantomConfig, build
 from cxrcad.datasets.read import read_dataset
 from cxrcad.inference.model import write_card
 from cxrcad.synthesis.phantom.dataset import write_phantoms
+from tests.toys import tiny_card, write_onnx
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -59,29 +59,29 @@ def none(faults: Iterator[str]) -> None:
 
 def write_stand_in(folder: Path) -> None:
     """A package `cxrcad_models` whose deeplabv3plus-real finds whatever is bright: small, and always the same."""
-    file = ROOT / "tests" / "inference" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("tiny_model", file)
-    assert spec is not None
-    assert spec.loader is not None
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
     model = folder / "cxrcad_models" / "deeplabv3plus-real"
-    tiny.write_onnx(model / "model.onnx")
-    write_card(model, tiny.tiny_card(name="deeplabv3plus-real"))
+    write_onnx(model / "model.onnx")
+    write_card(model, tiny_card(name="deeplabv3plus-real"))
     (folder / "cxrcad_models" / "__init__.py").touch()
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """The command done in the reader's folder, with `cxrcad` on the path and the stand-in as packaged model."""
+def run(command: list[str], folder: Path, programs: str = "toy") -> subprocess.CompletedProcess[str]:
+    """The command done in the reader's folder, with `cxrcad` on the path and the stand-in as packaged model.
+
+    With `programs` toy, trainings write the toy ONNX graph; with bin, all is real.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("CXRCAD_")}
-    path = os.pathsep.join((str(folder / "bin"), own.get("PATH", os.defpath)))
+    path = os.pathsep.join((str(folder / programs), own.get("PATH", os.defpath)))
     packages = os.pathsep.join((str(folder / "packages"), str(ROOT)))
     environment = {**own, **SMALL, "PATH": path, "PYTHONPATH": packages}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def typed(page: Path, reader: Path, folder: Path) -> Path:
-    """A folder like the reader's in which the page's blocks were typed, from top to bottom."""
+    """A folder like the reader's in which the page's blocks were typed, from top to bottom.
+
+    Those of the README are real throughout, in those of the docs trainings write the toy graph.
+    """
     pytest.importorskip("torch")
     shutil.copytree(reader, folder)
     shown = blocks(page, "sh", runnable=page != README)
@@ -94,7 +94,7 @@ def typed(page: Path, reader: Path, folder: Path) -> Path:
         text = "\n".join(commands)
         for large, small in SMALLER.items():
             text = text.replace(large, small)
-        done = run(["bash", "-euo", "pipefail", "-c", text], folder)
+        done = run(["bash", "-euo", "pipefail", "-c", text], folder, "bin" if page == README else "toy")
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
     return folder
 
@@ -115,7 +115,8 @@ def make_reader(folder: Path) -> Path:
     (folder / "recipe.toml").write_text(blocks(DOCS / "reference" / "settings.md", "toml")[0], encoding="utf-8")
     shutil.copytree(DOCS / "recipes", folder / "docs" / "recipes")
     write_stand_in(folder / "packages")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "cxrcad").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m cxrcad "$@"\n')
-    (folder / "bin" / "cxrcad").chmod(0o755)
+    for programs, module in (("bin", "cxrcad"), ("toy", "tests.toys")):
+        (folder / programs).mkdir()
+        (folder / programs / "cxrcad").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+        (folder / programs / "cxrcad").chmod(0o755)
     return folder

@@ -94,10 +94,7 @@ TINY = ("--side", "64", "--threads", "1", "--precision", "fp32", "--device", "cp
 TRAINS = """
 import sys
 sys.path.insert(0, {root!r})
-from cxrcad.cli.main import main
-from cxrcad.packaging import fold
-from tests.conftest import _toys
-fold.write_onnx = lambda network, tasks, multiple, path, **_: _toys().write_onnx(path, tasks)
+from tests.toys import main
 main()
 """
 

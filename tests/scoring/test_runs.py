@@ -22,7 +22,7 @@ from cxrcad.evaluation.records import read_matches, to_document
 from cxrcad.files import sha256_of
 from cxrcad.inference.model import folds_of_run, load_bundle
 from cxrcad.scoring.runs import find_run, score
-from tests.inference.conftest import write_onnx
+from tests.toys import write_onnx
 
 
 def config(**values) -> EvaluateConfig:

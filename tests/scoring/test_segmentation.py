@@ -19,7 +19,7 @@ from cxrcad.evaluation.segmentation import read_segmentation
 from cxrcad.files import sha256_of
 from cxrcad.scoring.runs import find_run
 from cxrcad.scoring.segmentation import score_segmentation
-from tests.inference.conftest import write_onnx
+from tests.toys import write_onnx
 
 
 @pytest.fixture
