@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxrcad.core import EvaluationError
 from cxrcad.datasets.content import truth_sha256
 from cxrcad.evaluation.metrics import Figures, Tally, curve_of, figures, reached, tally
-from cxrcad.evaluation.records import FoldResult, check_alike, patient_of
+from cxrcad.evaluation.records import FoldResult, check_alike, check_once, patient_of
 from cxrcad.evaluation.statistics import wilson
 
 __all__ = [
@@ -203,8 +203,8 @@ def compare(
     permutation test: under the null hypothesis a patient's two results may change places, which is drawn `resamples`
     times; p = (1 + differences at least as large) / (1 + draws), so it is never 0. There is neither with `resamples` 0
     or a single image with a nodule. `perturbed`: one of the two is scored on the other's images as they were changed,
-    and the truth with them, so that only names are compared. Raises EvaluationError where images, truth or contexts
-    differ.
+    and the truth with them, so that only names are compared. Images are paired by name: the runs' folds may hold other
+    cases. Raises EvaluationError where images, truth or contexts differ.
     """
     return compare_seeds([(first, second)], resamples, seed, perturbed=perturbed)
 
@@ -226,7 +226,7 @@ def compare_seeds(
     check_alike([result for run in runs for result in run])
     for run in runs[1:]:
         check_same_images(first, run, perturbed)
-    tallies = [_side_by_side(mine, theirs) for mine, theirs in pairs]
+    tallies = [_side_by_side(_in_order_of(first, mine), _in_order_of(first, theirs)) for mine, theirs in pairs]
     count = len(tallies[0].names) // 2
     ones, zeros = np.ones((1, count)), np.zeros((1, count))
     mine, theirs = _means(tallies, ones, zeros), _means(tallies, zeros, ones)
@@ -263,7 +263,10 @@ def check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult],
     With `perturbed`, unless the images have the same names.
     """
     names = [[match.case for result in results for match in result.matches] for results in (first, second)]
-    if names[0] == names[1]:
+    for those in names:
+        check_once(those)
+    odd = sorted(set(names[0]) ^ set(names[1]))
+    if not odd:
         if perturbed:
             return
         kept = [{one.case.name: one for result in results for one in result.scored} for results in (first, second)]
@@ -276,14 +279,23 @@ def check_same_images(first: Sequence[FoldResult], second: Sequence[FoldResult],
                     "the labels, with --data and --labels"
                 )
         return
-    odd = sorted(set(names[0]) ^ set(names[1]))
-    if not odd:
-        raise EvaluationError(
-            "the two runs are not scored on the same images (they stand in another order: the folds hold other cases); "
-            "score each by itself, or train both on the same data"
-        )
     what = f"{odd[0]} and {len(odd) - 1} more are in one only"
     raise EvaluationError(f"the two runs are not scored on the same images ({what}); score the same folds of both")
+
+
+def _in_order_of(first: Sequence[FoldResult], run: Sequence[FoldResult]) -> list[FoldResult]:
+    """The images of `run` in the order of `first`, each for itself: the two runs' folds may hold other cases."""
+    alone = {
+        match.case: replace(
+            result,
+            matches=(match,),
+            lung_dice=result.lung_dice[place : place + 1],
+            scored=result.scored[place : place + 1],
+        )
+        for result in run
+        for place, match in enumerate(result.matches)
+    }
+    return [alone[match.case] for result in first for match in result.matches]
 
 
 def _side_by_side(first: Sequence[FoldResult], second: Sequence[FoldResult]) -> Tally:

@@ -155,10 +155,27 @@ def test_runs_on_other_images_or_under_other_rules_are_not_compared() -> None:
     one = fold([True, False], 1)
     with pytest.raises(EvaluationError, match="not scored on the same images"):
         compare([one], [fold([True, False, True], 1)], 10, 0)
-    with pytest.raises(EvaluationError, match="stand in another order"):
-        compare([one], [replace(one, matches=one.matches[::-1])], 10, 0)
+    with pytest.raises(EvaluationError, match="P0"):
+        compare([one], [replace(one, matches=one.matches * 2, lung_dice=(None,) * 6)], 10, 0)
     with pytest.raises(EvaluationError, match="differ in their rule"):
         compare([one], [replace(one, context=replace(CONTEXT, rule=HitRule("iou")))], 10, 0)
+
+
+def test_runs_whose_folds_hold_other_cases_are_compared_image_by_image() -> None:
+    """Each image keeps the threshold of the model that it was held out from."""
+    whole = fold([True, False, True, True, False], 4)
+    first = [replace(whole, matches=whole.matches[part], lung_dice=(None,) * 3) for part in (slice(3), slice(3, 6))]
+    first += [replace(whole, matches=whole.matches[6:], lung_dice=(None,) * 3)]
+    strict = replace(CONTEXT, model=replace(CONTEXT.model, threshold=0.95))
+    shuffled = [whole.matches[place] for place in (8, 1, 3, 0, 7, 2, 6, 4, 5)]
+    second = [
+        FoldResult(CONTEXT, tuple(shuffled[:4]), (None,) * 4),
+        FoldResult(strict, tuple(shuffled[4:]), (None,) * 5),
+    ]
+    found = compare(first, second, 200, 3)
+    assert (found["CPM"].difference.value, found["CPM"].p) == (0.0, 1.0)
+    assert (found["recall"].first, found["recall"].second) == (3 / 5, 2 / 5)  # P2 is found with 0.9, below 0.95
+    assert compare(second, first, 0, 0)["recall"].difference.value == pytest.approx(-1 / 5)
 
 
 def test_one_image_with_a_nodule_gives_a_difference_without_interval_or_p() -> None:
