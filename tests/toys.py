@@ -1,7 +1,7 @@
 """Models small enough to know their answers: the lesion map is the image's 3 x 3 mean, the lung map 0.75.
 
-`python -m tests.toys train ...` is `cxrcad train ...` whose packaged model has such a graph: torch takes ten seconds
-and more to export even the smallest network, which is most of what a training of a step takes.
+`python -m tests.toys ...` is `cxrcad ...` whose trained models have such a graph: torch takes ten seconds and more to
+export even the smallest network, which is most of what a training of a step takes.
 """
 
 from __future__ import annotations
