@@ -29,7 +29,7 @@ from cxrcad.inference.detector import CPU, CUDA
 from cxrcad.inference.model import load_bundle
 from cxrcad.inference.ray_engine import RayEngine
 from cxrcad.interchange import partitions
-from tests.commands.told import Told
+from tests.told import Told
 
 COUNT = 12
 

@@ -10,7 +10,7 @@ import pytest
 from cxrcad.commands.detect import detect_to_file, open_detector
 from cxrcad.config import DetectConfig, build
 from cxrcad.core import UsageError
-from tests.commands.told import Told
+from tests.told import Told
 
 
 @pytest.fixture

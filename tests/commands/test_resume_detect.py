@@ -20,7 +20,7 @@ from cxrcad.commands.detect import detect_to_file
 from cxrcad.commands.merge import merge
 from cxrcad.config import DetectConfig, build
 from cxrcad.core import DataError, UsageError, WriteError
-from tests.commands.told import Told
+from tests.told import Told
 
 COUNT = 12
 

@@ -22,6 +22,7 @@ from cxrcad.training.device import open_backend
 from cxrcad.training.distillation import DistillationTask, as_taught
 from cxrcad.training.plan import train
 from cxrcad.training.state import new_state
+from tests.told import Told
 
 LARGE = {
     "side": 192, "fold": "none", "threshold": 0.5, "threads": 1, "precision": "fp32", "norm": "group",
@@ -150,15 +151,10 @@ def test_a_balance_that_learns_has_no_gradient_of_a_task_that_is_not_there(task,
 
 
 def test_settings_of_masks_are_told_to_have_no_use(boxed, teacher, tmp_path):
-    notes = []
-
-    class Notes(Silent):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
+    told = Told()
     own = {"data": boxed, "run": tmp_path / "run", "teacher": str(teacher), "focal": 2.0, "max_steps": 1}
-    train(build(TrainConfig, {**SMALL, **own}), Notes())
-    assert "--focal not used: the teacher's maps are learned, and not masks (--teacher)" in notes
+    train(build(TrainConfig, {**SMALL, **own}), told)
+    assert "--focal not used: the teacher's maps are learned, and not masks (--teacher)" in told.notes
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from safetensors.numpy import load_file
 
 from cxrcad.cli.main import main
 from cxrcad.config import TrainConfig, build
-from cxrcad.files import Silent
 from cxrcad.training import launch
 from cxrcad.training.processes import check_devices
+from tests.told import Told
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -29,14 +29,6 @@ PLAIN = shlex.split(
     "--side 64 --threads 1 --precision fp32 --device cpu --min-area-mm2 30 --peak-distance-mm 20 --network u-net "
     "--norm group --tasks single --max-steps 1"
 )
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def code_of(words) -> int:
@@ -51,11 +43,11 @@ def test_more_processes_than_cores_are_refused_and_a_missing_gpu_is_noted(cxrcad
     assert answer.code == 2
     assert re.fullmatch(r"Error: --devices 9999: this machine has (\d+) cores?; give \1 at most\n", answer.err)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
-    notes = Notes()
+    notes = Told()
     check_devices(build(TrainConfig, {"devices": 2, "device": "cpu"}), notes)
-    assert notes.lines == []
+    assert notes.notes == []
     check_devices(build(TrainConfig, {"devices": 2}), notes)
-    assert notes.lines == ["no GPU here: the 2 processes share 2 cores"]
+    assert notes.notes == ["no GPU here: the 2 processes share 2 cores"]
 
 
 @pytest.mark.slow
@@ -97,11 +89,11 @@ def python(code: str) -> list[str]:
 
 
 def test_so_many_run_at_once_and_one_that_fails_ends_no_other():
-    notes = Notes()
+    notes = Told()
     say = "print('epoch 1', file=sys.stderr, flush=True); time.sleep(0.3)"
     failed = launch._run_each({1: python(say), 2: python("sys.exit('out of memory')"), 3: python(say)}, 2, notes)
     assert failed == [2]
-    assert sorted(notes.lines) == ["fold 1: epoch 1", "fold 2: out of memory", "fold 3: epoch 1"]
+    assert sorted(notes.notes) == ["fold 1: epoch 1", "fold 2: out of memory", "fold 3: epoch 1"]
 
 
 def test_ctrl_c_ends_all_of_them():
@@ -109,10 +101,10 @@ def test_ctrl_c_ends_all_of_them():
     say = "(print('step 3 is kept', file=sys.stderr), sys.exit('cxrcad: stopped'))"
     ends = f"import signal; signal.signal(signal.SIGTERM, lambda *_: {say}); print('on', file=sys.stderr, flush=True)"
     commands = {fold: python(f"{ends}; time.sleep(60)") for fold in (1, 2)}
-    notes = Notes()
+    notes = Told()
 
     def interrupt() -> None:
-        while len(notes.lines) < 2:
+        while len(notes.notes) < 2:
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -120,7 +112,7 @@ def test_ctrl_c_ends_all_of_them():
     with pytest.raises(KeyboardInterrupt):
         launch._run_each(commands, 2, notes)
     assert time.monotonic() - started < 50
-    assert sorted(notes.lines[2:]) == ["fold 1: step 3 is kept", "fold 2: step 3 is kept"]
+    assert sorted(notes.notes[2:]) == ["fold 1: step 3 is kept", "fold 2: step 3 is kept"]
 
 
 def test_jobs_are_for_all_folds(cxrcad, disc_data):

@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 from cxrcad.config import TrainConfig, build
 from cxrcad.core import WriteError
 from cxrcad.evaluation.trainings import read_log
-from cxrcad.files import Silent
 from cxrcad.training import loop
 from cxrcad.training.plan import train
+from tests.told import Told
 
 SMALL = {"side": 64, "fold": "1", "threads": 1, "precision": "fp32", "batch": 2, "validate_epochs": 2, "norm": "group"}
 
@@ -86,13 +86,6 @@ def test_what_was_logged_after_the_checkpoint_is_taken_out(logged):
 def test_the_last_steps_before_a_stop_are_logged_and_a_fold_of_which_none_is_kept_is_told(
     tiny_data, tmp_path, monkeypatch
 ):
-    class Told(Silent):
-        def __init__(self):
-            self.lines = []
-
-        def note(self, text):
-            self.lines.append(text)
-
     losses = []
 
     def stopped_in_the_second(state, *given):
@@ -112,7 +105,7 @@ def test_the_last_steps_before_a_stop_are_logged_and_a_fold_of_which_none_is_kep
     (run / "fold1" / "checkpoint.safetensors").unlink()
     told = Told()
     train(build(TrainConfig, {"run": run, "resume": True, "max_steps": 1}), told)
-    assert "fold 1: no step of it was kept; it begins anew" in told.lines
+    assert "fold 1: no step of it was kept; it begins anew" in told.notes
 
 
 def test_a_log_that_cannot_be_written_ends_the_training_in_a_sentence(tiny_data, tmp_path):

@@ -30,6 +30,7 @@ from cxrcad.training import loop as trainer
 from cxrcad.training.data import drawn_ahead, make_source
 from cxrcad.training.plan import train
 from cxrcad.training.segmentation import SegmentationTask
+from tests.told import Told
 
 SMALL = {
     "side": 64, "fold": "1", "threads": 1, "precision": "fp32", "epochs": 2, "min_area_mm2": 30, "peak_distance_mm": 20,
@@ -40,27 +41,10 @@ def config(data: Path, run: Path, **values) -> TrainConfig:
     return build(TrainConfig, {**SMALL, "data": data, "run": run, **values})
 
 
-class Notes:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.steps: list[int] = []
-
-    def start(self, title, total_steps, done_steps):
-        self.lines.append(f"{title}: {total_steps} steps, {done_steps} done")
-
-    def step(self, done_steps, loss=None):
-        self.steps.append(done_steps)
-
-    def note(self, text):
-        self.lines.append(text)
-
-
 @pytest.fixture(scope="module")
 def trained(tiny_data, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "first"
-    notes = Notes()
+    notes = Told()
     train(config(tiny_data, run, norm="group", channels="raw,local", epochs=15, max_class_weight=20, min_class_weight=1,
                  normals=True, validate_epochs=5), notes)  # fmt: skip
     return run, notes
@@ -108,8 +92,8 @@ def test_the_run_s_config_builds_the_same_training(trained, tiny_data):
 
 def test_a_case_without_a_lung_mask_is_counted(trained):
     _, notes = trained
-    said = [line for line in notes.lines if "no lung mask" in line]
-    assert said, notes.lines
+    said = [line for line in notes.notes if "no lung mask" in line]
+    assert said, notes.notes
     assert all("1 of " in line for line in said)
 
 
@@ -174,7 +158,7 @@ def test_a_training_killed_inside_an_epoch_resumes_to_the_same_weights(tiny_data
     child.wait()
     assert checkpoint.is_file()
     assert not (run / "fold1" / "model").exists()
-    notes = Notes()
+    notes = Told()
     train(build(TrainConfig, {**values, "data": tiny_data, "run": run, "resume": True}), notes)
     assert notes.steps[0] > 1
     first, second = weights(tmp_path / "whole"), weights(run)
@@ -222,12 +206,12 @@ def test_resume_takes_the_run_s_own_settings_and_refuses_others(tiny_data, tmp_p
     runs = tmp_path / "runs"
     with pytest.raises(TrainingError, match=r"network is 'u-net' and 'pspnet' was given; leave it out, or start a new"):
         train(build(TrainConfig, {"runs": runs, "resume": True, "network": "pspnet"}))
-    notes = Notes()
+    notes = Told()
     assert train(build(TrainConfig, {"runs": runs, "resume": True, "max_steps": 4}), notes) == run
     assert notes.steps == [3, 4]
     assert load_bundle(run / "fold2" / "model").card["network"]["network"] == "u-net"
     train(build(TrainConfig, {"runs": runs, "resume": True}), notes)
-    assert notes.lines[-1] == "fold 2 is finished already"
+    assert notes.notes[-1] == "fold 2 is finished already"
 
 
 def test_a_training_can_start_from_a_packaged_model(trained, tiny_data, tmp_path):
@@ -259,11 +243,11 @@ def test_of_a_run_each_fold_starts_from_its_own_model(trained, tiny_data, tmp_pa
 
 
 def test_settings_that_a_training_has_no_use_for_are_named(tiny_data, tmp_path):
-    notes = Notes()
+    notes = Told()
     unused = {"width": 24, "lung_threshold": 0.4, "tasks": "single", "negative_insertions": 3, "ensemble_weight": 0.2}
     unused |= {"simulate_count": 2}
     train(config(tiny_data, tmp_path / "run", max_steps=1, **unused), notes)
-    assert [line for line in notes.lines if "not used" in line] == [
+    assert [line for line in notes.notes if "not used" in line] == [
         "--width 24 is not used: mo-segnet has the paper's widths",
         "--lung-threshold is not used: a single-task network outlines no lungs",
         "--simulate-count not used: no nodules are projected (--simulate)",
@@ -291,7 +275,7 @@ def test_images_drawn_ahead_by_processes_give_the_same_weights(tiny_data, tmp_pa
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
-class Interrupted(Notes):
+class Interrupted(Told):
     """Presses Ctrl-C after the third step."""
 
     def step(self, done_steps, loss=None):
@@ -315,10 +299,10 @@ def test_a_training_that_is_stopped_keeps_its_last_step(tiny_data, tmp_path, pat
     told = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         train(config(tiny_data, tmp_path / "cut", **values), told)
-    assert told.lines[-1] == "step 3 is kept"
-    notes = Notes()
+    assert told.notes[-1] == "step 3 is kept"
+    notes = Told()
     train(config(tiny_data, tmp_path / "cut", **values, resume=True), notes)
-    assert "fold 1: going on from step 3" in notes.lines
+    assert "fold 1: going on from step 3" in notes.notes
     first, second = (load_file(tmp_path / run / "fold1" / "checkpoint.safetensors") for run in ("whole", "cut"))
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
@@ -363,7 +347,7 @@ def test_an_error_of_drawing_itself_stays_what_it_is():
 
 
 def test_a_training_that_loses_a_process_keeps_its_last_step(tiny_data, tmp_path):
-    class Killing(Notes):
+    class Killing(Told):
         def step(self, done_steps, loss=None):
             if done_steps == 2:
                 for process in multiprocessing.active_children():
@@ -373,7 +357,7 @@ def test_a_training_that_loses_a_process_keeps_its_last_step(tiny_data, tmp_path
     told, own = Killing(), config(tiny_data, tmp_path / "run", workers=1, max_steps=24)
     with pytest.raises(TrainingError, match=r"a process that draws .* ended .*--resume goes on from what is kept"):
         train(own, told)
-    assert told.lines[-1] == f"step {told.steps[-1]} is kept"
+    assert told.notes[-1] == f"step {told.steps[-1]} is kept"
     assert 2 <= told.steps[-1] < 24
     train(replace(own, resume=True))
     assert json.loads((tmp_path / "run" / "fold1" / "history.json").read_text())[-1]["step"] == 24

@@ -15,27 +15,12 @@ from cxrcad.config import TrainConfig, build, to_dict
 from cxrcad.core import DataError, TrainingError, UsageError
 from cxrcad.training.plan import train
 from cxrcad.training.resume import read_kept, repeated
+from tests.told import Told
 
 SMALL = {
     "side": 64, "fold": "2", "threads": 2, "batch": 2, "max_steps": 4, "network": "deeplabv3plus", "width": 16,
     "norm": "group", "deterministic": True, "hardware": 0.5,
 }  # fmt: skip
-
-
-class Notes:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def start(self, title, total_steps, done_steps):
-        pass
-
-    def step(self, done_steps, loss=None):
-        pass
-
-    def note(self, text):
-        self.lines.append(text)
 
 
 def repeat(source: Path, **values) -> Path:
@@ -63,30 +48,28 @@ def _as_before():
 
 
 def test_a_run_that_is_repeated_has_the_same_bits(first, tmp_path):
-    notes = Notes()
+    notes = Told()
     again = repeat(first, run=tmp_path / "again", notes=notes)
     assert weights(again) == weights(first)
     assert (again / "folds.json").read_bytes() == (first / "folds.json").read_bytes()
-    assert not [line for line in notes.lines if "other there than now" in line]
+    assert not [line for line in notes.notes if "other there than now" in line]
     before, now = (to_dict(read_kept(run / "fold2" / "config.toml")) for run in (first, again))
     assert before == now
-    state = load_file(again / "fold2" / "checkpoint.safetensors")
-    assert all(
-        np.array_equal(value, load_file(first / "fold2" / "checkpoint.safetensors")[k]) for k, value in state.items()
-    )
+    one, other = (load_file(run / "fold2" / "checkpoint.safetensors") for run in (first, again))
+    assert all(np.array_equal(value, one[name]) for name, value in other.items())
 
 
 def test_what_is_given_beside_it_takes_its_place(first, tmp_path):
-    notes = Notes()
+    notes = Told()
     other = repeat(first, run=tmp_path / "other", seed=5, notes=notes)
     assert weights(other) != weights(first)
-    assert any("other there than now: seed 0, now 5. The weights may differ" in line for line in notes.lines)
+    assert any("other there than now: seed 0, now 5. The weights may differ" in line for line in notes.notes)
 
 
 def test_of_a_fold_that_was_never_begun_there_nothing_is_other(first, tmp_path):
-    notes = Notes()
+    notes = Told()
     repeat(first, run=tmp_path / "other", fold="3", max_steps=1, notes=notes)
-    assert not [line for line in notes.lines if "other there than now" in line]
+    assert not [line for line in notes.notes if "other there than now" in line]
 
 
 def test_the_fold_s_folder_says_where_it_was_trained(first):
@@ -101,10 +84,10 @@ def test_the_fold_s_folder_says_where_it_was_trained(first):
 def test_a_run_of_all_folds_is_repeated_whole_wherever_it_was_stopped(first, tmp_path):
     run = shutil.copytree(first, tmp_path / "run")
     config = build(TrainConfig, {"from_run": run})
-    assert repeated(config, {"from_run"}, Notes()).fold == "2"
+    assert repeated(config, {"from_run"}, Told()).fold == "2"
     for fold in "1345":  # what a training of all makes first
         (run / f"fold{fold}").mkdir()
-    assert repeated(config, {"from_run"}, Notes()).fold == "all"
+    assert repeated(config, {"from_run"}, Told()).fold == "all"
 
 
 def test_data_that_changed_are_told_in_a_sentence(first, tiny_data, tmp_path):
@@ -117,9 +100,9 @@ def test_data_that_changed_are_told_in_a_sentence(first, tiny_data, tmp_path):
     with pytest.raises(DataError, match=words):
         repeat(run, run=tmp_path / "again")
     assert not (tmp_path / "again").exists()
-    notes = Notes()
+    notes = Told()
     repeat(run, run=tmp_path / "again", data=data, max_steps=1, notes=notes)
-    assert any("OXLN004 has another image; its settings are repeated" in line for line in notes.lines)
+    assert any("OXLN004 has another image; its settings are repeated" in line for line in notes.notes)
 
 
 def test_what_cannot_be_repeated_is_refused(first, tmp_path):

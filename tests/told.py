@@ -1,4 +1,4 @@
-"""Who is told of a detection, in tests."""
+"""Who is told how work goes on, in tests."""
 
 from __future__ import annotations
 
