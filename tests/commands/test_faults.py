@@ -199,7 +199,10 @@ def test_processes_that_read_end_with_a_run_that_is_killed(forks, undisturbed, t
 
 
 def test_a_process_that_reads_is_killed_at_random_moments(forks, undisturbed, tmp_path):
-    """A reader that is killed twice in a row at its start ends the run; it can go on all the same."""
+    """Between two kills the new reader has read an image: one that is killed twice in a row at its start ends the run.
+
+    Of what the reader before has read, three images at most are still to be told.
+    """
     scans, whole, _ = undisturbed
     rng, out, overlay = random.Random(19), tmp_path / "boxes.json", tmp_path / "drawn"
     process = forks.begin([scans], out, overlay=overlay, workers=1)
@@ -207,14 +210,13 @@ def test_a_process_that_reads_is_killed_at_random_moments(forks, undisturbed, tm
     killed: list[int] = []
     while len(killed) < WORKERS_KILLED and is_running(process):
         for reader in set(filter(ignores_sigint, children_of(process))).difference(killed):
-            if not killed or images_in(journal) > done:
+            if not killed or images_in(journal) > done + 3:
                 time.sleep(rng.uniform(0, 0.05))
                 done = images_in(journal)
                 killed += [reader] * kill(reader)
         time.sleep(0.001)
     assert len(killed) > 1
-    ended = forks.end()
-    assert "images done" in ended or "cannot be started: it was ended by SIGKILL" in ended
+    assert "images done" in forks.end()
     forks.run([scans], out, overlay=overlay, resume=True)
     assert read(out) == whole
 
