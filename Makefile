@@ -1,5 +1,5 @@
-# make demo: nodules found on phantom scans.  make test: lint, types and the whole suite.  make docs: the site, in site/.
-# make clean: as cloned.
+# make demo: nodules found on phantom scans.  make test: lint, types and the tests but for the slow ones.
+# make test-all: the slow ones too.  make docs: the site, in site/.  make clean: as cloned.
 # PYTHON=... chooses the interpreter (3.11 or newer).
 
 PYTHON ?= $(shell python3.11 -c '' >/dev/null 2>&1 && echo python3.11 || echo python3)
@@ -8,10 +8,10 @@ PACKAGING = setup.cfg setup.py pyproject.toml constraints.txt
 export OMP_NUM_THREADS ?= 2
 # One process per core, of one thread each, and one more, since some tests wait. A file stays in one process, so that
 # what its tests share is made once, and the longest start first (tests/conftest.py).
-PROCESSES = $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
+PROCESSES = $(shell .venv/bin/python -c 'from cxrcad.core import usable_cores; print(min(4, usable_cores() + 1))')
 WORKERS = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs test clean
+.PHONY: demo docs test test-all clean
 .DELETE_ON_ERROR:
 
 demo: .venv-demo/installed
@@ -20,10 +20,11 @@ demo: .venv-demo/installed
 docs: .venv/installed
 	.venv/bin/python -m mkdocs build --strict --quiet
 
-test: .venv/installed
+test: TESTS = -m 'not slow'
+test test-all: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q $(WORKERS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q $(WORKERS) $(TESTS)
 
 # Each environment is made once, and again when what it should hold has changed.
 .venv-demo/installed: $(PACKAGING)

@@ -181,6 +181,7 @@ def test_a_rate_that_is_not_reached_counts_as_nothing():
     assert reached([alone], [(case, geometry)], TrainConfig())[-2:] == [0, 0]
 
 
+@pytest.mark.slow
 def test_smaller_weights_make_a_smaller_file_that_says_about_the_same(tmp_path):
     weights = benchmark("onnx_weights")
     torch.manual_seed(0)

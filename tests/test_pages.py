@@ -6,10 +6,13 @@ import json
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from cxrcad.interchange.boxes import read_boxes
 from tests.reader import DOCS, code_spans, none, typed
 
 
+@pytest.mark.slow
 def test_the_tutorials_commands_work(reader: Path, tmp_path: Path) -> None:
     folder = typed(DOCS / "TUTORIAL.md", reader, tmp_path / "tutorial")
     assert len(list((folder / "PHANTOMS" / "images").iterdir())) == 40
@@ -24,6 +27,7 @@ def test_the_tutorials_commands_work(reader: Path, tmp_path: Path) -> None:
     none(f"docs/MODELS.md: no word of {key}" for key in exported if key not in code_spans(DOCS / "MODELS.md"))
 
 
+@pytest.mark.slow
 def test_the_settings_pages_commands_work(reader: Path, tmp_path: Path) -> None:
     folder = typed(DOCS / "reference" / "settings.md", reader, tmp_path / "settings")
     settings = tomllib.loads((folder / "runs" / "group" / "fold3" / "config.toml").read_text())
@@ -31,6 +35,7 @@ def test_the_settings_pages_commands_work(reader: Path, tmp_path: Path) -> None:
     assert read_boxes(folder / "boxes.json").identity.threshold == 0.3
 
 
+@pytest.mark.slow
 def test_the_commands_of_evaluate_and_compare_work(reader: Path, tmp_path: Path) -> None:
     folder = typed(DOCS / "EVALUATION.md", reader, tmp_path / "evaluate")
     kept = json.loads((folder / "runs" / "multi" / "fold3" / "matches-paper-center.json").read_text())
@@ -38,6 +43,7 @@ def test_the_commands_of_evaluate_and_compare_work(reader: Path, tmp_path: Path)
     none(f"docs/reference/files.md: no word of {key}" for key in (*kept, *kept["images"][0]) if key not in spans)
 
 
+@pytest.mark.slow
 def test_the_commands_of_reproduce_work(reader: Path, tmp_path: Path) -> None:
     folder = typed(DOCS / "REPRODUCTION.md", reader, tmp_path / "reproduce")
     assert "| ours, fold 3" in (folder / "reproduction" / "table2.md").read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from cxrcad.synthesis.projection import load_projections
 from tests.reader import DOCS, README, blocks, code_spans, none, run, typed
 
 
+@pytest.mark.slow
 def test_the_readmes_commands_detect_train_and_evaluate(reader: Path, tmp_path: Path) -> None:
     folder = typed(README, reader, tmp_path / "readme")
     read = read_boxes(folder / "boxes.json")

@@ -15,6 +15,7 @@ def trained(tiny_run):
     return tiny_run[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_exporter")
 def test_a_run_becomes_a_model_with_a_parity_figure_and_a_card(cxrcad, trained, tiny_data, tmp_path):
     from cxrcad.inference.model import load_bundle

@@ -74,6 +74,7 @@ def test_a_wrong_size_names_the_size_to_pad_to(name):
         net(torch.rand(1, 3, 96, 96))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [VARIANTS[place] for place in (0, 1, 5, 7, 8, 10)], ids=str)
 def test_onnx_gives_the_same_probabilities_at_another_size_and_batch(values, tmp_path):
     import onnxruntime

@@ -114,6 +114,7 @@ def exported_once(real_exporter, monkeypatch):
     monkeypatch.setattr(torch.onnx, "export", export)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exported_once")
 def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_data, tmp_path):
     said = {}
@@ -132,6 +133,7 @@ def test_a_model_with_weights_of_16_bits_keeps_those_that_train(tiny_run, tiny_d
     assert (tmp_path / "back" / "model.onnx").read_bytes() == full.onnx_path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_exporter")
 def test_a_patch_classifier_that_judges_near_the_lungs_in_8_bits_is_told_and_served(make_toy, tiny_data, tmp_path):
     import torch

@@ -36,6 +36,7 @@ def states(tmp_path: Path) -> dict[str, int]:
     return {state: number for state, number in listing(tmp_path / "cxrcad-queue")[0].items() if number}
 
 
+@pytest.mark.slow
 def test_200_sends_in_4_associations_with_kills_in_the_middle_lose_and_double_nothing(run, archive, tmp_path):
     images = [radiograph(number) for number in range(200)]
     # a report takes five times as long to make; on a busy machine a sender may be silent for long

@@ -47,6 +47,7 @@ def _as_before():
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_repeated_has_the_same_bits(first, tmp_path):
     notes = Told()
     again = repeat(first, run=tmp_path / "again", notes=notes)
