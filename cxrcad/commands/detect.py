@@ -18,7 +18,8 @@ from cxrcad.files import Progress, check_folder, names_in
 from cxrcad.imaging.notes import kind_of, remarks
 from cxrcad.imaging.read import content_sha256
 from cxrcad.inference.batch import Outcomes, detect_each, reading_for
-from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.examining import Examined
 from cxrcad.inference.identifiers import Names
 from cxrcad.inference.inputs import Inputs, find_inputs, part_of
 from cxrcad.inference.model import Bundle, resolve_model

@@ -125,8 +125,8 @@ class DetectConfig:
         flag="--batch", group=MACHINE, advanced=True,
     )  # fmt: skip
     workers: int | None = setting(
-        None, "processes that read files (default: half the cores, at most 4; 0 for a few files)", low=0, high=64,
-        group=MACHINE,
+        None, "processes that read files and cut findings (default: half the cores, at most 4; 0 for a few files)",
+        low=0, high=64, group=MACHINE,
     )  # fmt: skip
     timeout: float = setting(
         300.0, "seconds after which a process that still reads the same file is ended, the file a failure", low=1,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,10 +16,11 @@ from pathlib import Path
 from cxrcad.core import Failure, Outcome, Radiograph, Result, Skipped
 from cxrcad.imaging.remote import path_of
 from cxrcad.inference.candidates import select
-from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.examining import Examined, Inferred
 from cxrcad.inference.inputs import Inputs, empty_words, expand_paths, find_inputs
 from cxrcad.inference.reading import Prepared, Reading, none_of
-from cxrcad.inference.workers import Answer, Workers, read_ahead
+from cxrcad.inference.workers import Answer, Readers, Workers
 
 __all__ = [
     "Detections",
@@ -152,31 +154,59 @@ def detect_files(
     workers: Workers | None = None,
     note: Callable[[str], object] = log.info,
 ) -> Outcomes:
-    """What becomes of each file, in order: the engine of one machine. Close it to end the `workers`."""
+    """What becomes of each file, in order: the engine of one machine. Close it to end the `workers`.
+
+    With `workers` the network goes on while they cut findings from its maps: a few results are waited for at once.
+    """
     least = detector.identity.threshold if min_score is None else min_score
     together = _Together(detector, note)
-    with closing(read_ahead(files, reading, workers, detector.batch)) as answers:
+    waiting = deque[_Begun]()
+    with Readers(reading, workers, detector.batch) as readers:
+        answers = readers.read(files)
         while at_hand := list(islice(answers, together.most)):
-            examine = together.examine([read for _, read in at_hand if isinstance(read, Prepared)])
+            infer = together.infer([read for _, read in at_hand if isinstance(read, Prepared)])
             for path, read in at_hand:
-                yield _detect_one(path, read, examine, least)
+                waiting.append(_begun(path, read, infer, readers))
+                while waiting and (len(waiting) > readers.behind or waiting[0].done):
+                    yield waiting.popleft().outcome(least)
+        for begun in waiting:
+            yield begun.outcome(least)
 
 
-def _detect_one(
-    path: Path, read: Answer, examine: Iterator[Callable[[], Examined]], min_score: float
-) -> tuple[Outcome, Examined | None]:
-    """The result of one file with what it rests on, or why there is none. KeyboardInterrupt passes through.
+@dataclass(frozen=True)
+class _Begun:
+    """A file of which the network gave something, whose `result` is being made, or why it gave nothing."""
 
-    `examine` has what examines the next image.
-    """
+    path: Path
+    given: Inferred | Failure | Skipped
+    result: Future[Result] | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.result is None or self.result.done()
+
+    def outcome(self, least: float) -> tuple[Outcome, Examined | None]:
+        """The result with what it rests on, or why there is none. KeyboardInterrupt passes through."""
+        if not isinstance(self.given, Inferred):
+            return self.given, None
+        assert self.result is not None
+        try:
+            result = self.result.result()
+            result = replace(result, path=str(self.path), findings=select(result.findings, least))
+        except Exception as error:
+            return none_of(self.path, error), None
+        return result, self.given.examined(result)
+
+
+def _begun(path: Path, read: Answer, infer: Iterator[Callable[[], Inferred]], readers: Readers) -> _Begun:
+    """One file, inferred; `infer` has what infers the next image."""
     if not isinstance(read, Prepared):
-        return read, None
+        return _Begun(path, read)
     try:
-        examined = next(examine)()
-        result = replace(examined.result, path=str(path), findings=select(examined.result.findings, min_score))
+        inferred = next(infer)()
     except Exception as error:
-        return none_of(path, error), None
-    return result, examined
+        return _Begun(path, none_of(path, error))
+    return _Begun(path, inferred, readers.result(inferred))
 
 
 class _Together:
@@ -185,8 +215,8 @@ class _Together:
     def __init__(self, detector: Detector, note: Callable[[str], object]) -> None:
         self.detector, self.most, self._note = detector, detector.batch, note
 
-    def examine(self, images: Sequence[Prepared]) -> Iterator[Callable[[], Examined]]:
-        """For each image, in order, what examines it; the first of a grid has inferred all of that grid."""
+    def infer(self, images: Sequence[Prepared]) -> Iterator[Callable[[], Inferred]]:
+        """For each image, in order, what infers it; the first of a grid infers all of that grid."""
         of_grid = defaultdict[tuple[int, ...], list[Prepared]](list)
         for image in images:
             of_grid[image.image.shape].append(image)
@@ -194,9 +224,9 @@ class _Together:
         for image in images:
             yield next(coming[image.image.shape])
 
-    def _of_one_grid(self, images: Sequence[Prepared]) -> Iterator[Callable[[], Examined]]:
+    def _of_one_grid(self, images: Sequence[Prepared]) -> Iterator[Callable[[], Inferred]]:
         if len(images) == 1:
-            yield partial(self.detector.examine, images[0])
+            yield partial(self.detector.infer, images[0])
             return
         start = time.perf_counter()
         try:
@@ -211,4 +241,4 @@ class _Together:
             return
         seconds = (time.perf_counter() - start) / len(images)
         for image, own in zip(images, maps, strict=True):
-            yield partial(self.detector.examine_maps, image, own, seconds)
+            yield partial(Inferred, self.detector.bundle, image, own, seconds)

@@ -7,7 +7,7 @@ import ctypes
 import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrcad.core import ModelError, ModelIdentity, Radiograph, Result
-from cxrcad.imaging.orientation import TURNS
-from cxrcad.imaging.preprocess import Geometry
-from cxrcad.inference.candidates import find
 from cxrcad.inference.card import FORMER_TASKS
-from cxrcad.inference.lungs import lung_fields, unlike_lungs
+from cxrcad.inference.examining import Examined, Inferred, check_numbers
+from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import Bundle
 from cxrcad.inference.reading import Prepared, prepare
 
-__all__ = ["BATCH_ON_CUDA", "CPU", "CUDA", "Detector", "Examined", "driver_library", "open_session", "preload_cuda"]
+__all__ = ["BATCH_ON_CUDA", "CPU", "CUDA", "Detector", "driver_library", "open_session", "preload_cuda"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -39,21 +37,6 @@ SILENT = 4
 """ONNX Runtime's severity "fatal": what goes wrong comes back as an exception, in our words."""
 
 SMALLER = "give a smaller --batch"
-
-SPACING_NOTE = "pixel spacing unknown: no sizes in mm"
-
-
-@dataclass(frozen=True, eq=False)
-class Examined:
-    """A result with its (rows, columns) maps by task, 0-1 on the model's grid, padding included, and their geometry.
-
-    `radiograph` is None where its own pixels are not wanted.
-    """
-
-    result: Result
-    maps: dict[str, NDArray[np.float32]]
-    geometry: Geometry
-    radiograph: Radiograph | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +94,7 @@ class Detector:
         Raises ModelError for a size that is no multiple of the model's, and where ONNX Runtime fails.
         """
         (maps,) = self.run([image])
-        self._check_numbers(maps)
+        check_numbers(maps, self.bundle.name)
         return maps
 
     def run(self, images: Sequence[NDArray[np.float32]]) -> list[dict[str, NDArray[np.float32]]]:
@@ -139,15 +122,6 @@ class Detector:
                     " is needed; export the model again"
                 )
         return [dict(zip(self.bundle.tasks, maps, strict=True)) for maps in zip(*outputs, strict=True)]
-
-    def _check_numbers(self, maps: dict[str, NDArray[np.float32]]) -> None:
-        for task, values in maps.items():
-            bad = int(np.count_nonzero(~np.isfinite(values)))
-            if bad:
-                raise ModelError(
-                    f"{self.bundle.name}: its {task} map of an image {values.shape} has {bad} values that are no "
-                    "numbers; export the model again"
-                )
 
     def detect(self, radiograph: Radiograph | Prepared) -> Result:
         """Every candidate in a radiograph, best first, the threshold not applied (`findings.select` does).
@@ -177,55 +151,14 @@ class Detector:
         given = radiograph
         if isinstance(given, Radiograph):
             given = prepare(given, self.bundle.grid, self.bundle.multiple)
+        inferred = self.infer(given)
+        return inferred.examined(inferred.result())
+
+    def infer(self, given: Prepared) -> Inferred:
+        """What the network gives of one image. Raises ModelError."""
         start = time.perf_counter()
         (maps,) = self.run([given.image])
-        return self.examine_maps(given, maps, time.perf_counter() - start)
-
-    def examine_maps(self, given: Prepared, maps: dict[str, NDArray[np.float32]], seconds: float) -> Examined:
-        """`examine` of what `run` gave of an image, in `seconds`. Raises ModelError."""
-        start = time.perf_counter()
-        self._check_numbers(maps)
-        source, geometry = given.source, given.geometry
-        config = replace(self.bundle.find, threshold=self.bundle.map_threshold)
-        findings = find(maps["lesion"], maps.get("lung"), geometry, config, label=self.bundle.lesion)
-        calibration = self.bundle.calibration
-        if calibration is not None:
-            findings = tuple(replace(one, score=calibration.applied(one.score)) for one in findings)
-        found = time.perf_counter()
-        notes = (*source.notes, *_geometry_notes(geometry))
-        notes += (SPACING_NOTE,) if geometry.spacing_mm is None else ()
-        notes += self._view_notes(maps, geometry)
-        result = Result(
-            path=source.path,
-            sha256=source.sha256,
-            rows=geometry.rows,
-            cols=geometry.cols,
-            spacing_mm=geometry.spacing_mm,
-            spacing_from=given.spacing_from,
-            findings=findings,
-            notes=notes,
-            seconds={"read": given.seconds, "infer": seconds, "find": found - start},
-            uids=source.uids,
-        )
-        return Examined(result, maps, geometry, given.radiograph)
-
-    def _view_notes(self, maps: dict[str, NDArray[np.float32]], geometry: Geometry) -> tuple[str, ...]:
-        """A warning where the lung map is no frontal chest's; none of a model without a lung task."""
-        if "lung" not in maps:
-            return ()
-        content = maps["lung"][: geometry.content_rows : 2, : geometry.content_cols : 2]  # as telling, in a quarter
-        unlike = unlike_lungs(lung_fields(content, self.bundle.find.lung_threshold))
-        return (f"perhaps no frontal chest: {unlike}",) if unlike else ()
-
-
-def _geometry_notes(geometry: Geometry) -> list[str]:
-    """What was done to the file's pixels, beside scaling, so that the model sees an upright chest, not mirrored."""
-    turn = TURNS.get(geometry.orientation)
-    notes = [f"{turn} for the model; boxes lie in the file's pixels"] if turn else []
-    if not geometry.square:
-        ratio = geometry.scale_row / geometry.scale_col
-        notes.append(f"pixels {ratio:.3g} times as high as wide: resampled to square ones for the model")
-    return notes
+        return Inferred(self.bundle, given, maps, time.perf_counter() - start)
 
 
 def _providers(device: str, name: str) -> list[str]:

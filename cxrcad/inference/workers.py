@@ -1,4 +1,6 @@
-"""Files read ahead of the one that is detected in: by a thread, or by processes, which a file may end or hang.
+"""What goes on beside the network: files read ahead, and findings cut from maps, by processes or else a thread.
+
+A file may end or hang a process, and costs itself alone.
 
 A process is a Python of its own that has only this module's imports: nothing of the caller's main module runs again.
 """
@@ -16,19 +18,20 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from itertools import islice
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, cast
 
-from cxrcad.core import Failure, Skipped, UsageError, WorkerError, usable_cores
+from cxrcad.core import Failure, Result, Skipped, UsageError, WorkerError, usable_cores
+from cxrcad.inference.examining import Inferred
 from cxrcad.inference.reading import Prepared, Reading, none_of
 
-__all__ = ["Answer", "Workers", "read_ahead", "serve"]
+__all__ = ["Answer", "Readers", "Workers", "serve"]
 
 FEW_FILES = 20
 """With fewer, starting processes (0.7 s of CPU each) is not worth it."""
@@ -44,7 +47,6 @@ SOONER = "500"
 """Of -1000 to 1000: Linux ends this process, which is replaced, before the one that holds the results (proc(5))."""
 
 Answer = Prepared | Failure | Skipped
-Answers = Generator[tuple[Path, Answer], None, None]
 
 
 @dataclass(frozen=True)
@@ -70,37 +72,57 @@ class Workers:
         return cls(number, timeout) if number else None
 
 
-def read_ahead(paths: Sequence[Path], reading: Reading, workers: Workers | None, at_once: int = 1) -> Answers:
-    """Each path, in order, with what is read of it; a few files behind it are being read or wait.
+class Readers:
+    """What reads files ahead of the network, and cuts findings behind it; close it to end its processes.
 
-    Without `workers` a thread reads the next file, or as many as are taken `at_once`. Close it to end the processes.
-    Raises WorkerError where they cannot be started.
+    Without `workers` a thread reads the next file, or as many as are taken `at_once`, and findings are cut by the
+    caller. `behind` is how many results may be waited for while the network goes on.
     """
-    if workers is None:
-        yield from _in_order(paths, reading.read, 1, at_once)
-        return
-    with _Pool(reading, workers) as pool:
-        yield from _in_order(paths, pool.read, workers.number, max(2 * workers.number, at_once))
 
+    def __init__(self, reading: Reading, workers: Workers | None, at_once: int = 1) -> None:
+        number = workers.number if workers else 1
+        self.behind = 2 * number if workers else 0
+        self._ahead = max(self.behind, at_once)
+        self._pool = _Pool(reading, workers) if workers else None
+        self._read = self._pool.read if self._pool else reading.read
+        self._threads = ThreadPoolExecutor(number, thread_name_prefix="read")
 
-def _in_order(paths: Sequence[Path], read: Callable[[Path], Answer], threads: int, ahead: int) -> Answers:
-    """Each path with what `read` gives of it, in as many threads, no more than `ahead` files ahead."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="read")
-    coming = iter(paths)
-    waiting: deque[tuple[Path, Future[Answer]]] = deque()
+    def __enter__(self) -> Readers:
+        return self
 
-    def begin(number: int) -> None:
-        waiting.extend((path, pool.submit(read, path)) for path in islice(coming, number))
+    def __exit__(self, *stop: object) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.close()
 
-    try:
-        begin(ahead)
+    def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Answer]]:
+        """Each path, in order, with what is read of it; a few files behind it are being read or wait.
+
+        Raises WorkerError where processes cannot be started.
+        """
+        coming = iter(paths)
+        waiting: deque[tuple[Path, Future[Answer]]] = deque()
+
+        def begin(number: int) -> None:
+            waiting.extend((path, self._threads.submit(self._read, path)) for path in islice(coming, number))
+
+        begin(self._ahead)
         while waiting:
             path, future = waiting.popleft()
             answer = future.result()
             begin(1)
             yield path, answer
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+
+    def result(self, inferred: Inferred) -> Future[Result]:
+        """The result of what the network gave; raises what `Inferred.result` does."""
+        if self._pool is not None:
+            return self._threads.submit(self._pool.result, inferred)
+        future = Future[Result]()
+        try:
+            future.set_result(inferred.result())
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 class _Pool:
@@ -110,26 +132,51 @@ class _Pool:
         self._all = [_Process(reading, workers.timeout) for _ in range(workers.number)]
         self._free = list(self._all)
 
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *stop: object) -> None:
+    def close(self) -> None:
+        """End them, and leave nothing behind."""
         for process in self._all:
             process.stop()
         for process in self._all:
             process.close()
 
     def read(self, path: Path) -> Answer:
-        """What is read of a file in one of the processes, each of which takes one at a time."""
+        """What is read of a file in one of the processes, or the sentence why nothing is."""
+        try:
+            return cast(Answer, self._asked(path))
+        except TimeoutError as error:
+            remedy = "copy the file to a disk of this machine, or give a larger --timeout"
+            return Failure(str(path), f"{path}: not read after {error} s; {remedy}")
+        except _Ended as ended:
+            return Failure(str(path), f"{path}: the process that read it {ended}, twice; {REMEDY}")
+        except MemoryError as error:  # the answer is too large
+            return none_of(path, error)
+
+    def result(self, inferred: Inferred) -> Result:
+        """The result that one of the processes makes of the maps; the caller's own where it does not come to it."""
+        given = replace(inferred.given, image=inferred.given.image[:0], radiograph=None)  # which the result is not of
+        try:
+            answer = self._asked(replace(inferred, given=given))
+        except (TimeoutError, _Ended, MemoryError, WorkerError):
+            return inferred.result()
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(Result, answer)
+
+    def _asked(self, value: object) -> object:
+        """What one of the processes, each of which does one thing at a time, answers."""
         process = self._free.pop()
         try:
-            return process.read(path)
+            return process.asked(value)
         finally:
             self._free.append(process)
 
 
+class _Ended(Exception):
+    """How a process ended, at one thing twice."""
+
+
 class _Process:
-    """What reads a file at a time: a process that is started when it is needed, and again where it has ended."""
+    """What does one thing at a time: a process that is started when it is needed, and again where it has ended."""
 
     def __init__(self, reading: Reading, timeout: float) -> None:
         self._reading, self._timeout = reading, timeout
@@ -137,24 +184,23 @@ class _Process:
         self._stopped = threading.Event()
         self._running: _Running | None = None
 
-    def read(self, path: Path) -> Answer:
-        """What is read of a file; the sentence where the process ended at it twice, or took too long."""
+    def asked(self, value: object) -> object:
+        """What it answers. Raises _Ended where it ended twice, TimeoutError where it took too long, MemoryError."""
         with self._held:
-            try:
-                for _ in range(TRIES):
-                    running = self._started()
-                    try:
-                        running.send(path)
-                        return cast(Answer, running.answer(self._timeout, self._stopped))
-                    except (EOFError, OSError) as error:
-                        how = self._end(error)
-                        if isinstance(error, TimeoutError):
-                            remedy = "copy the file to a disk of this machine, or give a larger --timeout"
-                            return Failure(str(path), f"{path}: not read after {self._timeout:g} s; {remedy}")
-                return Failure(str(path), f"{path}: the process that read it {how}, twice; {REMEDY}")
-            except MemoryError as error:  # the answer is too large
-                self._end(error)
-                return none_of(path, error)
+            for _ in range(TRIES):
+                running = self._started()
+                try:
+                    running.send(value)
+                    return running.answer(self._timeout, self._stopped)
+                except TimeoutError as error:
+                    self._end(error)
+                    raise TimeoutError(f"{self._timeout:g}") from None
+                except MemoryError as error:
+                    self._end(error)
+                    raise
+                except (EOFError, OSError) as error:
+                    how = self._end(error)
+            raise _Ended(how)
 
     def stop(self) -> None:
         """End the process; what is read in another thread comes to its end."""
@@ -284,7 +330,7 @@ def _memory(folder: Path) -> int:
 
 
 def serve(handle: int, memory: int) -> None:
-    """Read the files whose paths come through the connection `handle`, until it ends: the work of a process."""
+    """Read the files, and cut findings from the maps, that come through the connection `handle`, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
     line = _Line(Connection(handle), memory)
@@ -292,7 +338,17 @@ def serve(handle: int, memory: int) -> None:
         reading = line.receive()
         line.send(None)
         while True:
-            line.send(reading.read(line.receive()))
+            line.send(_answer(reading, line.receive()))
+
+
+def _answer(reading: Reading, value: Path | Inferred) -> Answer | Result | Exception:
+    """What is read of a file, or the result of maps."""
+    if isinstance(value, Path):
+        return reading.read(value)
+    try:
+        return value.result()
+    except Exception as error:
+        return error
 
 
 def _end_with_parent() -> None:

@@ -19,7 +19,8 @@ from cxrcad.datasets.samples import Sample
 from cxrcad.documents import as_name
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import json_sha256, write_atomically
-from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.examining import Examined
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import ONNX_NAME, WEIGHTS_NAME, Bundle, folds_of_run, load_bundle, resolve_model, write_card
 from cxrcad.networks.blocks import tasks_of

@@ -15,7 +15,7 @@ from cxrcad.evaluation.froc import Operating, best_f1_threshold, froc, score_at_
 from cxrcad.evaluation.matching import HitRule, ImageMatch, match_image
 from cxrcad.evaluation.segmentation import BEST_DICE, Overlap, best_dice, overlap
 from cxrcad.inference.candidates import find
-from cxrcad.inference.detector import Examined
+from cxrcad.inference.examining import Examined
 
 __all__ = ["CRITERIA", "LEVELS", "AreaCriterion", "FindingsCriterion"]
 

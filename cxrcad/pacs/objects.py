@@ -19,7 +19,7 @@ from cxrcad.files import names_in, write_atomically
 from cxrcad.imaging.faults import reason
 from cxrcad.imaging.remote import path_of
 from cxrcad.imaging.view import MANUFACTURER
-from cxrcad.inference.detector import Examined
+from cxrcad.inference.examining import Examined
 from cxrcad.interchange.boxes import image_document, result_from
 from cxrcad.pacs.cad_sr import cad_report
 from cxrcad.pacs.evidence import Author, Evidence, image_header, uid_of

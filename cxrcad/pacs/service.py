@@ -17,7 +17,8 @@ from cxrcad.config import ServiceConfig
 from cxrcad.core import Failure, Outcome, PeerError, ReadError, Result, Skipped, WriteError, counted
 from cxrcad.files import Progress, json_sha256, remove_leftovers, write_atomically
 from cxrcad.inference.batch import detect_each, reading_for
-from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.examining import Examined
 from cxrcad.inference.inputs import Inputs
 from cxrcad.inference.workers import Workers
 from cxrcad.interchange import boxes

@@ -18,7 +18,8 @@ from cxrcad.evaluation.records import patient_of
 from cxrcad.evaluation.segmentation import KEPT, SegmentedFold, SegmentedImage, read_segmentation, write_segmentation
 from cxrcad.evaluation.statistics import dice
 from cxrcad.files import check_out
-from cxrcad.inference.detector import Detector, Examined
+from cxrcad.inference.detector import Detector
+from cxrcad.inference.examining import Examined
 from cxrcad.inference.lungs import lung_fields
 from cxrcad.inference.model import Bundle, outlining
 from cxrcad.scoring.cases import of_every_case

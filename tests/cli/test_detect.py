@@ -360,7 +360,7 @@ def test_a_stop_that_a_library_takes_for_a_fault_of_an_image_is_a_stop(
             raise RuntimeError("the library failed") from stop
 
     with monkeypatch.context() as patched:
-        patched.setattr(Detector, "examine", swallowed)
+        patched.setattr(Detector, "infer", swallowed)
         answer = detect(scans / "gray.png", scans / "rle.dcm", "--out", "o.json")
     assert answer.code == code
     assert answer.err.endswith("cxrcad: stopped; o.json holds the 1 of 2 files that were done; --resume goes on\n")

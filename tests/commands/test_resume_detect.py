@@ -156,15 +156,15 @@ def test_an_overlay_belongs_to_its_image_whatever_comes_and_in_all_parts(toy, sc
 def test_work_that_is_stopped_says_so_in_the_document(toy, scans, tmp_path, monkeypatch, boxes_schema):
     from cxrcad.inference.detector import Detector
 
-    examine, seen = Detector.examine, []
+    infer, seen = Detector.infer, []
 
     def stop(self, radiograph):
         seen.append(radiograph)
         if len(seen) > 3:
             raise KeyboardInterrupt
-        return examine(self, radiograph)
+        return infer(self, radiograph)
 
-    monkeypatch.setattr(Detector, "examine", stop)
+    monkeypatch.setattr(Detector, "infer", stop)
     out, told = tmp_path / "boxes.json", Told()
     words = f"^stopped; {out} holds the 4 of {COUNT + 1} files that were done; --resume goes on$"
     with pytest.raises(KeyboardInterrupt, match=words):
@@ -225,15 +225,15 @@ def test_an_overlay_that_cannot_be_written_ends_the_work_and_the_rest_is_told(to
 def test_a_stop_before_the_first_new_result_keeps_those_of_before(toy, scans, tmp_path, monkeypatch):
     from cxrcad.inference.detector import Detector
 
-    out, examine, seen = tmp_path / "boxes.json", Detector.examine, []
+    out, infer, seen = tmp_path / "boxes.json", Detector.infer, []
 
     def stop(self, radiograph):
         seen.append(radiograph)
         if len(seen) in (4, 5):
             raise KeyboardInterrupt
-        return examine(self, radiograph)
+        return infer(self, radiograph)
 
-    monkeypatch.setattr(Detector, "examine", stop)
+    monkeypatch.setattr(Detector, "infer", stop)
     (scans / "cut.png").unlink()
     with pytest.raises(KeyboardInterrupt, match="holds the 3 of"):
         run(toy, [scans], out)
@@ -247,7 +247,7 @@ def test_a_stop_before_the_first_new_result_keeps_those_of_before(toy, scans, tm
 def test_a_finished_document_is_not_lost_to_a_stop_or_a_mistyped_path(toy, scans, tmp_path, monkeypatch):
     from cxrcad.inference.detector import Detector
 
-    out, before, examine, seen = tmp_path / "boxes.json", tmp_path / "boxes.json.before", Detector.examine, []
+    out, before, infer, seen = tmp_path / "boxes.json", tmp_path / "boxes.json.before", Detector.infer, []
     beside = {"--csv": tmp_path / "boxes.csv", "--html": tmp_path / "page.html"}
     run(toy, [scans], out, beside=beside)
     whole, table = out.read_bytes(), beside["--csv"].read_bytes()
@@ -257,9 +257,9 @@ def test_a_finished_document_is_not_lost_to_a_stop_or_a_mistyped_path(toy, scans
         seen.append(radiograph)
         if len(seen) % 3 == 0:
             raise KeyboardInterrupt
-        return examine(self, radiograph)
+        return infer(self, radiograph)
 
-    monkeypatch.setattr(Detector, "examine", stop)
+    monkeypatch.setattr(Detector, "infer", stop)
     held = f"^stopped; {out} holds the 3 of 13 files that were done; --resume goes on"
     all_before = [before, *(path.with_name(path.name + ".before") for path in beside.values())]
     words = ", ".join(map(str, all_before))

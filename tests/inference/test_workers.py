@@ -17,23 +17,25 @@ import pytest
 from PIL import Image
 
 from cxrcad.config import GridConfig
-from cxrcad.core import Failure, Radiograph, UsageError, WorkerError
+from cxrcad.core import Failure, ModelError, Radiograph, UsageError, WorkerError
 from cxrcad.inference import workers as module
 from cxrcad.inference.batch import Detections, detect_paths
 from cxrcad.inference.detector import Detector
 from cxrcad.inference.model import Bundle
 from cxrcad.inference.reading import Prepared, Reading
-from cxrcad.inference.workers import Workers, read_ahead
+from cxrcad.inference.workers import Readers, Workers
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no processes read on Windows")
 
 READING = Reading(GridConfig(side=64), 16, force=False, pixels=False)
 
-ODD = """
+ODD = '''
 import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cxrcad.inference.examining import Inferred
 
 @dataclass
 class Odd:
@@ -55,7 +57,17 @@ class Odd:
             print("nothing is printed")
             Path(os.environ["TMPDIR"], "left").touch()
         return self.reading.read(path)
-"""
+
+class OddInferred(Inferred):
+    """Maps of which each attempt to cut findings is told in a file; some end the process at it."""
+
+    def result(self):
+        with Path(self.given.source.path + ".cut").open("a") as file:
+            print(os.getpid(), self.given.image.size, file=file)
+        if "kill" in self.given.source.path and "cxrcad-" in os.environ.get("TMPDIR", ""):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().result()
+'''
 
 
 def write_png(path: Path, seed: int = 0) -> Path:
@@ -64,6 +76,11 @@ def write_png(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image.astype(np.uint8)).save(path)
     return path
+
+
+def read(paths: list[Path], reading: Any, workers: Workers) -> list[tuple[Path, Any]]:
+    with Readers(reading, workers) as readers:
+        return list(readers.read(paths))
 
 
 @pytest.fixture
@@ -116,27 +133,57 @@ def test_what_is_found_is_what_is_found_without(tmp_path: Path, tiny: Bundle) ->
 def test_pixels_cross_only_where_they_are_wanted(tmp_path: Path) -> None:
     path = write_png(tmp_path / "a.png")
     for pixels in (False, True):
-        ((_, read),) = read_ahead([path], replace(READING, pixels=pixels), Workers(1, 60))
+        with Readers(replace(READING, pixels=pixels), Workers(1, 60)) as readers:
+            ((_, read),) = readers.read([path])
         assert isinstance(read, Prepared)
         assert (read.radiograph is not None) == pixels
         assert read.image.flags.writeable
 
 
+def test_a_process_cuts_the_findings_and_the_caller_where_it_ends_at_it(tmp_path: Path, odd: Any, tiny: Bundle) -> None:
+    made, detector = sys.modules["odd_reading"].OddInferred, Detector.open(tiny, "cpu", threads=1)
+    inferred = []
+    for name in ("good.png", "kill.png", "nan.png"):
+        ((_, prepared),) = read([write_png(tmp_path / name)], replace(READING, pixels=True), Workers(1, 60))
+        done = detector.infer(prepared)
+        inferred.append(made(done.bundle, done.given, done.maps, done.seconds))
+    inferred[2].maps["lesion"][0, 0] = np.nan
+
+    with Readers(odd, Workers(1, 60)) as readers:
+        good, killed, bad = map(readers.result, inferred)
+        for future, wanted in ((good, inferred[0]), (killed, inferred[1])):
+            (one, other) = (replace(each, seconds={}) for each in (future.result(), made.result(wanted)))
+            assert one == other
+            assert one.findings
+        with pytest.raises(ModelError, match=r"its lesion map of an image .* has 1 values that are no numbers"):
+            bad.result()
+    own, image = str(os.getpid()), str(inferred[0].given.image.size)
+    (first, mine), (once, twice, caller, _), (last,) = (
+        [line.split() for line in (tmp_path / f"{name}.png.cut").read_text().splitlines()]
+        for name in ("good", "kill", "nan")
+    )
+    assert first[0] != own
+    assert once[0] != twice[0] != own
+    assert (caller, mine) == ([own, image], [own, image])
+    assert {each[1] for each in (first, once, twice, last)} == {"0"}
+
+
 def test_no_more_than_a_few_files_are_ahead(tmp_path: Path, odd: Any) -> None:
     paths = [write_png(tmp_path / "scans" / f"s{number:02}.png", number % 6) for number in range(14)]
-    reads = read_ahead(paths, odd, Workers(2, 60))
-    seen = [next(reads)[0] for _ in range(3)]
-    time.sleep(0.5)
-    begun = len(list((tmp_path / "scans").glob("*.try*")))
-    assert begun <= 3 + 4
-    seen += [path for path, _ in reads]
+    with Readers(odd, Workers(2, 60)) as readers:
+        reads = readers.read(paths)
+        seen = [next(reads)[0] for _ in range(3)]
+        time.sleep(0.5)
+        begun = len(list((tmp_path / "scans").glob("*.try*")))
+        assert begun <= 3 + 4
+        seen += [path for path, _ in reads]
     assert seen == paths
 
 
 def test_a_process_that_is_killed_is_replaced_and_its_file_tried_again_once(tmp_path: Path, odd: Any) -> None:
     names = ("a.png", "once.png", "b.png", "kill.png", "exit.png", "interrupt.png", "c.png")
     paths = [write_png(tmp_path / "scans" / name) for name in names]
-    answers = dict(read_ahead(paths, odd, Workers(2, 60)))
+    answers = dict(read(paths, odd, Workers(2, 60)))
     remedy = "free memory or give fewer --workers, and report it with the file where that does not help"
     failures = {path.name: read.error for path, read in answers.items() if isinstance(read, Failure)}
     assert failures == {
@@ -151,7 +198,7 @@ def test_a_process_that_is_killed_is_replaced_and_its_file_tried_again_once(tmp_
 def test_a_reader_that_hangs_is_ended(tmp_path: Path, odd: Any) -> None:
     paths = [write_png(tmp_path / "scans" / name) for name in ("a.png", "hang.png", "b.png")]
     start = time.monotonic()
-    answers = [read for _, read in read_ahead(paths, odd, Workers(1, 6.0))]
+    answers = [answer for _, answer in read(paths, odd, Workers(1, 6.0))]
     assert time.monotonic() - start < 60
     remedy = "copy the file to a disk of this machine, or give a larger --timeout"
     assert answers[1] == Failure(str(paths[1]), f"{paths[1]}: not read after 6 s; {remedy}")
@@ -168,12 +215,11 @@ def test_nothing_is_left_behind(
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     paths = [write_png(tmp_path / "scans" / name) for name in ("whose.png", last)]
-    reads = read_ahead(paths, odd, Workers(1, 60))
-    next(reads)
-    process = int(paths[0].with_suffix(".pid").read_text())
-    os.kill(process, 0)
-    assert [path.name for path in place.glob("*/*")] == ["left"]
-    reads.close()
+    with Readers(odd, Workers(1, 60)) as readers:
+        next(readers.read(paths))
+        process = int(paths[0].with_suffix(".pid").read_text())
+        os.kill(process, 0)
+        assert [path.name for path in place.glob("*/*")] == ["left"]
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
     assert list(place.iterdir()) == []
@@ -185,7 +231,7 @@ def test_processes_that_do_not_start_end_the_work(tmp_path: Path, monkeypatch: p
     for program, how in ((tmp_path / "none", "No such file or directory"), (Path("/bin/false"), "ended with code 1")):
         monkeypatch.setattr(module.sys, "executable", str(program))
         with pytest.raises(WorkerError, match=f"cannot be started.*{how}.*; give --workers 0 to read without any"):
-            list(read_ahead(paths, READING, Workers(1, 60)))
+            read(paths, READING, Workers(1, 60))
 
 
 def test_the_main_module_of_the_caller_does_not_run_again(tmp_path: Path) -> None:
@@ -193,10 +239,10 @@ def test_the_main_module_of_the_caller_does_not_run_again(tmp_path: Path) -> Non
     path = write_png(tmp_path / "a.png")
     script = tmp_path / "script.py"
     script.write_text(
-        f"print('begins')\nfrom pathlib import Path\nfrom {module.__name__} import Workers, read_ahead\n"
+        f"print('begins')\nfrom pathlib import Path\nfrom {module.__name__} import Readers, Workers\n"
         "from cxrcad.config import GridConfig\nfrom cxrcad.inference.reading import Reading\n"
-        f"reads = read_ahead([Path({str(path)!r})], Reading(GridConfig(side=64), 16, False, False), Workers(1, 60))\n"
-        "print([read.image.shape for _, read in reads])\n"
+        "with Readers(Reading(GridConfig(side=64), 16, False, False), Workers(1, 60)) as readers:\n"
+        f"    print([read.image.shape for _, read in readers.read([Path({str(path)!r})])])\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["begins", "[(80, 64)]"]
@@ -210,7 +256,7 @@ def test_modules_of_the_folder_in_which_the_user_is_are_not_run(
         (tmp_path / f"{name}.py").write_text(f"from pathlib import Path\nPath({name!r} + '-ran').touch()\n")
     monkeypatch.chdir(tmp_path)
     reading = Reading(GridConfig(side=64), 16, False, False)
-    assert [type(read) for _, read in read_ahead([path], reading, Workers(1, 60))] == [Prepared]
+    assert [type(answer) for _, answer in read([path], reading, Workers(1, 60))] == [Prepared]
     assert not list(tmp_path.glob("*-ran"))
 
 

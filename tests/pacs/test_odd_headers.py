@@ -12,7 +12,7 @@ from PIL import Image
 
 from cxrcad.core import Box, Finding, ModelIdentity, Result, WriteError
 from cxrcad.imaging.read import read_radiograph
-from cxrcad.inference.detector import Examined
+from cxrcad.inference.examining import Examined
 from cxrcad.pacs import codes, objects
 from cxrcad.pacs.evidence import Author
 from cxrcad.pacs.objects import KINDS, Objects

@@ -10,7 +10,7 @@ import pytest
 from cxrcad.core import Result
 from cxrcad.evaluation.bootstrap import Interval
 from cxrcad.imaging.preprocess import Geometry
-from cxrcad.inference.detector import Examined
+from cxrcad.inference.examining import Examined
 from cxrcad.scoring.insertion_test import VERSIONS, score_place, verdict
 from cxrcad.synthesis.backgrounds import GRID_MM, read_background, read_backgrounds
 from cxrcad.synthesis.insertion import Candidates
