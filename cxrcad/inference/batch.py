@@ -6,12 +6,13 @@ import logging
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from cxrcad.core import Failure, Outcome, Radiograph, Result, Skipped
 from cxrcad.imaging.remote import path_of
@@ -156,14 +157,22 @@ def detect_files(
 ) -> Outcomes:
     """What becomes of each file, in order: the engine of one machine. Close it to end the `workers`.
 
-    With `workers` the network goes on while they cut findings from its maps: a few results are waited for at once.
+    With `workers` the network goes on while they cut findings from its maps: a few results are waited for at once, and
+    each comes when it is done, though a file that is read meanwhile takes long.
     """
     least = detector.identity.threshold if min_score is None else min_score
     together = _Together(detector, note)
     waiting = deque[_Begun]()
     with Readers(reading, workers, detector.batch) as readers:
-        answers = readers.read(files)
-        while at_hand := list(islice(answers, together.most)):
+        reads = readers.read(files)
+        while True:
+            at_hand = list[tuple[Path, Answer]]()
+            for path, answer in islice(reads, together.most):
+                while waiting and waiting[0].before(answer):
+                    yield waiting.popleft().outcome(least)
+                at_hand.append((path, answer.result()))
+            if not at_hand:
+                break
             infer = together.infer([read for _, read in at_hand if isinstance(read, Prepared)])
             for path, read in at_hand:
                 waiting.append(_begun(path, read, infer, readers))
@@ -184,6 +193,13 @@ class _Begun:
     @property
     def done(self) -> bool:
         return self.result is None or self.result.done()
+
+    def before(self, other: Future[Answer]) -> bool:
+        """Whether it is done before `other` is, or as soon; waits for one of them."""
+        if self.result is not None:
+            either: tuple[Future[Any], Future[Any]] = self.result, other
+            wait(either, return_when=FIRST_COMPLETED)
+        return self.done
 
     def outcome(self, least: float) -> tuple[Outcome, Examined | None]:
         """The result with what it rests on, or why there is none. KeyboardInterrupt passes through."""

@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, cast
 
-from cxrcad.core import Failure, Result, Skipped, UsageError, WorkerError, usable_cores
+from cxrcad.core import CxrcadError, Failure, Result, Skipped, UsageError, WorkerError, usable_cores
 from cxrcad.inference.examining import Inferred
 from cxrcad.inference.reading import Prepared, Reading, none_of
 
@@ -81,8 +81,8 @@ class Readers:
 
     def __init__(self, reading: Reading, workers: Workers | None, at_once: int = 1) -> None:
         number = workers.number if workers else 1
-        self.behind = 2 * number if workers else 0
-        self._ahead = max(self.behind, at_once)
+        self.behind = 2 * max(number, at_once) if workers else 0
+        self._ahead = max(2 * number if workers else 0, at_once)
         self._pool = _Pool(reading, workers) if workers else None
         self._read = self._pool.read if self._pool else reading.read
         self._threads = ThreadPoolExecutor(number, thread_name_prefix="read")
@@ -95,10 +95,10 @@ class Readers:
         if self._pool is not None:
             self._pool.close()
 
-    def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Answer]]:
-        """Each path, in order, with what is read of it; a few files behind it are being read or wait.
+    def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Future[Answer]]]:
+        """Each path, in order, with what will be read of it; a few files behind it are being read or wait.
 
-        Raises WorkerError where processes cannot be started.
+        The answer raises WorkerError where processes cannot be started.
         """
         coming = iter(paths)
         waiting: deque[tuple[Path, Future[Answer]]] = deque()
@@ -108,10 +108,8 @@ class Readers:
 
         begin(self._ahead)
         while waiting:
-            path, future = waiting.popleft()
-            answer = future.result()
             begin(1)
-            yield path, answer
+            yield waiting.popleft()
 
     def result(self, inferred: Inferred) -> Future[Result]:
         """The result of what the network gave; raises what `Inferred.result` does."""
@@ -131,9 +129,11 @@ class _Pool:
     def __init__(self, reading: Reading, workers: Workers) -> None:
         self._all = [_Process(reading, workers.timeout) for _ in range(workers.number)]
         self._free = list(self._all)
+        self._closed = False
 
     def close(self) -> None:
         """End them, and leave nothing behind."""
+        self._closed = True
         for process in self._all:
             process.stop()
         for process in self._all:
@@ -152,15 +152,20 @@ class _Pool:
             return none_of(path, error)
 
     def result(self, inferred: Inferred) -> Result:
-        """The result that one of the processes makes of the maps; the caller's own where it does not come to it."""
+        """The result that one of the processes makes of the maps; the caller's own where it does not come to it.
+
+        Raises what `Inferred.result` does, and WorkerError where `close` is called meanwhile.
+        """
         given = replace(inferred.given, image=inferred.given.image[:0], radiograph=None)  # which the result is not of
         try:
             answer = self._asked(replace(inferred, given=given))
         except (TimeoutError, _Ended, MemoryError, WorkerError):
-            return inferred.result()
-        if isinstance(answer, Exception):
+            if self._closed:
+                raise WorkerError("stopped") from None
+            answer = None
+        if isinstance(answer, CxrcadError):
             raise answer
-        return cast(Result, answer)
+        return answer if isinstance(answer, Result) else inferred.result()
 
     def _asked(self, value: object) -> object:
         """What one of the processes, each of which does one thing at a time, answers."""
@@ -217,6 +222,8 @@ class _Process:
     def _started(self) -> _Running:
         how = ""
         for _ in range(TRIES):
+            if self._stopped.is_set():
+                raise WorkerError("stopped")
             if self._running is None:
                 try:
                     self._running = _Running()
@@ -293,7 +300,10 @@ class _Running:
 
 
 class _Line:
-    """One end of a connection. Arrays pass through `memory`, a file that both ends hold open: 4 times as fast."""
+    """One end of a connection. Values pass through `memory`, a file that both ends hold open.
+
+    Arrays so take a quarter of the time, and sending waits for nobody, however large a value is.
+    """
 
     def __init__(self, connection: Connection, memory: int) -> None:
         self.connection, self._memory = connection, FileIO(memory, "r+")
@@ -304,16 +314,16 @@ class _Line:
         content = pickle.dumps(value, pickle.HIGHEST_PROTOCOL, buffer_callback=arrays.append)
         self._memory.seek(0)
         self._memory.truncate()
-        sizes = [self._memory.write(array.raw()) for array in arrays]
-        self.connection.send_bytes(pickle.dumps((content, sizes)))
+        sizes = [self._memory.write(content), *(self._memory.write(array.raw()) for array in arrays)]
+        self.connection.send_bytes(pickle.dumps(sizes))
 
     def receive(self) -> Any:
         """The value that comes next. Raises EOFError where the other end has ended."""
-        content, sizes = pickle.loads(self.connection.recv_bytes())
+        sizes = pickle.loads(self.connection.recv_bytes())
         self._memory.seek(0)
-        arrays = [bytearray(size) for size in sizes]
-        for array in arrays:
-            self._memory.readinto(array)
+        content, *arrays = (bytearray(size) for size in sizes)
+        for part in (content, *arrays):
+            self._memory.readinto(part)
         return pickle.loads(content, buffers=arrays)
 
     def close(self) -> None:
@@ -341,14 +351,16 @@ def serve(handle: int, memory: int) -> None:
             line.send(_answer(reading, line.receive()))
 
 
-def _answer(reading: Reading, value: Path | Inferred) -> Answer | Result | Exception:
-    """What is read of a file, or the result of maps."""
+def _answer(reading: Reading, value: Path | Inferred) -> Answer | Result | CxrcadError | None:
+    """What is read of a file, or the result of maps; None where the caller shall see the fault itself."""
     if isinstance(value, Path):
         return reading.read(value)
     try:
         return value.result()
-    except Exception as error:
+    except CxrcadError as error:
         return error
+    except Exception:
+        return None
 
 
 def _end_with_parent() -> None:

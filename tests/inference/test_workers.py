@@ -6,9 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +21,11 @@ import pytest
 from PIL import Image
 
 from cxrcad.config import GridConfig
-from cxrcad.core import Failure, ModelError, Radiograph, UsageError, WorkerError
+from cxrcad.core import Failure, ModelError, Radiograph, Result, UsageError, WorkerError
 from cxrcad.inference import workers as module
-from cxrcad.inference.batch import Detections, detect_paths
+from cxrcad.inference.batch import Detections, detect_files, detect_paths
 from cxrcad.inference.detector import Detector
+from cxrcad.inference.examining import Inferred
 from cxrcad.inference.model import Bundle
 from cxrcad.inference.reading import Prepared, Reading
 from cxrcad.inference.workers import Readers, Workers
@@ -30,7 +35,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="no processes read on
 READING = Reading(GridConfig(side=64), 16, force=False, pixels=False)
 
 ODD = '''
-import os, signal, time
+import os, signal, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +69,20 @@ class OddInferred(Inferred):
     def result(self):
         with Path(self.given.source.path + ".cut").open("a") as file:
             print(os.getpid(), self.given.image.size, file=file)
-        if "kill" in self.given.source.path and "cxrcad-" in os.environ.get("TMPDIR", ""):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[0] == "-c":  # a process that reads
+            if "kill" in self.given.source.path:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if "hang" in self.given.source.path:
+                time.sleep(600)
+            if "fault" in self.given.source.path:
+                raise OddError("one", "two")
         return super().result()
+
+class OddError(Exception):
+    """Cannot be unpickled."""
+
+    def __init__(self, one, two):
+        super().__init__(one)
 '''
 
 
@@ -80,7 +96,7 @@ def write_png(path: Path, seed: int = 0) -> Path:
 
 def read(paths: list[Path], reading: Any, workers: Workers) -> list[tuple[Path, Any]]:
     with Readers(reading, workers) as readers:
-        return list(readers.read(paths))
+        return [(path, answer.result()) for path, answer in readers.read(paths)]
 
 
 @pytest.fixture
@@ -134,7 +150,8 @@ def test_pixels_cross_only_where_they_are_wanted(tmp_path: Path) -> None:
     path = write_png(tmp_path / "a.png")
     for pixels in (False, True):
         with Readers(replace(READING, pixels=pixels), Workers(1, 60)) as readers:
-            ((_, read),) = readers.read([path])
+            ((_, answer),) = readers.read([path])
+            read = answer.result()
         assert isinstance(read, Prepared)
         assert (read.radiograph is not None) == pixels
         assert read.image.flags.writeable
@@ -168,11 +185,73 @@ def test_a_process_cuts_the_findings_and_the_caller_where_it_ends_at_it(tmp_path
     assert {each[1] for each in (first, once, twice, last)} == {"0"}
 
 
+@pytest.mark.parametrize("name", ["hang", "fault"])
+def test_the_caller_cuts_what_a_process_cannot(tmp_path: Path, odd: Any, tiny: Bundle, name: str) -> None:
+    ((_, prepared),) = read([write_png(tmp_path / f"{name}.png")], READING, Workers(1, 60))
+    done = Detector.open(tiny, "cpu", threads=1).infer(prepared)
+    inferred = sys.modules["odd_reading"].OddInferred(done.bundle, done.given, done.maps, done.seconds)
+    with Readers(odd, Workers(1, 2)) as readers:
+        assert readers.result(inferred).result().findings
+    assert str(os.getpid()) in (tmp_path / f"{name}.png.cut").read_text()
+
+
+def test_what_is_being_cut_at_a_close_is_cut_by_nobody(tmp_path: Path, odd: Any, tiny: Bundle) -> None:
+    ((_, prepared),) = read([write_png(tmp_path / "hang.png")], READING, Workers(1, 60))
+    done = Detector.open(tiny, "cpu", threads=1).infer(prepared)
+    inferred, cuts = sys.modules["odd_reading"].OddInferred(done.bundle, done.given, done.maps, done.seconds), tmp_path
+    with Readers(odd, Workers(1, 300)) as readers:
+        result = readers.result(inferred)
+        while not (cuts / "hang.png.cut").exists():
+            time.sleep(0.05)
+    with pytest.raises(WorkerError, match="stopped"):
+        result.result()
+    assert len((cuts / "hang.png.cut").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_results_do_not_wait_for_a_file_that_is_still_read(
+    tmp_path: Path, odd: Any, tiny: Bundle, together: int
+) -> None:
+    paths = [write_png(tmp_path / f"s{number}.png", number) for number in range(3)] + [write_png(tmp_path / "hang.png")]
+    detector = replace(Detector.open(tiny, "cpu", threads=1), batch=together)
+    with closing(detect_files(paths, detector, odd, 0.0, Workers(2, 300))) as outcomes:
+        assert [Path(outcome.path) for outcome, _ in islice(outcomes, 3)] == paths[:3]
+
+
+def test_the_network_goes_on_until_a_few_results_wait(tmp_path: Path, tiny: Bundle, monkeypatch: Any) -> None:
+    paths = [write_png(tmp_path / f"s{number}.png") for number in range(9)]
+    waiting, began = list[tuple[Future[Result], Inferred]](), threading.Event()
+
+    def end() -> None:
+        for future, inferred in waiting:
+            if not future.done():
+                future.set_result(inferred.result())
+        began.set()
+
+    def cut(self: Readers, inferred: Inferred) -> Future[Result]:
+        waiting.append((Future[Result](), inferred))
+        if len(waiting) == 1:
+            threading.Timer(3, end).start()  # in this time as many are inferred as may be
+        if began.is_set():
+            end()
+        return waiting[-1][0]
+
+    monkeypatch.setattr(Readers, "result", cut)
+    detector = Detector.open(tiny, "cpu", threads=1)
+    with closing(detect_files(paths, detector, READING, 0.0, Workers(2, 60))) as outcomes:
+        next(outcomes)
+        assert len(waiting) == 5
+        assert len(list(outcomes)) == 8
+
+
 def test_no_more_than_a_few_files_are_ahead(tmp_path: Path, odd: Any) -> None:
     paths = [write_png(tmp_path / "scans" / f"s{number:02}.png", number % 6) for number in range(14)]
     with Readers(odd, Workers(2, 60)) as readers:
         reads = readers.read(paths)
-        seen = [next(reads)[0] for _ in range(3)]
+        seen = []
+        for path, answer in islice(reads, 3):
+            answer.result()
+            seen.append(path)
         time.sleep(0.5)
         begun = len(list((tmp_path / "scans").glob("*.try*")))
         assert begun <= 3 + 4
@@ -216,7 +295,7 @@ def test_nothing_is_left_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     paths = [write_png(tmp_path / "scans" / name) for name in ("whose.png", last)]
     with Readers(odd, Workers(1, 60)) as readers:
-        next(readers.read(paths))
+        next(readers.read(paths))[1].result()
         process = int(paths[0].with_suffix(".pid").read_text())
         os.kill(process, 0)
         assert [path.name for path in place.glob("*/*")] == ["left"]
@@ -242,7 +321,7 @@ def test_the_main_module_of_the_caller_does_not_run_again(tmp_path: Path) -> Non
         f"print('begins')\nfrom pathlib import Path\nfrom {module.__name__} import Readers, Workers\n"
         "from cxrcad.config import GridConfig\nfrom cxrcad.inference.reading import Reading\n"
         "with Readers(Reading(GridConfig(side=64), 16, False, False), Workers(1, 60)) as readers:\n"
-        f"    print([read.image.shape for _, read in readers.read([Path({str(path)!r})])])\n"
+        f"    print([read.result().image.shape for _, read in readers.read([Path({str(path)!r})])])\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["begins", "[(80, 64)]"]
