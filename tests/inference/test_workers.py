@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="no processes read on
 READING = Reading(GridConfig(side=64), 16, force=False, pixels=False)
 
 ODD = '''
-import os, signal, sys, time
+import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class OddInferred(Inferred):
     def result(self):
         with Path(self.given.source.path + ".cut").open("a") as file:
             print(os.getpid(), self.given.image.size, file=file)
-        if sys.argv[0] == "-c":  # a process that reads
+        if os.environ["ODD_CALLER"] != str(os.getpid()):
             if "kill" in self.given.source.path:
                 os.kill(os.getpid(), signal.SIGKILL)
             if "hang" in self.given.source.path:
@@ -104,6 +104,7 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A reading that ends, kills or hangs its process at files of certain names."""
     (tmp_path / "odd_reading.py").write_text(ODD)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ODD_CALLER", str(os.getpid()))
     import odd_reading  # type: ignore[import-not-found]
 
     yield odd_reading.Odd(READING)
