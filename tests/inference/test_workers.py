@@ -199,14 +199,14 @@ def test_the_caller_cuts_what_a_process_cannot(tmp_path: Path, odd: Any, tiny: B
 def test_what_is_being_cut_at_a_close_is_cut_by_nobody(tmp_path: Path, odd: Any, tiny: Bundle) -> None:
     ((_, prepared),) = read([write_png(tmp_path / "hang.png")], READING, Workers(1, 60))
     done = Detector.open(tiny, "cpu", threads=1).infer(prepared)
-    inferred, cuts = sys.modules["odd_reading"].OddInferred(done.bundle, done.given, done.maps, done.seconds), tmp_path
+    inferred = sys.modules["odd_reading"].OddInferred(done.bundle, done.given, done.maps, done.seconds)
     with Readers(odd, Workers(1, 300)) as readers:
         result = readers.result(inferred)
-        while not (cuts / "hang.png.cut").exists():
+        while not (tmp_path / "hang.png.cut").exists():
             time.sleep(0.05)
     with pytest.raises(WorkerError, match="stopped"):
         result.result()
-    assert len((cuts / "hang.png.cut").read_text().splitlines()) == 1
+    assert len((tmp_path / "hang.png.cut").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("together", [1, 3])
